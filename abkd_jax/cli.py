@@ -1,0 +1,83 @@
+"""The command line: `python -m abkd_jax teacher | distill | evaluate | datasets`."""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from abkd_jax.config import DistillConfig, RunConfig, distill_config, teacher
+from abkd_jax.types import InputError
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Teach(RunConfig):
+    """Train the teachers that are not kept yet, and print their accuracy."""
+
+
+@dataclass(frozen=True)
+class Distill(DistillConfig):
+    """Train or load the teachers, distil students side by side; print the table and write the run folder."""
+
+
+@dataclass(frozen=True)
+class Evaluate(DistillConfig):
+    """Look closely at a finished run: accuracy by split, agreement with the teacher, layer similarity, cost."""
+
+
+@dataclass(frozen=True)
+class Datasets(RunConfig):
+    """List the data sets and where their files are looked for; with --dataset, load that one and describe it."""
+
+    dataset: str = ""
+    """Data set to load and describe; empty lists all."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command. Bad input gives one line on stderr and exit status 1, bad options tyro's message and 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    config = tyro.cli(_commands(_dataset_in(arguments)), prog="python -m abkd_jax", description=__doc__, args=arguments)
+    name = type(config).__name__.lower()
+    try:
+        _run(config)
+    except InputError as error:
+        sys.exit(f"abkd_jax {name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"abkd_jax {name}: interrupted; the same command goes on from here")
+
+
+def _dataset_in(arguments: list[str]) -> str:
+    """The data set that the arguments name: it decides the defaults of all other options."""
+    for position, argument in enumerate(arguments):
+        if argument.startswith("--dataset="):
+            return argument.partition("=")[2]
+        if argument == "--dataset" and position + 1 < len(arguments):
+            return arguments[position + 1]
+    return "digits"
+
+
+def _commands(dataset: str) -> type:
+    """The union of the four commands, with the defaults for `dataset`."""
+    defaults = {name: getattr(distill_config(dataset), name) for name in DistillConfig.__dataclass_fields__}
+    run = {"dataset": dataset, "teacher": teacher(dataset)}
+    return (
+        Annotated[Teach, tyro.conf.subcommand("teacher", default=Teach(**run))]
+        | Annotated[Distill, tyro.conf.subcommand("distill", default=Distill(**defaults))]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(**defaults))]
+        | Annotated[Datasets, tyro.conf.subcommand("datasets", default=Datasets())]
+    )
+
+
+def _run(config: RunConfig) -> None:
+    from abkd_jax import commands  # jax and all models: not needed to print help
+
+    if isinstance(config, Evaluate):
+        commands.evaluate(config)
+    elif isinstance(config, Distill):
+        commands.distill(config)
+    elif isinstance(config, Datasets):
+        commands.datasets(config)
+    else:
+        commands.teacher(config)

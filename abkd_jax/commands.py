@@ -1,0 +1,110 @@
+"""What the four commands do once their options are read."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tabulate
+
+from abkd_jax import datasets as data
+from abkd_jax import evaluation, pipeline, report, runfolder
+from abkd_jax.config import DistillConfig, RunConfig
+from abkd_jax.files import read_json
+from abkd_jax.models import build
+from abkd_jax.teachers import load_problem
+from abkd_jax.types import InputError
+
+__all__ = ["datasets", "distill", "evaluate", "teacher"]
+
+
+def distill(config: DistillConfig) -> None:
+    """Runs or resumes the comparison and prints its table."""
+    folder = pipeline.distill(config)
+    records = read_json(folder / "results.json")["records"]
+    print(report.table(report.summarise(records)))
+    print(f"\nreport, figures and records: {folder}")
+
+
+def teacher(config: RunConfig) -> None:
+    """Trains the teachers that are not kept yet and prints their accuracy, a row a seed."""
+    config = pipeline.capped(config)
+    pipeline.check(config)
+    problem = load_problem(config.dataset, config.data_root)
+    teachers = pipeline.as_students(pipeline.teachers_of(config, problem))
+    records = pipeline.records(problem, "teacher", config.teacher.model, teachers)
+    rows = [(r["seed"], 100 * r["test_accuracy"], 100 * r["val_accuracy"], r["epochs"], r["seconds"]) for r in records]
+    headers = ("seed", "test accuracy %", "validation %", "best epoch", "training s")
+    print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
+    print()
+    print(report.table(report.summarise(records)))
+
+
+def evaluate(config: DistillConfig) -> None:
+    """Reads the models of a finished run and prints what the table of `distill` does not say.
+
+    Raises:
+        InputError: there is no finished run of this config in the folder.
+    """
+    config = pipeline.capped(config)
+    pipeline.check(config)
+    folder = pipeline.run_folder(config)
+    if not (folder / "results.json").exists() or not read_json(folder / "results.json")["complete"]:
+        raise InputError(f"run folder {folder} holds no finished run, expected one: run `distill` first")
+    problem = load_problem(config.dataset, config.data_root)
+    runfolder.claim(folder, config, problem.fingerprint)
+    runs = pipeline.trained(config, problem, folder)
+    graph, labels, masks = problem.batch.graph, problem.batch.labels, problem.batch.masks
+    splits = {"train": masks.train, "validation": problem.val_mask, "test": problem.test_mask}
+    teacher_out = None
+    rows = []
+    for name, run in runs.items():
+        model_config = config.teacher.model if name == "teacher" else config.student
+        model = build(model_config, problem.dataset.num_classes)
+        predict = jax.jit(lambda params, graph, model=model: model.apply({"params": params}, graph))
+        params = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.params) for seed in range(config.seeds)]
+        outs = [predict(p, graph) for p in params]
+        teacher_out = outs if teacher_out is None else teacher_out
+        agreement = [
+            evaluation.accuracy(out.logits, jnp.argmax(theirs.logits, axis=1), masks.all)
+            for out, theirs in zip(outs, teacher_out, strict=True)
+        ]
+        similarity = [
+            evaluation.cka(out.hiddens[-1], theirs.hiddens[-1], masks.all)
+            for out, theirs in zip(outs, teacher_out, strict=True)
+        ]
+        accuracies = [100 * np.mean([evaluation.accuracy(o.logits, labels, m) for o in outs]) for m in splits.values()]
+        size = evaluation.parameter_count(params[0])
+        flops = evaluation.flops(predict, params[0], graph)
+        rows.append((name, *accuracies, 100 * np.mean(agreement), np.mean(similarity), size, flops and flops / 1e6))
+    headers = ("method", *(f"{s} %" for s in splits), "agreement %", "CKA", "parameters", "MFLOP")
+    print(tabulate.tabulate(rows, headers, floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".3f", ",.0f", ".1f")))
+    print(
+        f"\nmeans over {config.seeds} seeds; agreement: nodes classified as by the teacher of the same seed; "
+        "CKA: last hidden layer against the teacher's last; MFLOP: one inference, as XLA counts, sparse products not included"
+    )
+
+
+def datasets(config: RunConfig) -> None:
+    """Lists the data sets, or loads and describes one."""
+    if not config.dataset:
+        rows = [(entry["name"], entry["description"], _state(entry)) for entry in data.describe(config.data_root)]
+        print(tabulate.tabulate(rows, ("name", "what it is", "files"), maxcolwidths=[None, 60, 50]))
+        print(f"\ndata root: {data.data_root(config.data_root)} (--data-root, or $ABKD_JAX_DATA)")
+        return
+    problem = load_problem(config.dataset, config.data_root)
+    found = problem.dataset
+    rows = [
+        ("source", found.source),
+        ("nodes", f"{found.num_nodes:,}"),
+        ("undirected edges", f"{problem.batch.graph.senders.shape[0] // 2:,}"),
+        ("features", f"{found.features.shape[1]:,}"),
+        ("classes", found.num_classes),
+        ("train / validation / test", " / ".join(f"{m.sum():,}" for m in found[6:9])),
+        ("fingerprint", problem.fingerprint),
+    ]
+    print(tabulate.tabulate(rows, tablefmt="plain"))
+
+
+def _state(entry: dict) -> str:
+    if entry["folder"] is None:
+        return "embedded"
+    return f"missing in {entry['folder']}: {', '.join(entry['missing'])}" if entry["missing"] else "present"

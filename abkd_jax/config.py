@@ -1,0 +1,192 @@
+"""Frozen dataclasses that describe a run, and the settings tuned for each data set. No jax: help must print at once."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+__all__ = [
+    "DistillConfig",
+    "MethodConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "RunConfig",
+    "TeacherConfig",
+    "distill_config",
+    "methods",
+    "student",
+    "teacher",
+]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model: architecture and sizes."""
+
+    name: Literal["gcnii", "gcn", "mlp"] = "gcnii"
+    """Architecture."""
+    layers: int = 64
+    """Number of message-passing layers (of linear maps for mlp)."""
+    hidden: int = 64
+    """Width of every hidden layer."""
+    dropout: float = 0.6
+    """Dropout rate before every layer, while training."""
+    alpha: float = 0.1
+    """GCNII: share of the initial residual."""
+    lam: float = 0.5
+    """GCNII: lambda of the identity mapping, theta_l = ln(lambda / l + 1)."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How a model is trained: Adam with L2 decay inside, full batch, one step an epoch."""
+
+    epochs: int = 1500
+    """Most epochs to train."""
+    eval_every: int = 1
+    """Epochs between two evaluations on the validation nodes."""
+    patience: int = 0
+    """Stop when the monitored value has not improved for so many epochs; 0 trains to the end."""
+    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    """What early stopping and the choice of the best epoch look at."""
+    learning_rate: float = 0.01
+    """Learning rate of Adam."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning-rate schedule; cosine falls to 0 at the last epoch."""
+    conv_decay: float = 0.0
+    """L2 decay of the convolution kernels."""
+    dense_decay: float = 0.0
+    """L2 decay of all other layers of the model."""
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The teacher: trained from labels, early stopping on the validation loss, weights of the best epoch."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Architecture and sizes."""
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(epochs=1500, patience=100, conv_decay=0.01, dense_decay=5e-4)
+    )
+    """Training."""
+
+
+def teacher(dataset: str) -> TeacherConfig:
+    """The teacher for a data set: GCNII's published semi-supervised recipe at 64 layers x 64 (arXiv 2007.02133, table 8).
+
+    Sets outside that paper take Cora's recipe; the embedded `digits` a shallower one that trains in a minute.
+    """
+    base = TeacherConfig()
+    if dataset == "citeseer":
+        return replace(base, model=replace(base.model, lam=0.6, dropout=0.7))
+    if dataset == "pubmed":
+        return TeacherConfig(replace(base.model, lam=0.4, dropout=0.5), replace(base.optim, conv_decay=5e-4))
+    if dataset in ("digits", "synthetic"):
+        return TeacherConfig(
+            ModelConfig(layers=16, hidden=64, dropout=0.5),
+            replace(base.optim, epochs=300, patience=50, conv_decay=5e-4),
+        )
+    return base
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """How a student learns: the terms of its loss, their weights, its start and its training."""
+
+    task_weight: float = 1.0
+    """Weight of the cross-entropy on the labelled nodes."""
+    soft_label_weight: float = 0.0
+    """Weight of the KL divergence to the teacher's soft labels; 0 leaves the term out."""
+    temperature: float = 0.25
+    """Temperature of the soft labels. Below 1 sharpens them: deep GCNII teachers are under-confident."""
+    soft_label_nodes: Literal["all", "train"] = "all"
+    """Nodes on which soft labels are matched."""
+    alignment_weight: float = 0.0
+    """Weight of the attention-weighted layer alignment; 0 leaves the term out."""
+    attention: Literal["learned", "uniform", "last_layer"] = "learned"
+    """Which layer pairs count."""
+    dissimilarity: Literal["closed_form", "fixed_axes", "trained_heads", "trained_heads_pooled"] = "closed_form"
+    """How a pair of layers is compared; trained_heads is the paper's literal form, per node or pooled."""
+    axes: int = 8
+    """Principal axes of each teacher layer (closed_form, fixed_axes)."""
+    dim: int = 16
+    """Width d_a of the attention heads and of trained_heads."""
+    start: Literal["default", "positive", "teacher_directions"] = "positive"
+    """Start of the student's input layer."""
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(
+            epochs=300, eval_every=10, monitor="val_accuracy", learning_rate=0.04, schedule="cosine"
+        )
+    )
+    """Training; the last epoch is the result, the best validation epoch is reported beside it."""
+
+
+def student(dataset: str) -> ModelConfig:
+    """The 4-layer, 4-hidden GCNII of the paper's headline (Pubmed, 141x), with the teacher's lambda and no dropout."""
+    return ModelConfig(layers=4, hidden=4, dropout=0.0, lam=teacher(dataset).model.lam)
+
+
+def methods(dataset: str) -> dict[str, MethodConfig]:
+    """The methods that `distill` compares, with the settings chosen on validation nodes."""
+    labels = OptimConfig(
+        epochs=1500,
+        eval_every=10,
+        monitor="val_accuracy",
+        learning_rate=0.03,
+        conv_decay=0.01,
+        dense_decay=1e-4 if dataset == "citeseer" else 5e-4,
+    )
+    soft_label = MethodConfig(task_weight=0.0, soft_label_weight=1.0)
+    abkd = replace(soft_label, alignment_weight=0.1)
+    return {
+        "supervised": MethodConfig(optim=labels),
+        "soft_label": soft_label,
+        "abkd": abkd,
+        "abkd_paper": replace(abkd, dissimilarity="trained_heads"),
+    }
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every command takes."""
+
+    dataset: str = "digits"
+    """Data set; `python -m abkd_jax datasets` lists them. The defaults below are those for this set."""
+    data_root: Path | None = None
+    """Folder of the data files; default: $ABKD_JAX_DATA, else ~/.cache/abkd_jax."""
+    seeds: int = 3
+    """Number of seeds (0, 1, ...): one teacher, and one student of every method, each."""
+    max_epochs: int | None = None
+    """Upper limit on the epochs of every training, for a quick look."""
+    out: Path | None = None
+    """Folder of the run; default: runs/<dataset>. The same command again resumes it, or shows what it found."""
+    teachers: Path | None = None
+    """Folder where trained teachers are kept for all runs; default: ~/.cache/abkd_jax/teachers."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """The teacher."""
+
+
+@dataclass(frozen=True)
+class DistillConfig(RunConfig):
+    """A comparison of students that learn from the same teachers."""
+
+    methods: tuple[Literal["supervised", "soft_label", "abkd", "abkd_paper"], ...] = (
+        "supervised",
+        "soft_label",
+        "abkd",
+    )
+    """Students to train, in the order of the table."""
+    student: ModelConfig = field(default_factory=lambda: ModelConfig(layers=4, hidden=4, dropout=0.0))
+    """The student."""
+    supervised: MethodConfig = field(default_factory=MethodConfig)
+    """A student that learns from labels alone."""
+    soft_label: MethodConfig = field(default_factory=MethodConfig)
+    """A student that learns from the teacher's soft labels."""
+    abkd: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and attention-weighted layer alignment with closed-form heads."""
+    abkd_paper: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and the paper's literal layer alignment, with trained heads."""
+
+
+def distill_config(dataset: str) -> DistillConfig:
+    """The default run on a data set."""
+    return DistillConfig(dataset=dataset, teacher=teacher(dataset), student=student(dataset), **methods(dataset))

@@ -1,0 +1,111 @@
+"""Data sets by name: `load("cora")` gives a checked `types.Dataset` on the host.
+
+>>> from abkd_jax import datasets
+>>> data = datasets.load("digits", seed=0)
+>>> data.features.shape
+(1797, 64)
+"""
+
+import os
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from abkd_jax.datasets import digits, npz, planetoid, synthetic
+from abkd_jax.datasets.splits import per_class
+from abkd_jax.datasets.synthetic import generate
+from abkd_jax.datasets.validation import validate
+from abkd_jax.types import Dataset, InputError
+
+__all__ = ["data_root", "describe", "generate", "load", "names", "per_class", "validate"]
+
+
+class _Entry(NamedTuple):
+    description: str
+    load: Callable[[Path, int], Dataset]
+    files: Callable[[Path], tuple[Path, ...]]
+
+
+def _embedded(description: str, load: Callable[[int], Dataset]) -> _Entry:
+    return _Entry(description, lambda root, seed: load(seed), lambda root: ())
+
+
+def _planetoid(name: str, description: str) -> _Entry:
+    return _Entry(description, lambda root, seed: planetoid.load(name, root), partial(planetoid.files, name))
+
+
+def _npz(name: str, description: str) -> _Entry:
+    return _Entry(description, partial(npz.load, name), partial(npz.files, name))
+
+
+_ENTRIES = {
+    "digits": _embedded(digits.DESCRIPTION, digits.load),
+    "synthetic": _embedded(synthetic.DESCRIPTION, synthetic.load),
+    **{name: _planetoid(name, text) for name, text in planetoid.DESCRIPTIONS.items()},
+    **{name: _npz(name, text) for name, text in npz.DESCRIPTIONS.items()},
+}
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """The folder that holds `planetoid/` and `gnn_benchmark/`.
+
+    Args:
+        root: the folder, or None for the environment variable `ABKD_JAX_DATA`, else `~/.cache/abkd_jax`.
+
+    Returns:
+        The folder, which need not exist.
+    """
+    return Path(root or os.environ.get("ABKD_JAX_DATA") or "~/.cache/abkd_jax").expanduser()
+
+
+def names() -> tuple[str, ...]:
+    """The names that `load` knows, those that need no files first."""
+    return tuple(_ENTRIES)
+
+
+def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
+    """What `load` offers and what it would find, for a listing; reads and downloads nothing.
+
+    Args:
+        root: see `data_root`.
+
+    Returns:
+        One dict for each name: `name`, `description`, `folder` (where the files are looked for; None where none are
+        needed) and `missing` (names of the files that are not there).
+    """
+    listing = []
+    for name, entry in _ENTRIES.items():
+        paths = entry.files(data_root(root))
+        listing.append(
+            {
+                "name": name,
+                "description": entry.description,
+                "folder": paths[0].parent if paths else None,
+                "missing": [path.name for path in paths if not path.exists()],
+            }
+        )
+    return listing
+
+
+def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset:
+    """Load a data set by name and check it.
+
+    Args:
+        name: one of `names()`.
+        root: see `data_root`; `digits` and `synthetic` need none.
+        seed: of the split, for sets without an official one, and of everything in `synthetic`; not negative.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InputError: an unknown name, a negative seed, or files that are missing, damaged or inconsistent.
+    """
+    if name not in _ENTRIES:
+        nearest = get_close_matches(name.lower(), _ENTRIES, n=1, cutoff=0)[0]
+        raise InputError(f"no data set {name!r}; did you mean {nearest!r}? Known: {', '.join(_ENTRIES)}")
+    if seed < 0:
+        raise InputError(f"{name}: seed is {seed}; expected a whole number that is not negative")
+    return validate(_ENTRIES[name].load(data_root(root), seed))

@@ -1,0 +1,109 @@
+"""Graphs in the gnn-benchmark layout: one `.npz` with the adjacency and the attributes as CSR arrays, and labels.
+
+Layout of Shchur et al. 2018 (arXiv 1811.05868, github.com/shchur/gnn-benchmark). Files are
+`<root>/gnn_benchmark/<name>.npz`; github.com/EdisonLeeeeee/GraphData publishes all of them.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Int
+
+from abkd_jax.datasets.csr import csr_from_parts, row_normalize
+from abkd_jax.datasets.splits import per_class
+from abkd_jax.types import Dataset, InputError
+
+__all__ = ["DESCRIPTIONS", "files", "load"]
+
+DESCRIPTIONS = {
+    "cora_ml": "2,995 machine-learning papers, 2,879 words, 7 topics, citations; 20/30/rest of each class",
+    "amazon_photo": "7,650 goods, 745 words of reviews, 8 categories, bought together; 20/30/rest of each class",
+    "coauthor_cs": "18,333 authors, 6,805 keywords, 15 fields, joint papers; 20/30/rest of each class",
+    "acm": "3,025 papers, 1,870 words, 3 fields, shared authors; 20/30/rest of each class",
+}
+
+PAPERS = {
+    "cora_ml": "arXiv 1707.03815",
+    "amazon_photo": "arXiv 1811.05868",
+    "coauthor_cs": "arXiv 1811.05868",
+    "acm": "arXiv 2002.01633",
+}
+PUBLISHED = "https://github.com/EdisonLeeeeee/GraphData"
+TRAIN_PER_CLASS = 20
+VAL_PER_CLASS = 30
+
+
+def files(name: str, root: Path) -> tuple[Path, ...]:
+    """Where the file of a data set is looked for.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+
+    Returns:
+        The one path.
+    """
+    return (root / "gnn_benchmark" / f"{name}.npz",)
+
+
+def load(name: str, root: Path, seed: int) -> Dataset:
+    """Read a gnn-benchmark file and draw a split: 20 training and 30 validation nodes a class, the rest for testing.
+
+    Features are divided by their row sums. Self loops are dropped.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+        seed: of the split.
+
+    Returns:
+        The data set, features `[n, f]` CSR float32.
+
+    Raises:
+        InputError: the file is missing or damaged, or a class is too small for the split.
+    """
+    (path,) = files(name, root)
+    if not path.exists():
+        raise InputError(f"{name}: {path.name} is missing; put the file in {path.parent} by hand, from {PUBLISHED}")
+    adjacency, attributes, labels = _read(path)
+    edges = adjacency.tocoo()
+    between_two = edges.row != edges.col
+    train, val, test = per_class(labels, TRAIN_PER_CLASS, VAL_PER_CLASS, np.random.default_rng(seed))
+    return Dataset(
+        name=name,
+        features=row_normalize(attributes),
+        senders=edges.row[between_two].astype(np.int32),
+        receivers=edges.col[between_two].astype(np.int32),
+        labels=labels.astype(np.int32),
+        num_classes=int(labels.max()) + 1,
+        train_mask=train,
+        val_mask=val,
+        test_mask=test,
+        source=f"gnn-benchmark ({PAPERS[name]}, {PUBLISHED.removeprefix('https://')}), split seed {seed}",
+    )
+
+
+def _read(path: Path) -> tuple[sp.csr_matrix, sp.csr_matrix, Int[np.ndarray, " n"]]:
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            adjacency, attributes = _read_csr(archive, "adj"), _read_csr(archive, "attr")
+            labels = archive["labels"]
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: not a readable gnn-benchmark archive ({error})") from error
+    adjacency.eliminate_zeros()
+    n = labels.size
+    if labels.shape != (n,) or labels.dtype.kind not in "iu" or n == 0 or adjacency.shape != (n, n):
+        raise InputError(
+            f"{path}: labels have shape {labels.shape} and type {labels.dtype}, the adjacency matrix has shape "
+            f"{adjacency.shape}; expected n whole numbers and (n, n)"
+        )
+    return adjacency, attributes, labels
+
+
+def _read_csr(archive: np.lib.npyio.NpzFile, prefix: str) -> sp.csr_matrix:
+    rows, columns = archive[f"{prefix}_shape"].tolist()
+    data, indices, indptr = (archive[f"{prefix}_{part}"] for part in ("data", "indices", "indptr"))
+    return csr_from_parts(data, indices, indptr, (rows, columns))

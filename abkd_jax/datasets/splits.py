@@ -1,0 +1,44 @@
+"""Splits for data sets that come without an official one."""
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from abkd_jax.types import InputError
+
+__all__ = ["per_class"]
+
+
+def per_class(
+    labels: Int[np.ndarray, " n"], train_per_class: int, val_per_class: int, rng: np.random.Generator
+) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Draw the same number of training and of validation nodes from every class; the rest is the test set.
+
+    The protocol of Shchur et al. 2018 (arXiv 1811.05868, section 3), which takes 20 and 30 per class. Every class must
+    leave at least one node to the test set; unlabelled nodes (-1) are in no mask.
+
+    Args:
+        labels: `[n]` classes, -1 where unlabelled.
+        train_per_class: training nodes of each class.
+        val_per_class: validation nodes of each class.
+        rng: the source of the draw.
+
+    Returns:
+        The disjoint train, validation and test masks, each `[n]`.
+
+    Raises:
+        InputError: a class has too few nodes.
+    """
+    needed = train_per_class + val_per_class + 1
+    order = rng.permutation(labels.shape[0])
+    train, val, test = (np.zeros(labels.shape, bool) for _ in range(3))
+    for label in np.unique(labels[labels >= 0]):
+        members = order[labels[order] == label]
+        if members.size < needed:
+            raise InputError(
+                f"split: class {label} has {members.size} nodes; {train_per_class} for training, {val_per_class} for "
+                f"validation and at least 1 for testing make {needed}"
+            )
+        train[members[:train_per_class]] = True
+        val[members[train_per_class : needed - 1]] = True
+        test[members[needed - 1 :]] = True
+    return train, val, test

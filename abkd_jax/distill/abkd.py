@@ -1,0 +1,115 @@
+"""Attention-based knowledge distillation: every teacher layer compared with every student layer (arXiv 2310.15938)."""
+
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import entr
+from jaxtyping import Array, Bool, Float
+
+from abkd_jax.distill.attention import learned
+from abkd_jax.distill.checks import require_choice
+from abkd_jax.distill.dissimilarity import closed_form, trained_heads
+from abkd_jax.types import GNNOutput, InputError, Objective, PairMap, PRNGKey, Pytree
+
+__all__ = ["abkd", "best", "paper"]
+
+
+def abkd(
+    attention: PairMap,
+    dissimilarity: PairMap,
+    normalisation: Literal["rows_mean", "mean", "sum"] = "rows_mean",
+) -> Objective:
+    """Attention-weighted dissimilarity over all pairs of layers (ABKD, Eq. 5).
+
+        loss = 1 / T_l * sum_ij A[i, j] D[i, j]        normalisation = "rows_mean"
+
+    `"mean"` divides by `T_l S_l`, `"sum"` by nothing; the paper does not settle which one it uses.
+
+    Metrics: `"attention"` A, `"dissimilarity"` D and `"unexplained"`, D over the variance of the projected teacher (1
+    where that is zero), all `[T_l, S_l]`; `"variance"` `[T_l]`, whose fall shows a collapse; `"row_entropy"`, the mean
+    entropy of the rows of A in units of `log S_l`: 1 is uniform, 0 one-hot.
+
+    Args:
+        attention: gives A, for instance `learned()`.
+        dissimilarity: gives D, for instance `closed_form()`.
+        normalisation: `"rows_mean"`, `"mean"` or `"sum"`.
+
+    Returns:
+        An objective with parameters `{"attention": ..., "dissimilarity": ...}`.
+
+    Raises:
+        InputError: an unknown `normalisation`; at `init` and `targets`, a model that returns no hidden layer.
+    """
+    require_choice("abkd", "normalisation", normalisation, ("rows_mean", "mean", "sum"))
+    parts = {"attention": attention, "dissimilarity": dissimilarity}
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        _require_layers("teacher", teacher)
+        _require_layers("student", student)
+        keys = jax.random.split(key)
+        return {name: part.init(k, teacher, student) for (name, part), k in zip(parts.items(), keys, strict=True)}
+
+    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
+        _require_layers("teacher", teacher)
+        return {name: part.targets(teacher, graph=graph, mask=mask) for name, part in parts.items()}
+
+    def apply(
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+    ) -> tuple[Array, dict[str, Array]]:
+        keys = dict.fromkeys(parts) if key is None else dict(zip(parts, jax.random.split(key), strict=True))
+        maps = {
+            name: part.apply(params[name], targets[name], student, graph=graph, mask=mask, key=keys[name])
+            for name, part in parts.items()
+        }
+        (a, _), (d, details) = maps["attention"], maps["dissimilarity"]
+        divisor = {"rows_mean": a.shape[0], "mean": a.size, "sum": 1}[normalisation]
+        return jnp.sum(a * d) / divisor, jax.lax.stop_gradient(_metrics(a, d, details["variance"]))
+
+    return Objective(init, targets, apply)
+
+
+def paper(dim: int = 16, reduce: Literal["per_node", "pooled"] = "per_node") -> Objective:
+    """ABKD as its paper describes it: learned attention and trained heads on both sides.
+
+    Args:
+        dim: width of all heads.
+        reduce: the reading of Eq. 4, as in `trained_heads`.
+    """
+    return abkd(learned(dim), trained_heads(dim, reduce=reduce))
+
+
+def best(k: int = 8) -> Objective:
+    """The strongest alignment of the pilot study: learned attention and the closed-form dissimilarity.
+
+    Args:
+        k: principal axes per teacher layer, as in `closed_form`.
+    """
+    return abkd(learned(), closed_form(k))
+
+
+def _require_layers(side: str, output: GNNOutput) -> None:
+    if not output.hiddens:
+        raise InputError(f"abkd: the {side} returns no hidden layers (GNNOutput.hiddens), expected at least one")
+
+
+def _metrics(
+    a: Float[Array, "T_l S_l"], d: Float[Array, "T_l S_l"], variance: Float[Array, " T_l"]
+) -> dict[str, Array]:
+    shown = variance > 0.0
+    unexplained = jnp.where(shown[:, None], d / jnp.where(shown, variance, 1.0)[:, None], 1.0)
+    return {
+        "attention": a,
+        "dissimilarity": d,
+        "unexplained": unexplained,
+        "variance": variance,
+        "row_entropy": _row_entropy(a),
+    }
+
+
+def _row_entropy(a: Float[Array, "T_l S_l"]) -> Float[Array, ""]:
+    """Mean entropy of the rows, each normalised to sum 1, over `log S_l`; an empty row or a single column counts 0."""
+    total = jnp.sum(a, axis=1, keepdims=True)
+    shares = a / jnp.where(total > 0.0, total, 1.0)
+    return jnp.mean(jnp.sum(entr(shares), axis=1)) / math.log(max(a.shape[1], 2))

@@ -1,0 +1,142 @@
+"""Layer attention: how much every (teacher layer, student layer) pair counts in the ABKD loss.
+
+Every map has total mass `T_l`, one for each teacher layer, so that the weight of the loss means the same for all of
+them.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from abkd_jax.distill.checks import require_choice, require_count
+from abkd_jax.distill.combinators import freeze
+from abkd_jax.distill.heads import apply_heads, init_heads
+from abkd_jax.distill.moments import layer_widths, moment_dtype, node_max, node_mean, stack_layers
+from abkd_jax.types import GNNOutput, PairMap, PRNGKey, Pytree
+
+__all__ = ["last_layer", "layer_attention", "learned", "uniform"]
+
+_POOLS = {"mean": node_mean, "max": node_max}
+_SOFTMAX_AXES = {"student": 1, "teacher": 0, "pairs": (0, 1)}
+
+
+def learned(
+    dim: int = 16,
+    over: Literal["student", "teacher", "pairs"] = "student",
+    query: Literal["mean", "max"] = "mean",
+    detach: bool = False,
+) -> PairMap:
+    """Trained attention between pooled layers (ABKD, arXiv 2310.15938, Eq. 3); see `layer_attention`.
+
+    Parameters are one linear head per layer and side, `{"teacher": heads, "student": heads}`; the targets are the
+    pooled teacher layers `[T_l, d]`.
+
+    Args:
+        dim: width of the heads.
+        over: axis of the softmax, as in `layer_attention`.
+        query: how a layer is pooled over the masked nodes.
+        detach: let the map send no gradient into the student, only into its own heads.
+
+    Returns:
+        A pair map.
+
+    Raises:
+        InputError: `dim` below 1, or an unknown `over` or `query`.
+    """
+    require_count("learned", dim=dim)
+    require_choice("learned", "over", over, tuple(_SOFTMAX_AXES))
+    require_choice("learned", "query", query, tuple(_POOLS))
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        dtype = moment_dtype(student.hiddens[0].dtype)
+        sides = zip(("teacher", "student"), jax.random.split(key), (teacher, student), strict=True)
+        return {side: init_heads(side_key, layer_widths(o.hiddens), dim, dtype) for side, side_key, o in sides}
+
+    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "T_l d"]:
+        return _POOLS[query](stack_layers(freeze(teacher).hiddens), mask)
+
+    def apply(
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+    ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
+        seen = freeze(student) if detach else student
+        return layer_attention(params, targets, seen, mask=mask, over=over, query=query), {}
+
+    return PairMap(init, targets, apply)
+
+
+def layer_attention(
+    params: Pytree,
+    targets: Float[Array, "T_l d"],
+    student: GNNOutput,
+    *,
+    mask: Bool[Array, " n"],
+    over: Literal["student", "teacher", "pairs"] = "student",
+    query: Literal["mean", "max"] = "mean",
+) -> Float[Array, "T_l S_l"]:
+    """The attention map of ABKD (arXiv 2310.15938, Eq. 3), rows = teacher layers.
+
+        a_i = W_i' tbar_i + b_i,    c_j = V_j' sbar_j + c_j,    A = softmax(a_i . c_j / sqrt(dim))
+
+    with `tbar`, `sbar` the layers pooled over the masked nodes and one head per layer and side. `over = "student"` is
+    the paper's: every row sums to 1. `"teacher"` normalises the columns, each to `T_l / S_l`, and `"pairs"` the whole
+    map to `T_l`.
+
+    Args:
+        params: `{"teacher": heads, "student": heads}` with heads `{"kernel": [L, d, dim], "bias": [L, dim]}`.
+        targets: pooled teacher layers `[T_l, d]`.
+        student: the student's output; its hidden layers are read.
+        mask: `[n]`, the nodes that are pooled.
+        over: the layers among which the softmax chooses.
+        query: `"mean"` or `"max"` over the masked nodes, for the student's side.
+
+    Returns:
+        `[T_l, S_l]`, total mass `T_l`.
+    """
+    pooled = _POOLS[query](stack_layers(student.hiddens), mask)
+    a, c = apply_heads(params["teacher"], targets), apply_heads(params["student"], pooled)
+    scores = jnp.matmul(a, c.T, precision="highest") / math.sqrt(a.shape[1])
+    rows, columns = scores.shape
+    mass = {"student": 1.0, "teacher": rows / columns, "pairs": float(rows)}[over]
+    return mass * jax.nn.softmax(scores, axis=_SOFTMAX_AXES[over])
+
+
+def uniform() -> PairMap:
+    """Every student layer counts alike for every teacher layer: `A = 1 / S_l`. The control of learned attention."""
+
+    def weigh(rows: int, columns: int, dtype: jnp.dtype) -> Float[Array, "T_l S_l"]:
+        return jnp.full((rows, columns), 1.0 / columns, dtype)
+
+    return _constant(weigh)
+
+
+def last_layer() -> PairMap:
+    """Only the last layer of the teacher and the last of the student count ("Modified" in the ablation of ABKD).
+
+    The one weight is `T_l`, so that the mean over rows is the dissimilarity of the last pair itself.
+    """
+
+    def weigh(rows: int, columns: int, dtype: jnp.dtype) -> Float[Array, "T_l S_l"]:
+        return jnp.zeros((rows, columns), dtype).at[-1, -1].set(float(rows))
+
+    return _constant(weigh)
+
+
+def _constant(weigh: Callable[[int, int, jnp.dtype], Array]) -> PairMap:
+    """A map of the numbers of layers alone: `weigh(T_l, S_l, dtype)`."""
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        return {}
+
+    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, " T_l"]:
+        return jnp.ones(len(teacher.hiddens), moment_dtype(teacher.hiddens[0].dtype))  # carries T_l in its shape
+
+    def apply(
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+    ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
+        return weigh(targets.shape[0], len(student.hiddens), moment_dtype(student.hiddens[0].dtype)), {}
+
+    return PairMap(init, targets, apply)

@@ -1,0 +1,156 @@
+"""Means and second moments of layer outputs over nodes: masked, and without a tensor per pair of layers.
+
+Layers of different widths are stacked with zero columns: a zero column is centred at zero and adds nothing to any
+moment. All moments are float32 at least, and the products use full float32 precision on every backend: differences of
+moments cancel, and the 10-bit mantissa of the matrix units' default would leave nothing of them.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+__all__ = [
+    "centre",
+    "covariance",
+    "cross_covariance",
+    "layer_widths",
+    "moment_dtype",
+    "node_count",
+    "node_max",
+    "node_mean",
+    "node_rows",
+    "principal_axes",
+    "stack_layers",
+]
+
+# An axis with less than this share of its layer's largest variance is taken as absent: the smaller eigenvalues of a
+# float32 covariance are rounding (width * 1e-7), and dividing by them would turn rounding into targets.
+_NEGLIGIBLE_VARIANCE = 1e-5
+
+
+def moment_dtype(dtype: DTypeLike) -> jnp.dtype:
+    """The type in which moments of `dtype` arrays are computed: float32, or `dtype` itself where that is wider."""
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
+
+
+def layer_widths(hiddens: Sequence[Float[Array, "n _"]]) -> tuple[int, ...]:
+    """The widths of `L` layers `[n, width]`."""
+    return tuple(h.shape[1] for h in hiddens)
+
+
+def stack_layers(hiddens: Sequence[Float[Array, "n _"]]) -> Float[Array, "L n d"]:
+    """Stack layers of any widths, with zero columns up to the widest.
+
+    Args:
+        hiddens: `L` arrays `[n, width]`, at least one.
+
+    Returns:
+        `[L, n, d]` with `d` the largest width; float32 at least.
+    """
+    d = max(layer_widths(hiddens))
+    return jnp.stack([jnp.pad(h.astype(moment_dtype(h.dtype)), ((0, 0), (0, d - h.shape[1]))) for h in hiddens])
+
+
+def node_count(mask: Bool[Array, " n"], dtype: DTypeLike) -> Float[Array, ""]:
+    """The number of masked nodes, 1 where there is none, so that a mean over no node is 0 and never NaN."""
+    return jnp.maximum(jnp.sum(mask), 1).astype(dtype)
+
+
+def node_mean(layers: Float[Array, "L n d"], mask: Bool[Array, " n"]) -> Float[Array, "L d"]:
+    """The mean over the masked nodes, `[L, d]`; 0 where the mask is empty.
+
+    Args:
+        layers: `[L, n, d]`; rows outside the mask may hold anything.
+        mask: `[n]`.
+    """
+    return jnp.sum(jnp.where(mask[None, :, None], layers, 0.0), axis=1) / node_count(mask, layers.dtype)
+
+
+def node_max(layers: Float[Array, "L n d"], mask: Bool[Array, " n"]) -> Float[Array, "L d"]:
+    """The maximum over the masked nodes, `[L, d]`; 0 where the mask is empty.
+
+    Args:
+        layers: `[L, n, d]`; rows outside the mask may hold anything.
+        mask: `[n]`.
+    """
+    lowest = float(jnp.finfo(layers.dtype).min)
+    return jnp.where(jnp.any(mask), jnp.max(jnp.where(mask[None, :, None], layers, lowest), axis=1), 0.0)
+
+
+def centre(layers: Float[Array, "L n d"], mask: Bool[Array, " n"]) -> tuple[Float[Array, "L d"], Float[Array, "L n d"]]:
+    """Take the mean over the masked nodes off every layer.
+
+    Args:
+        layers: `[L, n, d]`; rows outside the mask may hold anything.
+        mask: `[n]`.
+
+    Returns:
+        The means `[L, d]`, and the centred layers `[L, n, d]` with zero rows outside the mask.
+    """
+    mean = node_mean(layers, mask)
+    return mean, jnp.where(mask[None, :, None], layers - mean[:, None, :], 0.0)
+
+
+def covariance(centred: Float[Array, "L n d"], mask: Bool[Array, " n"]) -> Float[Array, "L d d"]:
+    """Mean over the masked nodes of the outer product of each row with itself, `[L, d, d]`.
+
+    Args:
+        centred: `[L, n, d]` as `centre` gives it.
+        mask: `[n]`.
+    """
+    moments = jnp.einsum("lnd,lne->lde", centred, centred, precision="highest")
+    return moments / node_count(mask, centred.dtype)
+
+
+def principal_axes(covariances: Float[Array, "L d d"], k: int) -> tuple[Float[Array, "L d k"], Float[Array, "L k"]]:
+    """The orthonormal axes of largest variance of every layer, largest first.
+
+    Axes whose variance is negligible beside the layer's largest are returned as zeros, with variance 0. Each axis
+    points to where its largest entry is positive, since an eigenvector's sign is arbitrary.
+
+    Args:
+        covariances: `[L, d, d]`.
+        k: axes per layer; at most `d` are returned.
+
+    Returns:
+        The axes `[L, d, k]` in columns, and their variances `[L, k]`.
+    """
+    variance, axes = jnp.linalg.eigh(covariances)
+    variance, axes = variance[:, ::-1][:, :k], axes[:, :, ::-1][:, :, :k]
+    kept = variance > _NEGLIGIBLE_VARIANCE * jnp.maximum(variance[:, :1], 0.0)
+    largest = jnp.take_along_axis(axes, jnp.argmax(jnp.abs(axes), axis=1, keepdims=True), axis=1)
+    return jnp.where(kept[:, None, :], axes * jnp.sign(largest), 0.0), jnp.where(kept, variance, 0.0)
+
+
+def node_rows(centred: Float[Array, "T n d"], mask: Bool[Array, " n"]) -> Float[Array, "Td n"]:
+    """The frozen teacher's features as rows, divided by the number of nodes: the left side of `cross_covariance`.
+
+    Args:
+        centred: `[T, n, d]` as `centre` gives it, or its projection on some axes.
+        mask: `[n]`.
+
+    Returns:
+        `[T * d, n]`, row major.
+    """
+    rows = centred.transpose(0, 2, 1).reshape(-1, centred.shape[1])
+    return rows / node_count(mask, centred.dtype)
+
+
+def cross_covariance(
+    rows: Float[Array, "Td n"], centred: Float[Array, "S n e"], teacher_layers: int
+) -> Float[Array, "T d S e"]:
+    """The covariances of every teacher layer with every student layer, from one matrix product.
+
+    Args:
+        rows: `[T * d, n]` as `node_rows` gives it.
+        centred: the student's centred layers `[S, n, e]`.
+        teacher_layers: `T`.
+
+    Returns:
+        `C[t, :, s, :] = E_v[tau_t(v) sigma_s(v)']`, `[T, d, S, e]`.
+    """
+    s, n, e = centred.shape
+    product = jnp.matmul(rows, centred.transpose(1, 0, 2).reshape(n, s * e), precision="highest")
+    return product.reshape(teacher_layers, -1, s, e)

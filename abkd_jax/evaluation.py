@@ -1,0 +1,141 @@
+"""What a trained model is worth and what it costs: accuracy, size, time, and how alike two models' layers are."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from abkd_jax.types import InputError, Pytree
+
+__all__ = ["accuracy", "cka", "flops", "hidden_cka", "latency", "parameter_count"]
+
+WARM_UP_CALLS = 3  # the first calls after a compilation fill caches and allocate buffers
+
+
+def accuracy(logits: Float[Array, "n c"], labels: Int[Array, " n"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
+    """The share of the masked nodes whose largest logit is the right one; 0 for an empty mask.
+
+    Args:
+        logits: `[n, classes]`.
+        labels: `[n]`; entries outside the mask may hold anything.
+        mask: `[n]`.
+    """
+    hits = mask & (jnp.argmax(logits, axis=1).astype(labels.dtype) == labels)
+    return jnp.sum(hits).astype(jnp.float32) / jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
+
+
+def parameter_count(params: Pytree) -> int:
+    """The number of scalars in a pytree of arrays, or of the shapes that `jax.eval_shape` gives."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def latency(function: Callable[..., Any], *args: Any, repeats: int = 30) -> dict[str, float]:
+    """Time of one call, from the dispatch until the result is on the device, without compilation.
+
+    The arguments are moved to the device beforehand. Hand everything that the call reads in as an argument, the
+    parameters too: what the function closes over is a constant that the compiler may fold away.
+
+    Args:
+        function: a function that `jax.jit` accepts, or one that it has returned.
+        *args: its arguments, pytrees of arrays.
+        repeats: timed calls.
+
+    Returns:
+        `{"median_ms", "min_ms", "max_ms"}` in milliseconds.
+
+    Raises:
+        InputError: `repeats` below 1.
+    """
+    if repeats < 1:
+        raise InputError(f"latency: expected repeats of at least 1, got {repeats}")
+    compiled, args = jax.jit(function), jax.device_put(args)
+    for _ in range(WARM_UP_CALLS):
+        jax.block_until_ready(compiled(*args))
+    milliseconds = [_milliseconds(compiled, args) for _ in range(repeats)]
+    return {
+        "median_ms": statistics.median(milliseconds),
+        "min_ms": min(milliseconds),
+        "max_ms": max(milliseconds),
+    }
+
+
+def flops(function: Callable[..., Any], *args: Any) -> float | None:
+    """Floating-point operations of one call as XLA counts them; None where the backend does not tell.
+
+    XLA counts the body of a loop once, and nothing inside custom kernels.
+
+    Args:
+        function: a function that `jax.jit` accepts, or one that it has returned.
+        *args: its arguments, pytrees of arrays or of `jax.ShapeDtypeStruct`.
+    """
+    costs = jax.jit(function).lower(*args).compile().cost_analysis() or {}
+    count = costs.get("flops", -1.0)  # negative: XLA's sign for unknown
+    return float(count) if count >= 0.0 else None
+
+
+def cka(x: Float[Array, "n p"], y: Float[Array, "n q"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
+    """Linear centred kernel alignment of two hidden layers (Kornblith et al., arXiv 1905.00414, Eq. 3 and section 3).
+
+    `||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F)` with centred columns: 1 where the layers agree up to rotation, scale and
+    shift, 0 where they are uncorrelated or one of them is constant.
+
+    Args:
+        x: `[n, p]`.
+        y: `[n, q]`.
+        mask: `[n]`; rows outside may hold anything.
+    """
+    return hidden_cka((x,), (y,), mask)[0, 0]
+
+
+def hidden_cka(
+    teacher_hiddens: Sequence[Float[Array, "n _"]],
+    student_hiddens: Sequence[Float[Array, "n _"]],
+    mask: Bool[Array, " n"],
+) -> Float[Array, "T_l S_l"]:
+    """Linear CKA of every teacher layer with every student layer; see `cka`.
+
+    Computed from cross-covariances between units: nothing of size `n x n` is formed.
+
+    Args:
+        teacher_hiddens: `T_l` arrays `[n, width]`.
+        student_hiddens: `S_l` arrays `[n, width]`.
+        mask: `[n]`; rows outside may hold anything.
+
+    Returns:
+        `[T_l, S_l]` in `[0, 1]`, float32.
+    """
+    teacher, student = _centred(teacher_hiddens, mask), _centred(student_hiddens, mask)
+    cross = jnp.einsum("tnd,sne->tsde", teacher, student, precision="highest")
+    norms = _self_norms(teacher)[:, None] * _self_norms(student)[None, :]
+    return jnp.sum(cross**2, axis=(2, 3)) / jnp.where(norms > 0.0, norms, 1.0)
+
+
+def _milliseconds(function: Callable[..., Any], args: tuple[Any, ...]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(function(*args))
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _centred(hiddens: Sequence[Float[Array, "n _"]], mask: Bool[Array, " n"]) -> Float[Array, "L n d"]:
+    """Centred layers, zero outside the mask and in the columns that pad to the widest, with largest entry 1."""
+    widest = max(h.shape[1] for h in hiddens)
+    return jnp.stack([jnp.pad(_centred_layer(h, mask), ((0, 0), (0, widest - h.shape[1]))) for h in hiddens])
+
+
+def _centred_layer(hidden: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
+    # One node's row is taken off before the mean, so that a constant unit is exactly zero however the mean is rounded.
+    shifted = hidden.astype(jnp.float32)
+    shifted = jnp.where(mask[:, None], shifted - shifted[jnp.argmax(mask)][None, :], 0.0)
+    mean = jnp.sum(shifted, axis=0) / jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
+    centred = jnp.where(mask[:, None], shifted - mean[None, :], 0.0)
+    largest = jnp.max(jnp.abs(centred))
+    return centred / jnp.where(largest > 0.0, largest, 1.0)  # CKA ignores scale; fourth powers of small units underflow
+
+
+def _self_norms(layers: Float[Array, "L n d"]) -> Float[Array, " L"]:
+    covariances = jnp.einsum("lnd,lne->lde", layers, layers, precision="highest")
+    return jnp.sqrt(jnp.sum(covariances**2, axis=(1, 2)))

@@ -1,0 +1,308 @@
+"""Edge list -> `jraph.GraphsTuple`: undirected, coalesced, sorted, padded, and prepared for fast message passing.
+
+Everything here that builds a graph runs on the host in NumPy and checks its input. A graph that `prepare` has seen is
+still a `GraphsTuple`; its `edges` field then holds `PreparedEdges`: what was there before, the sorted layout with its
+transpose, and the coefficients of the symmetric normalisation.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+import scipy.sparse as sp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from abkd_jax.types import Dataset, InputError
+
+__all__ = [
+    "CSR",
+    "PreparedEdges",
+    "SparseFeatures",
+    "edge_weights",
+    "from_dataset",
+    "from_edges",
+    "node_mask",
+    "normalise",
+    "num_nodes",
+    "pad_to_bucket",
+    "prepare",
+    "sparse_features",
+]
+
+
+@struct.dataclass
+class CSR:
+    """A sparsity pattern in row order together with its transpose; the values travel separately.
+
+    Attributes:
+        rows: `[nnz]` int32, ascending.
+        cols: `[nnz]` int32.
+        row_ptr: `[n + 1]` int32; row `i` holds the entries `row_ptr[i]` to `row_ptr[i + 1]`.
+        order_t: `[nnz]` int32; takes entries from row order to column order.
+        rows_t: `[nnz]` int32, `rows[order_t]`: the column indices of the transpose.
+        col_ptr: `[m + 1]` int32: the row pointers of the transpose.
+        shape: `(n, m)`.
+    """
+
+    rows: Int[Array, " nnz"]
+    cols: Int[Array, " nnz"]
+    row_ptr: Int[Array, " n_plus_1"]
+    order_t: Int[Array, " nnz"]
+    rows_t: Int[Array, " nnz"]
+    col_ptr: Int[Array, " m_plus_1"]
+    shape: tuple[int, int] = struct.field(pytree_node=False)
+
+
+@struct.dataclass
+class SparseFeatures:
+    """Node features that are mostly zero (bags of words): `[n, f]` as a pattern and `[nnz]` values."""
+
+    pattern: CSR
+    values: Float[Array, " nnz"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pattern.shape
+
+
+@struct.dataclass
+class PreparedEdges:
+    """What `graph.edges` holds once the graph is normalised or prepared.
+
+    Attributes:
+        features: what `graph.edges` held before.
+        pattern: receivers as rows, senders as columns; None where only `normalise` was called.
+        coefficients: `[e]`, `w_e / sqrt(d_sender d_receiver)`.
+        self_coefficients: `[n]`, the same for the self loops that the symmetric normalisation adds.
+    """
+
+    features: Any
+    pattern: CSR | None
+    coefficients: Float[Array, " e"]
+    self_coefficients: Float[Array, " n"]
+
+
+def from_edges(
+    senders: np.ndarray,
+    receivers: np.ndarray,
+    num_nodes: int,
+    *,
+    nodes: Any = None,
+    weights: np.ndarray | None = None,
+    undirected: bool = False,
+    self_loops: bool = False,
+) -> jraph.GraphsTuple:
+    """Builds a graph from an edge list: duplicates are merged, edges sorted by receiver, then by sender.
+
+    Args:
+        senders: `[e]` integers in `[0, num_nodes)`.
+        receivers: `[e]`, likewise.
+        num_nodes: number of nodes `n`.
+        nodes: node features, any pytree of `[n, ...]` arrays or `SparseFeatures`.
+        weights: `[e]` edge weights; those of duplicates are added up. Without them `edges` is None (weight 1).
+        undirected: adds the reverse of every edge.
+        self_loops: adds the self loops that are missing, with weight 1. Layers that normalise symmetrically add
+            theirs by themselves, so this is only for layers that do not.
+
+    Raises:
+        InputError: an edge points outside, the lists differ in length or are not integers, a weight is not finite.
+    """
+    senders, receivers = _checked_edges(senders, receivers, num_nodes)
+    weights = _checked_weights(weights, senders.shape[0])
+    has_weights = weights is not None
+    values = weights if has_weights else np.ones(senders.shape[0], np.float32)
+    if undirected:
+        loops = senders == receivers  # a self loop is its own reverse
+        rows = np.concatenate([receivers, senders[~loops]])
+        cols = np.concatenate([senders, receivers[~loops]])
+        values = np.concatenate([values, values[~loops]])
+    else:
+        rows, cols = receivers, senders
+    if self_loops:
+        missing = np.setdiff1d(np.arange(num_nodes), rows[rows == cols])
+        rows, cols = np.concatenate([rows, missing]), np.concatenate([cols, missing])
+        values = np.concatenate([values, np.ones(missing.shape[0], np.float32)])
+    keys, inverse = np.unique(rows.astype(np.int64) * num_nodes + cols, return_inverse=True)
+    if has_weights:
+        edges = np.bincount(inverse, weights=values, minlength=keys.shape[0]).astype(np.float32)
+    else:
+        edges = None
+    return jraph.GraphsTuple(
+        nodes=nodes,
+        edges=edges,
+        senders=(keys % max(num_nodes, 1)).astype(np.int32),
+        receivers=(keys // max(num_nodes, 1)).astype(np.int32),
+        globals=None,
+        n_node=np.array([num_nodes], np.int32),
+        n_edge=np.array([keys.shape[0]], np.int32),
+    )
+
+
+def from_dataset(dataset: Dataset) -> jraph.GraphsTuple:
+    """The prepared, undirected graph of a data set, without self loops; sparse features stay sparse."""
+    features = dataset.features
+    nodes = sparse_features(features) if sp.issparse(features) else np.asarray(features, np.float32)
+    keep = dataset.senders != dataset.receivers
+    plain = from_edges(dataset.senders[keep], dataset.receivers[keep], dataset.num_nodes, nodes=nodes, undirected=True)
+    return prepare(plain)
+
+
+def prepare(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
+    """Adds the sorted layout, its transpose and the symmetric normalisation; on the host, once a graph.
+
+    The edges come back sorted by receiver, then by sender, and with them every array in `graph.edges`.
+
+    Raises:
+        InputError: an edge points outside.
+    """
+    if isinstance(graph.edges, PreparedEdges) and graph.edges.pattern is not None:
+        return graph
+    size = num_nodes(graph)
+    senders, receivers = _checked_edges(graph.senders, graph.receivers, size)
+    order = np.lexsort((senders, receivers))
+    edges = graph.edges.features if isinstance(graph.edges, PreparedEdges) else graph.edges
+    edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], edges)
+    pattern = _pattern(receivers[order], senders[order], (size, size))
+    plain = graph._replace(edges=edges, senders=pattern.cols, receivers=pattern.rows)
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        normalised = normalise(plain)
+    return normalised._replace(
+        edges=jax.tree.map(np.asarray, normalised.edges).replace(pattern=pattern),
+    )
+
+
+def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
+    """Attaches the coefficients of D^-1/2 (A + I) D^-1/2 (Kipf & Welling, arXiv 1609.02907, section 2.1).
+
+    Self loops are added where the graph has none, as numbers beside the edge list: the edges stay as they are. Works
+    under `jit`, and returns a prepared or already normalised graph unchanged.
+    """
+    if isinstance(graph.edges, PreparedEdges):
+        return graph
+    size = num_nodes(graph)
+    weights = edge_weights(graph)
+    loops = jnp.where(graph.senders == graph.receivers, 1.0, 0.0).astype(weights.dtype)
+    self_weights = 1.0 - jax.ops.segment_max(
+        jnp.concatenate([loops, jnp.zeros(size, weights.dtype)]),
+        jnp.concatenate([jnp.asarray(graph.receivers), jnp.arange(size, dtype=jnp.int32)]),
+        num_segments=size,
+    )
+    degrees = jax.ops.segment_sum(weights, graph.receivers, num_segments=size) + self_weights
+    scale = jnp.where(degrees > 0, jax.lax.rsqrt(jnp.where(degrees > 0, degrees, 1.0)), 0.0)
+    prepared = PreparedEdges(
+        features=graph.edges,
+        pattern=None,
+        coefficients=weights * scale[graph.senders] * scale[graph.receivers],
+        self_coefficients=self_weights * scale**2,
+    )
+    return graph._replace(edges=prepared)
+
+
+def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:
+    """`[e]` edge weights: `graph.edges` where that is one float an edge, else ones."""
+    edges = graph.edges.features if isinstance(graph.edges, PreparedEdges) else graph.edges
+    if isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, jnp.floating):
+        return jnp.asarray(edges)
+    return jnp.ones(graph.senders.shape[0], jnp.float32)
+
+
+def num_nodes(graph: jraph.GraphsTuple) -> int:
+    """The static number of nodes, padding included: the length of the node features, else the sum of `n_node`."""
+    if isinstance(graph.nodes, SparseFeatures):
+        return graph.nodes.shape[0]
+    leaves = jax.tree.leaves(graph.nodes)
+    return leaves[0].shape[0] if leaves else int(np.sum(graph.n_node))
+
+
+def node_mask(graph: jraph.GraphsTuple) -> Bool[Array, " n"]:
+    """`[n]`, False on padding nodes. A graph of one part has none; otherwise the last part is padding, as in jraph."""
+    if graph.n_node.shape[0] == 1:
+        return jnp.ones(num_nodes(graph), bool)
+    return jnp.arange(num_nodes(graph)) < jnp.sum(jnp.asarray(graph.n_node[:-1]))
+
+
+def pad_to_bucket(graph: jraph.GraphsTuple, growth: float = 1.25) -> jraph.GraphsTuple:
+    """Pads nodes and edges to the next size of a geometric series, so that few shapes are ever compiled.
+
+    Args:
+        graph: a plain graph (`prepare` comes after padding).
+        growth: ratio of neighbouring bucket sizes, above 1; the series starts at 16.
+
+    Raises:
+        InputError: the graph is already prepared or holds sparse features, or `growth` is not above 1.
+    """
+    if isinstance(graph.edges, PreparedEdges) or isinstance(graph.nodes, SparseFeatures):
+        raise InputError("pad_to_bucket takes a plain GraphsTuple with dense nodes: pad first, then prepare")
+    if not growth > 1:
+        raise InputError(f"growth of the bucket sizes is {growth}, expected a number above 1")
+    return jraph.pad_with_graphs(
+        graph,
+        n_node=_bucket(num_nodes(graph) + 1, growth),  # jraph wants one spare node
+        n_edge=_bucket(graph.senders.shape[0], growth),
+        n_graph=graph.n_node.shape[0] + 1,
+    )
+
+
+def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
+    """Turns an `[n, f]` SciPy matrix into features that models multiply without making them dense.
+
+    Raises:
+        InputError: an entry is NaN or infinite.
+    """
+    matrix = sp.csr_matrix(matrix, dtype=np.float32)
+    matrix.sum_duplicates()
+    if not np.isfinite(matrix.data).all():
+        raise InputError("node features hold NaN or infinite values, expected finite numbers")
+    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+    return SparseFeatures(_pattern(rows, matrix.indices.astype(np.int32), matrix.shape), matrix.data)
+
+
+def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
+    """The layout of entries that are already in row order."""
+    order_t = np.lexsort((rows, cols)).astype(np.int32)
+    return CSR(
+        rows=rows,
+        cols=cols,
+        row_ptr=np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int32),
+        order_t=order_t,
+        rows_t=rows[order_t],
+        col_ptr=np.searchsorted(cols[order_t], np.arange(shape[1] + 1)).astype(np.int32),
+        shape=(int(shape[0]), int(shape[1])),
+    )
+
+
+def _bucket(size: int, growth: float) -> int:
+    bucket = 16
+    while bucket < size:
+        bucket = int(np.ceil(bucket * growth / 8)) * 8
+    return bucket
+
+
+def _checked_edges(senders: Any, receivers: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
+    ends = np.asarray(senders), np.asarray(receivers)
+    if ends[0].shape != ends[1].shape or ends[0].ndim != 1:
+        raise InputError(f"senders {ends[0].shape} and receivers {ends[1].shape} must be two lists of one length")
+    for name, nodes in zip(("senders", "receivers"), ends, strict=True):
+        if nodes.size and not np.issubdtype(nodes.dtype, np.integer):
+            raise InputError(f"{name} hold {nodes.dtype}, expected integers")
+        outside = np.flatnonzero((nodes < 0) | (nodes >= size))
+        if outside.size:
+            raise InputError(
+                f"edge {outside[0]}: {name[:-1]} {nodes[outside[0]]} is outside a graph of {size} nodes, "
+                f"expected 0 to {size - 1}"
+            )
+    return ends[0].astype(np.int32), ends[1].astype(np.int32)
+
+
+def _checked_weights(weights: np.ndarray | None, num_edges: int) -> np.ndarray | None:
+    if weights is None:
+        return None
+    weights = np.asarray(weights, np.float32)
+    if weights.shape != (num_edges,):
+        raise InputError(f"edge weights have shape {weights.shape}, expected ({num_edges},): one weight an edge")
+    if not np.isfinite(weights).all():
+        raise InputError("edge weights hold NaN or infinite values, expected finite numbers")
+    return weights

@@ -1,0 +1,153 @@
+"""The whole job: data set in, teachers trained or loaded, students distilled, run folder with an honest table out."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from abkd_jax import evaluation, runfolder
+from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, OptimConfig, RunConfig
+from abkd_jax.models import build
+from abkd_jax.students import Students, build_objective, train_students
+from abkd_jax.teachers import Problem, Teacher, load_problem, train_or_load
+from abkd_jax.training import make_optimizer
+from abkd_jax.types import InputError
+
+__all__ = ["as_students", "capped", "check", "distill", "records", "run_folder", "teachers_of", "trained"]
+
+Run = TypeVar("Run", bound=RunConfig)
+METHODS = ("supervised", "soft_label", "abkd", "abkd_paper")  # fields of DistillConfig
+
+
+def distill(config: DistillConfig) -> Path:
+    """Runs the comparison, or what is left of it, and returns the run folder.
+
+    Raises:
+        InputError: bad settings or data, an unwritable folder, or a folder that holds another run.
+    """
+    config = capped(config)
+    check(config)
+    folder = run_folder(config)
+    problem = load_problem(config.dataset, config.data_root)
+    runfolder.claim(folder, config, problem.fingerprint)
+    known = runfolder.finished_records(folder)
+    runs: dict[str, Students] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, run in _train(config, problem, folder):
+        runs[name] = run
+        model = config.teacher.model if name == "teacher" else config.student
+        found[name] = known.get(name) or records(problem, name, model, run)
+        for record in found[name]:
+            record["compression"] = found["teacher"][0]["parameters"] / record["parameters"]
+        complete = len(runs) == 1 + len(config.methods)
+        runfolder.write(folder, config, found, {k: run.history for k, run in runs.items()}, complete=complete)
+    return folder
+
+
+def trained(config: DistillConfig, problem: Problem, folder: Path) -> dict[str, Students]:
+    """The models of a run by method, the teacher first; what `folder` does not hold yet is trained."""
+    return dict(_train(config, problem, folder))
+
+
+def _train(config: DistillConfig, problem: Problem, folder: Path) -> Iterator[tuple[str, Students]]:
+    teachers = teachers_of(config, problem)
+    yield "teacher", as_students(teachers)
+    for name in config.methods:
+        method: MethodConfig = getattr(config, name)
+        checkpoints = folder / "checkpoints" / name
+        yield name, train_students(problem, config.teacher.model, teachers, config.student, name, method, checkpoints)
+
+
+def run_folder(config: RunConfig) -> Path:
+    """Where the run lives: `config.out`, or `runs/<dataset>`."""
+    return config.out if config.out is not None else Path("runs") / config.dataset
+
+
+def teachers_of(config: RunConfig, problem: Problem) -> list[Teacher]:
+    """The teachers of a run, trained where they are not kept yet."""
+    kept = config.teachers if config.teachers is not None else Path("~/.cache/abkd_jax/teachers").expanduser()
+    return train_or_load(problem, config.teacher, list(range(config.seeds)), kept)
+
+
+def as_students(teachers: list[Teacher]) -> Students:
+    """The teachers as one more method; their result is the best validation epoch, as in the GCNII recipe."""
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[t.params for t in teachers])
+    names = [name for name, values in teachers[0].history.items() if np.ndim(values) > 1]
+    history = {name: np.concatenate([t.history[name] for t in teachers], axis=1) for name in names}
+    history["seconds"] = np.array([t.history["seconds"] for t in teachers])
+    return Students(params, params, np.array([t.best_epoch for t in teachers]), history)
+
+
+def records(problem: Problem, name: str, config: ModelConfig, run: Students) -> list[dict[str, Any]]:
+    """One record a seed: accuracies, sizes, times. A run side by side has one time for all its seeds."""
+    model = build(config, problem.dataset.num_classes)
+    graph, labels = problem.batch.graph, problem.batch.labels
+    predict = jax.jit(lambda params, graph: model.apply({"params": params}, graph).logits)
+    seeds = len(run.epochs)
+    last, best = ([jax.tree.map(lambda x, s=s: x[s], t) for s in range(seeds)] for t in (run.params, run.best_params))
+    latency = evaluation.latency(predict, last[0], graph)
+    seconds = np.broadcast_to(run.history["seconds"], seeds)
+
+    def accuracy(params: Any, mask: jax.Array) -> float:
+        return float(evaluation.accuracy(predict(params, graph), labels, mask))
+
+    return [
+        {
+            "dataset": problem.dataset.name,
+            "method": name,
+            "seed": seed,
+            "test_accuracy": accuracy(last[seed], problem.test_mask),
+            "val_accuracy": accuracy(last[seed], problem.val_mask),
+            "test_accuracy_best_val": accuracy(best[seed], problem.test_mask),
+            "parameters": evaluation.parameter_count(last[seed]),
+            "compression": 1.0,
+            "epochs": int(run.epochs[seed]),
+            "seconds": float(seconds[seed]),
+            "latency_ms": latency["median_ms"],
+        }
+        for seed in range(seeds)
+    ]
+
+
+def capped(config: Run) -> Run:
+    """The config with `max_epochs` applied to every training, and evaluations that divide the epochs."""
+
+    def cap(optim: OptimConfig) -> OptimConfig:
+        epochs = optim.epochs if config.max_epochs is None else min(optim.epochs, config.max_epochs)
+        return dataclasses.replace(optim, epochs=epochs, eval_every=math.gcd(epochs, optim.eval_every))
+
+    parts = {name: getattr(config, name) for name in ("teacher", *METHODS) if hasattr(config, name)}
+    return dataclasses.replace(
+        config, **{name: dataclasses.replace(part, optim=cap(part.optim)) for name, part in parts.items()}
+    )
+
+
+def check(config: RunConfig) -> None:
+    """Everything that can be wrong with the settings, before anything is read, written or compiled.
+
+    Raises:
+        InputError: one line that names the setting.
+    """
+    if config.seeds < 1:
+        raise InputError(f"seeds is {config.seeds}, expected at least 1")
+    if config.max_epochs is not None and config.max_epochs < 1:
+        raise InputError(f"max_epochs is {config.max_epochs}, expected at least 1")
+    build(config.teacher.model, 2)
+    make_optimizer(config.teacher.optim)
+    if isinstance(config, DistillConfig):
+        _check_students(config)
+
+
+def _check_students(config: DistillConfig) -> None:
+    if len(set(config.methods)) != len(config.methods) or not config.methods:
+        raise InputError(f"methods are {', '.join(config.methods) or 'none'}: expected at least one, each named once")
+    build(config.student, 2)
+    for name in config.methods:
+        method: MethodConfig = getattr(config, name)
+        make_optimizer(method.optim)
+        build_objective(method)

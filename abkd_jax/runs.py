@@ -1,0 +1,87 @@
+"""One training program that shows its progress, survives a kill and resumes to the same bits."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from abkd_jax import checkpoint
+from abkd_jax.config import OptimConfig
+from abkd_jax.tasks import Task
+from abkd_jax.training import FitState, TrainState, fit, make_validate, start
+from abkd_jax.types import Batch
+
+__all__ = ["resumable_fit"]
+
+SAVE_EVERY = 10.0  # seconds between two checkpoints of a run in progress
+
+
+def resumable_fit(
+    directory: Path,
+    config: dict[str, Any],
+    model: nn.Module,
+    step: Callable[..., Any],
+    task: Task,
+    val_mask: Any,
+    states: TrainState,
+    batch: Batch,
+    batch_axes: Batch | None,
+    optim: OptimConfig,
+    label: str,
+) -> tuple[FitState, dict[str, np.ndarray]]:
+    """`training.fit` with a checkpoint folder and a progress bar.
+
+    Args:
+        directory: checkpoints of this program; a finished one is read, not trained again.
+        config: identifies the program; a checkpoint of another config is refused.
+        model: the model that `step` trains.
+        step: from `make_distill_step`.
+        task: what validation scores.
+        val_mask: `[n]` validation nodes.
+        states: training states stacked over seeds.
+        batch: training batch.
+        batch_axes: which parts of it differ between seeds.
+        optim: epochs, evaluation, patience.
+        label: what the progress bar says.
+
+    Returns:
+        Final state and history; `history["seconds"]` holds the training time, all sittings together.
+    """
+    fresh = jax.eval_shape(jax.vmap(start), states)
+    resume = checkpoint.restore(directory, fresh, config)
+    before = float(resume[1]["seconds"]) if resume else 0.0
+    began = last_save = time.perf_counter()
+
+    with tqdm(total=optim.epochs, desc=label, unit="epoch", file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def on_chunk(state: FitState, history: dict[str, np.ndarray], epochs: int) -> None:
+            nonlocal last_save
+            now = time.perf_counter()
+            history["seconds"] = np.asarray(before + now - began)
+            shown = np.flatnonzero(history["recorded"].any(axis=1))[-1]
+            bar.set_postfix(
+                loss=f"{np.mean(history['loss'][shown]):.4f}", val=f"{np.mean(history['val_accuracy'][shown]):.4f}"
+            )
+            bar.update(epochs - bar.n)
+            if now - last_save > SAVE_EVERY or epochs >= optim.epochs or not np.asarray(state.active).any():
+                checkpoint.save(directory, state, history, config, step=epochs)
+                last_save = now
+
+        if resume:
+            bar.update(int(np.max(resume[1]["epoch"])))
+        return fit(
+            step,
+            make_validate(model, task, val_mask),
+            states,
+            batch,
+            batch_axes,
+            optim,
+            resume=resume,
+            on_chunk=on_chunk,
+        )

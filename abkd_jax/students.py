@@ -1,0 +1,146 @@
+"""Students: one method, all seeds side by side in one program."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from abkd_jax import distill
+from abkd_jax.config import MethodConfig, ModelConfig
+from abkd_jax.models import build
+from abkd_jax.runs import resumable_fit
+from abkd_jax.tasks import classification
+from abkd_jax.teachers import Problem, Teacher
+from abkd_jax.training import TrainState, init_state, make_distill_step, make_optimizer
+from abkd_jax.types import Batch, Objective, PairMap, Pytree
+
+__all__ = ["Students", "build_objective", "train_students"]
+
+
+class Students(NamedTuple):
+    """The students of one method, stacked over seeds.
+
+    Attributes:
+        params: parameters after the last epoch, `[seeds, ...]`.
+        best_params: parameters at the best validation epoch.
+        epochs: `[seeds]` epochs trained.
+        history: arrays `[evaluations, seeds, ...]`, see `training.fit`.
+    """
+
+    params: Pytree
+    best_params: Pytree
+    epochs: np.ndarray
+    history: dict[str, np.ndarray]
+
+
+def build_objective(method: MethodConfig) -> Objective | None:
+    """The distillation loss of a method, or None for a student that learns from labels alone."""
+    terms = []
+    if method.soft_label_weight:
+        soft_label = distill.soft_label(method.temperature)
+        terms.append(distill.Term("soft_label", method.soft_label_weight, soft_label, method.soft_label_nodes))
+    if method.alignment_weight:
+        alignment = distill.abkd(_attention(method), _dissimilarity(method))
+        terms.append(distill.Term("abkd", method.alignment_weight, alignment))
+    return distill.weighted_sum(*terms) if terms else None
+
+
+def _attention(method: MethodConfig) -> PairMap:
+    if method.attention == "learned":
+        return distill.learned(method.dim)
+    return {"uniform": distill.uniform, "last_layer": distill.last_layer}[method.attention]()
+
+
+def _dissimilarity(method: MethodConfig) -> PairMap:
+    if method.dissimilarity == "closed_form":
+        return distill.closed_form(method.axes)
+    if method.dissimilarity == "fixed_axes":
+        return distill.fixed_axes(method.axes)
+    reduce = "pooled" if method.dissimilarity == "trained_heads_pooled" else "per_node"
+    return distill.trained_heads(method.dim, reduce=reduce)
+
+
+def train_students(
+    problem: Problem,
+    teacher_config: ModelConfig,
+    teachers: list[Teacher],
+    student_config: ModelConfig,
+    name: str,
+    method: MethodConfig,
+    folder: Path,
+) -> Students:
+    """Trains one student for every teacher, or reads the finished ones back from `folder`.
+
+    The student of seed `k` learns from the teacher of seed `k`, which is evaluated once: the step sees only its targets.
+
+    Raises:
+        InputError: a config makes no model or no loss, or `folder` holds students of another config.
+    """
+    classes = problem.dataset.num_classes
+    student, objective = build(student_config, classes), build_objective(method)
+    task, optimizer = classification(), make_optimizer(method.optim)
+    prepare = jax.jit(_make_prepare(problem, build(teacher_config, classes), student, objective, method, optimizer))
+    prepared = [prepare(jax.random.key(t.seed), t.params) for t in teachers]
+    states, targets = jax.tree.map(lambda *leaves: jnp.stack(leaves), *prepared)
+    del prepared
+    identity = {
+        "method": name,
+        "data": problem.fingerprint,
+        "seeds": [t.seed for t in teachers],
+        "teacher": dataclasses.asdict(teacher_config),
+        "student": dataclasses.asdict(student_config),
+        **dataclasses.asdict(method),
+    }
+    state, history = resumable_fit(
+        folder,
+        json.loads(json.dumps(identity)),
+        student,
+        make_distill_step(student, objective, optimizer, task, method.task_weight),
+        task,
+        problem.val_mask,
+        states,
+        problem.batch._replace(targets=targets),
+        Batch(None, None, None, 0),  # type: ignore[arg-type]  # axes, as jax.vmap takes them
+        method.optim,
+        f"{name} x {len(teachers)} seeds",
+    )
+    return Students(state.train.params["student"], state.best_params, np.asarray(state.train.step), history)
+
+
+def _make_prepare(
+    problem: Problem,
+    teacher: nn.Module,
+    student: nn.Module,
+    objective: Objective | None,
+    method: MethodConfig,
+    optimizer: Any,
+) -> Callable[[Any, Pytree], tuple[TrainState, Pytree]]:
+    """`(key, teacher parameters) -> (student's training state, targets of the loss)` for one seed."""
+    batch = problem.batch
+
+    def prepare(key: Any, teacher_params: Pytree) -> tuple[TrainState, Pytree]:
+        state_key, objective_key, start_key = jax.random.split(key, 3)
+        out = teacher.apply({"params": teacher_params}, batch.graph)  # dropped by XLA where nothing reads it
+        params = student.init(state_key, batch.graph)["params"]
+        if method.start == "positive":
+            params = distill.positive(params)
+        elif method.start == "teacher_directions":
+            predictions = jnp.argmax(out.logits, axis=1)
+            params = distill.teacher_directions(
+                start_key, params, teacher_params, batch.graph, predictions, problem.dataset.num_classes
+            )
+        heads, targets = None, None
+        if objective is not None:
+            shapes = jax.eval_shape(lambda p: student.apply({"params": p}, batch.graph), params)
+            heads = objective.init(objective_key, out, shapes)
+            targets = objective.targets(out, graph=batch.graph, mask=batch.masks)
+        state = init_state(state_key, student, optimizer, batch, objective_params=heads, student_params=params)
+        return state, targets
+
+    return prepare

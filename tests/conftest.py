@@ -1,0 +1,39 @@
+"""Strict JAX for every test: no silent dtype promotion, no silent rank broadcasting, four fake CPU devices."""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _first_existing(*candidates: str | Path | None) -> Path | None:
+    return next((Path(c).expanduser() for c in candidates if c and Path(c).expanduser().is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with the third-party graphs: $ABKD_JAX_DATA, the user's cache, or a folder beside the checkout."""
+    root = _first_existing(os.environ.get("ABKD_JAX_DATA"), SHARED / "data", "~/.cache/abkd_jax")
+    if root is None:
+        pytest.skip("no data root: set ABKD_JAX_DATA to the folder that holds planetoid/ and gnn_benchmark/")
+    return root
+
+
+@pytest.fixture(scope="session")
+def golden_root() -> Path:
+    """The folder with the reference values of the criteria: $ABKD_JAX_GOLDEN, or a folder beside the checkout."""
+    root = _first_existing(os.environ.get("ABKD_JAX_GOLDEN"), SHARED / "golden")
+    if root is None:
+        pytest.skip("no golden values: set ABKD_JAX_GOLDEN to the folder that holds derived_abkd.npz")
+    return root

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from abkd_jax.datasets.csr import csr_from_parts, row_normalize
+
+
+def test_rows_sum_to_one_and_zero_rows_stay():
+    features = sp.csr_matrix(np.array([[1, 0, 3], [0, 0, 0], [0, 5, 0]], np.float32))
+    normalized = row_normalize(features)
+    assert normalized.dtype == np.float32
+    np.testing.assert_array_equal(normalized.toarray(), np.array([[0.25, 0, 0.75], [0, 0, 0], [0, 1, 0]], np.float32))
+
+
+def test_a_row_that_cancels_stays():
+    features = sp.csr_matrix(np.array([[1.0, -1.0]], np.float32))
+    np.testing.assert_array_equal(row_normalize(features).toarray(), [[1.0, -1.0]])
+
+
+def test_infinite_entries_become_nan_without_a_warning():
+    features = sp.csr_matrix(np.array([[np.inf, 1.0]], np.float32))
+    assert np.isnan(row_normalize(features).toarray()[0, 0])
+
+
+def test_duplicates_are_summed():
+    matrix = csr_from_parts(np.array([1.0, 2.0]), np.array([1, 1]), np.array([0, 2]), (1, 3))
+    np.testing.assert_array_equal(matrix.toarray(), [[0.0, 3.0, 0.0]])
+    assert matrix.nnz == 1
+
+
+@pytest.mark.parametrize(
+    ("indices", "indptr"), [([0, 3], [0, 1, 2]), ([0, -1], [0, 1, 2]), ([0, 1], [0, 2, 1]), ([0, 1], [0, 1, 9])]
+)
+def test_indices_that_leave_the_matrix_are_refused(indices, indptr):
+    with pytest.raises(ValueError, match="ind"):
+        csr_from_parts(np.ones(2), np.array(indices), np.array(indptr), (2, 3))

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from abkd_jax import datasets
+from abkd_jax.types import InputError
+
+NAMES = ("digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm")
+
+
+def test_names():
+    assert datasets.names() == NAMES
+
+
+@pytest.mark.parametrize(("typo", "nearest"), [("coar", "cora"), ("Citeseer", "citeseer"), ("photo", "amazon_photo")])
+def test_an_unknown_name_gets_the_nearest_and_the_list(typo, nearest):
+    with pytest.raises(InputError, match=f"no data set '{typo}'; did you mean '{nearest}'") as refusal:
+        datasets.load(typo)
+    assert all(name in str(refusal.value) for name in NAMES)
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(InputError, match="synthetic: seed is -1"):
+        datasets.load("synthetic", seed=-1)
+
+
+def test_every_result_is_checked(monkeypatch, tiny):
+    broken = tiny._replace(num_classes=1)
+    monkeypatch.setitem(datasets._ENTRIES, "digits", datasets._embedded("broken", lambda seed: broken))
+    with pytest.raises(InputError, match="tiny: num_classes is 1"):
+        datasets.load("digits")
+
+
+def test_data_root_is_the_argument_then_the_environment_then_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("ABKD_JAX_DATA", str(tmp_path / "environment"))
+    assert datasets.data_root(tmp_path) == tmp_path
+    assert datasets.data_root(str(tmp_path)) == tmp_path
+    assert datasets.data_root() == tmp_path / "environment"
+    monkeypatch.delenv("ABKD_JAX_DATA")
+    assert datasets.data_root() == Path.home() / ".cache" / "abkd_jax"
+
+
+def test_describe_says_what_is_there(tmp_path):
+    (tmp_path / "gnn_benchmark").mkdir()
+    (tmp_path / "gnn_benchmark" / "acm.npz").touch()
+    (tmp_path / "planetoid").mkdir()
+    (tmp_path / "planetoid" / "ind.cora.graph").touch()
+    listing = {row["name"]: row for row in datasets.describe(tmp_path)}
+    assert tuple(listing) == NAMES
+    assert all(row["description"] and "\n" not in row["description"] for row in listing.values())
+    assert (listing["digits"]["folder"], listing["digits"]["missing"]) == (None, [])
+    assert (listing["acm"]["folder"], listing["acm"]["missing"]) == (tmp_path / "gnn_benchmark", [])
+    assert listing["cora_ml"]["missing"] == ["cora_ml.npz"]
+    assert len(listing["cora"]["missing"]) == 6
+    assert "ind.cora.graph" not in listing["cora"]["missing"]

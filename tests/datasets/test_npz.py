@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from abkd_jax import datasets
+from abkd_jax.types import InputError
+
+
+def _arrays() -> dict:
+    """A ring of 104 nodes with one self loop at node 7; class 0 has 51 nodes, class 1 has 53; word = class, thrice."""
+    n = 104
+    labels = np.repeat(np.array([0, 1]), [51, 53])
+    ring = sp.csr_matrix((np.ones(n), (np.arange(n), (np.arange(n) + 1) % n)), shape=(n, n)).tolil()
+    ring[7, 7] = 1
+    matrices = {"adj": ring.tocsr(), "attr": sp.csr_matrix(3 * np.eye(2, dtype=np.float32)[labels])}
+    arrays = {"labels": labels}
+    for prefix, matrix in matrices.items():
+        parts = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "shape": matrix.shape}
+        arrays |= {f"{prefix}_{part}": value for part, value in parts.items()}
+    return arrays
+
+
+@pytest.fixture
+def ring_file(tmp_path):
+    path = tmp_path / "gnn_benchmark" / "acm.npz"
+    path.parent.mkdir()
+    np.savez(path, **_arrays())
+    return path
+
+
+def test_the_layout_is_read(ring_file):
+    dataset = datasets.load("acm", ring_file.parents[1])
+    np.testing.assert_array_equal(dataset.senders, np.arange(104))
+    np.testing.assert_array_equal(dataset.receivers, np.roll(np.arange(104), -1))
+    np.testing.assert_array_equal(dataset.features.toarray(), np.eye(2)[np.repeat([0, 1], [51, 53])])
+    assert dataset.num_classes == 2
+    for mask, counts in [(dataset.train_mask, [20, 20]), (dataset.val_mask, [30, 30]), (dataset.test_mask, [1, 3])]:
+        assert np.bincount(dataset.labels[mask]).tolist() == counts
+
+
+def test_seed_changes_the_split_and_nothing_else(ring_file):
+    first, again, other = (datasets.load("acm", ring_file.parents[1], seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.train_mask, again.train_mask)
+    assert (first.train_mask != other.train_mask).any()
+    np.testing.assert_array_equal(first.senders, other.senders)
+    assert other.source.endswith("split seed 2")
+
+
+DAMAGE = {
+    "missing array": ({"labels": None}, "not a readable gnn-benchmark archive"),
+    "column outside": ({"adj_indices": np.full(105, 104)}, "not a readable gnn-benchmark archive"),
+    "pickled labels": ({"labels": np.array([{}], object)}, "not a readable gnn-benchmark archive"),
+    "too few labels": ({"labels": np.arange(60) % 1}, r"labels have shape \(60,\) .* has shape \(104, 104\)"),
+    "fractions": ({"labels": np.zeros(104)}, "type float64.* expected n whole numbers"),
+    "nan": ({"attr_data": np.full(104, np.nan, np.float32)}, "acm: features of 104 of 104 nodes are NaN"),
+    "rare class": ({"labels": np.arange(104) // 50}, "class 0 has 50 nodes; .* make 51"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage_is_refused_in_one_line(ring_file, case):
+    change, message = DAMAGE[case]
+    arrays = {name: value for name, value in (_arrays() | change).items() if value is not None}
+    np.savez(ring_file, **arrays)
+    with pytest.raises(InputError, match=message) as refusal:
+        datasets.load("acm", ring_file.parents[1])
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("keep", [0, 100, -50])
+def test_a_truncated_archive_is_named(ring_file, keep):
+    ring_file.write_bytes(ring_file.read_bytes()[:keep])
+    with pytest.raises(InputError, match=f"{ring_file}: not a readable gnn-benchmark archive"):
+        datasets.load("acm", ring_file.parents[1])
+
+
+def test_a_flipped_byte_is_noticed(ring_file):
+    content = bytearray(ring_file.read_bytes())
+    content[200] ^= 0xFF
+    ring_file.write_bytes(content)
+    with pytest.raises(InputError, match="not a readable gnn-benchmark archive"):
+        datasets.load("acm", ring_file.parents[1])
+
+
+def test_a_plain_npy_file_is_refused(ring_file):
+    with open(ring_file, "wb") as file:
+        np.save(file, np.arange(3))
+    with pytest.raises(InputError, match="not a readable gnn-benchmark archive"):
+        datasets.load("acm", ring_file.parents[1])
+
+
+def test_a_missing_file_is_asked_for(tmp_path):
+    with pytest.raises(
+        InputError, match=r"coauthor_cs: coauthor_cs\.npz is missing; put the file in .*gnn_benchmark by hand"
+    ):
+        datasets.load("coauthor_cs", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes", "edges", "words", "classes"),
+    [
+        ("cora_ml", 2995, 8158, 2879, 7),
+        ("amazon_photo", 7650, 119081, 745, 8),
+        ("coauthor_cs", 18333, 81894, 6805, 15),
+        ("acm", 3025, 13128, 1870, 3),
+    ],
+)
+def test_published_files(data_root, count_undirected, name, nodes, edges, words, classes):
+    dataset = datasets.load(name, data_root)
+    assert dataset.features.shape == (nodes, words)
+    assert count_undirected(dataset) == edges
+    assert dataset.num_classes == classes
+    assert dataset.train_mask.sum() == 20 * classes
+    assert dataset.val_mask.sum() == 30 * classes
+    assert dataset.test_mask.sum() == nodes - 50 * classes

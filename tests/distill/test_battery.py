@@ -1,0 +1,194 @@
+"""What every distillation loss must satisfy, whatever it computes."""
+
+import functools
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from distill_samples import make_output
+from numpy.testing import assert_allclose, assert_array_equal
+
+from abkd_jax.distill import (
+    Term,
+    abkd,
+    closed_form,
+    fixed_axes,
+    last_layer,
+    learned,
+    soft_label,
+    trained_heads,
+    uniform,
+    weighted_sum,
+)
+from abkd_jax.types import GNNOutput, NodeMasks, Objective
+
+ATTENTIONS = {"learned": lambda: learned(4), "uniform": uniform, "last": last_layer}
+DISSIMILARITIES = {
+    "per_node": lambda: trained_heads(4),
+    "pooled": lambda: trained_heads(4, reduce="pooled"),
+    "fixed": lambda: fixed_axes(4),
+    "closed": lambda: closed_form(4),
+}
+OBJECTIVES = {
+    f"{a}-{d}": lambda a=a, d=d: abkd(ATTENTIONS[a](), DISSIMILARITIES[d]())
+    for a, d in itertools.product(ATTENTIONS, DISSIMILARITIES)
+} | {
+    "teacher-closed": lambda: abkd(learned(4, over="teacher"), closed_form(4)),
+    "pairs-per_node": lambda: abkd(learned(4, over="pairs"), trained_heads(4)),
+    "max-fixed": lambda: abkd(learned(4, query="max"), fixed_axes(4)),
+    "detached-closed": lambda: abkd(learned(4, detach=True), closed_form(4), "mean"),
+    "uniform-plain_heads": lambda: abkd(uniform(), trained_heads(4, projection=False), "sum"),
+    "uniform-shared_heads": lambda: abkd(uniform(), trained_heads(4, per_layer=False)),
+    "soft_label": soft_label,
+    "soft_label-hot-all": lambda: soft_label(4.0, "all"),
+    "soft_label-sharp": lambda: soft_label(0.25),
+    "weighted_sum": lambda: weighted_sum(
+        Term("kd", 1.0, soft_label(2.0)), Term("abkd", 0.1, abkd(learned(4), closed_form(4)), "train")
+    ),
+}
+N = 12
+# Running takes microseconds, compiling a second: unoptimised code is six times as fast to build.
+QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
+KEY = jax.random.key(0)
+MASKS = NodeMasks(all=jnp.arange(N) < 9, train=jnp.arange(N) < 7)  # the last three nodes are padding
+
+every_objective = pytest.mark.parametrize("name", OBJECTIVES)
+
+
+@functools.cache
+def objective(name: str) -> Objective:
+    return OBJECTIVES[name]()
+
+
+def mask_of(name: str, masks: NodeMasks = MASKS):
+    return masks if name == "weighted_sum" else masks.all
+
+
+def forward(name: str, params, student: GNNOutput, teacher: GNNOutput, mask):
+    """`(loss, (metrics, targets))` from the raw outputs of both models."""
+    targets = objective(name).targets(teacher, graph=None, mask=mask)
+    loss, metrics = objective(name).apply(params, targets, student, graph=None, mask=mask, key=KEY)
+    return loss, (metrics, targets)
+
+
+@functools.cache
+def compiled(name: str):
+    """`((loss, (metrics, targets)), gradients)`, the gradients to the parameters, the student and the teacher."""
+    return jax.jit(
+        jax.value_and_grad(functools.partial(forward, name), argnums=(0, 1, 2), has_aux=True), compiler_options=QUICK
+    )
+
+
+@functools.cache
+def example(name: str):
+    """`(params, student, teacher)`; widths and depths differ, but where one head serves all layers."""
+    shared = name == "uniform-shared_heads"
+    teacher = make_output(0, (6, 6, 6) if shared else (7, 5, 6), N)
+    student = make_output(1, (4, 4) if shared else (4, 3), N)
+    return objective(name).init(KEY, teacher, student), student, teacher
+
+
+def assert_finite(tree) -> None:
+    for leaf in jax.tree.leaves(tree):
+        assert np.isfinite(leaf).all()
+
+
+def assert_close(actual, expected, rtol=2e-4, atol=2e-5) -> None:
+    jax.tree.map(functools.partial(assert_allclose, rtol=rtol, atol=atol), actual, expected)
+
+
+@every_objective
+def test_is_finite_and_moves_the_student_but_not_the_teacher(name):
+    result = compiled(name)(*example(name), mask_of(name))
+    assert_finite(result)
+    (loss, _), (_, to_student, to_teacher) = result
+    assert loss.shape == ()
+    assert loss > 0
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(to_student)) > 1e-6
+    jax.tree.map(lambda g: assert_array_equal(g, 0.0), to_teacher)
+
+
+@every_objective
+def test_order_of_the_nodes_does_not_matter(name):
+    params, student, teacher = example(name)
+    order = np.random.default_rng(3).permutation(N)
+    shuffled = jax.tree.map(lambda x: x[order], (student, teacher, mask_of(name)))
+    (loss, (metrics, _)), (to_params, to_student, _) = compiled(name)(params, student, teacher, mask_of(name))
+    (loss2, (metrics2, _)), (to_params2, to_student2, _) = compiled(name)(params, *shuffled)
+    assert_close((loss2, metrics2, to_params2), (loss, metrics, to_params))
+    assert_close(to_student2, jax.tree.map(lambda x: x[order], to_student))
+
+
+@every_objective
+@pytest.mark.parametrize("garbage", [1e6, np.nan])
+def test_padded_nodes_change_nothing(name, garbage):
+    params, student, teacher = example(name)
+    spoil = lambda x: x.at[9:].set(garbage)  # noqa: E731
+    (loss, (metrics, _)), (to_params, to_student, _) = compiled(name)(params, student, teacher, mask_of(name))
+    spoiled = jax.tree.map(spoil, (student, teacher))
+    (loss2, (metrics2, _)), (to_params2, to_student2, _) = compiled(name)(params, *spoiled, mask_of(name))
+    jax.tree.map(assert_array_equal, (loss2, metrics2, to_params2, to_student2), (loss, metrics, to_params, to_student))
+    for gradient in jax.tree.leaves(to_student):
+        assert_array_equal(gradient[9:], 0.0)
+
+
+@every_objective
+def test_seeds_side_by_side_equal_seeds_one_by_one(name):
+    params, student, teacher = example(name)
+    other = jax.tree.map(lambda x: 0.5 * x[::-1], student)
+    other_params = objective(name).init(jax.random.key(1), teacher, student)
+    stack = functools.partial(jax.tree.map, lambda *xs: jnp.stack(xs))
+    seeds = jax.jit(jax.vmap(functools.partial(forward, name), in_axes=(0, 0, None, None)), compiler_options=QUICK)
+    together = seeds(stack(params, other_params), stack(student, other), teacher, mask_of(name))
+    alone = [compiled(name)(*pair, teacher, mask_of(name))[0] for pair in ((params, student), (other_params, other))]
+    assert_close(together, stack(*alone))
+
+
+@every_objective
+def test_compiled_equals_step_by_step(name):
+    params, student, teacher = example(name)
+    assert_close(
+        forward(name, params, student, teacher, mask_of(name)), compiled(name)(*example(name), mask_of(name))[0]
+    )
+
+
+@every_objective
+def test_init_needs_shapes_alone(name):
+    params, student, teacher = example(name)
+    shapes = jax.eval_shape(objective(name).init, KEY, teacher, student)
+    chex.assert_trees_all_equal_shapes_and_dtypes(shapes, params)
+
+
+@every_objective
+@pytest.mark.parametrize(
+    ("given", "computed"), [("bfloat16", "float32"), ("float32", "float32"), ("float64", "float64")]
+)
+def test_type_follows_the_inputs_from_float32_up(name, given, computed, x64):
+    _, student, teacher = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, given), example(name))
+
+    def everything(teacher, student, mask):
+        params = objective(name).init(jax.random.key(0), teacher, student)
+        targets = objective(name).targets(teacher, graph=None, mask=mask)
+        loss, metrics = objective(name).apply(params, targets, student, graph=None, mask=mask, key=None)
+        return params, targets, loss, metrics
+
+    for leaf in jax.tree.leaves(jax.eval_shape(everything, teacher, student, mask_of(name))):
+        assert leaf.dtype == computed
+
+
+@every_objective
+def test_degenerate_inputs_stay_finite(name):
+    params, student, teacher = example(name)
+    with_zero_rows = jax.tree.map(lambda x: x.at[2:5].set(0.0), (student, teacher))
+    dead = student._replace(hiddens=(student.hiddens[0], 0.0 * student.hiddens[1]))
+    dead_teacher = teacher._replace(hiddens=(0.0 * teacher.hiddens[0], *teacher.hiddens[1:]))
+    one = NodeMasks(jnp.arange(N) == 3, jnp.arange(N) == 3)
+    none = NodeMasks(jnp.zeros(N, bool), jnp.zeros(N, bool))
+    assert_finite(compiled(name)(params, *with_zero_rows, mask_of(name)))
+    assert_finite(compiled(name)(params, dead, teacher, mask_of(name)))
+    assert_finite(compiled(name)(params, student, dead_teacher, mask_of(name)))
+    assert_finite(compiled(name)(params, student, teacher, mask_of(name, one)))
+    assert_finite(compiled(name)(params, student, teacher, mask_of(name, none)))

@@ -1,5 +1,7 @@
 """Trees of arrays on disk (orbax), each beside the config that made it; written whole or not at all."""
 
+import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,21 @@ import orbax.checkpoint as ocp
 
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["differences", "restore", "save"]
+__all__ = ["differences", "prepare", "restore", "save"]
+
+
+def prepare(directory: str | Path) -> None:
+    """Makes the folder, so that a run finds out before its training, not after, that nothing can be written there.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise _unwritable(directory, error) from error
 
 
 def save(
@@ -38,7 +54,7 @@ def save(
         with _manager(directory) as manager:
             manager.save(step, args=arguments)
     except OSError as error:
-        raise InputError(f"checkpoint folder {directory} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(directory, error) from error
 
 
 def restore(
@@ -90,6 +106,10 @@ def differences(saved: Any, wanted: Any, path: str = "") -> list[str]:
     return [] if saved == wanted else [f"{path} is {saved!r} there, {wanted!r} here"]
 
 
+def _unwritable(directory: str | Path, error: OSError) -> InputError:
+    return InputError(f"checkpoint folder {directory} cannot be written: {error.strerror or error}")
+
+
 def _manager(directory: Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, enable_async_checkpointing=False)
     return ocp.CheckpointManager(directory, options=options)
@@ -99,7 +119,7 @@ def _read(manager: ocp.CheckpointManager, step: int, directory: Path, **items: A
     try:
         return manager.restore(step, args=ocp.args.Composite(**items))
     except Exception as error:  # orbax raises many kinds for missing, truncated and mismatching files
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = textwrap.shorten(str(error), 160) or type(error).__name__
         raise InputError(
             f"checkpoint {directory} (step {step}) cannot be read, remove it to start anew: {reason}"
         ) from error

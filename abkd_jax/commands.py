@@ -1,17 +1,19 @@
 """What the four commands do once their options are read."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tabulate
 
 from abkd_jax import datasets as data
-from abkd_jax import evaluation, pipeline, report, runfolder
+from abkd_jax import evaluation, pipeline, report, results, runfolder
 from abkd_jax.config import DistillConfig, RunConfig
-from abkd_jax.files import read_json
 from abkd_jax.models import build
-from abkd_jax.teachers import load_problem
-from abkd_jax.types import InputError
+from abkd_jax.students import Students
+from abkd_jax.teachers import Problem, load_problem
+from abkd_jax.types import GNNOutput, InputError
 
 __all__ = ["datasets", "distill", "evaluate", "teacher"]
 
@@ -19,8 +21,8 @@ __all__ = ["datasets", "distill", "evaluate", "teacher"]
 def distill(config: DistillConfig) -> None:
     """Runs or resumes the comparison and prints its table."""
     folder = pipeline.distill(config)
-    records = read_json(folder / "results.json")["records"]
-    print(report.table(report.summarise(records)))
+    records = runfolder.read_results(folder)["records"]
+    print(report.table(results.summarise(records)))
     print(f"\nreport, figures and records: {folder}")
 
 
@@ -35,7 +37,7 @@ def teacher(config: RunConfig) -> None:
     headers = ("seed", "test accuracy %", "validation %", "best epoch", "training s")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
     print()
-    print(report.table(report.summarise(records)))
+    print(report.table(results.summarise(records)))
 
 
 def evaluate(config: DistillConfig) -> None:
@@ -47,40 +49,45 @@ def evaluate(config: DistillConfig) -> None:
     config = pipeline.capped(config)
     pipeline.check(config)
     folder = pipeline.run_folder(config)
-    if not (folder / "results.json").exists() or not read_json(folder / "results.json")["complete"]:
-        raise InputError(f"run folder {folder} holds no finished run, expected one: run `distill` first")
+    known = runfolder.finished_records(folder)
+    missing = [name for name in ("teacher", *config.methods) if name not in known]
+    if missing:
+        raise InputError(
+            f"run folder {folder} holds no results of {', '.join(missing)}: `distill` first, or name other --methods"
+        )
     problem = load_problem(config.dataset, config.data_root)
     runfolder.claim(folder, config, problem.fingerprint)
     runs = pipeline.trained(config, problem, folder)
-    graph, labels, masks = problem.batch.graph, problem.batch.labels, problem.batch.masks
-    splits = {"train": masks.train, "validation": problem.val_mask, "test": problem.test_mask}
-    teacher_out = None
-    rows = []
-    for name, run in runs.items():
-        model_config = config.teacher.model if name == "teacher" else config.student
-        model = build(model_config, problem.dataset.num_classes)
-        predict = jax.jit(lambda params, graph, model=model: model.apply({"params": params}, graph))
-        params = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.params) for seed in range(config.seeds)]
-        outs = [predict(p, graph) for p in params]
-        teacher_out = outs if teacher_out is None else teacher_out
-        agreement = [
-            evaluation.accuracy(out.logits, jnp.argmax(theirs.logits, axis=1), masks.all)
-            for out, theirs in zip(outs, teacher_out, strict=True)
-        ]
-        similarity = [
-            evaluation.cka(out.hiddens[-1], theirs.hiddens[-1], masks.all)
-            for out, theirs in zip(outs, teacher_out, strict=True)
-        ]
-        accuracies = [100 * np.mean([evaluation.accuracy(o.logits, labels, m) for o in outs]) for m in splits.values()]
-        size = evaluation.parameter_count(params[0])
-        flops = evaluation.flops(predict, params[0], graph)
-        rows.append((name, *accuracies, 100 * np.mean(agreement), np.mean(similarity), size, flops and flops / 1e6))
-    headers = ("method", *(f"{s} %" for s in splits), "agreement %", "CKA", "parameters", "MFLOP")
+    headers = ("method", "train %", "validation %", "test %", "agreement %", "CKA", "parameters", "MFLOP")
+    rows = _evaluation_rows(config, problem, runs)
     print(tabulate.tabulate(rows, headers, floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".3f", ",.0f", ".1f")))
     print(
         f"\nmeans over {config.seeds} seeds; agreement: nodes classified as by the teacher of the same seed; "
-        "CKA: last hidden layer against the teacher's last; MFLOP: one inference, as XLA counts, sparse products not included"
+        "CKA: last hidden layer against the teacher's last; "
+        "MFLOP: one inference as XLA counts it, sparse products left out"
     )
+
+
+def _evaluation_rows(config: DistillConfig, problem: Problem, runs: dict[str, Students]) -> list[tuple[Any, ...]]:
+    """One row a method; `runs` starts with the teacher."""
+    graph, labels, masks = problem.batch.graph, problem.batch.labels, problem.batch.masks
+    teacher_outs: list[GNNOutput] = []
+    rows = []
+    for name, run in runs.items():
+        model = build(config.teacher.model if name == "teacher" else config.student, problem.dataset.num_classes)
+        predict = jax.jit(lambda params, graph, model=model: model.apply({"params": params}, graph))
+        params = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.params) for seed in range(config.seeds)]
+        outs = [predict(p, graph) for p in params]
+        teacher_outs = teacher_outs or outs
+        pairs = list(zip(outs, teacher_outs, strict=True))
+        agreement = [evaluation.accuracy(o.logits, jnp.argmax(t.logits, axis=1), masks.all) for o, t in pairs]
+        similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs]
+        splits = (masks.train, problem.val_mask, problem.test_mask)
+        accuracies = [100 * np.mean([evaluation.accuracy(o.logits, labels, m) for o in outs]) for m in splits]
+        size = evaluation.parameter_count(params[0])
+        flops = evaluation.flops(predict, params[0], graph)
+        rows.append((name, *accuracies, 100 * np.mean(agreement), np.mean(similarity), size, flops and flops / 1e6))
+    return rows
 
 
 def datasets(config: RunConfig) -> None:

@@ -71,7 +71,7 @@ class TeacherConfig:
 
 
 def teacher(dataset: str) -> TeacherConfig:
-    """The teacher for a data set: GCNII's published semi-supervised recipe at 64 layers x 64 (arXiv 2007.02133, table 8).
+    """The teacher for a data set: GCNII's semi-supervised recipe (arXiv 2007.02133, appendix) at 64 layers x 64.
 
     Sets outside that paper take Cora's recipe; the embedded `digits` a shallower one that trains in a minute.
     """

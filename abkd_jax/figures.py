@@ -13,7 +13,7 @@ from abkd_jax.types import InputError
 __all__ = ["Image", "layer_maps", "learning_curves", "run_figures"]
 
 DOTS_PER_INCH = 150
-MAX_MAPS = 5  # epochs shown side by side
+MAX_MAPS = 6  # epochs shown side by side
 # The palette of Okabe and Ito (jfly.uni-koeln.de/color); the line styles tell the methods apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
@@ -108,11 +108,11 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]], teacher: str = "teache
         return _png(figure)
 
 
-def layer_maps(epochs: Int[np.ndarray, " k"], maps: Float[np.ndarray, "k seeds T_l S_l"], label: str) -> bytes:
+def layer_maps(epochs: Int[np.ndarray, " k"], maps: Float[np.ndarray, "maps seeds T_l S_l"], label: str) -> bytes:
     """Heat maps of teacher layers against student layers at several epochs, on one colour scale from 0.
 
     Args:
-        epochs: `[k]`, ascending; at most five of them are drawn, evenly chosen, the first and the last among them.
+        epochs: `[k]`, ascending; at most six of them are drawn, evenly chosen, the first and the last among them.
         maps: `[k, seeds, T_l, S_l]`, not negative; the mean over seeds is drawn.
         label: what the colours mean.
 

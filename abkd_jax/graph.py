@@ -5,14 +5,13 @@ still a `GraphsTuple`; its `edges` field then holds `PreparedEdges`: what was th
 transpose, and the coefficients of the symmetric normalisation.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
 import scipy.sparse as sp
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.types import Dataset, InputError
@@ -32,9 +31,10 @@ __all__ = [
     "sparse_features",
 ]
 
+HostOrDevice = np.ndarray | Array  # graphs are built on the host; `jax.device_put` or `jit` moves them
 
-@struct.dataclass
-class CSR:
+
+class CSR(NamedTuple):
     """A sparsity pattern in row order together with its transpose; the values travel separately.
 
     Attributes:
@@ -44,32 +44,32 @@ class CSR:
         order_t: `[nnz]` int32; takes entries from row order to column order.
         rows_t: `[nnz]` int32, `rows[order_t]`: the column indices of the transpose.
         col_ptr: `[m + 1]` int32: the row pointers of the transpose.
-        shape: `(n, m)`.
     """
 
-    rows: Int[Array, " nnz"]
-    cols: Int[Array, " nnz"]
-    row_ptr: Int[Array, " n_plus_1"]
-    order_t: Int[Array, " nnz"]
-    rows_t: Int[Array, " nnz"]
-    col_ptr: Int[Array, " m_plus_1"]
-    shape: tuple[int, int] = struct.field(pytree_node=False)
+    rows: Int[HostOrDevice, " nnz"]
+    cols: Int[HostOrDevice, " nnz"]
+    row_ptr: Int[HostOrDevice, " n_plus_1"]
+    order_t: Int[HostOrDevice, " nnz"]
+    rows_t: Int[HostOrDevice, " nnz"]
+    col_ptr: Int[HostOrDevice, " m_plus_1"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.row_ptr.shape[0] - 1, self.col_ptr.shape[0] - 1
 
 
-@struct.dataclass
-class SparseFeatures:
+class SparseFeatures(NamedTuple):
     """Node features that are mostly zero (bags of words): `[n, f]` as a pattern and `[nnz]` values."""
 
     pattern: CSR
-    values: Float[Array, " nnz"]
+    values: Float[HostOrDevice, " nnz"]
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.pattern.shape
 
 
-@struct.dataclass
-class PreparedEdges:
+class PreparedEdges(NamedTuple):
     """What `graph.edges` holds once the graph is normalised or prepared.
 
     Attributes:
@@ -81,8 +81,8 @@ class PreparedEdges:
 
     features: Any
     pattern: CSR | None
-    coefficients: Float[Array, " e"]
-    self_coefficients: Float[Array, " n"]
+    coefficients: Float[HostOrDevice, " e"]
+    self_coefficients: Float[HostOrDevice, " n"]
 
 
 def from_edges(
@@ -126,13 +126,10 @@ def from_edges(
         rows, cols = np.concatenate([rows, missing]), np.concatenate([cols, missing])
         values = np.concatenate([values, np.ones(missing.shape[0], np.float32)])
     keys, inverse = np.unique(rows.astype(np.int64) * num_nodes + cols, return_inverse=True)
-    if has_weights:
-        edges = np.bincount(inverse, weights=values, minlength=keys.shape[0]).astype(np.float32)
-    else:
-        edges = None
+    merged = np.bincount(inverse, weights=values, minlength=keys.shape[0]).astype(np.float32)
     return jraph.GraphsTuple(
         nodes=nodes,
-        edges=edges,
+        edges=merged if has_weights else None,
         senders=(keys % max(num_nodes, 1)).astype(np.int32),
         receivers=(keys // max(num_nodes, 1)).astype(np.int32),
         globals=None,
@@ -169,9 +166,7 @@ def prepare(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
     plain = graph._replace(edges=edges, senders=pattern.cols, receivers=pattern.rows)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         normalised = normalise(plain)
-    return normalised._replace(
-        edges=jax.tree.map(np.asarray, normalised.edges).replace(pattern=pattern),
-    )
+    return normalised._replace(edges=jax.tree.map(np.asarray, normalised.edges)._replace(pattern=pattern))
 
 
 def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
@@ -206,7 +201,7 @@ def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:
     edges = graph.edges.features if isinstance(graph.edges, PreparedEdges) else graph.edges
     if isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, jnp.floating):
         return jnp.asarray(edges)
-    return jnp.ones(graph.senders.shape[0], jnp.float32)
+    return jnp.ones(graph.senders.shape[0])
 
 
 def num_nodes(graph: jraph.GraphsTuple) -> int:
@@ -236,8 +231,8 @@ def pad_to_bucket(graph: jraph.GraphsTuple, growth: float = 1.25) -> jraph.Graph
     """
     if isinstance(graph.edges, PreparedEdges) or isinstance(graph.nodes, SparseFeatures):
         raise InputError("pad_to_bucket takes a plain GraphsTuple with dense nodes: pad first, then prepare")
-    if not growth > 1:
-        raise InputError(f"growth of the bucket sizes is {growth}, expected a number above 1")
+    if not 1 < growth < np.inf:
+        raise InputError(f"growth of the bucket sizes is {growth}, expected a finite number above 1")
     return jraph.pad_with_graphs(
         graph,
         n_node=_bucket(num_nodes(graph) + 1, growth),  # jraph wants one spare node
@@ -270,7 +265,6 @@ def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
         order_t=order_t,
         rows_t=rows[order_t],
         col_ptr=np.searchsorted(cols[order_t], np.arange(shape[1] + 1)).astype(np.int32),
-        shape=(int(shape[0]), int(shape[1])),
     )
 
 

@@ -17,7 +17,7 @@ __all__ = ["Dense", "Dropout", "GCN2Conv", "GCNConv", "uniform_fan_in"]
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
-    """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)): what PyTorch's Linear, and with it the GCNII code, starts from."""
+    """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)): that of PyTorch's Linear, and with it of the GCNII code."""
     bound = 1.0 / math.sqrt(fan_in)
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
@@ -40,7 +40,7 @@ class Dropout(nn.Module):
         if deterministic or self.rate == 0.0:
             return x
         if isinstance(x, SparseFeatures):
-            return x.replace(values=self._drop(jnp.asarray(x.values)))
+            return x._replace(values=self._drop(jnp.asarray(x.values)))
         return self._drop(x)
 
     def _drop(self, x: Array) -> Array:
@@ -124,7 +124,7 @@ class GCN2Conv(nn.Module):
         self,
         graph: jraph.GraphsTuple,
         h: Float[Array, "n d"],
-        h0: Float[Array, "n d"],
+        h0: Float[Array, "n _"],
         theta: Float[Array, ""] | float,
     ) -> Float[Array, "n d"]:
         if h.shape != h0.shape:

@@ -32,9 +32,9 @@ class _GCNIIBlock(nn.Module):
 class GCNII(nn.Module):
     """GCNII (Chen et al., arXiv 2007.02133): deep graph convolutions with initial residual and identity mapping.
 
-    `h0 = ReLU(Linear(dropout(x)))`, then `layers` times dropout, convolution, ReLU, then `Linear(dropout(h))`. The weight
-    of layer `l` (from 1) in the identity mapping is `theta_l = ln(lam / l + 1)`. The equal layers run under a scan, so 64
-    of them compile as fast as 4; their kernels are one `[layers, hidden, hidden]` parameter.
+    `h0 = ReLU(Linear(dropout(x)))`, then `layers` times dropout, convolution, ReLU, then `Linear(dropout(h))`. The
+    weight of layer `l` (from 1) in the identity mapping is `theta_l = ln(lam / l + 1)`. The equal layers run under a
+    scan, so 64 of them compile as fast as 4; their kernels are one `[layers, hidden, hidden]` parameter.
 
     Attributes:
         hidden: width of every layer.

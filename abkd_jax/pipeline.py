@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,8 @@ METHODS = ("supervised", "soft_label", "abkd", "abkd_paper")  # fields of Distil
 def distill(config: DistillConfig) -> Path:
     """Runs the comparison, or what is left of it, and returns the run folder.
 
+    Methods that the folder already holds stay in it, before the new ones, whether the config names them or not.
+
     Raises:
         InputError: bad settings or data, an unwritable folder, or a folder that holds another run.
     """
@@ -36,6 +38,7 @@ def distill(config: DistillConfig) -> Path:
     problem = load_problem(config.dataset, config.data_root)
     runfolder.claim(folder, config, problem.fingerprint)
     known = runfolder.finished_records(folder)
+    config = dataclasses.replace(config, methods=_ordered(known, config.methods))
     runs: dict[str, Students] = {}
     found: dict[str, list[dict[str, Any]]] = {}
     for name, run in _train(config, problem, folder):
@@ -44,9 +47,16 @@ def distill(config: DistillConfig) -> Path:
         found[name] = known.get(name) or records(problem, name, model, run)
         for record in found[name]:
             record["compression"] = found["teacher"][0]["parameters"] / record["parameters"]
+        if not known.keys() <= runs.keys():
+            continue  # all that is on disk is read back first: a kill now loses no record
         complete = len(runs) == 1 + len(config.methods)
         runfolder.write(folder, config, found, {k: run.history for k, run in runs.items()}, complete=complete)
     return folder
+
+
+def _ordered(known: Iterable[str], wanted: tuple[str, ...]) -> tuple[Any, ...]:
+    """Known students, then the new ones."""
+    return tuple(name for name in dict.fromkeys([*known, *wanted]) if name in METHODS)
 
 
 def trained(config: DistillConfig, problem: Problem, folder: Path) -> dict[str, Students]:

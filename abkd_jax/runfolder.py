@@ -1,4 +1,4 @@
-"""The folder of a run: `config.json`, `results.json`, `metrics.jsonl`, `maps.npz`, `report.md`, figures, checkpoints."""
+"""The folder of a run: `config.json`, `results.json`, `metrics.jsonl`, `maps.npz`, `report.md`, figures."""
 
 import dataclasses
 import io
@@ -19,7 +19,7 @@ from abkd_jax.files import read_json, write_atomic
 from abkd_jax.report import write_report
 from abkd_jax.types import InputError
 
-__all__ = ["claim", "finished_records", "write"]
+__all__ = ["claim", "finished_records", "read_results", "write"]
 
 MAP_EVALUATIONS = 6  # evaluations whose layer maps are kept for the figures
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "numpy")
@@ -40,7 +40,10 @@ def claim(folder: Path, config: DistillConfig, fingerprint: str) -> None:
     described = {"data": fingerprint, **_described(config)}
     path = folder / "config.json"
     if path.exists():
-        changed = differences(read_json(path), described)
+        saved = read_json(path)
+        if not isinstance(saved, dict):
+            raise InputError(f"{path}: expected a JSON object, but it is damaged")
+        changed = differences(saved, described)
         if changed:
             raise InputError(
                 f"run folder {folder} holds a run of another config: {'; '.join(changed)}; choose another --out"
@@ -53,10 +56,29 @@ def claim(folder: Path, config: DistillConfig, fingerprint: str) -> None:
         raise InputError(f"run folder {folder} cannot be written: {error.strerror}") from error
 
 
-def finished_records(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The records that an earlier sitting wrote, by method; `{}` where there are none."""
+def read_results(folder: Path) -> dict[str, Any]:
+    """What `results.json` holds; incomplete and without records where there is none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     path = folder / "results.json"
-    records = read_json(path)["records"] if path.exists() else []
+    if not path.exists():
+        return {"complete": False, "records": []}
+    results = read_json(path)
+    whole = isinstance(results, dict) and "complete" in results and isinstance(results.get("records"), list)
+    if not whole or not all(isinstance(record, dict) and "method" in record for record in results["records"]):
+        raise InputError(f"{path}: expected a JSON object with the records of a run, but it is damaged")
+    return results
+
+
+def finished_records(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The records that an earlier sitting wrote, by method; `{}` where there are none.
+
+    Raises:
+        InputError: `results.json` is damaged.
+    """
+    records = read_results(folder)["records"]
     return {name: [r for r in records if r["method"] == name] for name in dict.fromkeys(r["method"] for r in records)}
 
 

@@ -54,6 +54,7 @@ def resumable_fit(
         Final state and history; `history["seconds"]` holds the training time, all sittings together.
     """
     fresh = jax.eval_shape(jax.vmap(start), states)
+    checkpoint.prepare(directory)
     resume = checkpoint.restore(directory, fresh, config)
     before = float(resume[1]["seconds"]) if resume else 0.0
     began = last_save = time.perf_counter()

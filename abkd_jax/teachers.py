@@ -74,8 +74,8 @@ def teacher_folder(root: Path, problem: Problem, config: TeacherConfig, seed: in
 def train_or_load(problem: Problem, config: TeacherConfig, seeds: list[int], root: Path) -> list[Teacher]:
     """The teachers of `seeds`, trained one after the other where `root` does not hold them yet.
 
-    Each runs as its own program: a deep teacher keeps all cores busy by itself, and one that stops early should not wait
-    for the others.
+    Each runs as its own program: a deep teacher keeps all cores busy by itself, and one that stops early should not
+    wait for the others.
 
     Raises:
         InputError: the config makes no model, or a kept teacher is damaged or of another config.

@@ -1,14 +1,13 @@
 """The training steps and `fit`, the only loop: many epochs a dispatch, many seeds a program."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.config import OptimConfig
@@ -29,8 +28,7 @@ __all__ = [
 CHUNK_EVALUATIONS = 20  # evaluations a dispatch: seconds between two signs of life, with little idling at the end
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(NamedTuple):
     """Everything that a step changes.
 
     Attributes:
@@ -48,8 +46,7 @@ class TrainState:
     step: Int[Array, ""]
 
 
-@struct.dataclass
-class FitState:
+class FitState(NamedTuple):
     """A run in progress: the training state and the best evaluation so far.
 
     Attributes:
@@ -78,6 +75,8 @@ def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
         raise InputError(f"learning rate is {config.learning_rate}, expected a positive number")
     if config.epochs < 1 or config.eval_every < 1:
         raise InputError(f"epochs ({config.epochs}) and eval_every ({config.eval_every}) must be at least 1")
+    if config.patience < 0:
+        raise InputError(f"patience is {config.patience}, expected at least 0")
     cosine = config.schedule == "cosine"
     rate = optax.cosine_decay_schedule(config.learning_rate, config.epochs) if cosine else config.learning_rate
     return optax.chain(
@@ -186,8 +185,8 @@ def fit(
 ) -> tuple[FitState, dict[str, np.ndarray]]:
     """Trains one model a seed, all in one program, until every seed has stopped.
 
-    Epochs run in chunks of one dispatch each; early stopping and the choice of the best evaluation happen on the device.
-    A seed that has stopped keeps its state to the bit while the others go on.
+    Epochs run in chunks of one dispatch each; early stopping and the choice of the best evaluation happen on the
+    device. A seed that has stopped keeps its state to the bit while the others go on.
 
     Args:
         step: from `make_distill_step`.
@@ -197,13 +196,19 @@ def fit(
         batch_axes: which parts of the batch differ between seeds, as `jax.vmap` takes it: 0, or None where shared.
         config: epochs, how often to evaluate, patience, and what to monitor.
         resume: what `on_chunk` was given; the run goes on from there to the same numbers.
-        on_chunk: called on the host after every chunk with the state, the history so far and the epochs done.
+        on_chunk: called on the host after every chunk with the state, the history so far and the epochs done. The
+            history is one set of arrays that fills up: copy what must not change.
 
     Returns:
         The final state and the history: arrays `[evaluations, seeds, ...]`, one entry an evaluation (its last step's
         metrics); `recorded` is False where a seed had already stopped.
+
+    Raises:
+        InputError: the evaluations do not divide the epochs.
     """
-    evaluations = -(-config.epochs // config.eval_every)
+    evaluations, rest = divmod(config.epochs, config.eval_every)
+    if rest:
+        raise InputError(f"epochs is {config.epochs}, expected a multiple of eval_every ({config.eval_every})")
     chunks = -(-evaluations // CHUNK_EVALUATIONS)
     length = -(-evaluations // chunks)
     block = jax.vmap(_make_block(step, validate, config), in_axes=(0, batch_axes))
@@ -217,7 +222,7 @@ def fit(
         shapes = jax.eval_shape(run_chunk, state, batch)[1]
         history = {k: np.zeros((chunks * length, *v.shape[1:]), v.dtype) for k, v in shapes.items()}
     else:
-        state, history = resume
+        state, history = resume[0], {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1)))
     while done < chunks * length and bool(np.any(np.asarray(state.active))):
         state, metrics = run_chunk(state, batch)

@@ -1,6 +1,7 @@
 """Strict JAX for every test: no silent dtype promotion, no silent rank broadcasting, four fake CPU devices."""
 
 import os
+import tempfile
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -9,6 +10,12 @@ import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Tests build the same small programs again and again: the second time they are read from a folder of this session.
+COMPILED = tempfile.TemporaryDirectory(prefix="abkd_jax_tests_")
+jax.config.update("jax_compilation_cache_dir", COMPILED.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 from pathlib import Path
 

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import scipy.stats
 from matplotlib.image import imread
 
-from abkd_jax import figures, files, report
+from abkd_jax import figures, files, report, results
 from abkd_jax.types import InputError
 
 TEST = {
@@ -82,7 +83,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_summarise_by_hand():
-    summaries = report.summarise(all_records())
+    summaries = results.summarise(all_records())
     assert [s.method for s in summaries] == ["teacher", "supervised", "soft_label", "abkd"]
     supervised = summaries[1]
     assert supervised.seeds == 4
@@ -95,8 +96,8 @@ def test_summarise_by_hand():
 
 
 def test_summarise_a_single_seed_and_missing_facts():
-    (summary,) = report.summarise([{"method": "abkd", "seed": 3, "test_accuracy": 0.8, "latency_ms": None}])
-    assert summary == report.Summary("abkd", 1, report.Estimate(0.8, None), *[None] * 6)
+    (summary,) = results.summarise([{"method": "abkd", "seed": 3, "test_accuracy": 0.8, "latency_ms": None}])
+    assert summary == results.Summary("abkd", 1, results.Estimate(0.8, None), *[None] * 6)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +109,11 @@ def test_summarise_a_single_seed_and_missing_facts():
 )
 def test_summarise_rejects(records, message):
     with pytest.raises(InputError, match=message):
-        report.summarise(records)
+        results.summarise(records)
 
 
 def test_comparisons_against_the_definitions():
-    rows = {row.method: row for row in report.comparisons(all_records(), "soft_label")}
+    rows = {row.method: row for row in results.comparisons(all_records(), "soft_label")}
     assert list(rows) == ["teacher", "supervised", "abkd"]
     d = np.array([9.0, -1.0, 7.0, 7.0]) / 1000  # abkd - soft_label
     mean, std = d.sum() / 4, math.sqrt(((d - d.sum() / 4) ** 2).sum() / 3)
@@ -129,7 +130,7 @@ def test_wilcoxon_counts_sign_patterns_with_ties():
     differences, ranks = (0.004, -0.002, 0.006, 0.006, 0.003), (3, 1, 4.5, 4.5, 2)
     records = [record("supervised", seed, 0.7) for seed in range(5)]
     records += [record("abkd", seed, 0.7 + d) for seed, d in enumerate(differences)]
-    (row,) = report.comparisons(records, "supervised")
+    (row,) = results.comparisons(records, "supervised")
     sums = [
         sum(r for r, keep in zip(ranks, signs, strict=True) if keep) for signs in itertools.product((0, 1), repeat=5)
     ]
@@ -139,7 +140,7 @@ def test_wilcoxon_counts_sign_patterns_with_ties():
 def test_comparisons_use_common_seeds_only():
     records = [record("supervised", s, 0.7) for s in (0, 1, 2)]
     records += [record("abkd", s, 0.8 + s / 100) for s in (2, 1, 7)] + [record("soft_label", 9, 0.9)]
-    (row,) = report.comparisons(records, "supervised")
+    (row,) = results.comparisons(records, "supervised")
     assert (row.method, row.pairs) == ("abkd", 2)
     assert row.difference.mean == pytest.approx(0.115)
     assert (row.t_p, row.wilcoxon_p) == (None, None)  # two pairs
@@ -147,33 +148,33 @@ def test_comparisons_use_common_seeds_only():
 
 @pytest.mark.parametrize(("shift", "wilcoxon"), [(0.0, None), (0.02, 0.25)])
 def test_comparisons_of_equal_differences(shift, wilcoxon):
-    base = (0.853, 0.744, 0.741)  # 0.873 - 0.853 and 0.764 - 0.744 differ in the last bit
+    base = (0.853, 0.551, 0.741)  # 0.873 - 0.853 and 0.571 - 0.551 differ in the last bits
     records = [record("supervised", s, a) for s, a in enumerate(base)]
-    records += [record("abkd", s, a + shift) for s, a in enumerate(base)]
-    (row,) = report.comparisons(records, "supervised")
+    records += [record("abkd", s, round(a + shift, 3)) for s, a in enumerate(base)]
+    (row,) = results.comparisons(records, "supervised")
     assert row.t_p is None
     assert row.wilcoxon_p == wilcoxon
 
 
 def test_comparisons_without_the_baseline():
     with pytest.raises(InputError, match="expected the baseline 'fitnet' in the records, got teacher, supervised"):
-        report.comparisons(all_records(), "fitnet")
+        results.comparisons(all_records(), "fitnet")
 
 
 def test_table_formats():
-    text = report.table(report.summarise(all_records()), "github")
+    text = report.table(results.summarise(all_records()), "github")
     header, _, teacher, supervised, *_ = text.splitlines()
     cells = [cell.strip() for cell in supervised.strip("|").split("|")]
     expected = ["supervised", "73.85 +- 1.39", "73.65 +- 1.39", "72.85 +- 1.39", "5,900", "60.0x", "0.394", "11.5", "4"]
     assert cells == expected
     assert "354,000" in teacher
     assert header.count("|") == len(expected) + 1
-    assert "|" not in report.table(report.summarise(all_records()))
+    assert "|" not in report.table(results.summarise(all_records()))
     assert "method" in report.table([])
 
 
 def test_collapse_takes_first_and_last_epoch_of_each_seed():
-    rows = report.collapse(log("supervised", 2) + log("abkd", 2, dissimilarity=0.5)[::-1])
+    rows = results.collapse(log("supervised", 2) + log("abkd", 2, dissimilarity=0.5)[::-1])
     (row,) = rows
     assert row.method == "abkd"
     assert row.dissimilarity == pytest.approx((3.0, 0.75))  # means of 2, 4 and of 0.5, 1
@@ -187,9 +188,9 @@ def test_collapse_takes_first_and_last_epoch_of_each_seed():
     ("last", "verdict"), [(0.0199, "collapsed"), (0.0201, "no collapse"), (math.nan, "unknown"), (None, "unknown")]
 )
 def test_collapse_verdict(last, verdict):
-    assert report.collapse(log("abkd", 1, dissimilarity=0.1))[0].verdict == "no collapse"
-    d = None if last is None else report.Trend(2.0, last)
-    assert report.Collapse("abkd", report.Trend(1.0, 1.0), d, None, None).verdict == verdict
+    assert results.collapse(log("abkd", 1, dissimilarity=0.1))[0].verdict == "no collapse"
+    d = None if last is None else results.Trend(2.0, last)
+    assert results.Collapse("abkd", results.Trend(1.0, 1.0), d, None, None).verdict == verdict
 
 
 # --- the report
@@ -203,15 +204,15 @@ def test_write_report_of_a_full_run(tmp_path):
     text = path.read_text()
     for fact in ("cora", "0123abc", "one CPU core", "jax 0.10.2, flax 0.12.8", "Seeds: 0, 1, 2, 3\n"):
         assert fact in text
-    for number in ("73.85 +- 1.39", "+0.55 +- 0.44", "-10.55 +- 1.45", "2 -> 0.001", "collapsed"):
-        assert number.replace("2 -> 0.001", "3 -> 0.0015") in text
+    for number in ("73.85 +- 1.39", "+0.55 +- 0.44", "-10.55 +- 1.27", "3 -> 0.0015", " collapsed |"):
+        assert number in text
     assert "not complete" not in text
     for name in ("learning_curves.png", "attention_abkd.png", "dissimilarity_abkd.png"):
         assert f"]({name})" in text
         image = pixels((tmp_path / name).read_bytes())
         assert min(image.shape[:2]) > 200
         assert image.std() > 0.05  # not blank
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+    assert not list(tmp_path.glob(".*"))  # no temporary file is left
 
 
 def test_write_report_of_one_method_and_one_seed(tmp_path):
@@ -263,12 +264,10 @@ def test_layer_maps_share_one_scale_from_zero():
     values = np.zeros((2, 1, 4, 2))
     values[0], values[1] = 0.5, 1.0
     image = pixels(figures.layer_maps(np.array([0, 9]), values, "attention"))
-    colours = {tuple(colour) for colour in image[image.shape[0] // 2].round(2)}
-    import matplotlib
-
-    scale = matplotlib.colormaps["YlGnBu"]
-    for share in (0.5, 1.0):
-        assert tuple(np.float32(scale(share)[:3]).round(2)) in colours
+    middle = image[image.shape[0] // 2]
+    for share in (0.5, 1.0):  # of the largest entry of all maps
+        colour = matplotlib.colormaps["YlGnBu"](share)[:3]
+        assert np.sum(np.all(np.abs(middle - colour) < 0.01, axis=1)) > 50  # pixels of one row of the figure
 
 
 def test_layer_maps_of_zeros_nan_and_many_epochs():
@@ -300,8 +299,9 @@ def test_learning_curves_survive_nan_and_uneven_seeds():
 
 
 def test_importing_the_report_loads_no_plotting():
-    code = "import sys, abkd_jax.report; sys.exit('matplotlib' in sys.modules or 'jax' in sys.modules and 0)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import sys, abkd_jax.report, abkd_jax.evaluation; print({'matplotlib', 'scipy.stats'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == "set()"
 
 
 # --- files

@@ -37,7 +37,11 @@ _SILENT_VARIANCE = 1e-12
 
 
 def trained_heads(
-    dim: int = 16, per_layer: bool = True, projection: bool = True, reduce: Literal["per_node", "pooled"] = "per_node"
+    dim: int = 16,
+    per_layer: bool = True,
+    projection: bool = True,
+    reduce: Literal["per_node", "pooled"] = "per_node",
+    rank: int | None = None,
 ) -> PairMap:
     """The literal dissimilarity of ABKD (arXiv 2310.15938, Eq. 4): both sides through trained linear heads.
 
@@ -56,14 +60,15 @@ def trained_heads(
         per_layer: one head per layer; otherwise one for each side, whose layers then need equal widths.
         projection: with the trained square matrix `P`; otherwise `P` is the identity.
         reduce: the square of the norm per node and then the mean, or the mean first.
+        rank: directions of the teacher that are kept, see `moments.node_rows`; None is exact.
 
     Returns:
         A pair map with parameters `{"teacher": heads, "student": heads, "projection": [dim, dim]}`.
 
     Raises:
-        InputError: `dim` below 1 or an unknown `reduce`; at `init`, unequal widths on a side that shares one head.
+        InputError: `dim` or `rank` below 1, or an unknown `reduce`; at `init`, unequal widths on a side that shares one head.
     """
-    require_count("trained_heads", dim=dim)
+    require_count("trained_heads", dim=dim, rank=1 if rank is None else rank)
     require_choice("trained_heads", "reduce", reduce, ("per_node", "pooled"))
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
@@ -80,7 +85,7 @@ def trained_heads(
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
         mean, centred = centre(stack_layers(freeze(teacher).hiddens), mask)
         moments = {"mean": mean, "covariance": covariance(centred, mask)}
-        return moments | ({"rows": node_rows(centred, mask)} if reduce == "per_node" else {})
+        return moments | ({"rows": node_rows(centred, mask, rank)} if reduce == "per_node" else {})
 
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
@@ -101,7 +106,7 @@ def trained_heads(
     return PairMap(init, targets, apply)
 
 
-def fixed_axes(k: int = 8) -> PairMap:
+def fixed_axes(k: int = 8, rank: int | None = None) -> PairMap:
     """Teacher heads fixed to principal axes, student heads trained, both sides centred: the teacher cannot be hidden.
 
         D[t, s] = 2 - 2 corr(y_t, z_s),    corr = tr E[y z'] / sqrt(E||y||^2 E||z||^2)
@@ -111,14 +116,15 @@ def fixed_axes(k: int = 8) -> PairMap:
 
     Args:
         k: axes per teacher layer; no more than the teacher's largest width are used.
+        rank: directions of the teacher that are kept, see `moments.node_rows`; None is exact.
 
     Returns:
         A pair map with parameters `{"kernel": [S_l, d, k]}`.
 
     Raises:
-        InputError: `k` below 1.
+        InputError: `k` or `rank` below 1.
     """
-    require_count("fixed_axes", k=k)
+    require_count("fixed_axes", k=k, rank=1 if rank is None else rank)
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         axes = min(k, max(layer_widths(teacher.hiddens)))
@@ -128,7 +134,7 @@ def fixed_axes(k: int = 8) -> PairMap:
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
         _, centred = centre(stack_layers(freeze(teacher).hiddens), mask)
         axes, variance = principal_axes(covariance(centred, mask), k)
-        return {"rows": node_rows(_on_axes(centred, axes), mask), "variance": jnp.sum(variance, axis=-1)}
+        return {"rows": node_rows(_on_axes(centred, axes), mask, rank), "variance": jnp.sum(variance, axis=-1)}
 
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
@@ -143,7 +149,7 @@ def fixed_axes(k: int = 8) -> PairMap:
     return PairMap(init, targets, apply)
 
 
-def closed_form(k: int = 8, ridge: float = 1e-3) -> PairMap:
+def closed_form(k: int = 8, ridge: float = 1e-3, rank: int | None = None) -> PairMap:
     """The share of a teacher layer that a ridge regression on a student layer leaves unexplained: no trained head.
 
         D[t, s] = 1 - tr(C_ts (N_s + lambda_s I)^-1 C_ts') / k,    lambda_s = ridge * mean diagonal of N_s
@@ -158,14 +164,15 @@ def closed_form(k: int = 8, ridge: float = 1e-3) -> PairMap:
     Args:
         k: axes per teacher layer; a layer that varies along fewer uses those.
         ridge: strength of the ridge, relative to the student layer's mean variance per unit.
+        rank: directions of the teacher's axes that are kept, see `moments.node_rows`; None is exact.
 
     Returns:
         A pair map without parameters.
 
     Raises:
-        InputError: `k` below 1, or `ridge` not above 0.
+        InputError: `k` or `rank` below 1, or `ridge` not above 0.
     """
-    require_count("closed_form", k=k)
+    require_count("closed_form", k=k, rank=1 if rank is None else rank)
     require_positive("closed_form", ridge=ridge)
     ridge = float(ridge)
 
@@ -177,7 +184,7 @@ def closed_form(k: int = 8, ridge: float = 1e-3) -> PairMap:
         axes, variance = principal_axes(covariance(centred, mask), k)
         whitening = axes / _safe_root(variance)[:, None, :]
         kept = jnp.maximum(jnp.sum(variance > 0.0, axis=-1), 1).astype(centred.dtype)
-        return {"rows": node_rows(_on_axes(centred, whitening), mask), "axes": kept}
+        return {"rows": node_rows(_on_axes(centred, whitening), mask, rank), "axes": kept}
 
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
@@ -235,14 +242,13 @@ def _safe_root(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def _ridge_explained(
     cross: Float[Array, "T k S e"], covariances: Float[Array, "S e e"], widths: Float[Array, " S"], ridge: float
 ) -> Float[Array, "T S"]:
-    """`tr(C_ts (N_s + lambda_s I)^-1 C_ts')`: the squares of `L^-1 C'`, with `L` the Cholesky factor of the middle.
+    """`tr(C_ts (N_s + lambda_s I)^-1 C_ts')`, the student layer scaled to unit mean variance first.
 
-    The student layer is scaled to unit mean variance first, which keeps the factor's entries near 1 for any scale of
-    it.
+    Only the `e x e` middle is inverted: a triangular solve against all `T k` rows goes to a threaded BLAS, whose threads
+    cost more than the step on a busy machine.
     """
-    t, k, s, e = cross.shape
+    e = cross.shape[-1]
     scale = jnp.trace(covariances, axis1=1, axis2=2) / widths + _SILENT_VARIANCE  # [S]
     ridged = covariances / scale[:, None, None] + ridge * jnp.eye(e, dtype=cross.dtype)[None]
-    right = cross.transpose(2, 3, 0, 1).reshape(s, e, t * k) / jnp.sqrt(scale)[:, None, None]
-    solved = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(ridged), right, lower=True)
-    return jnp.sum(solved.reshape(s, e, t, k) ** 2, axis=(1, 3)).T
+    shared = jnp.einsum("tksd,tkse->tsde", cross, cross, precision="highest") / scale[None, :, None, None]
+    return jnp.sum(jnp.linalg.inv(ridged)[None] * shared, axis=(2, 3))

@@ -1,9 +1,14 @@
 """Small teachers and students for the tests of the distillation losses."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from abkd_jax.types import GNNOutput
+from abkd_jax.types import GNNOutput, Objective, PairMap, Pytree
+
+# Compiler options of the tests: running takes microseconds, compiling a second, and unoptimised code is built six times
+# as fast.
+QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
 
 
 def make_output(seed: int, widths: tuple[int, ...], n: int = 12, classes: int = 3) -> GNNOutput:
@@ -12,3 +17,10 @@ def make_output(seed: int, widths: tuple[int, ...], n: int = 12, classes: int = 
     hiddens = (np.maximum(rng.normal(0.5, 1.0, (n, width)), 0.0) for width in widths)
     as_float = lambda x: jnp.asarray(x, jnp.float32)  # noqa: E731
     return GNNOutput(as_float(rng.normal(size=(n, classes))), tuple(as_float(h) for h in hiddens))
+
+
+def random_params(part: Objective | PairMap, teacher: GNNOutput, student: GNNOutput, seed: int = 0) -> Pytree:
+    """Parameters of the shapes that `init` gives, from NumPy: nothing is compiled."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(part.init, jax.random.key(0), teacher, student)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(scale=0.5, size=x.shape), x.dtype), shapes)

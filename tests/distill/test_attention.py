@@ -1,0 +1,117 @@
+"""Layer attention by hand and against NumPy, with masks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from distill_samples import QUICK, make_output, random_params
+from numpy.testing import assert_allclose, assert_array_equal
+
+from abkd_jax.distill import last_layer, layer_attention, learned, uniform
+from abkd_jax.types import GNNOutput, InputError
+
+KEY = jax.random.key(0)
+MASK = np.arange(12) % 3 > 0
+
+
+def evaluate(attention, params, teacher: GNNOutput, student: GNNOutput, mask=MASK) -> np.ndarray:
+    def apply(params, teacher, student, mask):
+        targets = attention.targets(teacher, graph=None, mask=mask)
+        return attention.apply(params, targets, student, graph=None, mask=mask, key=None)[0]
+
+    return np.asarray(jax.jit(apply, compiler_options=QUICK)(params, teacher, student, jnp.asarray(mask)))
+
+
+def numpy_scores(params, teacher: GNNOutput, student: GNNOutput, query: str) -> np.ndarray:
+    """`a_i . c_j / sqrt(dim)` in float64, pair by pair."""
+    pool = {"mean": np.mean, "max": np.max}[query]
+
+    def project(side: str, layer: int, hidden) -> np.ndarray:
+        kernel, bias = (np.asarray(params[side][name][layer], np.float64) for name in ("kernel", "bias"))
+        pooled = pool(np.asarray(hidden, np.float64)[MASK], axis=0)
+        return pooled @ kernel[: len(pooled)] + bias
+
+    a = [project("teacher", i, h) for i, h in enumerate(teacher.hiddens)]
+    c = [project("student", j, h) for j, h in enumerate(student.hiddens)]
+    return np.array([[x @ y / np.sqrt(len(x)) for y in c] for x in a])
+
+
+@pytest.mark.parametrize("query", ["mean", "max"])
+@pytest.mark.parametrize("over", ["student", "teacher", "pairs"])
+def test_learned_equals_numpy(over, query):
+    teacher, student = make_output(0, (5, 3, 4)), make_output(1, (2, 4))
+    attention = learned(6, over=over, query=query)
+    params = random_params(attention, teacher, student)
+    e = np.exp(numpy_scores(params, teacher, student, query))
+    expected = {
+        "student": e / e.sum(axis=1, keepdims=True),
+        "teacher": 3 / 2 * e / e.sum(axis=0, keepdims=True),
+        "pairs": 3 * e / e.sum(),
+    }[over]
+    a = evaluate(attention, params, teacher, student)
+    assert_allclose(a, expected, rtol=2e-5)
+    assert np.ptp(a) > 0.05
+
+
+@pytest.mark.parametrize("over", ["student", "teacher", "pairs"])
+@pytest.mark.parametrize("make", [uniform, last_layer, learned])
+def test_total_mass_is_the_number_of_teacher_layers(make, over):
+    attention = learned(4, over=over) if make is learned else make()
+    teacher, student = make_output(0, (5, 3, 4)), make_output(1, (2, 4))
+    a = evaluate(attention, random_params(attention, teacher, student), teacher, student)
+    assert a.shape == (3, 2)
+    assert_allclose(a.sum(), 3.0, rtol=1e-6)
+
+
+def test_constant_maps():
+    teacher, student = make_output(0, (5, 3, 4)), make_output(1, (2, 4))
+    assert uniform().init(KEY, teacher, student) == {}
+    assert_array_equal(evaluate(uniform(), {}, teacher, student), [[0.5, 0.5]] * 3)
+    assert_array_equal(evaluate(last_layer(), {}, teacher, student), [[0.0, 0.0], [0.0, 0.0], [0.0, 3.0]])
+
+
+def test_map_by_hand():
+    heads = {"kernel": jnp.ones((2, 1, 4)), "bias": jnp.zeros((2, 4))}
+    student = GNNOutput(jnp.zeros((2, 2)), (jnp.zeros((2, 1)), jnp.array([[1.0], [3.0]])))
+    targets = jnp.array([[0.0], [np.log(3.0) / 4.0]])
+    a = layer_attention({"teacher": heads, "student": heads}, targets, student, mask=jnp.ones(2, bool))
+    # The student's layers pool to 0 and 2; scores = 4 * t * s / sqrt(4) = 0 and log 3.
+    assert_allclose(a, [[0.5, 0.5], [0.25, 0.75]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_detached_map_moves_its_heads_alone(detach):
+    teacher, student = make_output(0, (5, 3)), make_output(1, (2, 4))
+    attention = learned(4, detach=detach)
+    params, mask = random_params(attention, teacher, student), jnp.asarray(MASK)
+    targets = attention.targets(teacher, graph=None, mask=mask)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.grad, argnums=(0, 1))
+    def slope(params, student):
+        return attention.apply(params, targets, student, graph=None, mask=mask, key=None)[0][0, 0]
+
+    to_params, to_student = slope(params, student)
+    assert np.abs(to_params["student"]["kernel"]).max() > 1e-3
+    assert (max(np.abs(h).max() for h in to_student.hiddens) > 0) is not detach
+
+
+def test_heads_start_as_linear_layers_and_stay_zero_beyond_a_width():
+    teacher, student = make_output(0, (100, 4)), make_output(1, (3,))
+    init = jax.jit(learned(64).init, compiler_options=QUICK)
+    kernel = np.asarray(init(KEY, teacher, student)["teacher"]["kernel"])
+    assert kernel.shape == (2, 100, 64)
+    assert_array_equal(kernel[1, 4:], 0.0)
+    assert 0.09 < np.abs(kernel[0]).max() <= 0.1  # 1 / sqrt(100)
+    assert 0.45 < np.abs(kernel[1, :4]).max() <= 0.5
+
+
+def test_bad_arguments_are_refused(unchecked):
+    with pytest.raises(InputError, match="learned: dim is 0, expected a whole number of at least 1"):
+        learned(0)
+    with pytest.raises(InputError, match="learned: over is 'rows', expected one of student, teacher, pairs"):
+        learned(over="rows")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="learned: query is 'sum', expected one of mean, max"):
+        learned(query="sum")  # pyright: ignore[reportArgumentType]

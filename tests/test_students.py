@@ -1,0 +1,130 @@
+"""Students: the losses that the configs describe, and one student for each teacher."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from distill.distill_samples import make_output
+from numpy.testing import assert_allclose
+from pipeline_samples import STUDENT, TEACHER
+
+from abkd_jax import datasets
+from abkd_jax.config import MethodConfig, OptimConfig
+from abkd_jax.models import build
+from abkd_jax.students import build_objective, train_students
+from abkd_jax.teachers import Teacher, load_problem
+from abkd_jax.types import InputError, NodeMasks
+
+METHOD = MethodConfig(
+    task_weight=0.5,
+    soft_label_weight=1.0,
+    optim=OptimConfig(epochs=6, eval_every=3, monitor="val_accuracy", learning_rate=0.04),
+)
+
+
+def losses(method, teacher, student, masks):
+    objective = build_objective(method)
+    params = objective.init(jax.random.key(0), teacher, student)
+    targets = objective.targets(teacher, graph=None, mask=masks)
+    return objective.apply(params, targets, student, graph=None, mask=masks, key=jax.random.key(1))
+
+
+@pytest.mark.parametrize(("nodes", "chosen"), [("all", slice(0, 12)), ("train", slice(3, 7))])
+def test_soft_labels_have_the_weight_temperature_and_nodes_of_the_config(nodes, chosen):
+    teacher, student = make_output(0, (4,)), make_output(1, (3,))
+    masks = NodeMasks(jnp.ones(12, bool), (jnp.arange(12) >= 3) & (jnp.arange(12) < 7))
+    loss, _ = losses(
+        MethodConfig(soft_label_weight=3.0, temperature=0.5, soft_label_nodes=nodes), teacher, student, masks
+    )
+    log_p, log_q = (
+        z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+        for z in (np.asarray(o.logits, np.float64) / 0.5 for o in (teacher, student))
+    )
+    kl = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)[chosen].mean()
+    assert_allclose(loss, 3.0 * 0.5 * kl, rtol=1e-5)  # below 1 the loss is scaled by T
+
+
+def test_labels_alone_need_no_objective():
+    assert build_objective(MethodConfig()) is None
+
+
+@pytest.mark.parametrize("attention", ["learned", "uniform", "last_layer"])
+@pytest.mark.parametrize("dissimilarity", ["closed_form", "fixed_axes", "trained_heads", "trained_heads_pooled"])
+def test_every_alignment_of_the_config_makes_a_loss(attention, dissimilarity):
+    teacher, student = make_output(0, (6, 6, 6)), make_output(1, (4, 4))
+    method = MethodConfig(alignment_weight=0.1, attention=attention, dissimilarity=dissimilarity, axes=3, dim=5)
+    masks = NodeMasks(jnp.ones(12, bool), jnp.ones(12, bool))
+    loss, metrics = jax.eval_shape(lambda t, s: losses(method, t, s, masks), teacher, student)
+    assert loss.shape == ()
+    assert metrics["abkd/attention"].shape == metrics["abkd/dissimilarity"].shape == (3, 2)
+    params = jax.eval_shape(lambda t, s: build_objective(method).init(jax.random.key(0), t, s), teacher, student)
+    widths = {leaf.shape[-1] for leaf in jax.tree.leaves(params)}
+    heads = {"closed_form": set(), "fixed_axes": {3}}.get(dissimilarity, {5})
+    assert widths == heads | ({5} if attention == "learned" else set())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"alignment_weight": 0.1, "axes": 0}, "k is 0"),
+        ({"alignment_weight": 0.1, "dim": 0}, "dim is 0"),
+    ],
+)
+def test_bad_settings_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        build_objective(dataclasses.replace(METHOD, **change))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return load_problem("synthetic", None)
+
+
+@pytest.fixture(scope="module")
+def teachers(problem):
+    """Two teachers that have not been trained: any logits will do."""
+    init = jax.jit(build(TEACHER.model, datasets.load("synthetic").num_classes).init)
+    return [Teacher(seed, init(jax.random.key(10 + seed), problem.batch.graph)["params"], 1, {}) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def pair(problem, teachers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("students")
+    return folder, train_students(problem, TEACHER.model, teachers, STUDENT, "soft_label", METHOD, folder)
+
+
+def test_result_is_stacked_over_seeds(pair):
+    students = pair[1]
+    assert list(students.epochs) == [6, 6]
+    assert students.params["input"]["kernel"].shape == (2, 32, 4)
+    assert students.history["loss"].shape == (2, 2)
+    assert np.isfinite(students.history["loss"]).all()
+
+
+def test_each_student_learns_from_its_own_teacher(problem, teachers, pair, tmp_path):
+    alone = train_students(problem, TEACHER.model, teachers[1:], STUDENT, "soft_label", METHOD, tmp_path / "alone")
+    jax.tree.map(
+        lambda both, one: assert_allclose(both[1], one[0], rtol=1e-3, atol=1e-5), pair[1].params, alone.params
+    )
+    other = [teachers[1]._replace(params=teachers[0].params)]
+    misled = train_students(problem, TEACHER.model, other, STUDENT, "soft_label", METHOD, tmp_path / "misled")
+    assert not np.allclose(misled.history["kl" if "kl" in misled.history else "loss"], alone.history["loss"])
+    assert not np.allclose(
+        np.asarray(misled.params["input"]["kernel"]), np.asarray(alone.params["input"]["kernel"]), atol=1e-5
+    )
+
+
+def test_finished_students_are_read_back(problem, teachers, pair):
+    folder, students = pair
+    again = train_students(problem, TEACHER.model, teachers, STUDENT, "soft_label", METHOD, folder)
+    jax.tree.map(np.testing.assert_array_equal, again.params, students.params)
+    assert float(again.history["seconds"]) == float(students.history["seconds"])
+
+
+def test_students_of_another_config_are_refused(problem, teachers, pair):
+    other = dataclasses.replace(METHOD, temperature=0.5)
+    with pytest.raises(InputError, match=r"temperature is 0\.25 there, 0\.5 here"):
+        train_students(problem, TEACHER.model, teachers, STUDENT, "soft_label", other, pair[0])

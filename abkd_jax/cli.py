@@ -2,18 +2,17 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from abkd_jax.config import DistillConfig, RunConfig, distill_config, teacher
-from abkd_jax.types import InputError
 
 __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Teach(RunConfig):
+class Teacher(RunConfig):
     """Train the teachers that are not kept yet, and print their accuracy."""
 
 
@@ -40,6 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     config = tyro.cli(_commands(_dataset_in(arguments)), prog="python -m abkd_jax", description=__doc__, args=arguments)
     name = type(config).__name__.lower()
+    from abkd_jax.types import InputError  # jax comes with it: not needed to print help
+
     try:
         _run(config)
     except InputError as error:
@@ -58,12 +59,12 @@ def _dataset_in(arguments: list[str]) -> str:
     return "digits"
 
 
-def _commands(dataset: str) -> type:
+def _commands(dataset: str) -> Any:
     """The union of the four commands, with the defaults for `dataset`."""
     defaults = {name: getattr(distill_config(dataset), name) for name in DistillConfig.__dataclass_fields__}
     run = {"dataset": dataset, "teacher": teacher(dataset)}
     return (
-        Annotated[Teach, tyro.conf.subcommand("teacher", default=Teach(**run))]
+        Annotated[Teacher, tyro.conf.subcommand("teacher", default=Teacher(**run))]
         | Annotated[Distill, tyro.conf.subcommand("distill", default=Distill(**defaults))]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(**defaults))]
         | Annotated[Datasets, tyro.conf.subcommand("datasets", default=Datasets())]

@@ -103,7 +103,7 @@ def datasets(config: RunConfig) -> None:
         ("source", found.source),
         ("nodes", f"{found.num_nodes:,}"),
         ("undirected edges", f"{problem.batch.graph.senders.shape[0] // 2:,}"),
-        ("features", f"{found.features.shape[1]:,}"),
+        ("features", f"{problem.batch.graph.nodes.shape[1]:,}"),
         ("classes", found.num_classes),
         ("train / validation / test", " / ".join(f"{m.sum():,}" for m in found[6:9])),
         ("fingerprint", problem.fingerprint),

@@ -189,4 +189,13 @@ class DistillConfig(RunConfig):
 
 def distill_config(dataset: str) -> DistillConfig:
     """The default run on a data set."""
-    return DistillConfig(dataset=dataset, teacher=teacher(dataset), student=student(dataset), **methods(dataset))
+    named = methods(dataset)
+    return DistillConfig(
+        dataset=dataset,
+        teacher=teacher(dataset),
+        student=student(dataset),
+        supervised=named["supervised"],
+        soft_label=named["soft_label"],
+        abkd=named["abkd"],
+        abkd_paper=named["abkd_paper"],
+    )

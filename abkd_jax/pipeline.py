@@ -97,7 +97,8 @@ def records(problem: Problem, name: str, config: ModelConfig, run: Students) -> 
     """One record a seed: accuracies, sizes, times. A run side by side has one time for all its seeds."""
     model = build(config, problem.dataset.num_classes)
     graph, labels = problem.batch.graph, problem.batch.labels
-    predict = jax.jit(lambda params, graph: model.apply({"params": params}, graph).logits)
+    apply: Any = model.apply
+    predict = jax.jit(lambda params, graph: apply({"params": params}, graph).logits)
     seeds = len(run.epochs)
     last, best = ([jax.tree.map(lambda x, s=s: x[s], t) for s in range(seeds)] for t in (run.params, run.best_params))
     latency = evaluation.latency(predict, last[0], graph)

@@ -111,7 +111,7 @@ def write(
     lines = [json.dumps(line) for name, history in histories.items() for line in _metric_lines(name, history)]
     maps = {f"{name}:{key}": value for name, history in histories.items() for key, value in _maps(history).items()}
     archive = io.BytesIO()
-    np.savez_compressed(archive, **maps)
+    np.savez_compressed(archive, **maps)  # type: ignore[arg-type]  # numpy's stub takes a name for its option
     try:
         write_atomic(folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
         write_atomic(folder / "maps.npz", archive.getvalue())

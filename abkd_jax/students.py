@@ -131,7 +131,7 @@ def _make_prepare(
 
     def prepare(key: Any, teacher_params: Pytree) -> tuple[TrainState, Pytree]:
         state_key, objective_key, start_key = jax.random.split(key, 3)
-        out = teacher.apply({"params": teacher_params}, batch.graph)  # dropped by XLA where nothing reads it
+        out: Any = teacher.apply({"params": teacher_params}, batch.graph)  # dropped by XLA where nothing reads it
         params = student.init(state_key, batch.graph)["params"]
         if method.start == "positive":
             params = distill.positive(params)

@@ -153,7 +153,7 @@ def make_distill_step(
         (_, (model_state, metrics)), grads = jax.value_and_grad(losses, has_aux=True)(state.params, state, batch)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params: Any = optax.apply_updates(state.params, updates)
         return TrainState(params, model_state, opt_state, state.key, state.step + 1), metrics
 
     return jax.jit(step, donate_argnums=0)
@@ -163,7 +163,8 @@ def make_validate(model: nn.Module, task: Task, val_mask: Bool[Array, " n"]) -> 
     """`(state, batch) -> {"val_loss", "val_accuracy"}` in evaluation mode."""
 
     def validate(state: TrainState, batch: Batch) -> dict[str, Array]:
-        logits = model.apply({"params": state.params["student"], **state.model_state}, batch.graph).logits
+        out: Any = model.apply({"params": state.params["student"], **state.model_state}, batch.graph)
+        logits = out.logits
         return {
             "val_loss": task.loss(logits, batch.labels, val_mask),
             "val_accuracy": task.score(logits, batch.labels, val_mask),

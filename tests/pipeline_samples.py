@@ -13,10 +13,11 @@ TEACHER = TeacherConfig(
 STUDENT = ModelConfig(layers=2, hidden=4, dropout=0.0)
 TEACHER_PARAMETERS = (32 * 8 + 8) + 4 * 8 * 8 + (8 * 3 + 3)
 STUDENT_PARAMETERS = (32 * 4 + 4) + 2 * 4 * 4 + (4 * 3 + 3)
-OPTIONS = (  # of the command line, for the same run
-    "--dataset synthetic --seeds 2 --max-epochs 12 --teacher.model.layers 4 --teacher.model.hidden 8 "
-    "--teacher.model.dropout 0.3 --student.layers 2"
-).split()
+TEACHER_OPTIONS = [  # of the command line, for the same run
+    *("--dataset", "synthetic", "--seeds", "2", "--max-epochs", "12"),
+    *("--teacher.model.layers", "4", "--teacher.model.hidden", "8", "--teacher.model.dropout", "0.3"),
+]
+OPTIONS = [*TEACHER_OPTIONS, "--student.layers", "2"]
 
 
 def tiny(root: Path, **changes: Any) -> DistillConfig:

@@ -41,6 +41,7 @@ def test_nodes_outside_the_mask_have_no_say():
         arguments = jnp.asarray(wild), jnp.asarray(labels), jnp.asarray(MASK)
         assert float(TASK.loss(*arguments)) == pytest.approx(_reference_loss(LOGITS, LABELS, MASK), rel=1e-6)
         assert float(TASK.score(*arguments)) == pytest.approx(2 / 3)
+        np.testing.assert_array_equal(jax.grad(TASK.loss)(*arguments)[~MASK], np.zeros((2, 3)))
 
 
 def test_gradient_is_softmax_minus_one_hot_in_the_mask_and_zero_outside():

@@ -250,7 +250,7 @@ def test_validation_scores_the_validation_nodes(batch):
     assert_allclose(found["val_accuracy"], np.mean(logits[12:].argmax(axis=1) == labels[12:]), rtol=1e-6)
 
 
-# The loop, on a script: each step adds 1 to the parameter; validation reads the losses that the batch carries ------------
+# The loop, on a script: each step adds 1 to the parameter, validation reads the losses that the batch carries --------
 
 
 def scripted(losses, config, **options):

@@ -1,0 +1,94 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from abkd_jax.distill import positive, teacher_directions
+from abkd_jax.graph import from_edges, prepare
+from abkd_jax.models import GCNII, MLP
+from abkd_jax.types import InputError
+
+NODES, FEATURES, CLASSES = 90, 12, 3
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Three classes whose features differ along three directions, on a graph that links neighbours of one class."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(CLASSES), NODES // CLASSES)
+    x = 0.3 * rng.normal(size=(NODES, FEATURES)) + 2.0 * np.eye(CLASSES, FEATURES)[labels]
+    chain = np.flatnonzero(labels[:-1] == labels[1:])
+    graph = jax.device_put(prepare(from_edges(chain, chain + 1, NODES, nodes=x.astype(np.float32), undirected=True)))
+    teacher = GCNII(hidden=8, layers=2, classes=CLASSES).init(jax.random.key(0), graph)["params"]
+    student = GCNII(hidden=2, layers=2, classes=CLASSES).init(jax.random.key(1), graph)["params"]
+    return graph, jnp.asarray(labels), teacher, student
+
+
+def test_positive_scales_the_input_layer_alone(problem):
+    _, _, _, student = problem
+    started = positive(student)
+    np.testing.assert_allclose(started["input"]["kernel"], 10.0 * np.asarray(student["input"]["kernel"]), rtol=1e-6)
+    np.testing.assert_allclose(started["input"]["bias"], 0.5 + np.asarray(student["input"]["bias"]), rtol=1e-6)
+    assert started["blocks"] is student["blocks"]
+    assert started["output"] is student["output"]
+
+
+def test_directions_give_units_of_mean_and_deviation_one_half(problem):
+    graph, labels, teacher, student = problem
+    started = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES)
+    units = np.asarray(graph.nodes @ started["input"]["kernel"] + started["input"]["bias"][None])
+    np.testing.assert_allclose(units.mean(axis=0), 0.5, atol=1e-5)
+    np.testing.assert_allclose(units.std(axis=0), 0.5, atol=1e-5)
+    assert started["blocks"] is student["blocks"]
+
+
+def test_directions_lie_in_the_teachers_input_space_and_separate_the_classes(problem):
+    graph, labels, teacher, student = problem
+    started = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES)
+    kernel, basis = np.asarray(started["input"]["kernel"]), np.asarray(teacher["input"]["kernel"])
+    residual = kernel - basis @ np.linalg.lstsq(basis, kernel, rcond=None)[0]
+    assert np.abs(residual).max() < 1e-4 * np.abs(kernel).max()
+
+    def between_share(units: np.ndarray) -> float:
+        """Share of the variance that lies between the classes, of the best direction of all."""
+        centred = units - units.mean(axis=0)
+        means = np.stack([centred[np.asarray(labels) == c].mean(axis=0) for c in range(CLASSES)])
+        total = centred.T @ centred / NODES
+        return float(np.linalg.eigvals(np.linalg.solve(total, means.T @ means / CLASSES)).real.max())
+
+    x = np.asarray(graph.nodes)
+    plain = between_share(x @ np.asarray(positive(student)["input"]["kernel"]))
+    assert between_share(x @ kernel) > max(0.9, plain)
+
+
+def test_the_rotation_comes_from_the_key(problem):
+    graph, labels, teacher, student = problem
+    one, same, other = (
+        teacher_directions(jax.random.key(k), student, teacher, graph, labels, CLASSES)["input"]["kernel"]
+        for k in (2, 2, 3)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(np.asarray(one - other)).max() > 1e-3
+
+
+def test_constant_features_and_a_single_predicted_class_stay_finite(problem):
+    graph, labels, teacher, student = problem
+    for nodes, predictions in ((jnp.ones_like(graph.nodes), labels), (graph.nodes, jnp.zeros_like(labels))):
+        flat = graph._replace(nodes=nodes)
+        started = teacher_directions(jax.random.key(2), student, teacher, flat, predictions, CLASSES)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(started))
+
+
+def test_a_student_wider_than_its_teacher_is_refused(problem):
+    graph, labels, teacher, _ = problem
+    wide = GCNII(hidden=9, layers=1, classes=CLASSES).init(jax.random.key(1), graph)["params"]
+    with pytest.raises(InputError, match="9 units, the teacher's only 8"):
+        teacher_directions(jax.random.key(2), wide, teacher, graph, labels, CLASSES)
+
+
+def test_the_input_layer_of_other_models_is_found_and_its_absence_is_an_error(problem):
+    graph, *_ = problem
+    mlp = MLP(hidden=2, layers=2, classes=CLASSES).init(jax.random.key(1), graph)["params"]
+    np.testing.assert_allclose(positive(mlp)["dense_0"]["bias"], 0.5 + np.asarray(mlp["dense_0"]["bias"]), rtol=1e-6)
+    with pytest.raises(InputError, match="no input layer"):
+        positive({"embedding": {}})

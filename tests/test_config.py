@@ -1,0 +1,49 @@
+"""Settings: the published recipes, and that every run can be written down."""
+
+import dataclasses
+import json
+
+import pytest
+
+from abkd_jax import config, datasets
+
+
+@pytest.mark.parametrize(
+    ("dataset", "dropout", "lam", "conv_decay"),
+    [("cora", 0.6, 0.5, 0.01), ("citeseer", 0.7, 0.6, 0.01), ("pubmed", 0.5, 0.4, 5e-4)],
+)
+def test_teacher_is_the_published_recipe(dataset, dropout, lam, conv_decay):
+    """GCNII, arXiv 2007.02133, appendix: hyper-parameters of the semi-supervised task."""
+    teacher = config.teacher(dataset)
+    assert (teacher.model.dropout, teacher.model.lam, teacher.model.alpha) == (dropout, lam, 0.1)
+    assert (teacher.model.layers, teacher.model.hidden) == (64, 64)
+    assert (teacher.optim.conv_decay, teacher.optim.dense_decay) == (conv_decay, 5e-4)
+    assert (teacher.optim.epochs, teacher.optim.patience, teacher.optim.learning_rate) == (1500, 100, 0.01)
+
+
+def test_student_is_the_papers_headline():
+    student = config.student("pubmed")
+    assert (student.name, student.layers, student.hidden, student.lam) == ("gcnii", 4, 4, 0.4)
+
+
+@pytest.mark.parametrize("dataset", [*datasets.names(), "my_graph"])
+def test_every_data_set_has_a_run_that_is_plain_json(dataset):
+    run = config.distill_config(dataset)
+    assert run.dataset == dataset
+    written = dataclasses.asdict(run)
+    assert json.loads(json.dumps(written))["abkd"] == written["abkd"]
+    for method in config.methods(dataset).values():
+        assert method.optim.epochs % method.optim.eval_every == 0
+
+
+def test_methods_differ_in_their_terms_alone():
+    methods = config.methods("cora")
+    assert methods["supervised"].soft_label_weight == methods["supervised"].alignment_weight == 0.0
+    assert methods["soft_label"].alignment_weight == 0.0
+    assert dataclasses.replace(methods["soft_label"], alignment_weight=0.1) == methods["abkd"]
+    assert dataclasses.replace(methods["abkd"], dissimilarity="trained_heads") == methods["abkd_paper"]
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.RunConfig().seeds = 4

@@ -5,6 +5,8 @@ backward pass: nothing of size `[e, f]` is ever built. Elsewhere, and for graphs
 `segment_sum`. Same numbers either way.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jraph
@@ -32,13 +34,13 @@ def weighted_sum(graph: jraph.GraphsTuple, x: Float[Array, "n f"], weights: Floa
     if isinstance(graph.edges, PreparedEdges) and graph.edges.pattern is not None:
         return sparse_matmul(graph.edges.pattern, weights, x)
     messages = weights[:, None] * x[graph.senders]
-    return jax.ops.segment_sum(messages, graph.receivers, num_segments=num_nodes(graph))
+    return jax.ops.segment_sum(messages, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
 
 
 def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "n f"]:
     """`D^-1/2 (A + I) D^-1/2 x` (Kipf & Welling, arXiv 1609.02907, equation 2); self loops are added where missing."""
     graph = normalise(graph)
-    edges: PreparedEdges = graph.edges
+    edges: Any = graph.edges
     neighbours = weighted_sum(graph, x, jnp.asarray(edges.coefficients, x.dtype))
     return neighbours + jnp.asarray(edges.self_coefficients, x.dtype)[:, None] * x
 

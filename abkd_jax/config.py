@@ -126,7 +126,7 @@ def student(dataset: str) -> ModelConfig:
 
 
 def methods(dataset: str) -> dict[str, MethodConfig]:
-    """The methods that `distill` compares, with the settings chosen on validation nodes."""
+    """The methods that `distill` compares, with the settings chosen on validation nodes (`experiments/tune.py`)."""
     labels = OptimConfig(
         epochs=1500,
         eval_every=10,
@@ -135,7 +135,8 @@ def methods(dataset: str) -> dict[str, MethodConfig]:
         conv_decay=0.01,
         dense_decay=1e-4 if dataset == "citeseer" else 5e-4,
     )
-    soft_label = MethodConfig(task_weight=0.0, soft_label_weight=1.0)
+    temperature = 0.125 if dataset in ("cora", "citeseer", "pubmed") else 0.25
+    soft_label = MethodConfig(task_weight=0.0, soft_label_weight=1.0, temperature=temperature)
     abkd = replace(soft_label, alignment_weight=0.1)
     return {
         "supervised": MethodConfig(optim=labels),
@@ -167,14 +168,13 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class DistillConfig(RunConfig):
-    """A comparison of students that learn from the same teachers."""
+    """A comparison of students that learn from the same teachers.
 
-    methods: tuple[Literal["supervised", "soft_label", "abkd", "abkd_paper"], ...] = (
-        "supervised",
-        "soft_label",
-        "abkd",
-    )
-    """Students to train, in the order of the table."""
+    Every field that holds a `MethodConfig` is a method; a study subclasses this and adds fields of its own.
+    """
+
+    methods: tuple[str, ...] = ("supervised", "soft_label", "abkd")
+    """Students to train, in the order of the table: supervised, soft_label, abkd, abkd_paper."""
     student: ModelConfig = field(default_factory=lambda: ModelConfig(layers=4, hidden=4, dropout=0.0))
     """The student."""
     supervised: MethodConfig = field(default_factory=MethodConfig)

@@ -127,21 +127,21 @@ def from_edges(
         values = np.concatenate([values, np.ones(missing.shape[0], np.float32)])
     keys, inverse = np.unique(rows.astype(np.int64) * num_nodes + cols, return_inverse=True)
     merged = np.bincount(inverse, weights=values, minlength=keys.shape[0]).astype(np.float32)
-    return jraph.GraphsTuple(
-        nodes=nodes,
-        edges=merged if has_weights else None,
-        senders=(keys % max(num_nodes, 1)).astype(np.int32),
-        receivers=(keys // max(num_nodes, 1)).astype(np.int32),
-        globals=None,
-        n_node=np.array([num_nodes], np.int32),
-        n_edge=np.array([keys.shape[0]], np.int32),
-    )
+    fields: dict[str, Any] = {
+        "nodes": nodes,
+        "edges": merged if has_weights else None,
+        "senders": (keys % max(num_nodes, 1)).astype(np.int32),
+        "receivers": (keys // max(num_nodes, 1)).astype(np.int32),
+        "n_node": np.array([num_nodes], np.int32),
+        "n_edge": np.array([keys.shape[0]], np.int32),
+    }
+    return jraph.GraphsTuple(globals=None, **fields)
 
 
 def from_dataset(dataset: Dataset) -> jraph.GraphsTuple:
     """The prepared, undirected graph of a data set, without self loops; sparse features stay sparse."""
     features = dataset.features
-    nodes = sparse_features(features) if sp.issparse(features) else np.asarray(features, np.float32)
+    nodes = np.asarray(features, np.float32) if isinstance(features, np.ndarray) else sparse_features(features)
     keep = dataset.senders != dataset.receivers
     plain = from_edges(dataset.senders[keep], dataset.receivers[keep], dataset.num_nodes, nodes=nodes, undirected=True)
     return prepare(plain)
@@ -185,7 +185,7 @@ def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
         jnp.concatenate([jnp.asarray(graph.receivers), jnp.arange(size, dtype=jnp.int32)]),
         num_segments=size,
     )
-    degrees = jax.ops.segment_sum(weights, graph.receivers, num_segments=size) + self_weights
+    degrees = jax.ops.segment_sum(weights, jnp.asarray(graph.receivers), num_segments=size) + self_weights
     scale = jnp.where(degrees > 0, jax.lax.rsqrt(jnp.where(degrees > 0, degrees, 1.0)), 0.0)
     prepared = PreparedEdges(
         features=graph.edges,
@@ -201,7 +201,7 @@ def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:
     edges = graph.edges.features if isinstance(graph.edges, PreparedEdges) else graph.edges
     if isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, jnp.floating):
         return jnp.asarray(edges)
-    return jnp.ones(graph.senders.shape[0])
+    return jnp.ones(jnp.asarray(graph.senders).shape)
 
 
 def num_nodes(graph: jraph.GraphsTuple) -> int:
@@ -236,7 +236,7 @@ def pad_to_bucket(graph: jraph.GraphsTuple, growth: float = 1.25) -> jraph.Graph
     return jraph.pad_with_graphs(
         graph,
         n_node=_bucket(num_nodes(graph) + 1, growth),  # jraph wants one spare node
-        n_edge=_bucket(graph.senders.shape[0], growth),
+        n_edge=_bucket(int(np.sum(graph.n_edge)), growth),
         n_graph=graph.n_node.shape[0] + 1,
     )
 
@@ -248,11 +248,12 @@ def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
         InputError: an entry is NaN or infinite.
     """
     matrix = sp.csr_matrix(matrix, dtype=np.float32)
+    shape: Any = matrix.shape
     matrix.sum_duplicates()
     if not np.isfinite(matrix.data).all():
         raise InputError("node features hold NaN or infinite values, expected finite numbers")
-    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
-    return SparseFeatures(_pattern(rows, matrix.indices.astype(np.int32), matrix.shape), matrix.data)
+    rows = np.repeat(np.arange(shape[0], dtype=np.int32), np.diff(matrix.indptr))
+    return SparseFeatures(_pattern(rows, matrix.indices.astype(np.int32), shape), matrix.data)
 
 
 def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:

@@ -1,5 +1,7 @@
 """Stacks of layers. Every model maps a graph to `GNNOutput(logits, hiddens)`, a pure function under `apply`."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 import jraph
@@ -24,8 +26,8 @@ class _GCNIIBlock(nn.Module):
     def __call__(
         self, h: Float[Array, "n d"], theta: Float[Array, ""], graph: jraph.GraphsTuple, h0: Float[Array, "n d"]
     ) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
-        h = Dropout(self.dropout)(h, deterministic=self.deterministic)
-        h = nn.relu(GCN2Conv(self.alpha, name="conv")(graph, h, h0, theta))
+        dropped: Any = Dropout(self.dropout)(h, deterministic=self.deterministic)
+        h = nn.relu(GCN2Conv(self.alpha, name="conv")(graph, dropped, h0, theta))
         return h, h
 
 
@@ -55,14 +57,15 @@ class GCNII(nn.Module):
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
         graph = normalise(graph)
+        features: Any = graph.nodes
         drop = Dropout(self.dropout)
-        h0 = nn.relu(Dense(self.hidden, name="input")(drop(graph.nodes, deterministic=not train)))
+        h0 = nn.relu(Dense(self.hidden, name="input")(drop(features, deterministic=not train)))
         theta = jnp.log1p(self.lam / jnp.arange(1, self.layers + 1, dtype=h0.dtype))
         scan = nn.scan(
             _GCNIIBlock,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
+            in_axes=(0, nn.broadcast, nn.broadcast),  # type: ignore[arg-type]  # flax annotates one int
             length=self.layers,
         )
         block = scan(self.alpha, self.dropout, not train, name="blocks")
@@ -90,7 +93,8 @@ class GCN(nn.Module):
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
         graph = normalise(graph)
         drop = Dropout(self.dropout)
-        h, hiddens = graph.nodes, []
+        h: Any = graph.nodes
+        hiddens = []
         for layer in range(self.layers - 1):
             h = nn.relu(GCNConv(self.hidden, name=f"conv_{layer}")(graph, drop(h, deterministic=not train)))
             hiddens.append(h)
@@ -115,7 +119,8 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
-        h = nn.relu(Dense(self.hidden, name="dense_0")(graph.nodes))
+        features: Any = graph.nodes
+        h: Any = nn.relu(Dense(self.hidden, name="dense_0")(features))
         hiddens = [h]
         for layer in range(1, self.layers - 1):
             h = nn.relu(Dense(self.hidden, name=f"dense_{layer}")(Dropout(self.dropout)(h, deterministic=not train)))

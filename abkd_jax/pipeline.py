@@ -21,7 +21,6 @@ from abkd_jax.types import InputError
 __all__ = ["as_students", "capped", "check", "distill", "records", "run_folder", "teachers_of", "trained"]
 
 Run = TypeVar("Run", bound=RunConfig)
-METHODS = ("supervised", "soft_label", "abkd", "abkd_paper")  # fields of DistillConfig
 
 
 def distill(config: DistillConfig) -> Path:
@@ -38,7 +37,7 @@ def distill(config: DistillConfig) -> Path:
     problem = load_problem(config.dataset, config.data_root)
     runfolder.claim(folder, config, problem.fingerprint)
     known = runfolder.finished_records(folder)
-    config = dataclasses.replace(config, methods=_ordered(known, config.methods))
+    config = dataclasses.replace(config, methods=_ordered(known, config))
     runs: dict[str, Students] = {}
     found: dict[str, list[dict[str, Any]]] = {}
     for name, run in _train(config, problem, folder):
@@ -54,9 +53,14 @@ def distill(config: DistillConfig) -> Path:
     return folder
 
 
-def _ordered(known: Iterable[str], wanted: tuple[str, ...]) -> tuple[Any, ...]:
+def _ordered(known: Iterable[str], config: DistillConfig) -> tuple[Any, ...]:
     """Known students, then the new ones."""
-    return tuple(name for name in dict.fromkeys([*known, *wanted]) if name in METHODS)
+    return tuple(name for name in dict.fromkeys([*known, *config.methods]) if name in _methods_of(config))
+
+
+def _methods_of(config: RunConfig) -> tuple[str, ...]:
+    """The fields of a config that describe a method; a study adds its own to those of `DistillConfig`."""
+    return tuple(f.name for f in dataclasses.fields(config) if isinstance(getattr(config, f.name), MethodConfig))
 
 
 def trained(config: DistillConfig, problem: Problem, folder: Path) -> dict[str, Students]:
@@ -132,7 +136,7 @@ def capped(config: Run) -> Run:
         epochs = optim.epochs if config.max_epochs is None else min(optim.epochs, config.max_epochs)
         return dataclasses.replace(optim, epochs=epochs, eval_every=math.gcd(epochs, optim.eval_every))
 
-    parts = {name: getattr(config, name) for name in ("teacher", *METHODS) if hasattr(config, name)}
+    parts = {name: getattr(config, name) for name in ("teacher", *_methods_of(config))}
     return dataclasses.replace(
         config, **{name: dataclasses.replace(part, optim=cap(part.optim)) for name, part in parts.items()}
     )
@@ -157,6 +161,9 @@ def check(config: RunConfig) -> None:
 def _check_students(config: DistillConfig) -> None:
     if len(set(config.methods)) != len(config.methods) or not config.methods:
         raise InputError(f"methods are {', '.join(config.methods) or 'none'}: expected at least one, each named once")
+    unknown = set(config.methods) - set(_methods_of(config))
+    if unknown:
+        raise InputError(f"method {min(unknown)} is unknown, expected some of {', '.join(_methods_of(config))}")
     build(config.student, 2)
     for name in config.methods:
         method: MethodConfig = getattr(config, name)

@@ -66,7 +66,8 @@ def trained_heads(
         A pair map with parameters `{"teacher": heads, "student": heads, "projection": [dim, dim]}`.
 
     Raises:
-        InputError: `dim` or `rank` below 1, or an unknown `reduce`; at `init`, unequal widths on a side that shares one head.
+        InputError: `dim` or `rank` below 1, or an unknown `reduce`; at `init`, unequal widths on a side that shares
+            one head.
     """
     require_count("trained_heads", dim=dim, rank=1 if rank is None else rank)
     require_choice("trained_heads", "reduce", reduce, ("per_node", "pooled"))
@@ -244,8 +245,8 @@ def _ridge_explained(
 ) -> Float[Array, "T S"]:
     """`tr(C_ts (N_s + lambda_s I)^-1 C_ts')`, the student layer scaled to unit mean variance first.
 
-    Only the `e x e` middle is inverted: a triangular solve against all `T k` rows goes to a threaded BLAS, whose threads
-    cost more than the step on a busy machine.
+    Only the `e x e` middle is inverted: a triangular solve against all `T k` rows goes to a threaded BLAS, whose
+    threads cost more than the step on a busy machine.
     """
     e = cross.shape[-1]
     scale = jnp.trace(covariances, axis1=1, axis2=2) / widths + _SILENT_VARIANCE  # [S]

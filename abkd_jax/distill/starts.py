@@ -4,6 +4,8 @@ Each start replaces the parameters of the student's input layer. (Pilot study: o
 4 units silent on 99 % of the nodes, and the student 25 points below one that starts from teacher directions.)
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jraph
@@ -63,11 +65,12 @@ def teacher_directions(
             f"teacher_directions: the student's input layer has {width} units, the teacher's only "
             f"{teacher_kernel.shape[1]}; choose another start"
         )
-    smoothed = propagate(graph, propagate(graph, feature_matmul(graph.nodes, teacher_kernel)))
+    features: Any = graph.nodes
+    smoothed = propagate(graph, propagate(graph, feature_matmul(features, teacher_kernel)))
     directions = _separating_directions(smoothed, predictions, classes, width)
     rotation, _ = jnp.linalg.qr(jax.random.normal(key, (width, width)))
     kernel = teacher_kernel @ directions @ rotation
-    units = feature_matmul(graph.nodes, kernel)
+    units = feature_matmul(features, kernel)
     scale = 0.5 / jnp.maximum(jnp.std(units, axis=0), 1e-12)
     return {**params, name: {"kernel": kernel * scale[None], "bias": 0.5 - jnp.mean(units, axis=0) * scale}}
 

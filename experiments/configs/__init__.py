@@ -1,0 +1,1 @@
+"""One module a table: what it shows, what it takes, what to expect."""

@@ -1,0 +1,82 @@
+"""4-layer, 4-hidden GCNII students of 64-layer, 64-hidden GCNII teachers on Cora and Citeseer (public split).
+
+Shows: what soft labels alone reach, what attention-weighted layer alignment adds to them and does without them, which
+part of it matters (learned or uniform attention, last layer only, kind of heads), and how far a better start takes it.
+Command:  python -m experiments.run --dataset cora --seeds 10   (and --dataset citeseer)
+Hardware: 2 CPU cores. Time: 10 teachers about 25 minutes, all students about 8 minutes, a data set.
+Expected: experiments/results/<table>/report.md of this repository.
+Chosen on validation nodes alone by `python -m experiments.tune`: temperature, alignment weights, supervised decay.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+
+from abkd_jax.config import DistillConfig, MethodConfig, distill_config
+
+
+@dataclass(frozen=True)
+class Citation(DistillConfig):
+    """The table of the citation graphs."""
+
+    labels_abkd: MethodConfig = field(default_factory=MethodConfig)
+    """Labels and closed-form alignment, no soft labels, as long as `supervised`."""
+    labels_fixed_axes: MethodConfig = field(default_factory=MethodConfig)
+    """Labels and alignment on fixed axes, no soft labels."""
+    labels_paper: MethodConfig = field(default_factory=MethodConfig)
+    """Labels and the paper's literal alignment, no soft labels."""
+    soft_label_train: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels on the labelled nodes alone."""
+    abkd_uniform: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and closed-form alignment, all pairs alike."""
+    abkd_last_layer: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and closed-form alignment of the last layers."""
+    abkd_fixed_axes: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and alignment on fixed axes."""
+    abkd_paper_pooled: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and the pooled reading of the paper's alignment."""
+    directions: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels from the teacher-direction start, 600 epochs."""
+    directions_abkd: MethodConfig = field(default_factory=MethodConfig)
+    """The same with closed-form alignment."""
+
+
+def study(dataset: str) -> Citation:
+    """The table on one data set, all its methods named."""
+    base = distill_config(dataset)
+    supervised, soft_label, abkd = base.supervised, base.soft_label, base.abkd
+    labels_abkd = replace(supervised, alignment_weight=1.0)
+    directions = replace(soft_label, start="teacher_directions", optim=replace(soft_label.optim, epochs=600))
+    extra = {
+        "labels_abkd": labels_abkd,
+        "labels_fixed_axes": replace(labels_abkd, dissimilarity="fixed_axes"),
+        "labels_paper": replace(labels_abkd, dissimilarity="trained_heads"),
+        "soft_label_train": replace(soft_label, soft_label_nodes="train"),
+        "abkd_uniform": replace(abkd, attention="uniform"),
+        "abkd_last_layer": replace(abkd, attention="last_layer"),
+        "abkd_fixed_axes": replace(abkd, dissimilarity="fixed_axes"),
+        "abkd_paper_pooled": replace(abkd, dissimilarity="trained_heads_pooled"),
+        "directions": directions,
+        "directions_abkd": replace(directions, alignment_weight=abkd.alignment_weight),
+    }
+    own = {f.name: getattr(base, f.name) for f in fields(base) if f.name != "methods"}
+    names = ("supervised", "labels_abkd", "labels_fixed_axes", "labels_paper", "soft_label_train", "soft_label")
+    names += ("abkd", "abkd_uniform", "abkd_last_layer", "abkd_fixed_axes", "abkd_paper", "abkd_paper_pooled")
+    return Citation(**own, **extra, methods=(*names, "directions", "directions_abkd"))
+
+
+def grid(dataset: str) -> dict[str, MethodConfig]:
+    """Candidates among which validation accuracy chooses."""
+    base = distill_config(dataset)
+    soft, labels = base.soft_label, base.supervised
+    candidates = {f"soft_label temperature={t}": replace(soft, temperature=t) for t in (0.125, 0.25, 0.5, 1.0, 4.0)}
+    candidates |= {
+        f"abkd weight={w} axes={k}": replace(base.abkd, alignment_weight=w, axes=k)
+        for w in (0.03, 0.1, 0.3, 1.0)
+        for k in (4, 8, 16)
+    }
+    candidates |= {f"abkd_paper weight={w}": replace(base.abkd_paper, alignment_weight=w) for w in (0.1, 1.0)}
+    candidates |= {
+        f"supervised dense_decay={d}": replace(labels, optim=replace(labels.optim, dense_decay=d))
+        for d in (1e-4, 5e-4, 2e-3)
+    }
+    candidates |= {f"labels_abkd weight={w}": replace(labels, alignment_weight=w) for w in (0.3, 1.0, 3.0, 10.0)}
+    return candidates

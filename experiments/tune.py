@@ -1,0 +1,65 @@
+"""Chooses hyper-parameters by validation accuracy: `python -m experiments.tune --dataset cora`.
+
+Trains every candidate of `experiments.configs.citation.grid` and stores mean and deviation of the validation accuracy
+after the last epoch. Test nodes are never looked at.
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import tabulate
+import tyro
+
+from abkd_jax.config import RunConfig, student, teacher
+from abkd_jax.files import write_atomic
+from abkd_jax.pipeline import teachers_of
+from abkd_jax.students import train_students
+from abkd_jax.teachers import load_problem
+from experiments.configs.citation import grid
+
+
+@dataclass(frozen=True)
+class Args:
+    """Try candidates on validation nodes."""
+
+    dataset: str = "cora"
+    """Data set."""
+    data_root: Path | None = None
+    """Folder of the data files."""
+    teachers: Path | None = None
+    """Folder where teachers are kept."""
+    seeds: int = 5
+    """Number of seeds."""
+    only: str = ""
+    """Only candidates whose name starts so."""
+
+
+def main(args: Args) -> None:
+    """Trains the candidates, prints them best first, stores them."""
+    problem = load_problem(args.dataset, args.data_root)
+    config = teacher(args.dataset)
+    run = RunConfig(dataset=args.dataset, seeds=args.seeds, teachers=args.teachers, teacher=config)
+    teachers = teachers_of(run, problem)
+    rows = []
+    for name, method in grid(args.dataset).items():
+        if name.startswith(args.only):
+            with tempfile.TemporaryDirectory() as folder:
+                found = train_students(
+                    problem, config.model, teachers, student(args.dataset), name, method, Path(folder)
+                )
+            accuracy = 100 * found.history["val_accuracy"][-1].astype(float)
+            rows.append((name, accuracy.mean(), accuracy.std(ddof=1) if args.seeds > 1 else 0.0))
+    rows.sort(key=lambda row: -row[1])
+    headers = ("candidate", "validation %", "std")
+    print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
+    out = Path(f"experiments/results/tuning_{args.dataset}.json")
+    stored = json.loads(out.read_text())["candidates"] if out.exists() else {}
+    stored |= {name: {"validation": round(mean, 3), "std": round(std, 3)} for name, mean, std in rows}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, json.dumps({"seeds": args.seeds, "candidates": stored}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

@@ -139,7 +139,7 @@ def comparisons(records: Sequence[Record], baseline: str) -> list[Comparison]:
 
 
 def collapse(metrics: Sequence[Record]) -> list[Collapse]:
-    """How the layer alignment went, for every method that logs `"abkd/variance"`.
+    """How the layer alignment went, for every method that logs `"abkd/attended_variance"`.
 
     A fall of the dissimilarity D alone does not show that the student has learnt: the trained projections can move both
     sides to constants, or onto one easy direction. The variance of the projected teacher, and D over it, tell which.
@@ -150,9 +150,12 @@ def collapse(metrics: Sequence[Record]) -> list[Collapse]:
     rows = []
     for method in dict.fromkeys(row["method"] for row in metrics):
         log = [row for row in metrics if row["method"] == method]
-        variance = _trend(log, "abkd/variance")
+        variance = _trend(log, "abkd/attended_variance")
         if variance is not None:
-            others = (_trend(log, f"abkd/{name}") for name in ("dissimilarity", "unexplained", "row_entropy"))
+            others = (
+                _trend(log, f"abkd/{name}")
+                for name in ("attended_dissimilarity", "attended_unexplained", "row_entropy")
+            )
             rows.append(Collapse(method, variance, *others))
     return rows
 

@@ -90,7 +90,7 @@ def write(
     *,
     complete: bool,
 ) -> None:
-    """Writes everything but the checkpoints, each file whole or not at all.
+    """Writes everything but the checkpoints, each file whole or not at all; the report once all methods are there.
 
     Args:
         folder: a claimed run folder.
@@ -116,7 +116,8 @@ def write(
         write_atomic(folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
         write_atomic(folder / "maps.npz", archive.getvalue())
         write_atomic(folder / "results.json", json.dumps(results, indent=1))
-        write_report(folder)
+        if complete:
+            write_report(folder)
     except OSError as error:
         raise InputError(f"run folder {folder} cannot be written: {error.strerror}") from error
 

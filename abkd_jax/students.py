@@ -17,7 +17,7 @@ from abkd_jax.models import build
 from abkd_jax.runs import resumable_fit
 from abkd_jax.tasks import classification
 from abkd_jax.teachers import Problem, Teacher
-from abkd_jax.training import TrainState, init_state, make_distill_step, make_optimizer
+from abkd_jax.training import TrainState, init_state, make_distill_step, make_optimizer, make_validate
 from abkd_jax.types import Batch, Objective, PairMap, Pytree
 
 __all__ = ["Students", "build_objective", "train_students"]
@@ -35,7 +35,7 @@ class Students(NamedTuple):
         params: parameters after the last epoch, `[seeds, ...]`.
         best_params: parameters at the best validation epoch.
         epochs: `[seeds]` epochs trained.
-        history: arrays `[evaluations, seeds, ...]`, see `training.fit`.
+        history: arrays `[1 + evaluations, seeds, ...]`, the untrained students first; see `training.fit`.
     """
 
     params: Pytree
@@ -102,20 +102,35 @@ def train_students(
         "student": dataclasses.asdict(student_config),
         **dataclasses.asdict(method),
     }
+    step = make_distill_step(student, objective, optimizer, task, method.task_weight)
+    batch = problem.batch._replace(targets=targets)
+    axes: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # as jax.vmap takes them
+    validate = make_validate(student, task, problem.val_mask)
+    look = jax.jit(jax.vmap(lambda state, batch: step(state, batch)[1] | validate(state, batch), in_axes=(0, axes)))
+    untrained = jax.device_get(look(states, batch))
     state, history = resumable_fit(
         folder,
         json.loads(json.dumps(identity)),
         student,
-        make_distill_step(student, objective, optimizer, task, method.task_weight),
+        step,
         task,
         problem.val_mask,
         states,
-        problem.batch._replace(targets=targets),
-        Batch(None, None, None, 0),  # type: ignore[arg-type]  # axes, as jax.vmap takes them
+        batch,
+        axes,
         method.optim,
         f"{name} x {len(teachers)} seeds",
     )
+    history = _with_start(history, untrained)
     return Students(state.train.params["student"], state.best_params, np.asarray(state.train.step), history)
+
+
+def _with_start(history: dict[str, np.ndarray], untrained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The history with the untrained students as its epoch 0: collapse and attention move most in the first epochs."""
+    epoch, recorded = history["epoch"][0], history["recorded"][0]
+    rows = untrained | {"epoch": np.zeros_like(epoch), "recorded": np.ones_like(recorded)}
+    joined = {name: np.concatenate([row[None], history[name]]) for name, row in rows.items()}
+    return joined | {"seconds": history["seconds"]}
 
 
 def _make_prepare(

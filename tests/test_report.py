@@ -47,9 +47,9 @@ def log(method: str, seeds: int, dissimilarity: float = 0.5) -> list[dict]:
         if method == "abkd":
             d = {5: 2.0, 20: dissimilarity}.get(epoch, 1.0) * (1 + seed)
             row |= {
-                "abkd/dissimilarity": d,
-                "abkd/variance": d / 10,
-                "abkd/unexplained": 10.0,
+                "abkd/attended_dissimilarity": d,
+                "abkd/attended_variance": d / 10,
+                "abkd/attended_unexplained": 10.0,
                 "abkd/row_entropy": d / 9,
             }
         rows.append(row)

@@ -100,7 +100,8 @@ def test_result_is_stacked_over_seeds(pair):
     students = pair[1]
     assert list(students.epochs) == [6, 6]
     assert students.params["input"]["kernel"].shape == (2, 32, 4)
-    assert students.history["loss"].shape == (2, 2)
+    assert students.history["loss"].shape == (3, 2)  # untrained, and two evaluations
+    assert (students.history["epoch"] == [[0, 0], [3, 3], [6, 6]]).all()
     assert np.isfinite(students.history["loss"]).all()
 
 

@@ -3,23 +3,34 @@
 from abkd_jax.distill.abkd import abkd, best, paper
 from abkd_jax.distill.attention import last_layer, layer_attention, learned, uniform
 from abkd_jax.distill.combinators import Term, freeze, weighted_sum
+from abkd_jax.distill.contrastive import gcrd
 from abkd_jax.distill.dissimilarity import closed_form, fixed_axes, trained_heads
-from abkd_jax.distill.logits import soft_label
+from abkd_jax.distill.features import attention_transfer, fitnet, mustad
+from abkd_jax.distill.logits import soft_label, soft_label_multilabel
+from abkd_jax.distill.relations import geometric, gsp, lsp
 from abkd_jax.distill.starts import positive, teacher_directions
 
 __all__ = [
     "Term",
     "abkd",
+    "attention_transfer",
     "best",
     "closed_form",
+    "fitnet",
     "fixed_axes",
     "freeze",
+    "gcrd",
+    "geometric",
+    "gsp",
     "last_layer",
     "layer_attention",
     "learned",
+    "lsp",
+    "mustad",
     "paper",
     "positive",
     "soft_label",
+    "soft_label_multilabel",
     "teacher_directions",
     "trained_heads",
     "uniform",

@@ -29,7 +29,9 @@ def abkd(
 
     Metrics: `"attention"` A, `"dissimilarity"` D and `"unexplained"`, D over the variance of the projected teacher (1
     where that is zero), all `[T_l, S_l]`; `"variance"` `[T_l]`, whose fall shows a collapse; `"row_entropy"`, the mean
-    entropy of the rows of A in units of `log S_l`: 1 is uniform, 0 one-hot.
+    entropy of the rows of A in units of `log S_l`: 1 is uniform, 0 one-hot; and the means of D, D / variance and
+    variance over the pairs that count, weighted by A: `"attended_dissimilarity"`, `"attended_unexplained"` and
+    `"attended_variance"`, in which a collapse is plain.
 
     Args:
         attention: gives A, for instance `learned()`.
@@ -99,12 +101,19 @@ def _metrics(
 ) -> dict[str, Array]:
     shown = variance > 0.0
     unexplained = jnp.where(shown[:, None], d / jnp.where(shown, variance, 1.0)[:, None], 1.0)
+    mass = jnp.sum(a)
+    attended = {
+        "dissimilarity": d,
+        "unexplained": unexplained,
+        "variance": jnp.broadcast_to(variance[:, None], a.shape),
+    }
     return {
         "attention": a,
         "dissimilarity": d,
         "unexplained": unexplained,
         "variance": variance,
         "row_entropy": _row_entropy(a),
+        **{f"attended_{name}": jnp.sum(a * values) / mass for name, values in attended.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""Distillation from the logits: soft labels (Hinton et al., arXiv 1503.02531)."""
+"""Distillation from the logits: soft labels (Hinton et al., arXiv 1503.02531), of one class or of many labels."""
 
 from typing import Any, Literal
 
@@ -11,13 +11,14 @@ from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.moments import moment_dtype, node_count
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
-__all__ = ["soft_label"]
+__all__ = ["soft_label", "soft_label_multilabel"]
 
 
 def soft_label(
     temperature: float = 1.0,
     reduction: Literal["node", "all"] = "node",
     scale: Literal["auto", "square", "none"] = "auto",
+    student_temperature: float | None = None,
 ) -> Objective:
     """Kullback-Leibler divergence from the teacher's softened class probabilities to the student's.
 
@@ -26,13 +27,15 @@ def soft_label(
     The classical factor `T^2` (Hinton et al., section 2) keeps the gradient's size as `T` grows. Below `T = 1` it would
     let the other terms swamp this one, and with no factor the gradient grows as `T` falls: there the factor is `T`.
 
-    The student equal to the teacher gives 0, the least value. Metrics: `"kl"`, the mean before `scale`.
+    Equal probabilities on both sides give 0, the least value. Metrics: `"kl"`, the mean before `scale`.
 
     Args:
         temperature: `T`, above 0.
         reduction: `"node"` sums over classes and averages over the masked nodes; `"all"` averages over both, as the
             code of G-CRD does (Joshi et al., arXiv 2111.04964, github.com/chaitjo/efficient-gnns).
         scale: `"auto"` is `T^2` for `T >= 1` and `T` below; `"square"` is always `T^2`; `"none"` is 1.
+        student_temperature: temperature of the student's softmax; None is `T`. MustaD (Kim, Jung and Kang, PLoS ONE
+            16(8), 2021, e0256187) softens the teacher alone: `temperature=2.0`, `scale="none"` and 1.0 here.
 
     Returns:
         An objective without parameters, which needs neither a key nor hidden layers.
@@ -40,16 +43,15 @@ def soft_label(
     Raises:
         InputError: a bad argument here; at `init`, teacher and student with different numbers of classes.
     """
-    require_positive("soft_label", temperature=temperature)
+    student_temperature = temperature if student_temperature is None else student_temperature
+    require_positive("soft_label", temperature=temperature, student_temperature=student_temperature)
     require_choice("soft_label", "reduction", reduction, ("node", "all"))
     require_choice("soft_label", "scale", scale, ("auto", "square", "none"))
-    temperature = float(temperature)
+    temperature, student_temperature = float(temperature), float(student_temperature)
     factor = {"auto": max(temperature, 1.0) * temperature, "square": temperature**2, "none": 1.0}[scale]
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        ours, theirs = student.logits.shape[-1], teacher.logits.shape[-1]
-        if ours != theirs:
-            raise InputError(f"soft_label: the student has {ours} classes, expected the teacher's {theirs}")
+        _require_same_classes("soft_label", teacher, student)
         return {}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
@@ -60,7 +62,7 @@ def soft_label(
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
-        log_q = _log_probabilities(student.logits, mask, temperature)
+        log_q = _log_probabilities(student.logits, mask, student_temperature)
         per_node = targets["negative_entropy"] - jnp.sum(targets["probabilities"] * log_q, axis=-1)
         kl = jnp.sum(jnp.where(mask, per_node, 0.0)) / node_count(mask, log_q.dtype)
         if reduction == "all":
@@ -70,7 +72,54 @@ def soft_label(
     return Objective(init, targets, apply)
 
 
+def soft_label_multilabel() -> Objective:
+    """Binary cross-entropy of the student with the teacher's probability of every label, for multi-label tasks.
+
+        loss = mean_{v, c} [log(1 + exp(z^s_vc)) - p_vc z^s_vc],    p = 1 / (1 + exp(-z^t))    [n, classes]
+
+    There is no temperature. The least value is the entropy of `p`, not 0. Source: the PPI experiments in the code of
+    G-CRD (Joshi et al., arXiv 2111.04964, github.com/chaitjo/efficient-gnns).
+
+    Returns:
+        An objective without parameters, which needs neither a key nor hidden layers.
+
+    Raises:
+        InputError: at `init`, teacher and student with different numbers of classes.
+    """
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        _require_same_classes("soft_label_multilabel", teacher, student)
+        return {}
+
+    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
+        return jax.nn.sigmoid(_masked(freeze(teacher).logits, mask))
+
+    def apply(
+        params: Pytree,
+        targets: Float[Array, "n c"],
+        student: GNNOutput,
+        *,
+        graph: Any,
+        mask: Bool[Array, " n"],
+        key: PRNGKey | None,
+    ) -> tuple[Array, dict[str, Array]]:
+        logits = _masked(student.logits, mask)
+        per_node = jnp.mean(jax.nn.softplus(logits) - targets * logits, axis=-1)
+        return jnp.sum(jnp.where(mask, per_node, 0.0)) / node_count(mask, logits.dtype), {}
+
+    return Objective(init, targets, apply)
+
+
+def _require_same_classes(factory: str, teacher: GNNOutput, student: GNNOutput) -> None:
+    ours, theirs = student.logits.shape[-1], teacher.logits.shape[-1]
+    if ours != theirs:
+        raise InputError(f"{factory}: the student has {ours} classes, expected the teacher's {theirs}")
+
+
 def _log_probabilities(logits: Float[Array, "n c"], mask: Bool[Array, " n"], temperature: float) -> Float[Array, "n c"]:
-    # Masked before the softmax: a padded row may hold anything, and 0 * NaN in the backward pass would be NaN.
-    kept = jnp.where(mask[:, None], logits.astype(moment_dtype(logits.dtype)), 0.0)
-    return jax.nn.log_softmax(kept / temperature, axis=-1)
+    return jax.nn.log_softmax(_masked(logits, mask) / temperature, axis=-1)
+
+
+def _masked(logits: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
+    # Masked before any function: a padded row may hold anything, and 0 * NaN in the backward pass would be NaN.
+    return jnp.where(mask[:, None], logits.astype(moment_dtype(logits.dtype)), 0.0)

@@ -181,6 +181,9 @@ def test_loss_and_metrics_by_hand(normalisation, expected):
     assert_allclose(metrics["unexplained"], [[0.25, 0.5], [1.0, 1.0]])
     assert_allclose(metrics["variance"], [4.0, 0.0])
     assert_allclose(metrics["row_entropy"], 0.5, rtol=1e-6)  # rows: log 2 and 0
+    assert_allclose(metrics["attended_dissimilarity"], 9.5 / 2)  # the mass of A is 2
+    assert_allclose(metrics["attended_unexplained"], (0.5 * 0.25 + 0.5 * 0.5 + 1.0) / 2)
+    assert_allclose(metrics["attended_variance"], (0.5 * 4 + 0.5 * 4) / 2)
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,24 @@ from numpy.testing import assert_allclose, assert_array_equal
 from abkd_jax.distill import (
     Term,
     abkd,
+    attention_transfer,
     closed_form,
+    fitnet,
     fixed_axes,
+    gcrd,
+    geometric,
+    gsp,
     last_layer,
     learned,
+    lsp,
+    mustad,
     soft_label,
+    soft_label_multilabel,
     trained_heads,
     uniform,
     weighted_sum,
 )
+from abkd_jax.graph import from_edges
 from abkd_jax.types import GNNOutput, NodeMasks, Objective
 
 ATTENTIONS = {"learned": lambda: learned(4), "uniform": uniform, "last": last_layer}
@@ -45,12 +54,35 @@ OBJECTIVES = {
     "soft_label": soft_label,
     "soft_label-hot-all": lambda: soft_label(4.0, "all"),
     "soft_label-sharp": lambda: soft_label(0.25),
+    "soft_label-one_sided": lambda: soft_label(2.0, student_temperature=1.0),
+    "soft_label_multilabel": soft_label_multilabel,
+    "fitnet": fitnet,
+    "fitnet-linear": lambda: fitnet("linear", 5),
+    "fitnet-equal": lambda: fitnet("none"),
+    "attention_transfer": attention_transfer,
+    "mustad-kl": mustad,
+    "mustad-lin-equal": lambda: mustad("lin"),
+    "mustad-poly": lambda: mustad("poly"),
+    "mustad-dist": lambda: mustad("dist"),
+    "mustad-rbf-equal": lambda: mustad("rbf"),
+    "lsp-cosine": lsp,
+    "lsp-l2": lambda: lsp("l2"),
+    "lsp-rbf-mse": lambda: lsp("rbf", "mse"),
+    "gsp-poly": lambda: gsp("poly"),
+    "gsp-l2-drawn": lambda: gsp("l2", max_nodes=10),  # of 12 nodes: all nine that the mask holds are among them
+    "gsp-rbf-linear": lambda: gsp("rbf", head="linear", dim=5),
+    "gcrd": gcrd,
+    "gcrd-drawn-equal": lambda: gcrd(0.5, max_nodes=10, head="none"),
+    "sigmoid": lambda: geometric(layers=((0, 0), (2, 1))),
+    "gaussian": lambda: geometric("gaussian", delta=0.1, layers=((1, 0), (2, 1))),
     "weighted_sum": lambda: weighted_sum(
         Term("kd", 1.0, soft_label(2.0)), Term("abkd", 0.1, abkd(learned(4), closed_form(4)), "train")
     ),
 }
 N = 12
 KEY = jax.random.key(0)
+RING = np.arange(N), (np.arange(N) + 1) % N
+GRAPH = from_edges(*RING, N, undirected=True)
 MASKS = NodeMasks(all=jnp.arange(N) < 9, train=jnp.arange(N) < 7)  # the last three nodes are padding
 
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
@@ -65,27 +97,28 @@ def mask_of(name: str, masks: NodeMasks = MASKS):
     return masks if name == "weighted_sum" else masks.all
 
 
-def forward(name: str, params, student: GNNOutput, teacher: GNNOutput, mask):
+def forward(name: str, params, student: GNNOutput, teacher: GNNOutput, mask, graph=GRAPH):
     """`(loss, (metrics, targets))` from the raw outputs of both models."""
-    targets = objective(name).targets(teacher, graph=None, mask=mask)
-    loss, metrics = objective(name).apply(params, targets, student, graph=None, mask=mask, key=KEY)
+    targets = objective(name).targets(teacher, graph=graph, mask=mask)
+    loss, metrics = objective(name).apply(params, targets, student, graph=graph, mask=mask, key=KEY)
     return loss, (metrics, targets)
 
 
 @functools.cache
 def compiled(name: str):
     """`((loss, (metrics, targets)), gradients)`, the gradients to the parameters, the student and the teacher."""
-    return jax.jit(
+    program = jax.jit(
         jax.value_and_grad(functools.partial(forward, name), argnums=(0, 1, 2), has_aux=True), compiler_options=QUICK
     )
+    return lambda params, student, teacher, mask, graph=GRAPH: program(params, student, teacher, mask, graph)
 
 
 @functools.cache
 def example(name: str):
-    """`(params, student, teacher)`; widths and depths differ, but where one head serves all layers."""
+    """`(params, student, teacher)`; widths and depths differ, but for one head on all layers, or names in `-equal`."""
     shared = name == "uniform-shared_heads"
     teacher = make_output(0, (6, 6, 6) if shared else (7, 5, 6), N)
-    student = make_output(1, (4, 4) if shared else (4, 3), N)
+    student = make_output(1, (4, 4) if shared else (4, 6 if name.endswith("-equal") else 3), N)
     return random_params(objective(name), teacher, student), student, teacher
 
 
@@ -114,8 +147,9 @@ def test_order_of_the_nodes_does_not_matter(name):
     params, student, teacher = example(name)
     order = np.random.default_rng(3).permutation(N)
     shuffled = jax.tree.map(lambda x: x[order], (student, teacher, mask_of(name)))
+    graph = from_edges(*np.argsort(order)[np.stack(RING)], N, undirected=True)  # as many edges, among the new numbers
     (loss, (metrics, _)), (to_params, to_student, _) = compiled(name)(params, student, teacher, mask_of(name))
-    (loss2, (metrics2, _)), (to_params2, to_student2, _) = compiled(name)(params, *shuffled)
+    (loss2, (metrics2, _)), (to_params2, to_student2, _) = compiled(name)(params, *shuffled, graph)
     assert_close((loss2, metrics2, to_params2), (loss, metrics, to_params))
     assert_close(to_student2, jax.tree.map(lambda x: x[order], to_student))
 
@@ -153,7 +187,20 @@ def test_compiled_equals_step_by_step(name):
     )
 
 
-@pytest.mark.parametrize("name", ["learned-per_node", "learned-fixed", "uniform-shared_heads", "weighted_sum"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "learned-per_node",
+        "learned-fixed",
+        "uniform-shared_heads",
+        "weighted_sum",
+        "fitnet",
+        "fitnet-linear",
+        "mustad-kl",
+        "gsp-rbf-linear",
+        "gcrd",
+    ],
+)
 def test_init_needs_shapes_alone(name):
     _, student, teacher = example(name)
     shapes = jax.eval_shape(objective(name).init, KEY, teacher, student)
@@ -171,8 +218,8 @@ def test_type_follows_the_inputs_from_float32_up(name, given, computed, x64):
 
     def everything(teacher, student, mask):
         params = objective(name).init(jax.random.key(0), teacher, student)
-        targets = objective(name).targets(teacher, graph=None, mask=mask)
-        loss, metrics = objective(name).apply(params, targets, student, graph=None, mask=mask, key=None)
+        targets = objective(name).targets(teacher, graph=GRAPH, mask=mask)
+        loss, metrics = objective(name).apply(params, targets, student, graph=GRAPH, mask=mask, key=KEY)
         return params, targets, loss, metrics
 
     for leaf in jax.tree.leaves(jax.eval_shape(everything, teacher, student, mask_of(name))):

@@ -27,8 +27,9 @@ Test accuracy after the last epoch of the method less that of the baseline, in p
 "-" stands where there are fewer than three pairs or the differences do not vary."""
 COLLAPSE_NOTE = """\
 Values before the first and after the last epoch, mean over seeds, over layer pairs weighted by the attention. D is the
-dissimilarity of the layers, the variance is that of the projected teacher; a row entropy of 1 is uniform attention, 0 one-hot. Criterion: the alignment counts as
-collapsed when D has fallen below 1 % of its first value; it then matches constants or a few easy directions."""
+dissimilarity of the layers, the variance is that of the projected teacher; a row entropy of 1 is uniform attention, 0
+one-hot. Criterion: the alignment counts as collapsed when D has fallen below 1 % of its first value; it then matches
+constants or a few easy directions."""
 FIGURE_NOTE = """\
 Lines are means over seeds, bands one standard deviation. The training losses of different methods are sums of different
 terms and cannot be compared; the validation losses can."""

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["Task", "classification", "masked_mean"]
+__all__ = ["Task", "classification", "masked_mean", "multilabel", "regression"]
 
 
 class Task(NamedTuple):
     """A task.
 
     Attributes:
-        loss: `(logits [n, c], labels [n], mask [n]) -> scalar`, the mean over the masked nodes.
+        loss: `(logits [n, c], labels, mask [n]) -> scalar`, the mean over the masked nodes. Labels are `[n]` or
+            `[n, c]`, as the task says.
         score: likewise; higher is better.
     """
 
@@ -32,6 +33,26 @@ def classification() -> Task:
     return Task(_cross_entropy, _accuracy)
 
 
+def multilabel() -> Task:
+    """Any number of labels a node, `[n, c]` floats 0 or 1: binary cross-entropy, and micro-averaged F1.
+
+    The loss is the mean over the masked nodes and the classes; what lies outside the mask may hold anything. The score
+    is the F1 of all (node, class) decisions together, `2 TP / (2 TP + FP + FN)`, a label being predicted where its
+    logit is above 0; it is 0 where no label is set or predicted. Source: the PPI experiments of GraphSAGE (Hamilton et
+    al., arXiv 1706.02216).
+    """
+    return Task(_binary_cross_entropy, _micro_f1)
+
+
+def regression() -> Task:
+    """Real targets `[n, c]` (a single one is `[n, 1]`): mean squared error, and minus the mean absolute error.
+
+    Both are means over the masked nodes and the outputs, in the units of the targets, squared for the loss. What lies
+    outside the mask may hold anything.
+    """
+    return Task(_squared_error, _negative_absolute_error)
+
+
 def _cross_entropy(logits: Float[Array, "n c"], labels: Int[Array, " n"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
     safe = jnp.where(mask, labels, 0)  # unlabelled nodes carry -1
     return masked_mean(optax.softmax_cross_entropy_with_integer_labels(logits, safe), mask)
@@ -40,3 +61,33 @@ def _cross_entropy(logits: Float[Array, "n c"], labels: Int[Array, " n"], mask: 
 def _accuracy(logits: Float[Array, "n c"], labels: Int[Array, " n"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
     hits = jnp.argmax(logits, axis=1).astype(labels.dtype) == labels
     return masked_mean(hits.astype(logits.dtype), mask)
+
+
+def _binary_cross_entropy(
+    logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]
+) -> Float[Array, ""]:
+    # Masked before any function: 0 * NaN in the backward pass would be NaN.
+    kept, truth = (jnp.where(mask[:, None], x.astype(logits.dtype), 0.0) for x in (logits, labels))
+    return masked_mean(jnp.mean(optax.sigmoid_binary_cross_entropy(kept, truth), axis=1), mask)
+
+
+def _micro_f1(logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
+    predicted, true = mask[:, None] & (logits > 0.0), mask[:, None] & (labels > 0.5)
+    either = jnp.sum(predicted) + jnp.sum(true)  # 2 TP + FP + FN, in whole numbers: float32 would round above 2^24
+    return (2 * jnp.sum(predicted & true)).astype(logits.dtype) / jnp.maximum(either, 1).astype(logits.dtype)
+
+
+def _squared_error(
+    logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]
+) -> Float[Array, ""]:
+    return masked_mean(jnp.mean(_residual(logits, labels, mask) ** 2, axis=1), mask)
+
+
+def _negative_absolute_error(
+    logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]
+) -> Float[Array, ""]:
+    return -masked_mean(jnp.mean(jnp.abs(_residual(logits, labels, mask)), axis=1), mask)
+
+
+def _residual(logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
+    return jnp.where(mask[:, None], logits - labels.astype(logits.dtype), 0.0)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 __all__ = [
     "Batch",
@@ -78,13 +78,13 @@ class Batch(NamedTuple):
 
     Attributes:
         graph: `jraph.GraphsTuple`.
-        labels: `[n]` integer classes; entries outside the masks are ignored.
+        labels: `[n]` integer classes or `[n, c]` floats, as the task asks; entries outside the masks are ignored.
         masks: nodes that distillation may use, and the labelled ones among them.
         targets: `Objective.targets` of the frozen teacher, or None where none is needed.
     """
 
     graph: Any
-    labels: Int[Array, " n"]
+    labels: Shaped[Array, "n ..."]
     masks: NodeMasks
     targets: Pytree = None
 

@@ -1,9 +1,11 @@
+"""Losses and scores of the tasks by hand and against NumPy, with masks."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abkd_jax.tasks import classification, masked_mean
+from abkd_jax.tasks import classification, masked_mean, multilabel, regression
 
 TASK = classification()
 LABELS = np.array([2, 0, -1, 1, -1], np.int32)  # -1: unlabelled
@@ -63,3 +65,78 @@ def test_masked_mean_reads_only_the_mask():
     mask = jnp.asarray([True, False, True, False])
     assert float(masked_mean(values, mask)) == 2.5
     np.testing.assert_array_equal(jax.grad(masked_mean)(values, mask), [0.5, 0.0, 0.5, 0.0])
+
+
+SETS = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 1], [0, 1, 0], [0, 0, 0]], np.float32)
+VALUES = np.array([[1, 1, 2], [2, 3, -1], [0, 0, 0], [-1, 0, 0], [5, 5, 5]], np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_binary_cross_entropy_is_the_mean_over_the_mask_and_the_classes(dtype):
+    z, y = LOGITS[MASK].astype(np.float64), SETS[MASK]
+    p = 1.0 / (1.0 + np.exp(-z))
+    expected = -np.mean(y * np.log(p) + (1.0 - y) * np.log(1.0 - p))
+    loss = multilabel().loss(jnp.asarray(LOGITS), jnp.asarray(SETS.astype(dtype)), jnp.asarray(MASK))
+    assert loss.shape == ()
+    assert loss.dtype == np.float32
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_binary_cross_entropy_by_hand():
+    """At logit 0 every label costs log 2; at logit log 3 it costs log(4/3) if set and log 4 if not."""
+    logits = jnp.asarray([[0.0, np.log(3.0)], [0.0, np.log(3.0)]], jnp.float32)
+    labels = jnp.asarray([[1.0, 1.0], [0.0, 0.0]])
+    loss = multilabel().loss(logits, labels, jnp.ones(2, bool))
+    assert float(loss) == pytest.approx((2 * np.log(2) + np.log(4 / 3) + np.log(4)) / 4, rel=1e-6)
+
+
+def test_micro_f1_counts_all_decisions_in_the_mask():
+    """In the mask, logits above 0 are 011, 110, 010 and labels 101, 001, 010: TP = 2, predicted 5, set 4."""
+    score = multilabel().score(jnp.asarray(LOGITS), jnp.asarray(SETS), jnp.asarray(MASK))
+    assert float(score) == pytest.approx(2 * 2 / (5 + 4))
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "expected"),
+    [
+        ([[1.0, -1.0]], [[1.0, 0.0]], 1.0),
+        ([[-1.0, 1.0]], [[1.0, 0.0]], 0.0),
+        ([[-1.0, -1.0]], [[0.0, 0.0]], 0.0),
+        ([[0.0, 3.0]], [[1.0, 1.0]], 2 / 3),  # a logit of 0 predicts nothing
+        ([[1.0, 1.0]], [[1.0, 0.0]], 2 / 3),
+    ],
+)
+def test_micro_f1_by_hand(logits, labels, expected):
+    score = multilabel().score(jnp.asarray(logits), jnp.asarray(labels), jnp.ones(1, bool))
+    assert float(score) == pytest.approx(expected)
+
+
+def test_squared_and_absolute_error_by_hand():
+    """In the mask the errors are -1 0 1, 0 2 0 and 0 4 0: squares 22 and sizes 8, over 9 numbers."""
+    arguments = jnp.asarray(LOGITS), jnp.asarray(VALUES), jnp.asarray(MASK)
+    assert float(regression().loss(*arguments)) == pytest.approx(22 / 9)
+    assert float(regression().score(*arguments)) == pytest.approx(-8 / 9)
+    expected = np.where(MASK[:, None], 2.0 * (LOGITS - VALUES) / 9.0, 0.0)
+    np.testing.assert_allclose(jax.grad(regression().loss)(*arguments), expected, rtol=1e-6)
+
+
+FLOAT_TASKS = pytest.mark.parametrize(("task", "labels"), [(multilabel(), SETS), (regression(), VALUES)])
+
+
+@FLOAT_TASKS
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, 1e30])
+def test_float_tasks_see_the_mask_alone(task, labels, garbage):
+    spoil = lambda x: jnp.asarray(np.where(MASK[:, None], x, np.float32(garbage)))  # noqa: E731
+    clean = jnp.asarray(LOGITS), jnp.asarray(labels), jnp.asarray(MASK)
+    spoiled = spoil(LOGITS), spoil(labels), jnp.asarray(MASK)
+    for function in (task.loss, task.score, jax.grad(task.loss)):
+        np.testing.assert_array_equal(function(*spoiled), function(*clean))
+    np.testing.assert_array_equal(jax.grad(task.loss)(*spoiled)[~MASK], np.zeros((2, 3)))
+
+
+@FLOAT_TASKS
+def test_float_tasks_give_zero_for_an_empty_mask(task, labels):
+    arguments = jnp.asarray(LOGITS), jnp.asarray(labels), jnp.zeros(5, bool)
+    assert float(task.loss(*arguments)) == 0.0
+    assert float(task.score(*arguments)) == 0.0
+    np.testing.assert_array_equal(jax.grad(task.loss)(*arguments), np.zeros((5, 3)))

@@ -1,24 +1,34 @@
 """Layer attention: how much every (teacher layer, student layer) pair counts in the ABKD loss.
 
-Every map has total mass `T_l`, one for each teacher layer, so that the weight of the loss means the same for all of
-them.
+Every map but `fixed` has total mass `T_l`, one for each teacher layer, so that the weight of the loss means the same
+for all of them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.checks import require_choice, require_count
 from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.heads import apply_heads, init_heads
 from abkd_jax.distill.moments import layer_widths, moment_dtype, node_max, node_mean, stack_layers
-from abkd_jax.types import GNNOutput, PairMap, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
 
-__all__ = ["last_layer", "layer_attention", "learned", "uniform"]
+__all__ = [
+    "all_to_last",
+    "depth_proportional",
+    "fixed",
+    "last_layer",
+    "last_to_all",
+    "layer_attention",
+    "learned",
+    "uniform",
+]
 
 _POOLS = {"mean": node_mean, "max": node_max}
 _SOFTMAX_AXES = {"student": 1, "teacher": 0, "pairs": (0, 1)}
@@ -123,6 +133,82 @@ def last_layer() -> PairMap:
         return jnp.zeros((rows, columns), dtype).at[-1, -1].set(float(rows))
 
     return _constant(weigh)
+
+
+def all_to_last() -> PairMap:
+    """Every teacher layer teaches the last student layer: `A[t, S_l - 1] = 1`, zero elsewhere."""
+
+    def weigh(rows: int, columns: int, dtype: jnp.dtype) -> Float[Array, "T_l S_l"]:
+        return jnp.zeros((rows, columns), dtype).at[:, -1].set(1.0)
+
+    return _constant(weigh)
+
+
+def last_to_all() -> PairMap:
+    """The last teacher layer alone teaches all student layers alike: `A[T_l - 1, s] = T_l / S_l`, zero elsewhere."""
+
+    def weigh(rows: int, columns: int, dtype: jnp.dtype) -> Float[Array, "T_l S_l"]:
+        return jnp.zeros((rows, columns), dtype).at[-1].set(rows / columns)
+
+    return _constant(weigh)
+
+
+def depth_proportional() -> PairMap:
+    """Every teacher layer teaches the student layer at the same relative depth: `A[t, s(t)] = 1`, zero elsewhere.
+
+        s(t) = ceil((t + 1) S_l / T_l) - 1
+
+    the first student layer whose depth `(s + 1) / S_l` reaches the teacher layer's `(t + 1) / T_l`, so that the last
+    layers always meet. Where `S_l` divides `T_l` the layers of equal depth are the pairs of TinyBERT's uniform mapping
+    (Jiao et al., arXiv 1909.10351), and the teacher layers before each go with it.
+    """
+
+    def weigh(rows: int, columns: int, dtype: jnp.dtype) -> Float[Array, "T_l S_l"]:
+        partners = np.array([((t + 1) * columns - 1) // rows for t in range(rows)])  # the ceiling, in whole numbers
+        return jax.nn.one_hot(partners, columns, dtype=dtype)
+
+    return _constant(weigh)
+
+
+def fixed(array: np.ndarray | Array | Sequence[Sequence[float]]) -> PairMap:
+    """A map given beforehand, used as it is: its total mass is the caller's choice.
+
+    Args:
+        array: `[T_l, S_l]`, finite and not negative, not all zero. A copy is kept.
+
+    Returns:
+        A pair map without parameters.
+
+    Raises:
+        InputError: `array` is no such array; at `apply`, teacher and student with other numbers of layers.
+    """
+    weights = _checked_map(array)
+
+    def weigh(rows: int, columns: int, dtype: jnp.dtype) -> Float[Array, "T_l S_l"]:
+        if weights.shape != (rows, columns):
+            raise InputError(
+                f"fixed: array has shape {weights.shape}, expected (teacher layers, student layers) = {rows, columns}"
+            )
+        return jnp.asarray(weights, dtype)
+
+    return _constant(weigh)
+
+
+def _checked_map(array: np.ndarray | Array | Sequence[Sequence[float]]) -> np.ndarray:
+    """A float64 copy of a usable map."""
+    try:
+        weights = np.array(array, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("fixed: array is no table of numbers, expected [teacher layers, student layers]") from error
+    if weights.ndim != 2:
+        raise InputError(f"fixed: array has shape {weights.shape}, expected [teacher layers, student layers]")
+    bad = np.argwhere(~(np.isfinite(weights) & (weights >= 0.0)))
+    if bad.size:
+        t, s = bad[0].tolist()
+        raise InputError(f"fixed: array[{t}, {s}] is {weights[t, s]}, expected a finite number >= 0")
+    if not weights.any():
+        raise InputError(f"fixed: array of shape {weights.shape} has no entry above 0, expected at least one")
+    return weights
 
 
 def _constant(weigh: Callable[[int, int, jnp.dtype], Array]) -> PairMap:

@@ -95,7 +95,8 @@ def gsp(
         loss = 1/n^2 sum_uv (k(s_u, s_v) - k(t_u, t_v))^2
 
     over all masked nodes, the pairs of a node with itself included; `s` and `t` are the last hidden layers through
-    their heads, and the kernels those of `lsp`. Kernels exist for 1,024 rows at a time, forwards and backwards.
+    their heads, and the kernels those of `lsp`. Kernels exist for 1,024 rows at a time, forwards and backwards. A
+    trained head on the teacher's side can also lower the loss by showing less of the teacher.
 
     With `max_nodes`, the pairs are those among that many masked nodes, drawn anew with every key. A larger share of
     them are pairs of a node with itself, whose kernels agree (zero rows aside): the value is expected at

@@ -9,7 +9,16 @@ import pytest
 from distill_samples import QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 
-from abkd_jax.distill import last_layer, layer_attention, learned, uniform
+from abkd_jax.distill import (
+    all_to_last,
+    depth_proportional,
+    fixed,
+    last_layer,
+    last_to_all,
+    layer_attention,
+    learned,
+    uniform,
+)
 from abkd_jax.types import GNNOutput, InputError
 
 KEY = jax.random.key(0)
@@ -56,7 +65,7 @@ def test_learned_equals_numpy(over, query):
 
 
 @pytest.mark.parametrize("over", ["student", "teacher", "pairs"])
-@pytest.mark.parametrize("make", [uniform, last_layer, learned])
+@pytest.mark.parametrize("make", [uniform, last_layer, all_to_last, last_to_all, depth_proportional, learned])
 def test_total_mass_is_the_number_of_teacher_layers(make, over):
     attention = learned(4, over=over) if make is learned else make()
     teacher, student = make_output(0, (5, 3, 4)), make_output(1, (2, 4))
@@ -70,6 +79,66 @@ def test_constant_maps():
     assert uniform().init(KEY, teacher, student) == {}
     assert_array_equal(evaluate(uniform(), {}, teacher, student), [[0.5, 0.5]] * 3)
     assert_array_equal(evaluate(last_layer(), {}, teacher, student), [[0.0, 0.0], [0.0, 0.0], [0.0, 3.0]])
+    assert_array_equal(evaluate(all_to_last(), {}, teacher, student), [[0.0, 1.0]] * 3)
+    assert_array_equal(evaluate(last_to_all(), {}, teacher, student), [[0.0, 0.0], [0.0, 0.0], [1.5, 1.5]])
+
+
+# Depths of the layers from 1 / count to 1: halves and thirds meet as 1/3 -> 1/2, 2/3 -> 1, 1 -> 1, and so on.
+@pytest.mark.parametrize(
+    ("layers", "partners"),
+    [
+        ((3, 2), [0, 1, 1]),
+        ((6, 3), [0, 0, 1, 1, 2, 2]),
+        ((2, 3), [1, 2]),
+        ((4, 4), [0, 1, 2, 3]),
+        ((5, 1), [0] * 5),
+        ((1, 3), [2]),
+        ((7, 3), [0, 0, 1, 1, 2, 2, 2]),
+    ],
+)
+def test_layers_meet_at_the_same_relative_depth(layers, partners):
+    teacher, student = make_output(0, (2,) * layers[0]), make_output(1, (2,) * layers[1])
+    assert_array_equal(evaluate(depth_proportional(), {}, teacher, student), np.eye(layers[1])[partners])
+
+
+@pytest.mark.parametrize("kind", [np.array, jnp.array, list], ids=["numpy", "jax", "lists"])
+def test_a_given_map_is_used_as_it_is(kind):
+    rows = [[0.0, 2.0], [0.5, 0.25], [0.0, 0.0]]
+    attention = fixed(kind(rows))
+    assert attention.init(KEY, make_output(0, (5, 3, 4)), make_output(1, (2, 4))) == {}
+    assert_array_equal(evaluate(attention, {}, make_output(0, (5, 3, 4)), make_output(1, (2, 4))), rows)
+
+
+def test_a_given_map_is_copied():
+    array = np.ones((2, 1))
+    attention = fixed(array)
+    array[:] = 7.0
+    assert_array_equal(evaluate(attention, {}, make_output(0, (5, 3)), make_output(1, (2,))), [[1.0], [1.0]])
+
+
+def test_a_given_map_must_fit_the_layers():
+    teacher, student = make_output(0, (5, 3, 4)), make_output(1, (2, 4))
+    message = r"fixed: array has shape \(2, 3\), expected \(teacher layers, student layers\) = \(3, 2\)"
+    with pytest.raises(InputError, match=message):
+        evaluate(fixed(np.ones((2, 3))), {}, teacher, student)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        ([1.0, 2.0], r"array has shape \(2,\), expected \[teacher layers, student layers\]"),
+        ([[1.0, 2.0], [3.0]], "array is no table of numbers, expected"),
+        ([["a", "b"]], "array is no table of numbers, expected"),
+        ([[1.0, 0.0], [2.0, -0.5]], r"array\[1, 1\] is -0.5, expected a finite number >= 0"),
+        ([[np.nan, 1.0]], r"array\[0, 0\] is nan, expected a finite"),
+        ([[1.0], [np.inf]], r"array\[1, 0\] is inf, expected a finite"),
+        ([[0.0, 0.0]], r"array of shape \(1, 2\) has no entry above 0"),
+        (np.zeros((0, 3)), r"array of shape \(0, 3\) has no entry above 0"),
+    ],
+)
+def test_maps_that_cannot_be_are_refused(unchecked, array, message):
+    with pytest.raises(InputError, match=f"fixed: {message}"):
+        fixed(array)
 
 
 def test_map_by_hand():

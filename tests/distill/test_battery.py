@@ -14,14 +14,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 from abkd_jax.distill import (
     Term,
     abkd,
+    all_to_last,
     attention_transfer,
+    cka,
     closed_form,
+    depth_proportional,
     fitnet,
+    fixed,
     fixed_axes,
     gcrd,
     geometric,
     gsp,
     last_layer,
+    last_to_all,
     learned,
     lsp,
     mustad,
@@ -40,6 +45,7 @@ DISSIMILARITIES = {
     "pooled": lambda: trained_heads(4, reduce="pooled"),
     "fixed": lambda: fixed_axes(4),
     "closed": lambda: closed_form(4),
+    "cka": cka,
 }
 OBJECTIVES = {
     f"{a}-{d}": lambda a=a, d=d: abkd(ATTENTIONS[a](), DISSIMILARITIES[d]())
@@ -49,6 +55,10 @@ OBJECTIVES = {
     "pairs-per_node": lambda: abkd(learned(4, over="pairs"), trained_heads(4)),
     "max-fixed": lambda: abkd(learned(4, query="max"), fixed_axes(4)),
     "detached-closed": lambda: abkd(learned(4, detach=True), closed_form(4), "mean"),
+    "all_to_last-closed": lambda: abkd(all_to_last(), closed_form(4)),
+    "last_to_all-cka": lambda: abkd(last_to_all(), cka()),
+    "depth-fixed": lambda: abkd(depth_proportional(), fixed_axes(4)),
+    "given-cka": lambda: abkd(fixed([[0.0, 2.0], [0.5, 0.25], [0.0, 1.0]]), cka()),
     "uniform-plain_heads": lambda: abkd(uniform(), trained_heads(4, projection=False), "sum"),
     "uniform-shared_heads": lambda: abkd(uniform(), trained_heads(4, per_layer=False)),
     "soft_label": soft_label,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from distill_samples import QUICK, make_output, random_params
 from jax.extend.core import jaxprs_in_params
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
-from abkd_jax.distill import closed_form, fixed_axes, trained_heads
+from abkd_jax.distill import cka, closed_form, fixed_axes, trained_heads
 from abkd_jax.types import GNNOutput, InputError
 
 KEY = jax.random.key(0)
@@ -116,7 +116,7 @@ def test_fixed_axes_by_hand(sign, expected):
     assert_allclose(d, [[expected]], atol=1e-5)
 
 
-@pytest.mark.parametrize(("member", "apart"), [(fixed_axes(2), 2.0), (closed_form(2), 1.0)])
+@pytest.mark.parametrize(("member", "apart"), [(fixed_axes(2), 2.0), (closed_form(2), 1.0), (cka(), 1.0)])
 def test_layers_without_variance_have_nothing_in_common(member, apart):
     teacher = layers_of(TEACHER.hiddens[0], np.full((40, 3), 0.5))
     student = layers_of(STUDENT.hiddens[0], np.zeros((40, 3)))
@@ -162,8 +162,9 @@ def test_closed_form_leaves_out_axes_without_variance():
     assert held["axes"].tolist() == [5.0, 5.0]
 
 
+@pytest.mark.parametrize("member", [closed_form(3), cka()], ids=["closed", "cka"])
 @pytest.mark.parametrize("change", ["scale up", "scale down", "shift", "rotation"])
-def test_closed_form_sees_no_scale_shift_or_rotation(change):
+def test_scale_shift_and_rotation_change_nothing(change, member):
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
     first = np.asarray(STUDENT.hiddens[0], np.float64)
     changed = {
@@ -172,9 +173,80 @@ def test_closed_form_sees_no_scale_shift_or_rotation(change):
         "shift": first + np.arange(4.0),
         "rotation": first @ rotation,
     }[change]
-    before, _ = evaluate(closed_form(3), {}, TEACHER, STUDENT, MASK)
-    after, _ = evaluate(closed_form(3), {}, TEACHER, layers_of(changed, STUDENT.hiddens[1]), MASK)
+    before, _ = evaluate(member, {}, TEACHER, STUDENT, MASK)
+    after, _ = evaluate(member, {}, TEACHER, layers_of(changed, STUDENT.hiddens[1]), MASK)
     assert_allclose(after, before, rtol=1e-4)
+
+
+def test_cka_equals_the_form_of_node_similarities():
+    """Kornblith's Eq. 3 on the `[n, n]` matrices of inner products of centred rows."""
+    d, metrics = evaluate(cka(), {}, TEACHER, STUDENT, MASK)
+    for t, tau in enumerate(centred(TEACHER)):
+        for s, sigma in enumerate(centred(STUDENT)):
+            theirs, ours = tau @ tau.T, sigma @ sigma.T
+            expected = 1.0 - (theirs * ours).sum() / math.sqrt((theirs**2).sum() * (ours**2).sum())
+            assert_allclose(d[t, s], expected, rtol=2e-5)
+    assert_allclose(metrics["variance"], 1.0)
+
+
+def test_cka_by_hand():
+    # Orthogonal axes a and b: M = 1 (a alone); N = diag(1, 4) and C = (1, 0) where the student shows a and 2 b.
+    a, b = np.array([1.0, 1.0, -1.0, -1.0]), np.array([1.0, -1.0, 1.0, -1.0])
+    teacher = layers_of(3.0 + a[:, None])
+    # Features of 1e-7 count as silent.
+    student = layers_of(np.stack([a, 2.0 * b], axis=1), -5.0 * a[:, None], b[:, None], 1e-7 * a[:, None])
+    d, _ = evaluate(cka(), {}, teacher, student)
+    assert_allclose(d, [[1.0 - 1.0 / math.sqrt(17.0), 0.0, 1.0, 1.0]], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rank", "loses"), [(5, False), (2, True)])
+def test_cka_of_a_reduced_teacher(rank, loses):
+    """Layers that repeat each other's five directions lose nothing at rank 5, and alignment below it."""
+    first = np.asarray(TEACHER.hiddens[0], np.float64)
+    mixing = np.random.default_rng(5).normal(size=(5, 7))
+    teacher = layers_of(first, first @ mixing)
+    exact, _ = evaluate(cka(), {}, teacher, STUDENT, MASK)
+    reduced, _ = evaluate(cka(rank), {}, teacher, STUDENT, MASK)
+    assert (reduced - exact > 1e-3).all() if loses else np.abs(reduced - exact).max() < 1e-5
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 1234.567])
+def test_cka_of_a_constant_layer_has_no_gradient(level):
+    """However the mean of equal float32 numbers is rounded, and with both sides constant too."""
+    member, mask = cka(), jnp.asarray(MASK)
+    teacher = layers_of(TEACHER.hiddens[0], np.full((40, 3), level))
+    student = layers_of(np.full((40, 2), level), STUDENT.hiddens[0])
+    targets = member.targets(teacher, graph=None, mask=mask)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def total(student):
+        d, _ = member.apply({}, targets, student, graph=None, mask=mask, key=None)
+        return d.sum(), d
+
+    (_, d), gradient = total(student)
+    assert_array_equal(d[:, 0], 1.0)
+    assert_array_equal(d[1], 1.0)
+    assert d[0, 1] < 1.0
+    assert_array_equal(gradient.hiddens[0], 0.0)
+    assert np.abs(gradient.hiddens[1]).max() > 1e-4
+
+
+def test_gradient_of_cka_equals_differences(x64):
+    double = lambda x: jnp.asarray(np.asarray(x), "float64")  # noqa: E731
+    teacher, student = jax.tree.map(double, (TEACHER, STUDENT))
+    member, mask = cka(), jnp.asarray(MASK)
+    targets = member.targets(teacher, graph=None, mask=mask)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.value_and_grad
+    def total(student):
+        return member.apply({}, targets, student, graph=None, mask=mask, key=None)[0].sum()
+
+    directions = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(x.size).normal(size=x.shape)), student)
+    up, down = (total(jax.tree.map(lambda x, d, h=h: x + h * d, student, directions))[0] for h in (1e-6, -1e-6))
+    slope = sum(np.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (total(student)[1], directions)), strict=True))
+    assert_allclose(slope, (up - down) / 2e-6, rtol=1e-6)
 
 
 def test_bad_arguments_are_refused(unchecked):
@@ -183,6 +255,7 @@ def test_bad_arguments_are_refused(unchecked):
         (lambda: trained_heads(reduce="node"), "reduce is 'node', expected one of per_node, pooled"),  # pyright: ignore
         (lambda: fixed_axes(0), "fixed_axes: k is 0, expected"),
         (lambda: closed_form(-1), "closed_form: k is -1, expected"),
+        (lambda: cka(0), "cka: rank is 0, expected a whole number of at least 1"),
         (lambda: closed_form(8, 0.0), "closed_form: ridge is 0.0, expected a finite number above 0"),
     ):
         with pytest.raises(InputError, match=message):
@@ -196,7 +269,9 @@ def sizes(jaxpr) -> list[int]:
     return own + [size for sub in inner for size in sizes(sub)]
 
 
-@pytest.mark.parametrize("member", [trained_heads(16), fixed_axes(8), closed_form(8)], ids=["heads", "axes", "closed"])
+@pytest.mark.parametrize(
+    "member", [trained_heads(16), fixed_axes(8), closed_form(8), cka()], ids=["heads", "axes", "closed", "cka"]
+)
 def test_nothing_the_size_of_nodes_times_pairs_or_heads_is_built(member):
     n, teacher_layers, student_layers = 5000, 6, 4
     shape = lambda *s: jax.ShapeDtypeStruct(s, jnp.float32)  # noqa: E731

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from abkd_jax import evaluation
+from abkd_jax.graph import from_edges, prepare
+from abkd_jax.models import GCNII
 from abkd_jax.types import InputError
 
 HIDDEN_CKA = jax.jit(evaluation.hidden_cka)
@@ -81,10 +83,16 @@ def test_flops_of_a_matrix_product():
     assert evaluation.flops(jnp.dot, *shapes) == 2 * 8 * 16 * 4
 
 
-@pytest.mark.parametrize("costs", [None, {}, {"flops": -1.0}])
-def test_flops_is_none_where_the_backend_does_not_tell(monkeypatch, costs):
-    monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda self: costs)
-    assert evaluation.flops(jnp.sin, jnp.ones(2)) is None
+def test_flops_count_loops_as_often_as_they_run_and_sparse_products():
+    graph = prepare(
+        from_edges(np.array([0, 1, 2]), np.array([1, 2, 3]), 5, nodes=np.ones((5, 6), np.float32), undirected=True)
+    )
+    graph = jax.device_put(graph)
+    model = GCNII(hidden=4, layers=3, classes=2)
+    params = model.init(jax.random.key(0), graph)
+    per_layer = 2 * 6 * 4 + 2 * 5 * 4 * 4  # six directed edges, and the kernel
+    expected = 2 * 5 * 6 * 4 + 3 * per_layer + 2 * 5 * 4 * 2
+    assert evaluation.flops(jax.jit(lambda p, g: model.apply(p, g).logits), params, graph) == expected
 
 
 def test_cka_by_hand(mask):

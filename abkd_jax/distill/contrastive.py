@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float
 from abkd_jax.distill.checks import require_choice, require_count, require_positive
 from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.moments import node_count
-from abkd_jax.distill.node_pairs import init_sides, projected_sides, sum_over_blocks
-from abkd_jax.distill.projections import Head, last_hidden, project, unit_rows
+from abkd_jax.distill.node_pairs import projected_sides, sum_over_blocks
+from abkd_jax.distill.projections import Head, init_sides, last_hidden, project, unit_rows
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["gcrd"]

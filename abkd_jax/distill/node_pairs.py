@@ -7,16 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from abkd_jax.distill.moments import centre, moment_dtype
-from abkd_jax.distill.projections import Head, init_projection, last_hidden, project, unit_rows
-from abkd_jax.types import GNNOutput, InputError, PRNGKey, Pytree
+from abkd_jax.distill.moments import centre
+from abkd_jax.distill.projections import Head, project, unit_rows
+from abkd_jax.types import InputError, PRNGKey, Pytree
 
 __all__ = [
     "KERNELS",
     "Kernel",
     "draw_nodes",
     "gaussian",
-    "init_sides",
     "pairwise",
     "projected_sides",
     "rowwise",
@@ -155,28 +154,6 @@ def draw_nodes(key: PRNGKey, mask: Bool[Array, " n"], count: int) -> Int[Array, 
     return jax.lax.top_k(jnp.where(mask, jax.random.uniform(key, mask.shape, jnp.float32), -1.0), count)[1]
 
 
-def init_sides(
-    factory: str, key: PRNGKey, teacher: GNNOutput, student: GNNOutput, head: Head, dim: int | None
-) -> dict[str, Pytree]:
-    """`{"teacher": head, "student": head}` for the last hidden layers.
-
-    Args:
-        factory: name of the factory, for the message.
-        key: a key of `jax.random.key`.
-        teacher: arrays or their shapes.
-        student: likewise.
-        head: as in `projections.project`.
-        dim: width of both heads; None is the student's last width.
-
-    Raises:
-        InputError: a model without hidden layers.
-    """
-    layers = [last_hidden(factory, *side) for side in (("teacher", teacher), ("student", student))]
-    width, dtype = layers[1].shape[1], moment_dtype(layers[1].dtype)
-    sides = zip(("teacher", "student"), jax.random.split(key), layers, strict=True)
-    return {side: init_projection(k, x.shape[1], dim or width, head, dtype) for side, k, x in sides}
-
-
 def projected_sides(
     factory: str,
     params: dict[str, Pytree],
@@ -192,7 +169,7 @@ def projected_sides(
 
     Args:
         factory: name of the factory, for the message.
-        params: as `init_sides` gives them.
+        params: as `projections.init_sides` gives them.
         layers: the last hidden layers `{"teacher": [n, d_t], "student": [n, d_s]}`.
         mask: `[n]`.
         head: as in `projections.project`.

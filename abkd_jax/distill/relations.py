@@ -17,13 +17,12 @@ from abkd_jax.distill.node_pairs import (
     KERNELS,
     Kernel,
     gaussian,
-    init_sides,
     projected_sides,
     rowwise,
     sigmoid,
     squared_gap,
 )
-from abkd_jax.distill.projections import Head, last_hidden, project
+from abkd_jax.distill.projections import Head, init_sides, last_hidden, project
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["geometric", "gsp", "lsp"]

@@ -33,6 +33,10 @@ class Citation(DistillConfig):
     """Soft labels and alignment on fixed axes."""
     abkd_paper_pooled: MethodConfig = field(default_factory=MethodConfig)
     """Soft labels and the pooled reading of the paper's alignment."""
+    three_terms_without: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and a tenth of the labels' loss: the mixture of efficient-gnns, alpha 0.9."""
+    three_terms: MethodConfig = field(default_factory=MethodConfig)
+    """Labels, soft labels and closed-form alignment, the three terms of the paper."""
     directions: MethodConfig = field(default_factory=MethodConfig)
     """Soft labels from the teacher-direction start, 600 epochs."""
     directions_abkd: MethodConfig = field(default_factory=MethodConfig)
@@ -54,13 +58,16 @@ def study(dataset: str) -> Citation:
         "abkd_last_layer": replace(abkd, attention="last_layer"),
         "abkd_fixed_axes": replace(abkd, dissimilarity="fixed_axes"),
         "abkd_paper_pooled": replace(abkd, dissimilarity="trained_heads_pooled"),
+        "three_terms_without": replace(soft_label, task_weight=0.1),
+        "three_terms": replace(abkd, task_weight=0.1),
         "directions": directions,
         "directions_abkd": replace(directions, alignment_weight=abkd.alignment_weight),
     }
     own = {f.name: getattr(base, f.name) for f in fields(base) if f.name != "methods"}
     names = ("supervised", "labels_abkd", "labels_fixed_axes", "labels_paper", "soft_label_train", "soft_label")
     names += ("abkd", "abkd_uniform", "abkd_last_layer", "abkd_fixed_axes", "abkd_paper", "abkd_paper_pooled")
-    return Citation(**own, **extra, methods=(*names, "directions", "directions_abkd"))
+    names += ("directions", "directions_abkd", "three_terms_without", "three_terms")
+    return Citation(**own, **extra, methods=names)
 
 
 def grid(dataset: str) -> dict[str, MethodConfig]:

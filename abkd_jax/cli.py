@@ -8,7 +8,7 @@ import tyro
 
 from abkd_jax.config import DistillConfig, RunConfig, distill_config, teacher
 
-__all__ = ["main"]
+__all__ = ["dataset_in", "main"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Datasets(RunConfig):
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command. Bad input gives one line on stderr and exit status 1, bad options tyro's message and 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    config = tyro.cli(_commands(_dataset_in(arguments)), prog="python -m abkd_jax", description=__doc__, args=arguments)
+    config = tyro.cli(_commands(dataset_in(arguments)), prog="python -m abkd_jax", description=__doc__, args=arguments)
     name = type(config).__name__.lower()
     from abkd_jax.types import InputError  # jax comes with it: not needed to print help
 
@@ -49,14 +49,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"abkd_jax {name}: interrupted; the same command goes on from here")
 
 
-def _dataset_in(arguments: list[str]) -> str:
+def dataset_in(arguments: list[str], default: str = "digits") -> str:
     """The data set that the arguments name: it decides the defaults of all other options."""
     for position, argument in enumerate(arguments):
         if argument.startswith("--dataset="):
             return argument.partition("=")[2]
         if argument == "--dataset" and position + 1 < len(arguments):
             return arguments[position + 1]
-    return "digits"
+    return default
 
 
 def _commands(dataset: str) -> Any:

@@ -7,14 +7,14 @@ from pathlib import Path
 import tyro
 
 from abkd_jax import commands
+from abkd_jax.cli import dataset_in
 from abkd_jax.types import InputError
 from experiments.configs import citation
 
 
 def main() -> None:
     """Reads the options, runs or resumes the table in `experiments/results/<data set>`."""
-    position = sys.argv.index("--dataset") + 1 if "--dataset" in sys.argv else 0
-    dataset = sys.argv[position] if 0 < position < len(sys.argv) else "cora"
+    dataset = dataset_in(sys.argv[1:], default="cora")
     default = dataclasses.replace(citation.study(dataset), seeds=10, out=Path("experiments/results") / dataset)
     config = tyro.cli(citation.Citation, default=default, description=__doc__)
     try:

@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float
 from abkd_jax.distill.attention import learned
 from abkd_jax.distill.checks import require_choice
 from abkd_jax.distill.dissimilarity import closed_form, trained_heads
-from abkd_jax.types import GNNOutput, InputError, Objective, PairMap, PRNGKey, Pytree
+from abkd_jax.distill.projections import last_hidden
+from abkd_jax.types import GNNOutput, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["abkd", "best", "paper"]
 
@@ -48,13 +49,13 @@ def abkd(
     parts = {"attention": attention, "dissimilarity": dissimilarity}
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        _require_layers("teacher", teacher)
-        _require_layers("student", student)
+        last_hidden("abkd", "teacher", teacher)
+        last_hidden("abkd", "student", student)
         keys = jax.random.split(key)
         return {name: part.init(k, teacher, student) for (name, part), k in zip(parts.items(), keys, strict=True)}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
-        _require_layers("teacher", teacher)
+        last_hidden("abkd", "teacher", teacher)
         return {name: part.targets(teacher, graph=graph, mask=mask) for name, part in parts.items()}
 
     def apply(
@@ -89,11 +90,6 @@ def best(k: int = 8) -> Objective:
         k: principal axes per teacher layer, as in `closed_form`.
     """
     return abkd(learned(), closed_form(k))
-
-
-def _require_layers(side: str, output: GNNOutput) -> None:
-    if not output.hiddens:
-        raise InputError(f"abkd: the {side} returns no hidden layers (GNNOutput.hiddens), expected at least one")
 
 
 def _metrics(

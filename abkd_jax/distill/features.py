@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.checks import require_choice, require_count
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import moment_dtype, node_count
+from abkd_jax.distill.moments import masked_mean, moment_dtype
 from abkd_jax.distill.projections import Head, init_projection, init_sides, last_hidden, project, safe_norm, unit_rows
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
@@ -68,7 +68,7 @@ def fitnet(head: Head = "bnrelu", dim: int | None = None) -> Objective:
     ) -> tuple[Array, dict[str, Array]]:
         theirs = unit_rows(project(params["teacher"], targets, mask, head))
         ours = unit_rows(project(params["student"], last_hidden("fitnet", "student", student), mask, head))
-        return _mean(jnp.mean((ours - theirs) ** 2, axis=1), mask), {}
+        return masked_mean(jnp.mean((ours - theirs) ** 2, axis=1), mask), {}
 
     return Objective(init, targets, apply)
 
@@ -107,7 +107,7 @@ def attention_transfer() -> Objective:
         key: PRNGKey | None,
     ) -> tuple[Array, dict[str, Array]]:
         attention = _node_attention(_kept("attention_transfer", "student", student, mask))
-        return _mean((attention - targets) ** 2, mask), {}
+        return masked_mean((attention - targets) ** 2, mask), {}
 
     return Objective(init, targets, apply)
 
@@ -156,7 +156,7 @@ def mustad(kernel: Literal["kl", "lin", "poly", "dist", "rbf"] = "kl") -> Object
     ) -> tuple[Array, dict[str, Array]]:
         head = "linear" if params else "none"
         ours = project(params, last_hidden("mustad", "student", student), mask, head)
-        return _mean(_KERNELS[kernel](targets, ours), mask), {}
+        return masked_mean(_KERNELS[kernel](targets, ours), mask), {}
 
     return Objective(init, targets, apply)
 
@@ -182,8 +182,3 @@ def _kept(factory: str, side: str, output: GNNOutput, mask: Bool[Array, " n"]) -
 
 def _node_attention(x: Float[Array, "n d"]) -> Float[Array, " n"]:
     return unit_rows(jnp.sum(x**2, axis=1))
-
-
-def _mean(per_node: Float[Array, " n"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
-    """Mean over the masked nodes, 0 where there is none."""
-    return jnp.sum(jnp.where(mask, per_node, 0.0)) / node_count(mask, per_node.dtype)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.checks import require_choice, require_positive
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import moment_dtype, node_count
+from abkd_jax.distill.moments import masked_mean, moment_dtype
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["soft_label", "soft_label_multilabel"]
@@ -64,7 +64,7 @@ def soft_label(
     ) -> tuple[Array, dict[str, Array]]:
         log_q = _log_probabilities(student.logits, mask, student_temperature)
         per_node = targets["negative_entropy"] - jnp.sum(targets["probabilities"] * log_q, axis=-1)
-        kl = jnp.sum(jnp.where(mask, per_node, 0.0)) / node_count(mask, log_q.dtype)
+        kl = masked_mean(per_node, mask)
         if reduction == "all":
             kl = kl / log_q.shape[-1]
         return factor * kl, {"kl": kl}
@@ -105,7 +105,7 @@ def soft_label_multilabel() -> Objective:
     ) -> tuple[Array, dict[str, Array]]:
         logits = _masked(student.logits, mask)
         per_node = jnp.mean(jax.nn.softplus(logits) - targets * logits, axis=-1)
-        return jnp.sum(jnp.where(mask, per_node, 0.0)) / node_count(mask, logits.dtype), {}
+        return masked_mean(per_node, mask), {}
 
     return Objective(init, targets, apply)
 

@@ -19,6 +19,7 @@ __all__ = [
     "covariance",
     "cross_covariance",
     "layer_widths",
+    "masked_mean",
     "moment_dtype",
     "node_count",
     "node_max",
@@ -72,6 +73,16 @@ def stack_layers(hiddens: Sequence[Float[Array, "n _"]]) -> Float[Array, "L n d"
 def node_count(mask: Bool[Array, " n"], dtype: DTypeLike) -> Float[Array, ""]:
     """The number of masked nodes, 1 where there is none, so that a mean over no node is 0 and never NaN."""
     return jnp.maximum(jnp.sum(mask), 1).astype(dtype)
+
+
+def masked_mean(values: Float[Array, " m"], mask: Bool[Array, " m"]) -> Float[Array, ""]:
+    """The mean of one number a node, or an edge, where the mask holds; 0 where it is empty.
+
+    Args:
+        values: `[m]`; entries outside the mask may hold anything.
+        mask: `[m]`.
+    """
+    return jnp.sum(jnp.where(mask, values, 0.0)) / node_count(mask, values.dtype)
 
 
 def node_mean(layers: Float[Array, "L n d"], mask: Bool[Array, " n"]) -> Float[Array, "L d"]:

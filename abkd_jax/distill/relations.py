@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.distill.checks import require_choice, require_count, require_positive
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import node_count
+from abkd_jax.distill.moments import masked_mean, node_count
 from abkd_jax.distill.node_pairs import (
     KERNELS,
     Kernel,
@@ -78,7 +78,7 @@ def lsp(
         p = jnp.exp(targets)
         per_edge = p * (targets - log_q) if divergence == "kl" else (jnp.exp(log_q) - p) ** 2
         counted = _counted_edges(graph, mask)[2]
-        return jnp.sum(jnp.where(counted, per_edge, 0.0)) / node_count(counted, per_edge.dtype), {}
+        return masked_mean(per_edge, counted), {}
 
     return Objective(init, targets, apply)
 

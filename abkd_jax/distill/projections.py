@@ -5,7 +5,7 @@ arXiv 2111.04964, github.com/chaitjo/efficient-gnns), which trains one on each s
 frozen.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +24,13 @@ _BATCH_NORM_EPSILON = 1e-5  # of torch.nn.BatchNorm1d
 _NORM_FLOOR = 1e-12  # of torch.nn.functional.normalize
 
 
-def last_hidden(factory: str, side: str, output: GNNOutput) -> Float[Array, "n width"]:
-    """The last hidden layer of a model `[n, width]`, what its classifier reads.
+def last_hidden(factory: str, side: str, output: GNNOutput) -> Any:
+    """The last hidden layer of a model, what its classifier reads: `[n, width]`, an array or its shape.
 
     Args:
         factory: name of the factory, for the message.
         side: `"teacher"` or `"student"`, for the message.
-        output: what the model returned.
+        output: what the model returned; its shapes suffice.
 
     Raises:
         InputError: the model returns no hidden layer.

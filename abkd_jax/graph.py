@@ -5,7 +5,7 @@ still a `GraphsTuple`; its `edges` field then holds `PreparedEdges`: what was th
 transpose, and the coefficients of the symmetric normalisation.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,75 +14,27 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float, Int
 
+from abkd_jax.layout import HostOrDevice, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures, build_pattern
 from abkd_jax.types import Dataset, InputError
 
 __all__ = [
-    "CSR",
+    "LayoutFacts",
     "PreparedEdges",
+    "RelationLayout",
     "SparseFeatures",
+    "edge_relations",
     "edge_weights",
     "from_dataset",
     "from_edges",
+    "layout_of",
     "node_mask",
     "normalise",
+    "num_edges",
     "num_nodes",
     "pad_to_bucket",
     "prepare",
     "sparse_features",
 ]
-
-HostOrDevice = np.ndarray | Array  # graphs are built on the host; `jax.device_put` or `jit` moves them
-
-
-class CSR(NamedTuple):
-    """A sparsity pattern in row order together with its transpose; the values travel separately.
-
-    Attributes:
-        rows: `[nnz]` int32, ascending.
-        cols: `[nnz]` int32.
-        row_ptr: `[n + 1]` int32; row `i` holds the entries `row_ptr[i]` to `row_ptr[i + 1]`.
-        order_t: `[nnz]` int32; takes entries from row order to column order.
-        rows_t: `[nnz]` int32, `rows[order_t]`: the column indices of the transpose.
-        col_ptr: `[m + 1]` int32: the row pointers of the transpose.
-    """
-
-    rows: Int[HostOrDevice, " nnz"]
-    cols: Int[HostOrDevice, " nnz"]
-    row_ptr: Int[HostOrDevice, " n_plus_1"]
-    order_t: Int[HostOrDevice, " nnz"]
-    rows_t: Int[HostOrDevice, " nnz"]
-    col_ptr: Int[HostOrDevice, " m_plus_1"]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.row_ptr.shape[0] - 1, self.col_ptr.shape[0] - 1
-
-
-class SparseFeatures(NamedTuple):
-    """Node features that are mostly zero (bags of words): `[n, f]` as a pattern and `[nnz]` values."""
-
-    pattern: CSR
-    values: Float[HostOrDevice, " nnz"]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.pattern.shape
-
-
-class PreparedEdges(NamedTuple):
-    """What `graph.edges` holds once the graph is normalised or prepared.
-
-    Attributes:
-        features: what `graph.edges` held before.
-        pattern: receivers as rows, senders as columns; None where only `normalise` was called.
-        coefficients: `[e]`, `w_e / sqrt(d_sender d_receiver)`.
-        self_coefficients: `[n]`, the same for the self loops that the symmetric normalisation adds.
-    """
-
-    features: Any
-    pattern: CSR | None
-    coefficients: Float[HostOrDevice, " e"]
-    self_coefficients: Float[HostOrDevice, " n"]
 
 
 def from_edges(
@@ -147,26 +99,50 @@ def from_dataset(dataset: Dataset) -> jraph.GraphsTuple:
     return prepare(plain)
 
 
-def prepare(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
+def prepare(
+    graph: jraph.GraphsTuple, *, backend: str = "auto", buckets: bool = True, relations: int | None = None
+) -> jraph.GraphsTuple:
     """Adds the sorted layout, its transpose and the symmetric normalisation; on the host, once a graph.
 
-    The edges come back sorted by receiver, then by sender, and with them every array in `graph.edges`.
+    The edges come back sorted by receiver, then by type, then by sender, and with them every array in `graph.edges`.
+    Pad or batch first: a prepared graph that jraph has padded still gives the right numbers, but as a plain one does.
+
+    Args:
+        graph: any graph; one that is prepared comes back as it is.
+        backend: how sums run, one of `aggregate.BACKENDS`; `"auto"` chooses by the platform of the program.
+        buckets: whether rows are grouped by degree too, for the bucketed form and for maxima: about 12 bytes an edge.
+        relations: number of edge types, where the graph has them (`edge_relations`); None counts up to the largest.
 
     Raises:
-        InputError: an edge points outside.
+        InputError: an edge points outside, or its type is not in `0 .. relations - 1`.
     """
-    if isinstance(graph.edges, PreparedEdges) and graph.edges.pattern is not None:
+    if layout_of(graph) is not None:
         return graph
     size = num_nodes(graph)
     senders, receivers = _checked_edges(graph.senders, graph.receivers, size)
-    order = np.lexsort((senders, receivers))
-    edges = graph.edges.features if isinstance(graph.edges, PreparedEdges) else graph.edges
-    edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], edges)
-    pattern = _pattern(receivers[order], senders[order], (size, size))
+    types = edge_relations(graph)
+    types = None if types is None else _checked_relations(np.asarray(types), relations)
+    order = np.lexsort((senders, receivers) if types is None else (senders, types[0], receivers))
+    edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], raw_edges(graph))
+    senders, receivers = senders[order], receivers[order]
+    pattern = build_pattern(receivers, senders, (size, size), buckets)
     plain = graph._replace(edges=edges, senders=pattern.cols, receivers=pattern.rows)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         normalised = normalise(plain)
-    return normalised._replace(edges=jax.tree.map(np.asarray, normalised.edges)._replace(pattern=pattern))
+    layout = jax.tree.map(np.asarray, normalised.edges)._replace(
+        pattern=pattern,
+        relations=None if types is None else _relation_layout(receivers, senders, types[0][order], size, types[1]),
+        facts=LayoutFacts(size, senders.shape[0], backend),
+    )
+    return normalised._replace(edges=layout)
+
+
+def layout_of(graph: jraph.GraphsTuple) -> Any:
+    """The `PreparedEdges` of a prepared graph; None for a plain one, and for one that was padded or batched since."""
+    edges = graph.edges
+    if not isinstance(edges, PreparedEdges) or edges.pattern is None or not _fits(edges.facts, graph):
+        return None
+    return edges
 
 
 def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
@@ -175,7 +151,7 @@ def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
     Self loops are added where the graph has none, as numbers beside the edge list: the edges stay as they are. Works
     under `jit`, and returns a prepared or already normalised graph unchanged.
     """
-    if isinstance(graph.edges, PreparedEdges):
+    if isinstance(graph.edges, PreparedEdges) and _fits(graph.edges.facts, graph):
         return graph
     size = num_nodes(graph)
     weights = edge_weights(graph)
@@ -188,20 +164,36 @@ def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
     degrees = jax.ops.segment_sum(weights, jnp.asarray(graph.receivers), num_segments=size) + self_weights
     scale = jnp.where(degrees > 0, jax.lax.rsqrt(jnp.where(degrees > 0, degrees, 1.0)), 0.0)
     prepared = PreparedEdges(
-        features=graph.edges,
+        features=raw_edges(graph),
         pattern=None,
         coefficients=weights * scale[graph.senders] * scale[graph.receivers],
         self_coefficients=self_weights * scale**2,
+        relations=None,
+        facts=LayoutFacts(size, num_edges(graph)),
     )
     return graph._replace(edges=prepared)
 
 
+def raw_edges(graph: jraph.GraphsTuple) -> Any:
+    """What `graph.edges` held before the graph was normalised or prepared."""
+    return graph.edges.features if isinstance(graph.edges, PreparedEdges) else graph.edges
+
+
+def edge_relations(graph: jraph.GraphsTuple) -> Int[HostOrDevice, " e"] | None:
+    """`[e]` edge types: `graph.edges` where that is one integer an edge, else `graph.edges["relation"]`, else None."""
+    edges = raw_edges(graph)
+    edges = edges.get("relation") if isinstance(edges, dict) else edges
+    is_type = (
+        isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, jnp.integer)
+    )
+    return edges if is_type else None
+
+
 def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:
-    """`[e]` edge weights: `graph.edges` where that is one float an edge, else ones."""
-    edges = graph.edges.features if isinstance(graph.edges, PreparedEdges) else graph.edges
-    if isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, jnp.floating):
-        return jnp.asarray(edges)
-    return jnp.ones(jnp.asarray(graph.senders).shape)
+    """`[e]` edge weights: `graph.edges` where that is one float an edge, else `graph.edges["weight"]`, else ones."""
+    edges = raw_edges(graph)
+    edges = edges.get("weight") if isinstance(edges, dict) else edges
+    return jnp.asarray(edges) if _one_number_an_edge(edges, jnp.floating) else jnp.ones(num_edges(graph))
 
 
 def num_nodes(graph: jraph.GraphsTuple) -> int:
@@ -210,6 +202,12 @@ def num_nodes(graph: jraph.GraphsTuple) -> int:
         return graph.nodes.shape[0]
     leaves = jax.tree.leaves(graph.nodes)
     return leaves[0].shape[0] if leaves else int(np.sum(graph.n_node))
+
+
+def num_edges(graph: jraph.GraphsTuple) -> int:
+    """The static number of edges, padding included."""
+    senders: Any = graph.senders
+    return senders.shape[0]
 
 
 def node_mask(graph: jraph.GraphsTuple) -> Bool[Array, " n"]:
@@ -253,20 +251,33 @@ def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
     if not np.isfinite(matrix.data).all():
         raise InputError("node features hold NaN or infinite values, expected finite numbers")
     rows = np.repeat(np.arange(shape[0], dtype=np.int32), np.diff(matrix.indptr))
-    return SparseFeatures(_pattern(rows, matrix.indices.astype(np.int32), shape), matrix.data)
+    return SparseFeatures(build_pattern(rows, matrix.indices.astype(np.int32), shape), matrix.data)
 
 
-def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
-    """The layout of entries that are already in row order."""
-    order_t = np.lexsort((rows, cols)).astype(np.int32)
-    return CSR(
-        rows=rows,
-        cols=cols,
-        row_ptr=np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int32),
-        order_t=order_t,
-        rows_t=rows[order_t],
-        col_ptr=np.searchsorted(cols[order_t], np.arange(shape[1] + 1)).astype(np.int32),
+def _one_number_an_edge(edges: Any, kind: Any) -> bool:
+    return isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, kind)
+
+
+def _fits(facts: LayoutFacts, graph: jraph.GraphsTuple) -> bool:
+    return (facts.nodes, facts.edges) == (num_nodes(graph), num_edges(graph))
+
+
+def _relation_layout(
+    receivers: np.ndarray, senders: np.ndarray, types: np.ndarray, size: int, relations: int
+) -> RelationLayout:
+    pairs = size * relations
+    return RelationLayout(
+        rows=build_pattern(receivers * relations + types, senders, (pairs, size)),
+        columns=build_pattern(receivers, senders * relations + types, (size, pairs)),
     )
+
+
+def _checked_relations(types: np.ndarray, relations: int | None) -> tuple[np.ndarray, int]:
+    relations = int(types.max(initial=-1)) + 1 if relations is None else relations
+    outside = np.flatnonzero((types < 0) | (types >= relations))
+    if outside.size:
+        raise InputError(f"edge {outside[0]}: its type is {types[outside[0]]}, expected 0 to {relations - 1}")
+    return types.astype(np.int32), relations
 
 
 def _bucket(size: int, growth: float) -> int:

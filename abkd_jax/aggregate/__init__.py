@@ -1,0 +1,43 @@
+"""The one place where messages are summed.
+
+On CPUs a sum runs as one native sparse product over the prepared layout, with the precomputed transpose as its backward
+pass: nothing of size `[e, f]` is ever built. `aggregate.backends` lists the other forms and when they are taken; graphs
+that were never prepared take `segment_sum`. Same numbers every way.
+"""
+
+from abkd_jax.aggregate.attention import attention_sum, edge_softmax
+from abkd_jax.aggregate.backends import BACKENDS, Backend
+from abkd_jax.aggregate.edges import receiver_sums, receiver_values, sender_values
+from abkd_jax.aggregate.maxima import maximum
+from abkd_jax.aggregate.products import (
+    Features,
+    feature_matmul,
+    in_degrees,
+    mean,
+    propagate,
+    sparse_matmul,
+    weighted_sum,
+)
+from abkd_jax.aggregate.readout import readout
+from abkd_jax.aggregate.relations import relation_means, relation_sum
+
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Features",
+    "attention_sum",
+    "edge_softmax",
+    "feature_matmul",
+    "in_degrees",
+    "maximum",
+    "mean",
+    "propagate",
+    "readout",
+    "receiver_sums",
+    "receiver_values",
+    "relation_means",
+    "relation_sum",
+    "sender_values",
+    "sparse_matmul",
+    "weighted_sum",
+]

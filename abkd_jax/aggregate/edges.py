@@ -1,0 +1,92 @@
+"""Between nodes and edges: what stands at the ends of an edge, and sums and maxima over the edges at a node.
+
+Gathers from nodes to edges have sorted sums as their gradients, where plain JAX would scatter.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import jraph
+from jaxtyping import Array, Float
+
+from abkd_jax.aggregate.backends import Backend, Rows, row_maxima, row_sums
+from abkd_jax.graph import layout_of, num_nodes
+from abkd_jax.layout import CSR
+
+__all__ = ["by_column", "by_row", "receiver_maxima", "receiver_sums", "receiver_values", "row_totals", "sender_values"]
+
+
+def by_row(pattern: CSR) -> Rows:
+    """The entries of a pattern in row order."""
+    return Rows(pattern.rows, pattern.cols, pattern.row_ptr, pattern.buckets and pattern.buckets[0])
+
+
+def by_column(pattern: CSR) -> Rows:
+    """The entries of the transpose in its row order, which is `pattern.order_t`."""
+    buckets = pattern.buckets and (pattern.buckets[1] or pattern.buckets[0])
+    return Rows(pattern.cols[pattern.order_t], pattern.rows_t, pattern.col_ptr, buckets)
+
+
+def sender_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:
+    """`x` at the sender of each edge, `[e, h]`."""
+    layout = layout_of(graph)
+    if layout is None:
+        return x[graph.senders]
+    return _at_columns(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
+
+
+def receiver_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:
+    """`x` at the receiver of each edge, `[e, h]`."""
+    layout = layout_of(graph)
+    if layout is None:
+        return x[graph.receivers]
+    return _at_rows(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
+
+
+def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
+    """The sum of `values` over the edges that enter each node, `[n, h]`."""
+    layout = layout_of(graph)
+    if layout is None:
+        return jax.ops.segment_sum(values, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
+    return row_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, values)
+
+
+def receiver_maxima(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
+    """The maximum of `values` over the edges that enter each node; minus infinity where none does. No gradient."""
+    values = jax.lax.stop_gradient(values)
+    layout = layout_of(graph)
+    if layout is None:
+        return jax.ops.segment_max(values, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
+    return row_maxima(by_row(jax.tree.map(jnp.asarray, layout.pattern)), values, layout.facts.backend)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _at_rows(pattern: CSR, backend: Backend, x: Array) -> Array:
+    return x[pattern.rows]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _at_columns(pattern: CSR, backend: Backend, x: Array) -> Array:
+    return x[pattern.cols]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def row_totals(pattern: CSR, backend: Backend, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
+    """The sum of the values of the entries of each row of a pattern."""
+    positions = jnp.arange(values.shape[0], dtype=jnp.int32)
+    return _totals(by_row(pattern)._replace(cols=positions), backend, values)
+
+
+def _column_totals(pattern: CSR, backend: Backend, values: Array) -> Array:
+    return _totals(by_column(pattern)._replace(cols=pattern.order_t), backend, values)
+
+
+def _totals(matrix: Rows, backend: Backend, values: Array) -> Array:
+    """The row sums of a matrix of ones whose columns are the edges themselves."""
+    return row_sums(matrix, jnp.ones((values.shape[0], 1), values.dtype), values[:, None], backend)[:, 0]
+
+
+_at_rows.defvjp(lambda p, backend, x: (x[p.rows], p), lambda backend, p, g: (None, row_totals(p, backend, g)))
+_at_columns.defvjp(lambda p, backend, x: (x[p.cols], p), lambda backend, p, g: (None, _column_totals(p, backend, g)))
+row_totals.defvjp(lambda p, backend, v: (row_totals(p, backend, v), p), lambda backend, p, g: (None, g[p.rows]))

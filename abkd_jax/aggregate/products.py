@@ -1,0 +1,132 @@
+"""Weighted sums over the neighbours, and products with sparse features."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jraph
+from jaxtyping import Array, Float, Int
+
+from abkd_jax.aggregate.backends import DIRECT_BYTES, Backend, row_sums
+from abkd_jax.aggregate.edges import by_column, by_row
+from abkd_jax.graph import SparseFeatures, layout_of, normalise, num_edges, num_nodes
+from abkd_jax.layout import CSR
+
+__all__ = [
+    "Features",
+    "edge_dots",
+    "feature_matmul",
+    "in_degrees",
+    "mean",
+    "propagate",
+    "sparse_matmul",
+    "weighted_sum",
+]
+
+Features = Float[Array, "n f"] | SparseFeatures
+
+_CHUNK_EDGES = 4096
+
+
+def weighted_sum(
+    graph: jraph.GraphsTuple, x: Float[Array, "n f"], weights: Float[Array, " e"], backend: Backend | None = None
+) -> Float[Array, "n f"]:
+    """Sums `weights[e] * x[sender of e]` over the edges that enter each node.
+
+    Args:
+        graph: plain or prepared.
+        x: `[n, f]` node features.
+        weights: `[e]`, in the order of `graph.senders`; differentiable.
+        backend: as `aggregate.backends` lists them; None is the graph's own choice. Only for prepared graphs.
+
+    Returns:
+        `[n, f]`; zero for a node without incoming edges.
+    """
+    layout = layout_of(graph)
+    if layout is not None:
+        return sparse_matmul(layout.pattern, weights, x, backend or layout.facts.backend)
+    messages = weights[:, None] * x[graph.senders]
+    return jax.ops.segment_sum(messages, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
+
+
+def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "n f"]:
+    """The mean of `x` over the edges that enter each node; zero for a node without incoming edges."""
+    ones = jnp.ones(num_edges(graph), x.dtype)
+    degrees = in_degrees(graph, x.dtype)
+    return weighted_sum(graph, x, ones, backend) / jnp.maximum(degrees, 1)[:, None]
+
+
+def in_degrees(graph: jraph.GraphsTuple, dtype: Any) -> Float[Array, " n"]:
+    """The number of edges that enter each node."""
+    layout = layout_of(graph)
+    if layout is not None:
+        return jnp.diff(jnp.asarray(layout.pattern.row_ptr)).astype(dtype)
+    ones = jnp.ones(num_edges(graph), dtype)
+    return jax.ops.segment_sum(ones, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
+
+
+def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "n f"]:
+    """`D^-1/2 (A + I) D^-1/2 x` (Kipf & Welling, arXiv 1609.02907, equation 2); self loops are added where missing."""
+    graph = normalise(graph)
+    edges: Any = graph.edges
+    neighbours = weighted_sum(graph, x, jnp.asarray(edges.coefficients, x.dtype), backend)
+    return neighbours + jnp.asarray(edges.self_coefficients, x.dtype)[:, None] * x
+
+
+def feature_matmul(x: Features, kernel: Float[Array, "f d"]) -> Float[Array, "n d"]:
+    """`x @ kernel` for dense or sparse node features."""
+    if isinstance(x, SparseFeatures):
+        return sparse_matmul(x.pattern, jnp.asarray(x.values, kernel.dtype), kernel)
+    return x @ kernel
+
+
+def sparse_matmul(
+    pattern: CSR, values: Float[Array, " nnz"], x: Float[Array, "m f"], backend: Backend = "auto"
+) -> Float[Array, "n f"]:
+    """The product of a sparse `[n, m]` matrix with a dense `[m, f]` one; differentiable in `values` and `x`.
+
+    The backward pass is the same sum over the precomputed transpose, and sampled products for the values.
+    """
+    return _sparse_matmul(jax.tree.map(jnp.asarray, pattern), values, x, backend)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _sparse_matmul(pattern: CSR, values: Array, x: Array, backend: Backend) -> Array:
+    return row_sums(by_row(pattern), values[:, None], x[:, None], backend)[:, 0]
+
+
+def _forward(pattern: CSR, values: Array, x: Array, backend: Backend) -> tuple[Array, tuple[CSR, Array, Array]]:
+    return _sparse_matmul(pattern, values, x, backend), (pattern, values, x)
+
+
+def _backward(backend: Backend, saved: tuple[CSR, Array, Array], cotangent: Array) -> tuple[None, Array, Array]:
+    pattern, values, x = saved
+    grad_x = row_sums(by_column(pattern), values[pattern.order_t][:, None], cotangent[:, None], backend)[:, 0]
+    grad_values = edge_dots(pattern.rows, pattern.cols, cotangent, x)  # dropped by XLA where unused
+    return None, grad_values.astype(values.dtype), grad_x.astype(x.dtype)
+
+
+_sparse_matmul.defvjp(_forward, _backward)
+
+
+def edge_dots(
+    rows: Int[Array, " e"], cols: Int[Array, " e"], a: Float[Array, "n *h f"], b: Float[Array, "m *h f"]
+) -> Float[Array, "e *h"]:
+    """`<a[rows[e]], b[cols[e]]>` over the last axis: the sampled product, the gradient of the weights of a sum.
+
+    On a CPU large ones run over chunks of edges, so that no `[e, f]` is built.
+    """
+
+    def direct(rows: Array, cols: Array, a: Array, b: Array) -> Array:
+        return jnp.sum(a[rows] * b[cols], axis=-1)
+
+    def chunked(rows: Array, cols: Array, a: Array, b: Array) -> Array:
+        chunks = -(-rows.shape[0] // _CHUNK_EDGES)
+        ids = [jnp.pad(i, (0, chunks * _CHUNK_EDGES - i.shape[0])).reshape(chunks, _CHUNK_EDGES) for i in (rows, cols)]
+        out = jax.lax.map(lambda pair: direct(pair[0], pair[1], a, b), tuple(ids))
+        return out.reshape(-1, *out.shape[2:])[: rows.shape[0]]
+
+    if rows.shape[0] * a[0].size * a.dtype.itemsize <= DIRECT_BYTES:
+        return direct(rows, cols, a, b)
+    return jax.lax.platform_dependent(rows, cols, a, b, cpu=chunked, default=direct)

@@ -1,0 +1,37 @@
+"""From nodes to graphs: one vector a graph of a batch."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import jraph
+from jaxtyping import Array, Float
+
+from abkd_jax.types import InputError
+
+__all__ = ["Readout", "readout"]
+
+Readout = Literal["sum", "mean", "max"]
+
+
+def readout(graph: jraph.GraphsTuple, x: Float[Array, "n f"], how: Readout = "mean") -> Float[Array, "g f"]:
+    """The sum, mean or maximum of `x` over the nodes of each graph; zero for a graph without nodes.
+
+    Args:
+        graph: a batch as `jraph.batch` makes it; `n_node` says which nodes belong together.
+        x: `[n, f]`.
+        how: `"sum"`, `"mean"` or `"max"`.
+
+    Raises:
+        InputError: another `how`.
+    """
+    if how not in ("sum", "mean", "max"):
+        raise InputError(f"readout is {how!r}, expected one of sum, mean, max")
+    n_node = jnp.asarray(graph.n_node)
+    graphs = n_node.shape[0]
+    ids = jnp.repeat(jnp.arange(graphs), n_node, total_repeat_length=x.shape[0])
+    if how == "max":
+        largest = jax.ops.segment_max(x, ids, num_segments=graphs, indices_are_sorted=True)
+        return jnp.where((n_node > 0)[:, None], largest, 0.0)
+    total = jax.ops.segment_sum(x, ids, num_segments=graphs, indices_are_sorted=True)
+    return total / jnp.maximum(n_node, 1).astype(x.dtype)[:, None] if how == "mean" else total

@@ -1,4 +1,4 @@
-"""The report of a run: a table of the methods, paired comparisons, a look at the collapse of ABKD, and figures."""
+"""The report of a run: a table of the methods, paired comparisons, collapse of ABKD, gradient shares, and figures."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import tabulate
 
 from abkd_jax import figures
 from abkd_jax.files import read_arrays, read_json, read_json_lines, write_atomic
-from abkd_jax.results import Estimate, Record, Summary, Trend, collapse, comparisons, summarise
+from abkd_jax.results import Estimate, Record, Summary, Trend, collapse, comparisons, gradient_shares, summarise
 from abkd_jax.types import InputError
 
 __all__ = ["table", "write_report"]
@@ -30,6 +30,10 @@ Values before the first and after the last epoch, mean over seeds, over layer pa
 dissimilarity of the layers, the variance is that of the projected teacher; a row entropy of 1 is uniform attention, 0
 one-hot. Criterion: the alignment counts as collapsed when D has fallen below 1 % of its first value; it then matches
 constants or a few easy directions."""
+GRADIENT_NOTE = """\
+Norm of the gradient that each weighted term sends to the student's parameters over the sum of these norms, before the
+first and after the last epoch, mean over seeds. "task" is the loss on the labels. A term of small share moves the
+student little, whatever its value."""
 FIGURE_NOTE = """\
 Lines are means over seeds, bands one standard deviation. The training losses of different methods are sums of different
 terms and cannot be compared; the validation losses can."""
@@ -89,6 +93,7 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
         *(["## Accuracy", table(summaries, "github"), ACCURACY_NOTE] if summaries else ["No method has finished yet."]),
         *_comparison_section(records),
         *_collapse_section(metrics),
+        *_gradient_section(metrics),
         *(["## Figures", FIGURE_NOTE] if images else []),
         *(f"![{image.caption}]({image.name})" for image in images),
     ]
@@ -133,6 +138,12 @@ def _collapse_section(metrics: Sequence[Record]) -> list[str]:
         for c in collapse(metrics)
     ]
     return ["## Collapse of the layer alignment", _tabulate(rows, headers, "github"), COLLAPSE_NOTE] if rows else []
+
+
+def _gradient_section(metrics: Sequence[Record]) -> list[str]:
+    rows = [(*g[:2], _arrow(g.share)) for g in gradient_shares(metrics)]
+    headers = ("method", "term", "share")
+    return ["## Gradient shares", _tabulate(rows, headers, "github"), GRADIENT_NOTE] if rows else []
 
 
 def _tabulate(rows: Sequence[tuple[str, ...]], headers: tuple[str, ...], fmt: str) -> str:

@@ -1,4 +1,4 @@
-"""What the records of a run say: means and deviations over seeds, paired comparisons, signs of a collapse."""
+"""What the records of a run say: means over seeds, paired comparisons, signs of a collapse, shares of the gradient."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,24 @@ import numpy as np
 
 from abkd_jax.types import InputError
 
-__all__ = ["Collapse", "Comparison", "Estimate", "Record", "Summary", "Trend", "collapse", "comparisons", "summarise"]
+__all__ = [
+    "Collapse",
+    "Comparison",
+    "Estimate",
+    "GradientShare",
+    "Record",
+    "Summary",
+    "Trend",
+    "collapse",
+    "comparisons",
+    "gradient_shares",
+    "summarise",
+]
 
 MIN_PAIRS = 3  # below, no test can tell anything
 COLLAPSED_SHARE = 0.01  # of the first dissimilarity
 ROUNDING = 12  # decimals: 0.853 - 0.851 and 0.743 - 0.741 are the same difference
+SHARE_PREFIX = "gradient_share/"  # of the logged shares, before the name of the term
 
 Record = Mapping[str, Any]
 
@@ -103,6 +116,20 @@ class Collapse(NamedTuple):
         return "collapsed" if d.last < COLLAPSED_SHARE * d.first else "no collapse"
 
 
+class GradientShare(NamedTuple):
+    """The share of one term in the gradient of a method.
+
+    Attributes:
+        method: its name.
+        term: name of the term; "task" is the loss on the labels.
+        share: in [0, 1]; the terms of a method sum to 1.
+    """
+
+    method: str
+    term: str
+    share: Trend
+
+
 def summarise(records: Sequence[Record]) -> list[Summary]:
     """One row a method, in order of appearance.
 
@@ -157,6 +184,21 @@ def collapse(metrics: Sequence[Record]) -> list[Collapse]:
                 for name in ("attended_dissimilarity", "attended_unexplained", "row_entropy")
             )
             rows.append(Collapse(method, variance, *others))
+    return rows
+
+
+def gradient_shares(metrics: Sequence[Record]) -> list[GradientShare]:
+    """How the gradient of every method divides among its terms, for the methods that log `"gradient_share/<term>"`.
+
+    Args:
+        metrics: as for `collapse`.
+    """
+    rows = []
+    for method in dict.fromkeys(row["method"] for row in metrics):
+        log = [row for row in metrics if row["method"] == method]
+        keys = dict.fromkeys(key for row in log for key in row if key.startswith(SHARE_PREFIX))
+        trends = {key.removeprefix(SHARE_PREFIX): _trend(log, key) for key in keys}
+        rows += [GradientShare(method, term, trend) for term, trend in trends.items() if trend is not None]
     return rows
 
 

@@ -6,15 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from abkd_jax import checkpoint
 from abkd_jax.config import OptimConfig
-from abkd_jax.tasks import Task
-from abkd_jax.training import FitState, TrainState, fit, make_validate, start
+from abkd_jax.training import FitState, TrainState, fit, start
 from abkd_jax.types import Batch
 
 __all__ = ["resumable_fit"]
@@ -25,10 +23,8 @@ SAVE_EVERY = 10.0  # seconds between two checkpoints of a run in progress
 def resumable_fit(
     directory: Path,
     config: dict[str, Any],
-    model: nn.Module,
     step: Callable[..., Any],
-    task: Task,
-    val_mask: Any,
+    validate: Callable[..., Any],
     states: TrainState,
     batch: Batch,
     batch_axes: Batch | None,
@@ -40,10 +36,8 @@ def resumable_fit(
     Args:
         directory: checkpoints of this program; a finished one is read, not trained again.
         config: identifies the program; a checkpoint of another config is refused.
-        model: the model that `step` trains.
         step: from `make_distill_step`.
-        task: what validation scores.
-        val_mask: `[n]` validation nodes.
+        validate: from `make_validate`, or that and more.
         states: training states stacked over seeds.
         batch: training batch.
         batch_axes: which parts of it differ between seeds.
@@ -78,7 +72,7 @@ def resumable_fit(
             bar.update(int(np.max(resume[1]["epoch"])))
         return fit(
             step,
-            make_validate(model, task, val_mask),
+            validate,
             states,
             batch,
             batch_axes,

@@ -17,7 +17,14 @@ from abkd_jax.models import build
 from abkd_jax.runs import resumable_fit
 from abkd_jax.tasks import classification
 from abkd_jax.teachers import Problem, Teacher
-from abkd_jax.training import TrainState, init_state, make_distill_step, make_optimizer, make_validate
+from abkd_jax.training import (
+    TrainState,
+    init_state,
+    make_distill_step,
+    make_gradient_shares,
+    make_optimizer,
+    make_validate,
+)
 from abkd_jax.types import Batch, Objective, PairMap, Pytree
 
 __all__ = ["Students", "build_objective", "train_students"]
@@ -46,6 +53,11 @@ class Students(NamedTuple):
 
 def build_objective(method: MethodConfig) -> Objective | None:
     """The distillation loss of a method, or None for a student that learns from labels alone."""
+    terms = _terms(method)
+    return distill.weighted_sum(*terms) if terms else None
+
+
+def _terms(method: MethodConfig) -> list[distill.Term]:
     terms = []
     if method.soft_label_weight:
         soft_label = distill.soft_label(method.temperature)
@@ -53,7 +65,7 @@ def build_objective(method: MethodConfig) -> Objective | None:
     if method.alignment_weight:
         alignment = distill.abkd(_attention(method), _dissimilarity(method))
         terms.append(distill.Term("abkd", method.alignment_weight, alignment))
-    return distill.weighted_sum(*terms) if terms else None
+    return terms
 
 
 def _attention(method: MethodConfig) -> PairMap:
@@ -105,16 +117,16 @@ def train_students(
     step = make_distill_step(student, objective, optimizer, task, method.task_weight)
     batch = problem.batch._replace(targets=targets)
     axes: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # as jax.vmap takes them
-    validate = make_validate(student, task, problem.val_mask)
+    score = make_validate(student, task, problem.val_mask)
+    shares = make_gradient_shares(student, _terms(method), task, method.task_weight)
+    validate = lambda state, batch: score(state, batch) | shares(state, batch)  # noqa: E731
     look = jax.jit(jax.vmap(lambda state, batch: step(state, batch)[1] | validate(state, batch), in_axes=(0, axes)))
     untrained = jax.device_get(look(states, batch))
     state, history = resumable_fit(
         folder,
         json.loads(json.dumps(identity)),
-        student,
         step,
-        task,
-        problem.val_mask,
+        validate,
         states,
         batch,
         axes,

@@ -16,7 +16,7 @@ from abkd_jax.graph import from_dataset, node_mask
 from abkd_jax.models import build
 from abkd_jax.runs import resumable_fit
 from abkd_jax.tasks import classification
-from abkd_jax.training import init_state, make_distill_step, make_optimizer
+from abkd_jax.training import init_state, make_distill_step, make_optimizer, make_validate
 from abkd_jax.types import Batch, Dataset, NodeMasks, Pytree
 
 __all__ = ["Problem", "Teacher", "load_problem", "teacher_folder", "train_or_load"]
@@ -90,10 +90,8 @@ def _train_or_load_one(problem: Problem, config: TeacherConfig, seed: int, root:
     state, history = resumable_fit(
         teacher_folder(root, problem, config, seed),
         _identity(problem, config, seed),
-        model,
         make_distill_step(model, None, optimizer, task),
-        task,
-        problem.val_mask,
+        make_validate(model, task, problem.val_mask),
         states,
         problem.batch,
         None,

@@ -92,6 +92,16 @@ def test_metrics_hold_every_evaluation_and_fall(finished):
     assert all("abkd/dissimilarity" in line for line in lines if line["method"].startswith("abkd"))
 
 
+def test_every_evaluation_says_what_drives_the_student(finished):
+    for line in read_json_lines(finished.out / "metrics.jsonl"):
+        shares = {name: value for name, value in line.items() if name.startswith("gradient_share/")}
+        expected = {f"gradient_share/{term}" for term in ("soft_label", "abkd")}
+        assert shares.keys() == (expected if line["method"].startswith("abkd") else set())  # the others have one term
+        assert not shares or sum(shares.values()) == pytest.approx(1.0, abs=1e-5)
+        assert all(0.0 < value < 1.0 for value in shares.values())
+    assert "## Gradient shares" in (finished.out / "report.md").read_text()
+
+
 def test_records_agree_with_the_metrics(finished):
     lines = read_json_lines(finished.out / "metrics.jsonl")
     for record in read_json(finished.out / "results.json")["records"]:

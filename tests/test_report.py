@@ -51,6 +51,8 @@ def log(method: str, seeds: int, dissimilarity: float = 0.5) -> list[dict]:
                 "abkd/attended_variance": d / 10,
                 "abkd/attended_unexplained": 10.0,
                 "abkd/row_entropy": d / 9,
+                "gradient_share/soft_label": 1.0 - 0.1 / epoch - seed / 10,
+                "gradient_share/abkd": 0.1 / epoch + seed / 10,
             }
         rows.append(row)
     return rows
@@ -193,6 +195,14 @@ def test_collapse_verdict(last, verdict):
     assert results.Collapse("abkd", results.Trend(1.0, 1.0), d, None, None).verdict == verdict
 
 
+def test_gradient_shares_take_first_and_last_epoch_of_each_seed():
+    rows = results.gradient_shares(log("supervised", 2) + log("abkd", 2)[::-1])
+    assert [row[:2] for row in rows] == [("abkd", "soft_label"), ("abkd", "abkd")]
+    assert rows[0].share == pytest.approx((0.93, 0.945))  # of 0.98 and 0.88, of 0.995 and 0.895
+    assert rows[1].share == pytest.approx((0.07, 0.055))
+    assert results.gradient_shares(log("supervised", 1)) == []
+
+
 # --- the report
 
 
@@ -204,7 +214,7 @@ def test_write_report_of_a_full_run(tmp_path):
     text = path.read_text()
     for fact in ("cora", "0123abc", "one CPU core", "jax 0.10.2, flax 0.12.8", "Seeds: 0, 1, 2, 3\n"):
         assert fact in text
-    for number in ("73.85 +- 1.39", "+0.55 +- 0.44", "-10.55 +- 1.27", "3 -> 0.0015", " collapsed |"):
+    for number in ("73.85 +- 1.39", "+0.55 +- 0.44", "-10.55 +- 1.27", "3 -> 0.0015", " collapsed |", "0.07 -> 0.055"):
         assert number in text
     assert "not complete" not in text
     for name in ("learning_curves.png", "attention_abkd.png", "dissimilarity_abkd.png"):
@@ -233,6 +243,7 @@ def test_write_report_of_a_killed_run(tmp_path):
     assert "No method has finished yet." in text
     assert "learning_curves.png" in text
     assert "Commit: unknown" in text
+    assert "Gradient shares" not in text
 
 
 def test_write_report_without_logs(tmp_path):

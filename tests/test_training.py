@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from training_samples import (
     CLASSES,
+    FEATURES,
     NODES,
     Tiny,
     arrays,
@@ -19,9 +20,10 @@ from training_samples import (
 )
 
 from abkd_jax.config import OptimConfig
+from abkd_jax.distill import Term, soft_label, weighted_sum
 from abkd_jax.tasks import classification
-from abkd_jax.training import init_state, make_distill_step, make_optimizer
-from abkd_jax.types import InputError, Objective
+from abkd_jax.training import TrainState, init_state, make_distill_step, make_gradient_shares, make_optimizer
+from abkd_jax.types import GNNOutput, InputError, Objective
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +207,63 @@ def test_validation_scores_the_validation_nodes(batch):
     found = validate(state, batch)
     assert_allclose(found["val_loss"], np.mean(loss), rtol=1e-5)
     assert_allclose(found["val_accuracy"], np.mean(logits[12:].argmax(axis=1) == labels[12:]), rtol=1e-6)
+
+
+# Gradient shares ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task_weight", [0.0, 2.0])
+def test_gradient_shares_equal_differences_of_the_losses(task_weight):
+    """In float64, one parameter after the other; the losses written out in NumPy."""
+    with jax.enable_x64(True):
+        batch = make_batch()
+        graph = batch.graph._replace(nodes=jnp.asarray(np.asarray(batch.graph.nodes), "float64"))
+        batch = batch._replace(graph=graph)
+        model, terms = Tiny(), (Term("hot", 0.5, soft_label(1.0), "train"), Term("off", 0.0, soft_label()))
+        terms = (*terms, Term("cold", 3.0, soft_label(2.0)))
+        objective, wanted = weighted_sum(*terms), np.random.default_rng(5).normal(size=(NODES, CLASSES))
+        teacher = GNNOutput(jnp.asarray(wanted), (jnp.zeros((NODES, 4)),))
+        batch = batch._replace(targets=objective.targets(teacher, graph=graph, mask=batch.masks))
+        rng = np.random.default_rng(1)
+        params = {"conv": {"kernel": rng.normal(size=(FEATURES, 4))}}
+        params["output"] = {"kernel": rng.normal(size=(4, CLASSES)), "bias": rng.normal(size=CLASSES)}
+        heads = {term.name: {} for term in terms}
+        state = TrainState({"student": params, "objective": heads}, {}, (), jax.random.key(0), jnp.zeros((), jnp.int32))
+        shares = make_gradient_shares(model, terms, classification(), task_weight)(state, batch)
+
+    features, labels = np.asarray(graph.nodes), np.asarray(batch.labels)
+    softmax = lambda z: np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)  # noqa: E731
+
+    def numpy_losses(conv, kernel, bias) -> np.ndarray:
+        z = features @ conv @ kernel + bias
+        p, q = softmax(z), softmax(wanted)
+        kl = lambda t, s: (t * np.log(t / s)).sum(axis=1)  # noqa: E731
+        cold = 4.0 * kl(softmax(wanted / 2.0), softmax(z / 2.0)).mean()
+        train = slice(0, 12)
+        task = -np.log(p[np.arange(NODES), labels])[train].mean()
+        return np.array([task_weight * task, 0.5 * kl(q, p)[train].mean(), 3.0 * cold])
+
+    arrays = [params["conv"]["kernel"], params["output"]["kernel"], params["output"]["bias"]]
+    slopes = []
+    for i, array in enumerate(arrays):
+        for j in np.ndindex(array.shape):
+            moved = [[np.array(x) for x in arrays] for _ in range(2)]
+            moved[0][i][j] += 1e-5
+            moved[1][i][j] -= 1e-5
+            slopes.append((numpy_losses(*moved[0]) - numpy_losses(*moved[1])) / 2e-5)
+    norms = np.linalg.norm(slopes, axis=0)
+    names = ["gradient_share/task", "gradient_share/hot", "gradient_share/cold"]
+    assert set(shares) == set(names if task_weight else names[1:])
+    assert_allclose([shares.get(name, 0.0) for name in names], norms / norms.sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("terms", "task_weight"), [((), 1.0), ((Term("kd", 1.0, soft_label()),), 0.0)])
+def test_a_single_term_has_nothing_to_share(terms, task_weight):
+    batch = make_batch()
+    _, _, states = make(Tiny(), OptimConfig(epochs=1), batch)
+    assert make_gradient_shares(Tiny(), terms, classification(), task_weight)(one(states), batch) == {}
+
+
+def test_a_term_that_hides_the_task_loss_is_refused():
+    with pytest.raises(InputError, match="a term is called 'task'"):
+        make_gradient_shares(Tiny(), [Term("task", 1.0, soft_label())], classification())

@@ -1,26 +1,30 @@
 """Distillation losses: factories of `Objective` and of the `PairMap`s that ABKD is made of."""
 
-from abkd_jax.distill.abkd import abkd, best, paper
+from abkd_jax.distill.abkd import abkd, best, paper, stride
 from abkd_jax.distill.attention import (
     all_to_last,
     depth_proportional,
     fixed,
+    greedy,
     last_layer,
     last_to_all,
     layer_attention,
     learned,
     uniform,
 )
-from abkd_jax.distill.combinators import Term, freeze, weighted_sum
+from abkd_jax.distill.combinators import Part, Term, combined, freeze, term_losses, weighted_sum, with_logits
 from abkd_jax.distill.contrastive import gcrd
+from abkd_jax.distill.diagnostics import gradient_shares
 from abkd_jax.distill.dissimilarity import closed_form, fixed_axes, trained_heads
 from abkd_jax.distill.features import attention_transfer, fitnet, mustad
 from abkd_jax.distill.logits import soft_label, soft_label_multilabel
 from abkd_jax.distill.relations import geometric, gsp, lsp
-from abkd_jax.distill.similarity import cka
+from abkd_jax.distill.similarity import cka, layer_cka
 from abkd_jax.distill.starts import positive, teacher_directions
+from abkd_jax.distill.structure import structure
 
 __all__ = [
+    "Part",
     "Term",
     "abkd",
     "all_to_last",
@@ -28,6 +32,7 @@ __all__ = [
     "best",
     "cka",
     "closed_form",
+    "combined",
     "depth_proportional",
     "fitnet",
     "fixed",
@@ -35,10 +40,13 @@ __all__ = [
     "freeze",
     "gcrd",
     "geometric",
+    "gradient_shares",
+    "greedy",
     "gsp",
     "last_layer",
     "last_to_all",
     "layer_attention",
+    "layer_cka",
     "learned",
     "lsp",
     "mustad",
@@ -46,8 +54,12 @@ __all__ = [
     "positive",
     "soft_label",
     "soft_label_multilabel",
+    "stride",
+    "structure",
     "teacher_directions",
+    "term_losses",
     "trained_heads",
     "uniform",
     "weighted_sum",
+    "with_logits",
 ]

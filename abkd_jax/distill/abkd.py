@@ -10,11 +10,14 @@ from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.attention import learned
 from abkd_jax.distill.checks import require_choice
+from abkd_jax.distill.combinators import Part, combined
+from abkd_jax.distill.contrastive import gcrd
 from abkd_jax.distill.dissimilarity import closed_form, trained_heads
 from abkd_jax.distill.projections import last_hidden
+from abkd_jax.distill.structure import structure
 from abkd_jax.types import GNNOutput, Objective, PairMap, PRNGKey, Pytree
 
-__all__ = ["abkd", "best", "paper"]
+__all__ = ["abkd", "best", "paper", "stride"]
 
 
 def abkd(
@@ -32,7 +35,8 @@ def abkd(
     where that is zero), all `[T_l, S_l]`; `"variance"` `[T_l]`, whose fall shows a collapse; `"row_entropy"`, the mean
     entropy of the rows of A in units of `log S_l`: 1 is uniform, 0 one-hot; and the means of D, D / variance and
     variance over the pairs that count, weighted by A: `"attended_dissimilarity"`, `"attended_unexplained"` and
-    `"attended_variance"`, in which a collapse is plain.
+    `"attended_variance"`, in which a collapse is plain. The same three of each part of a `combined` dissimilarity
+    are logged as `"<part>/attended_..."`.
 
     Args:
         attention: gives A, for instance `learned()`.
@@ -68,7 +72,7 @@ def abkd(
         }
         (a, _), (d, details) = maps["attention"], maps["dissimilarity"]
         divisor = {"rows_mean": a.shape[0], "mean": a.size, "sum": 1}[normalisation]
-        return jnp.sum(a * d) / divisor, jax.lax.stop_gradient(_metrics(a, d, details["variance"]))
+        return jnp.sum(a * d) / divisor, jax.lax.stop_gradient(_metrics(a, details | {"dissimilarity": d}))
 
     return Objective(init, targets, apply)
 
@@ -92,25 +96,52 @@ def best(k: int = 8) -> Objective:
     return abkd(learned(), closed_form(k))
 
 
-def _metrics(
-    a: Float[Array, "T_l S_l"], d: Float[Array, "T_l S_l"], variance: Float[Array, " T_l"]
-) -> dict[str, Array]:
-    shown = variance > 0.0
-    unexplained = jnp.where(shown[:, None], d / jnp.where(shown, variance, 1.0)[:, None], 1.0)
-    mass = jnp.sum(a)
-    attended = {
-        "dissimilarity": d,
-        "unexplained": unexplained,
-        "variance": jnp.broadcast_to(variance[:, None], a.shape),
-    }
+def stride(dim: int = 16, structure_weight: float = 1.0, max_nodes: int | None = None) -> Objective:
+    """STRIDE (arXiv 2310.15938v2): one learned attention over ABKD's dissimilarity and a structural one by G-CRD.
+
+        D[t, s] = trained_heads[t, s] + structure_weight * structure(gcrd)[t, s]
+
+    E-STRIDE, of embeddings alone, is `paper(dim)`; S-STRIDE, of structure alone, is
+    `abkd(learned(dim), structure(gcrd(max_nodes=max_nodes, dim=dim)))`.
+    The paper's weights are not known. Heads are trained on both sides of both parts, so either can collapse: watch
+    `"embedding/attended_unexplained"`, `"embedding/attended_variance"` and `"structure/attended_dissimilarity"`.
+
+    Args:
+        dim: width of all heads.
+        structure_weight: weight of the structural part.
+        max_nodes: nodes drawn each step for the structural part, as in `gcrd`.
+    """
+    structural = structure(gcrd(max_nodes=max_nodes, dim=dim))
+    parts = Part("embedding", 1.0, trained_heads(dim)), Part("structure", structure_weight, structural)
+    return abkd(learned(dim), combined(*parts))
+
+
+def _metrics(a: Float[Array, "T_l S_l"], details: dict[str, Array]) -> dict[str, Array]:
+    parts = [name.removesuffix("dissimilarity") for name in details if name.endswith("dissimilarity")]  # "" the whole
+    attended = {}
+    for part in parts:
+        attended |= _attended(a, details[f"{part}dissimilarity"], details[f"{part}variance"], part)
     return {
         "attention": a,
-        "dissimilarity": d,
-        "unexplained": unexplained,
-        "variance": variance,
+        "dissimilarity": details["dissimilarity"],
+        "unexplained": _unexplained(details["dissimilarity"], details["variance"]),
+        "variance": details["variance"],
         "row_entropy": _row_entropy(a),
-        **{f"attended_{name}": jnp.sum(a * values) / mass for name, values in attended.items()},
+        **attended,
     }
+
+
+def _attended(
+    a: Float[Array, "T_l S_l"], d: Float[Array, "T_l S_l"], variance: Float[Array, " T_l"], part: str
+) -> dict[str, Float[Array, ""]]:
+    shown = jnp.broadcast_to(variance[:, None], a.shape)
+    maps = {"dissimilarity": d, "unexplained": _unexplained(d, variance), "variance": shown}
+    return {f"{part}attended_{name}": jnp.sum(a * values) / jnp.sum(a) for name, values in maps.items()}
+
+
+def _unexplained(d: Float[Array, "T_l S_l"], variance: Float[Array, " T_l"]) -> Float[Array, "T_l S_l"]:
+    shown = variance > 0.0
+    return jnp.where(shown[:, None], d / jnp.where(shown, variance, 1.0)[:, None], 1.0)
 
 
 def _row_entropy(a: Float[Array, "T_l S_l"]) -> Float[Array, ""]:

@@ -17,12 +17,14 @@ from abkd_jax.distill.checks import require_choice, require_count
 from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.heads import apply_heads, init_heads
 from abkd_jax.distill.moments import layer_widths, moment_dtype, node_max, node_mean, stack_layers
+from abkd_jax.distill.similarity import cka
 from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
 
 __all__ = [
     "all_to_last",
     "depth_proportional",
     "fixed",
+    "greedy",
     "last_layer",
     "last_to_all",
     "layer_attention",
@@ -168,6 +170,42 @@ def depth_proportional() -> PairMap:
         return jax.nn.one_hot(partners, columns, dtype=dtype)
 
     return _constant(weigh)
+
+
+def greedy(by: PairMap | None = None) -> PairMap:
+    """Every teacher layer teaches the student layer that is most like it at this step: hard, without a gradient.
+
+        A[t, s] = 1 for s = argmin_s D[t, s], zero elsewhere
+
+    with `D = 1 - CKA` unless another dissimilarity is given; the first of equals is taken. It is what a sharpened
+    learned attention would be if only likeness counted: several teacher layers may share a student layer, and the
+    depths need not be in order. (`depth_proportional` is the control that keeps them so.)
+
+    Args:
+        by: a dissimilarity without trained heads, for instance the `closed_form(...)` that is weighted; None is
+            `cka()`.
+
+    Returns:
+        A pair map without parameters; the targets are those of `by`.
+
+    Raises:
+        InputError: at `init`, a dissimilarity with parameters: nothing would train them.
+    """
+    likeness = cka() if by is None else by
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        params = likeness.init(key, teacher, student)
+        if jax.tree.leaves(params):
+            raise InputError("greedy: the dissimilarity has trained heads, expected one without, such as cka()")
+        return params
+
+    def apply(
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+    ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
+        d, _ = likeness.apply(params, targets, freeze(student), graph=graph, mask=mask, key=key)
+        return jax.nn.one_hot(jnp.argmin(d, axis=1), d.shape[1], dtype=d.dtype), {}
+
+    return PairMap(init, likeness.targets, apply)
 
 
 def fixed(array: np.ndarray | Array | Sequence[Sequence[float]]) -> PairMap:

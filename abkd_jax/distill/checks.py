@@ -1,11 +1,13 @@
 """Checks of the arguments of the factories: one clear line, before anything is compiled."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from numbers import Integral
 
 from abkd_jax.types import InputError
 
-__all__ = ["require_choice", "require_count", "require_positive"]
+__all__ = ["require_choice", "require_count", "require_positive", "require_weights"]
 
 
 def require_positive(factory: str, **values: float) -> None:
@@ -52,3 +54,24 @@ def require_choice(factory: str, name: str, value: str, choices: tuple[str, ...]
     """
     if value not in choices:
         raise InputError(f"{factory}: {name} is {value!r}, expected one of {', '.join(choices)}")
+
+
+def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, float]]) -> None:
+    """There must be something to add up, under different names, with finite weights that are not negative.
+
+    Args:
+        factory: name of the factory, for the message.
+        noun: what is added up, for the message.
+        weighted: name and weight of each.
+
+    Raises:
+        InputError: nothing was given, two have one name, or a weight is negative, infinite or NaN.
+    """
+    if not weighted:
+        raise InputError(f"{factory}: no {noun} was given, expected at least one")
+    name, count = Counter(name for name, _ in weighted).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{factory}: {count} {noun}s are called {name!r}, expected different names")
+    for name, weight in weighted:
+        if not (math.isfinite(weight) and weight >= 0):
+            raise InputError(f"{factory}: weight of the {noun} {name!r} is {weight}, expected a finite number >= 0")

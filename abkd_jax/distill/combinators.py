@@ -1,16 +1,18 @@
-"""Objectives made of objectives: the weights, the choice of nodes, and the freezing of the teacher."""
+"""Losses made of losses: the weights, the choice of nodes and of layers, and the freezing of the teacher."""
 
-import math
-from collections import Counter
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
-from jaxtyping import Array
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice
-from abkd_jax.types import GNNOutput, InputError, NodeMasks, Objective, PRNGKey, Pytree
+from abkd_jax.distill.checks import require_choice, require_weights
+from abkd_jax.types import GNNOutput, NodeMasks, Objective, PairMap, PRNGKey, Pytree
 
-__all__ = ["Term", "freeze", "weighted_sum"]
+__all__ = ["Part", "Term", "combined", "freeze", "term_losses", "weighted_sum", "with_logits"]
+
+Loss = TypeVar("Loss", Objective, PairMap)
 
 
 def freeze(output: GNNOutput) -> GNNOutput:
@@ -61,10 +63,12 @@ def weighted_sum(*terms: Term) -> Objective:
         InputError: no term, two terms with one name, an unknown choice of nodes, or a weight that is negative,
             infinite or NaN.
     """
-    _check_terms(terms)
+    require_weights("weighted_sum", "term", [(term.name, term.weight) for term in terms])
+    for term in terms:
+        require_choice("weighted_sum", f"nodes of the term {term.name!r}", term.nodes, NodeMasks._fields)
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        keys = _term_keys(key, terms)
+        keys = _keys(key, terms)
         return {term.name: term.objective.init(keys[term.name], teacher, student) for term in terms}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: NodeMasks) -> Pytree:
@@ -75,32 +79,128 @@ def weighted_sum(*terms: Term) -> Objective:
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: NodeMasks, key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
-        keys = _term_keys(key, terms)
+        keys = _keys(key, terms)
         losses, metrics = [], {}
-        for name, weight, objective, nodes in terms:
-            loss, details = objective.apply(
-                params[name], targets[name], student, graph=graph, mask=getattr(mask, nodes), key=keys[name]
-            )
-            losses.append(float(weight) * loss)
-            metrics |= {f"{name}/loss": loss} | {f"{name}/{metric}": value for metric, value in details.items()}
+        for term in terms:
+            loss, details = _apply(term, params, targets, student, graph, mask, keys)
+            losses.append(float(term.weight) * loss)
+            metrics |= {f"{term.name}/{metric}": value for metric, value in ({"loss": loss} | details).items()}
         return sum(losses[1:], losses[0]), metrics
 
     return Objective(init, targets, apply)
 
 
-def _term_keys(key: PRNGKey | None, terms: tuple[Term, ...]) -> dict[str, PRNGKey | None]:
-    return {term.name: None if key is None else jax.random.fold_in(key, i) for i, term in enumerate(terms)}
+def term_losses(
+    terms: Sequence[Term], params: Pytree, targets: Pytree, *, graph: Any, mask: NodeMasks, key: PRNGKey | None
+) -> dict[str, Callable[[GNNOutput], Float[Array, ""]]]:
+    """What each term adds to `weighted_sum(*terms)`, as functions of the student's output.
+
+    Args:
+        terms: as `weighted_sum` takes them.
+        params: of that sum.
+        targets: of that sum.
+        graph: as the sum's `apply` takes it.
+        mask: likewise.
+        key: likewise; the terms draw the same random numbers as in the sum.
+
+    Returns:
+        By name, `student -> weight * loss`.
+    """
+    keys = _keys(key, terms)
+
+    def of(term: Term) -> Callable[[GNNOutput], Float[Array, ""]]:
+        return lambda student: float(term.weight) * _apply(term, params, targets, student, graph, mask, keys)[0]
+
+    return {term.name: of(term) for term in terms}
 
 
-def _check_terms(terms: tuple[Term, ...]) -> None:
-    if not terms:
-        raise InputError("weighted_sum: no term was given, expected at least one")
-    name, count = Counter(term.name for term in terms).most_common(1)[0]
-    if count > 1:
-        raise InputError(f"weighted_sum: {count} terms are called {name!r}, expected different names")
-    for term in terms:
-        require_choice("weighted_sum", f"nodes of the term {term.name!r}", term.nodes, NodeMasks._fields)
-        if not (math.isfinite(term.weight) and term.weight >= 0):
-            raise InputError(
-                f"weighted_sum: weight of the term {term.name!r} is {term.weight}, expected a finite number >= 0"
-            )
+class Part(NamedTuple):
+    """One part of a combined dissimilarity.
+
+    Attributes:
+        name: key of the part's parameters, and prefix of its metrics.
+        weight: factor of the part in the whole, finite and not negative.
+        dissimilarity: the pair map.
+    """
+
+    name: str
+    weight: float
+    dissimilarity: PairMap
+
+
+def combined(*parts: Part) -> PairMap:
+    """The sum of `weight * D` over dissimilarities, under one attention: STRIDE's D (arXiv 2310.15938v2).
+
+    `"variance"` is the same sum of the parts' variances, so that D / variance is a mean of theirs. Each part's own
+    `"<part>/dissimilarity"` and `"<part>/variance"` come with it, and `abkd` logs their attended means: a part that
+    collapses shows there, however small it is beside the others. The key of a part is the given key folded with its
+    position.
+
+    Args:
+        *parts: at least one, with different names.
+
+    Returns:
+        A pair map whose parameters and targets are dicts keyed by the parts' names.
+
+    Raises:
+        InputError: no part, two parts with one name, or a weight that is negative, infinite or NaN.
+    """
+    require_weights("combined", "part", [(part.name, part.weight) for part in parts])
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        keys = _keys(key, parts)
+        return {part.name: part.dissimilarity.init(keys[part.name], teacher, student) for part in parts}
+
+    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
+        return {part.name: part.dissimilarity.targets(teacher, graph=graph, mask=mask) for part in parts}
+
+    def apply(
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+    ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
+        keys = _keys(key, parts)
+        weighted, details = [], {}
+        for name, weight, part in parts:
+            d, own = part.apply(params[name], targets[name], student, graph=graph, mask=mask, key=keys[name])
+            weighted.append((float(weight) * d, float(weight) * own["variance"]))
+            details |= {f"{name}/{detail}": value for detail, value in ({"dissimilarity": d} | own).items()}
+        d, variance = (jnp.sum(jnp.stack(values), axis=0) for values in zip(*weighted, strict=True))
+        return d, details | {"variance": variance}
+
+    return PairMap(init, targets, apply)
+
+
+def with_logits(loss: Loss) -> Loss:
+    """An objective or a pair map that sees the logits as one more hidden layer, the last, of both models.
+
+    Args:
+        loss: what reads the hidden layers: `abkd(...)`, an attention, a dissimilarity, or another objective. To have
+            the logits among the layers of ABKD, wrap `abkd(...)` itself, or both its attention and its dissimilarity.
+
+    Returns:
+        The same kind of thing, with the parameters, targets and metrics of `loss`.
+    """
+
+    def extended(output: GNNOutput) -> GNNOutput:
+        return output._replace(hiddens=(*output.hiddens, output.logits))
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        return loss.init(key, extended(teacher), extended(student))
+
+    def targets(teacher: GNNOutput, **context: Any) -> Pytree:
+        return loss.targets(extended(teacher), **context)
+
+    def apply(params: Pytree, targets: Pytree, student: GNNOutput, **context: Any) -> tuple[Array, dict[str, Array]]:
+        return loss.apply(params, targets, extended(student), **context)
+
+    return type(loss)(init, targets, apply)
+
+
+def _apply(
+    term: Term, params: Pytree, targets: Pytree, student: GNNOutput, graph: Any, mask: NodeMasks, keys: dict[str, Any]
+) -> tuple[Array, dict[str, Array]]:
+    name, nodes = term.name, getattr(mask, term.nodes)
+    return term.objective.apply(params[name], targets[name], student, graph=graph, mask=nodes, key=keys[name])
+
+
+def _keys(key: PRNGKey | None, named: Sequence[Term | Part]) -> dict[str, PRNGKey | None]:
+    return {x.name: None if key is None else jax.random.fold_in(key, i) for i, x in enumerate(named)}

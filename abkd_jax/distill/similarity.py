@@ -16,7 +16,7 @@ from abkd_jax.distill.moments import centre, covariance, cross_covariance, node_
 from abkd_jax.distill.projections import safe_norm
 from abkd_jax.types import GNNOutput, PairMap, PRNGKey, Pytree
 
-__all__ = ["cka"]
+__all__ = ["cka", "layer_cka"]
 
 # A layer whose covariance has no larger Frobenius norm, features of 1e-6 that is, counts as constant.
 _SILENT_VARIANCE = 1e-12
@@ -62,6 +62,22 @@ def cka(rank: int | None = None) -> PairMap:
         return jnp.maximum(1.0 - alignment, 0.0), {"variance": targets["variance"]}
 
     return PairMap(init, targets, apply)
+
+
+def layer_cka(targets: Pytree, student: GNNOutput, *, mask: Bool[Array, " n"]) -> Float[Array, "T_l S_l"]:
+    """Linear CKA of every teacher layer with every student layer: how alike they are, for logs and figures.
+
+    One product over the nodes, for which `targets` may have been reduced; made to be called at evaluations.
+
+    Args:
+        targets: `cka(rank).targets(teacher, graph=..., mask=...)`, once a teacher.
+        student: the student's output; its hidden layers are read.
+        mask: `[n]`, the nodes that are compared.
+
+    Returns:
+        `[T_l, S_l]` in `[0, 1]`; 0 where a layer is constant.
+    """
+    return 1.0 - cka().apply({}, targets, student, graph=None, mask=mask, key=None)[0]
 
 
 def _centred_layers(output: GNNOutput, mask: Bool[Array, " n"]) -> Float[Array, "L n d"]:

@@ -62,6 +62,12 @@ def gram(kernel: str, x: np.ndarray, scale: float = 1.0) -> np.ndarray:
     return np.array([[pair(kernel, u, v, scale) for v in x] for u in x])
 
 
+def shares(kernel: str, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The softmax over the edges `[2, e]` of each receiver."""
+    k = np.exp([pair(kernel, x[u], x[v]) for u, v in edges.T])
+    return np.array([value / k[edges[1] == v].sum() for value, v in zip(k, edges[1], strict=True)])
+
+
 def small(dtype="float64") -> tuple[GNNOutput, GNNOutput, np.ndarray, np.ndarray]:
     """Rectified features of 14 nodes, one row zero and two equal on either side, and as NumPy arrays."""
     rng = np.random.default_rng(5)

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, make_output, random_params
+from distill_samples import QUICK, given_map, make_output, random_params
 from numpy.testing import assert_allclose
 
-from abkd_jax.distill import abkd, best, last_layer, layer_attention, learned, paper, trained_heads, uniform
-from abkd_jax.types import GNNOutput, InputError, PairMap
+from abkd_jax.distill import abkd, best, last_layer, layer_attention, learned, paper, stride, trained_heads, uniform
+from abkd_jax.types import GNNOutput, InputError
 
 TEACHER_LAYERS, STUDENT_LAYERS = 3, 2
 KEY = jax.random.key(0)
@@ -159,17 +159,6 @@ def test_gradients_equal_differences_of_the_loss(x64, reduce):
     assert_allclose(slope, (up - down) / (2 * step), rtol=1e-6)
 
 
-def given_map(values, variance=None) -> PairMap:
-    """A pair map that is an array given beforehand."""
-    values = jnp.asarray(values, jnp.float32)
-    variance = jnp.ones(len(values)) if variance is None else jnp.asarray(variance, jnp.float32)
-    return PairMap(
-        lambda key, teacher, student: {},
-        lambda teacher, *, graph, mask: {},
-        lambda params, targets, student, *, graph, mask, key: (values, {"variance": variance}),
-    )
-
-
 @pytest.mark.parametrize(("normalisation", "expected"), [("sum", 9.5), ("rows_mean", 4.75), ("mean", 2.375)])
 def test_loss_and_metrics_by_hand(normalisation, expected):
     objective = abkd(
@@ -218,7 +207,7 @@ def test_best_leaves_nothing_unexplained_when_the_student_holds_the_teacher():
     assert 0.0 < loss < 1.0
 
 
-@pytest.mark.parametrize("factory", [paper, best])
+@pytest.mark.parametrize("factory", [paper, best, stride])
 def test_models_without_hidden_layers_are_refused(factory):
     full, empty = make_output(0, (3,)), make_output(1, ())
     with pytest.raises(InputError, match="teacher returns no hidden layers"):

@@ -11,8 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import (
     all_to_last,
+    closed_form,
     depth_proportional,
     fixed,
+    fixed_axes,
+    greedy,
     last_layer,
     last_to_all,
     layer_attention,
@@ -184,3 +187,49 @@ def test_bad_arguments_are_refused(unchecked):
         learned(over="rows")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="learned: query is 'sum', expected one of mean, max"):
         learned(query="sum")  # pyright: ignore[reportArgumentType]
+
+
+def test_greedy_takes_the_most_similar_student_layer(x64):
+    """Brute force: CKA from centred `n x n` kernels, the largest of every row."""
+    double = lambda x: jnp.asarray(np.asarray(x), "float64")  # noqa: E731
+    teacher, student = jax.tree.map(double, (make_output(0, (5, 3, 4, 6, 2)), make_output(1, (2, 4, 3))))
+    kept = MASK.sum()
+    centring = np.eye(kept) - 1.0 / kept
+
+    def kernel(hidden) -> np.ndarray:
+        x = np.asarray(hidden)[MASK]
+        k = centring @ x @ x.T @ centring
+        return k / np.linalg.norm(k)
+
+    likeness = np.array([[(kernel(t) * kernel(s)).sum() for s in student.hiddens] for t in teacher.hiddens])
+    a = evaluate(greedy(), {}, teacher, student)
+    assert_array_equal(a, np.eye(3)[likeness.argmax(axis=1)])
+    assert len(set(likeness.argmax(axis=1))) > 1  # the example tells layers apart
+
+
+def test_greedy_follows_the_dissimilarity_it_is_given():
+    rng = np.random.default_rng(0)
+    ours = [jnp.asarray(rng.normal(size=(12, 2)), jnp.float32) for _ in range(3)]
+    student = GNNOutput(jnp.zeros((12, 2)), tuple(ours))
+    teacher = GNNOutput(jnp.zeros((12, 2)), (5.0 * ours[2] + 1.0, ours[0] @ jnp.ones((2, 1)), -ours[2]))
+    for attention in (greedy(closed_form(2)), greedy()):
+        assert_array_equal(evaluate(attention, {}, teacher, student), np.eye(3)[[2, 0, 2]])
+
+
+def test_greedy_is_hard_and_takes_the_first_of_equals():
+    teacher, student = make_output(0, (3, 2)), make_output(1, (2, 3))
+    dead = student._replace(hiddens=(0.0 * student.hiddens[0], 0.0 * student.hiddens[1]))
+    assert_array_equal(evaluate(greedy(), {}, teacher, dead), [[1.0, 0.0], [1.0, 0.0]])
+
+    def weighed(student):
+        targets = greedy().targets(teacher, graph=None, mask=jnp.asarray(MASK))
+        a, _ = greedy().apply({}, targets, student, graph=None, mask=jnp.asarray(MASK), key=None)
+        return jnp.sum(a * jnp.arange(4.0).reshape(2, 2))
+
+    for gradient in jax.tree.leaves(jax.grad(weighed)(student)):
+        assert_array_equal(gradient, 0.0)
+
+
+def test_greedy_refuses_trained_heads():
+    with pytest.raises(InputError, match="greedy: the dissimilarity has trained heads, expected one without"):
+        greedy(fixed_axes(2)).init(KEY, make_output(0, (3,)), make_output(1, (2,)))

@@ -12,18 +12,21 @@ from distill_samples import QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import (
+    Part,
     Term,
     abkd,
     all_to_last,
     attention_transfer,
     cka,
     closed_form,
+    combined,
     depth_proportional,
     fitnet,
     fixed,
     fixed_axes,
     gcrd,
     geometric,
+    greedy,
     gsp,
     last_layer,
     last_to_all,
@@ -32,9 +35,12 @@ from abkd_jax.distill import (
     mustad,
     soft_label,
     soft_label_multilabel,
+    stride,
+    structure,
     trained_heads,
     uniform,
     weighted_sum,
+    with_logits,
 )
 from abkd_jax.graph import from_edges
 from abkd_jax.types import GNNOutput, NodeMasks, Objective
@@ -59,6 +65,19 @@ OBJECTIVES = {
     "last_to_all-cka": lambda: abkd(last_to_all(), cka()),
     "depth-fixed": lambda: abkd(depth_proportional(), fixed_axes(4)),
     "given-cka": lambda: abkd(fixed([[0.0, 2.0], [0.5, 0.25], [0.0, 1.0]]), cka()),
+    "greedy-fixed": lambda: abkd(greedy(), fixed_axes(4)),
+    "greedy-closed": lambda: abkd(greedy(closed_form(4)), closed_form(4)),
+    "learned-gcrd": lambda: abkd(learned(4), structure(gcrd(dim=5))),
+    "uniform-gcrd-drawn": lambda: abkd(uniform(), structure(gcrd(0.5, max_nodes=10, dim=4))),
+    "uniform-lsp": lambda: abkd(uniform(), structure(lsp())),
+    "last_to_all-gsp": lambda: abkd(last_to_all(), structure(gsp("rbf"))),
+    "uniform-gsp-heads": lambda: abkd(uniform(), structure(gsp("l2", head="linear", dim=3))),
+    "learned-combined": lambda: abkd(
+        learned(4), combined(Part("axes", 0.5, fixed_axes(4)), Part("edges", 2.0, structure(lsp("rbf"))))
+    ),
+    "stride": lambda: stride(4),
+    "logits-closed": lambda: with_logits(abkd(learned(4), closed_form(4))),
+    "logits-lsp": lambda: with_logits(lsp()),
     "uniform-plain_heads": lambda: abkd(uniform(), trained_heads(4, projection=False), "sum"),
     "uniform-shared_heads": lambda: abkd(uniform(), trained_heads(4, per_layer=False)),
     "soft_label": soft_label,
@@ -209,6 +228,9 @@ def test_compiled_equals_step_by_step(name):
         "mustad-kl",
         "gsp-rbf-linear",
         "gcrd",
+        "uniform-gsp-heads",
+        "stride",
+        "logits-closed",
     ],
 )
 def test_init_needs_shapes_alone(name):

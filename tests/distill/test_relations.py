@@ -9,18 +9,13 @@ import numpy as np
 import pytest
 from distill_samples import QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
-from relation_samples import EDGES, KERNELS, MASK, edge_graph, evaluate, features, gram, pair, small
+from relation_samples import EDGES, KERNELS, MASK, edge_graph, evaluate, features, gram, pair, shares, small
 
 from abkd_jax.distill import gcrd, geometric, gsp, lsp
 from abkd_jax.graph import from_edges
 from abkd_jax.types import GNNOutput, InputError
 
 KEY = jax.random.key(0)
-
-
-def shares(kernel: str, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    k = np.exp([pair(kernel, x[u], x[v]) for u, v in edges.T])
-    return np.array([value / k[edges[1] == v].sum() for value, v in zip(k, edges[1], strict=True)])
 
 
 @pytest.mark.parametrize(("kernel", "divergence"), [*((k, "kl") for k in KERNELS), ("cosine", "mse"), ("rbf", "mse")])

@@ -102,10 +102,15 @@ class MethodConfig:
     """Nodes on which soft labels are matched."""
     alignment_weight: float = 0.0
     """Weight of the attention-weighted layer alignment; 0 leaves the term out."""
-    attention: Literal["learned", "uniform", "last_layer"] = "learned"
+    attention: Literal[
+        "learned", "uniform", "last_layer", "all_to_last", "last_to_all", "depth_proportional", "greedy"
+    ] = "learned"
     """Which layer pairs count."""
-    dissimilarity: Literal["closed_form", "fixed_axes", "trained_heads", "trained_heads_pooled"] = "closed_form"
-    """How a pair of layers is compared; trained_heads is the paper's literal form, per node or pooled."""
+    dissimilarity: Literal[
+        "closed_form", "fixed_axes", "cka", "trained_heads", "trained_heads_pooled", "structure", "stride"
+    ] = "closed_form"
+    """How a pair of layers is compared. trained_heads is the paper's literal form, per node or pooled; structure is
+    G-CRD on every pair, and stride the sum of trained_heads and structure."""
     axes: int = 8
     """Principal axes of each teacher layer (closed_form, fixed_axes)."""
     dim: int = 16

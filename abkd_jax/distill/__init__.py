@@ -16,6 +16,7 @@ from abkd_jax.distill.contrastive import gcrd
 from abkd_jax.distill.dissimilarity import closed_form, fixed_axes, trained_heads
 from abkd_jax.distill.features import attention_transfer, fitnet, mustad
 from abkd_jax.distill.logits import soft_label, soft_label_multilabel
+from abkd_jax.distill.parametric import geometric_parametric
 from abkd_jax.distill.relations import geometric, gsp, lsp
 from abkd_jax.distill.similarity import cka
 from abkd_jax.distill.starts import positive, teacher_directions
@@ -35,6 +36,7 @@ __all__ = [
     "freeze",
     "gcrd",
     "geometric",
+    "geometric_parametric",
     "gsp",
     "last_layer",
     "last_to_all",

@@ -131,7 +131,7 @@ def ours(name: str, x: Inputs) -> jax.Array:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_value_and_gradient_equal_the_formula(name, x64):
-    """The slope along a random direction of all that is trained; the teacher has none, and zero rows stay as they are."""
+    """The slope along a random direction of all that is trained; the teacher has none, and zero rows stay."""
     x = {key: jnp.asarray(value, "float64") for key, value in ARRAYS.items() if value.dtype == np.float32}
     run = jax.jit(jax.value_and_grad(functools.partial(ours, name)), compiler_options=QUICK)
     value, gradient = run(x)

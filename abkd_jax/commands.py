@@ -74,7 +74,7 @@ def _evaluation_rows(config: DistillConfig, problem: Problem, runs: dict[str, St
     teacher_outs: list[GNNOutput] = []
     rows = []
     for name, run in runs.items():
-        model = build(config.teacher.model if name == "teacher" else config.student, problem.dataset.num_classes)
+        model = build(pipeline.model_of(config, name), problem.dataset.num_classes)
         predict = jax.jit(lambda params, graph, model=model: model.apply({"params": params}, graph))
         params = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.params) for seed in range(config.seeds)]
         outs = [predict(p, graph) for p in params]

@@ -53,7 +53,21 @@ def build_objective(method: MethodConfig) -> Objective | None:
     if method.alignment_weight:
         alignment = distill.abkd(_attention(method), _dissimilarity(method))
         terms.append(distill.Term("abkd", method.alignment_weight, alignment))
+    if method.auxiliary_weight:
+        auxiliary = _auxiliary(method)
+        terms.append(distill.Term(method.auxiliary, method.auxiliary_weight, auxiliary, method.auxiliary_nodes))
     return distill.weighted_sum(*terms) if terms else None
+
+
+def _auxiliary(method: MethodConfig) -> Objective:
+    return {
+        "fitnet": lambda: distill.fitnet(dim=method.dim),
+        "attention_transfer": distill.attention_transfer,
+        "lsp": distill.lsp,
+        "gsp": lambda: distill.gsp(max_nodes=method.auxiliary_max_nodes),
+        "gcrd": lambda: distill.gcrd(max_nodes=method.auxiliary_max_nodes, dim=method.dim),
+        "mustad": distill.mustad,
+    }[method.auxiliary]()
 
 
 def _attention(method: MethodConfig) -> PairMap:
@@ -99,8 +113,8 @@ def train_students(
         "data": problem.fingerprint,
         "seeds": [t.seed for t in teachers],
         "teacher": dataclasses.asdict(teacher_config),
-        "student": dataclasses.asdict(student_config),
         **dataclasses.asdict(method),
+        "student": dataclasses.asdict(student_config),
     }
     step = make_distill_step(student, objective, optimizer, task, method.task_weight)
     batch = problem.batch._replace(targets=targets)
@@ -155,6 +169,13 @@ def _make_prepare(
             params = distill.teacher_directions(
                 start_key, params, teacher_params, batch.graph, predictions, problem.dataset.num_classes
             )
+        elif method.start == "attention_map":
+            # Before training there is no learned map: layers of one relative depth stand for each other.
+            by_depth = distill.depth_proportional()
+            depths = by_depth.targets(out, graph=batch.graph, mask=batch.masks.all)
+            untrained: Any = student.apply({"params": params}, batch.graph)
+            attention, _ = by_depth.apply({}, depths, untrained, graph=batch.graph, mask=batch.masks.all, key=None)
+            params = distill.attention_map(params, teacher_params, out, attention, batch.masks.all)
         heads, targets = None, None
         if objective is not None:
             shapes = jax.eval_shape(lambda p: student.apply({"params": p}, batch.graph), params)

@@ -19,12 +19,13 @@ from abkd_jax.distill.logits import soft_label, soft_label_multilabel
 from abkd_jax.distill.parametric import geometric_parametric
 from abkd_jax.distill.relations import geometric, gsp, lsp
 from abkd_jax.distill.similarity import cka
-from abkd_jax.distill.starts import positive, teacher_directions
+from abkd_jax.distill.starts import attention_map, positive, teacher_directions
 
 __all__ = [
     "Term",
     "abkd",
     "all_to_last",
+    "attention_map",
     "attention_transfer",
     "best",
     "cka",

@@ -60,7 +60,7 @@ def evaluate(config: DistillConfig) -> None:
     runs = pipeline.trained(config, problem, folder)
     headers = ("method", "train %", "validation %", "test %", "agreement %", "CKA", "parameters", "MFLOP")
     rows = _evaluation_rows(config, problem, runs)
-    print(tabulate.tabulate(rows, headers, floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".3f", ",.0f", ".1f")))
+    print(tabulate.tabulate(rows, headers, floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".3f", "", ".1f"), intfmt=","))
     print(
         f"\nmeans over {config.seeds} seeds; agreement: nodes classified as by the teacher of the same seed; "
         "CKA: last hidden layer against the teacher's last; "

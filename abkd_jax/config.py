@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "AUXILIARY_WEIGHTS",
@@ -247,4 +247,5 @@ class DistillConfig(RunConfig):
 
 def distill_config(dataset: str) -> DistillConfig:
     """The default run on a data set."""
-    return DistillConfig(dataset=dataset, teacher=teacher(dataset), student=student(dataset), **methods(dataset))
+    named: dict[str, Any] = {**methods(dataset)}
+    return DistillConfig(dataset=dataset, teacher=teacher(dataset), student=student(dataset), **named)

@@ -37,7 +37,13 @@ class Datasets(RunConfig):
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command. Bad input gives one line on stderr and exit status 1, bad options tyro's message and 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    config = tyro.cli(_commands(dataset_in(arguments)), prog="python -m abkd_jax", description=__doc__, args=arguments)
+    config = tyro.cli(
+        _commands(dataset_in(arguments)),
+        prog="python -m abkd_jax",
+        description=__doc__,
+        args=arguments,
+        config=(tyro.conf.AvoidSubcommands,),  # a method without a student of its own has no options for it
+    )
     name = type(config).__name__.lower()
     from abkd_jax.types import InputError  # jax comes with it: not needed to print help
 

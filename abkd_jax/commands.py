@@ -60,7 +60,7 @@ def evaluate(config: DistillConfig) -> None:
     runs = pipeline.trained(config, problem, folder)
     headers = ("method", "train %", "validation %", "test %", "agreement %", "CKA", "parameters", "MFLOP")
     rows = _evaluation_rows(config, problem, runs)
-    print(tabulate.tabulate(rows, headers, floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".3f", ",.0f", ".1f")))
+    print(tabulate.tabulate(rows, headers, floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".3f", "", ".1f"), intfmt=","))
     print(
         f"\nmeans over {config.seeds} seeds; agreement: nodes classified as by the teacher of the same seed; "
         "CKA: last hidden layer against the teacher's last; "
@@ -74,7 +74,7 @@ def _evaluation_rows(config: DistillConfig, problem: Problem, runs: dict[str, St
     teacher_outs: list[GNNOutput] = []
     rows = []
     for name, run in runs.items():
-        model = build(config.teacher.model if name == "teacher" else config.student, problem.dataset.num_classes)
+        model = build(pipeline.model_of(config, name), problem.dataset.num_classes)
         predict = jax.jit(lambda params, graph, model=model: model.apply({"params": params}, graph))
         params = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.params) for seed in range(config.seeds)]
         outs = [predict(p, graph) for p in params]

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
+    "AUXILIARY_WEIGHTS",
     "DistillConfig",
     "MethodConfig",
     "ModelConfig",
@@ -114,15 +115,38 @@ class MethodConfig:
     axes: int = 8
     """Principal axes of each teacher layer (closed_form, fixed_axes)."""
     dim: int = 16
-    """Width d_a of the attention heads and of trained_heads."""
-    start: Literal["default", "positive", "teacher_directions"] = "positive"
-    """Start of the student's input layer."""
+    """Width d_a of the attention heads and of trained_heads, and of the heads of fitnet and gcrd."""
+    auxiliary_weight: float = 0.0
+    """Weight of a further published loss; 0 leaves the term out."""
+    auxiliary: Literal["fitnet", "attention_transfer", "lsp", "gsp", "gcrd", "mustad"] = "gcrd"
+    """That loss, on the last hidden layers. attention_transfer falls with the number of nodes, so its weight grows."""
+    auxiliary_nodes: Literal["all", "train"] = "all"
+    """Nodes it looks at; lsp takes the edges between them."""
+    auxiliary_max_nodes: int = 4096
+    """gsp and gcrd compare all pairs of so many nodes, drawn anew every step where there are more."""
+    start: Literal["default", "positive", "teacher_directions", "attention_map"] = "positive"
+    """Start of the student: the first three concern its input layer, attention_map all layers of a GCNII."""
+    student: ModelConfig | None = None
+    """The method's own student; None takes that of the run."""
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(
             epochs=300, eval_every=10, monitor="val_accuracy", learning_rate=0.04, schedule="cosine"
         )
     )
     """Training; the last epoch is the result, the best validation epoch is reported beside it."""
+
+
+# Weights of the auxiliary losses beside soft labels: those that Joshi et al. chose for ogbn-arxiv (arXiv 2111.04964,
+# scripts of github.com/chaitjo/efficient-gnns; G-CRD: ogbn-mag, at the same temperature as here). Two are carried over
+# to other sizes: FitNets' value is a mean over the width of its heads, 256 there and 16 here; attention transfer's is
+# of order 1 / nodes, 90,941 there and 2,708 on Cora.
+AUXILIARY_WEIGHTS = {
+    "fitnet": 100.0 * 16 / 256,
+    "attention_transfer": 1e4 * 2708 / 90941,
+    "lsp": 100.0,
+    "gsp": 10.0,
+    "gcrd": 0.1,
+}
 
 
 def student(dataset: str) -> ModelConfig:
@@ -148,7 +172,28 @@ def methods(dataset: str) -> dict[str, MethodConfig]:
         "soft_label": soft_label,
         "abkd": abkd,
         "abkd_paper": replace(abkd, dissimilarity="trained_heads"),
+        **{n: replace(soft_label, auxiliary=n, auxiliary_weight=w) for n, w in AUXILIARY_WEIGHTS.items()},
+        "glnn": _glnn(dataset),
     }
+
+
+def _glnn(dataset: str) -> MethodConfig:
+    """GLNN (Zhang et al., arXiv 2110.08727): an MLP learns the soft labels of all nodes, at temperature 1.
+
+    Sizes, dropout, decay and learning rate of each graph from github.com/snap-research/graphless-neural-networks; other
+    graphs take Cora's. Without its early stopping: the last epoch is the result, the best one is reported beside it.
+    """
+    dropout, decay, rate = {"citeseer": (0.1, 1e-3, 0.01), "pubmed": (0.4, 0.0, 0.005)}.get(dataset, (0.6, 5e-3, 0.01))
+    return MethodConfig(
+        task_weight=0.0,
+        soft_label_weight=1.0,
+        temperature=1.0,
+        start="default",
+        student=ModelConfig(name="mlp", layers=2, hidden=128, dropout=dropout),
+        optim=OptimConfig(
+            epochs=500, eval_every=10, monitor="val_accuracy", learning_rate=rate, conv_decay=decay, dense_decay=decay
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -179,7 +224,8 @@ class DistillConfig(RunConfig):
     """
 
     methods: tuple[str, ...] = ("supervised", "soft_label", "abkd")
-    """Students to train, in the order of the table: supervised, soft_label, abkd, abkd_paper."""
+    """Students to train, in the order of the table: supervised, soft_label, abkd, abkd_paper; glnn; and soft labels
+    with an earlier loss: fitnet, attention_transfer, lsp, gsp, gcrd."""
     student: ModelConfig = field(default_factory=lambda: ModelConfig(layers=4, hidden=4, dropout=0.0))
     """The student."""
     supervised: MethodConfig = field(default_factory=MethodConfig)
@@ -190,17 +236,21 @@ class DistillConfig(RunConfig):
     """Soft labels and attention-weighted layer alignment with closed-form heads."""
     abkd_paper: MethodConfig = field(default_factory=MethodConfig)
     """Soft labels and the paper's literal layer alignment, with trained heads."""
+    fitnet: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and FitNets: the last hidden layers node by node, through trained heads."""
+    attention_transfer: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and attention transfer: the nodes' shares in the activation of the last hidden layers."""
+    lsp: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and local structure preserving: similarities along the edges."""
+    gsp: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and global structure preserving: similarities of all pairs of nodes."""
+    gcrd: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and G-CRD: contrast between the nodes of student and teacher."""
+    glnn: MethodConfig = field(default_factory=MethodConfig)
+    """GLNN: an MLP of its own size learns the soft labels of all nodes and needs no graph afterwards."""
 
 
 def distill_config(dataset: str) -> DistillConfig:
     """The default run on a data set."""
-    named = methods(dataset)
-    return DistillConfig(
-        dataset=dataset,
-        teacher=teacher(dataset),
-        student=student(dataset),
-        supervised=named["supervised"],
-        soft_label=named["soft_label"],
-        abkd=named["abkd"],
-        abkd_paper=named["abkd_paper"],
-    )
+    named: dict[str, Any] = {**methods(dataset)}
+    return DistillConfig(dataset=dataset, teacher=teacher(dataset), student=student(dataset), **named)

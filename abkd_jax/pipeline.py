@@ -12,13 +12,14 @@ import numpy as np
 
 from abkd_jax import evaluation, runfolder
 from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, OptimConfig, RunConfig
+from abkd_jax.methods import build_objective
 from abkd_jax.models import build
-from abkd_jax.students import Students, build_objective, train_students
+from abkd_jax.students import Students, train_students
 from abkd_jax.teachers import Problem, Teacher, load_problem, train_or_load
 from abkd_jax.training import make_optimizer
 from abkd_jax.types import InputError
 
-__all__ = ["as_students", "capped", "check", "distill", "records", "run_folder", "teachers_of", "trained"]
+__all__ = ["as_students", "capped", "check", "distill", "model_of", "records", "run_folder", "teachers_of", "trained"]
 
 Run = TypeVar("Run", bound=RunConfig)
 
@@ -42,8 +43,7 @@ def distill(config: DistillConfig) -> Path:
     found: dict[str, list[dict[str, Any]]] = {}
     for name, run in _train(config, problem, folder):
         runs[name] = run
-        model = config.teacher.model if name == "teacher" else config.student
-        found[name] = known.get(name) or records(problem, name, model, run)
+        found[name] = known.get(name) or records(problem, name, model_of(config, name), run)
         for record in found[name]:
             record["compression"] = found["teacher"][0]["parameters"] / record["parameters"]
         if not known.keys() <= runs.keys():
@@ -74,7 +74,16 @@ def _train(config: DistillConfig, problem: Problem, folder: Path) -> Iterator[tu
     for name in config.methods:
         method: MethodConfig = getattr(config, name)
         checkpoints = folder / "checkpoints" / name
-        yield name, train_students(problem, config.teacher.model, teachers, config.student, name, method, checkpoints)
+        model = model_of(config, name)
+        yield name, train_students(problem, config.teacher.model, teachers, model, name, method, checkpoints)
+
+
+def model_of(config: DistillConfig, name: str) -> ModelConfig:
+    """The model that a method trains: the teacher, the run's student, or the method's own."""
+    if name == "teacher":
+        return config.teacher.model
+    method: MethodConfig = getattr(config, name)
+    return method.student or config.student
 
 
 def run_folder(config: RunConfig) -> Path:
@@ -167,5 +176,6 @@ def _check_students(config: DistillConfig) -> None:
     build(config.student, 2)
     for name in config.methods:
         method: MethodConfig = getattr(config, name)
+        build(model_of(config, name), 2)
         make_optimizer(method.optim)
         build_objective(method)

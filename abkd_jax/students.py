@@ -13,6 +13,7 @@ import numpy as np
 
 from abkd_jax import distill
 from abkd_jax.config import MethodConfig, ModelConfig
+from abkd_jax.methods import build_objective, terms_of
 from abkd_jax.models import build
 from abkd_jax.runs import resumable_fit
 from abkd_jax.tasks import classification
@@ -25,14 +26,9 @@ from abkd_jax.training import (
     make_optimizer,
     make_validate,
 )
-from abkd_jax.types import Batch, Objective, PairMap, Pytree
+from abkd_jax.types import Batch, Objective, Pytree
 
-__all__ = ["Students", "build_objective", "train_students"]
-
-
-# Directions of the frozen teacher that the alignment keeps. On Cora and Citeseer 64 hold all but 1e-7 of the variance
-# of its whitened axes, 256 all but 3e-7 of that of the layers themselves: float32 rounding.
-AXES_RANK, TEACHER_RANK = 64, 256
+__all__ = ["Students", "train_students"]
 
 
 class Students(NamedTuple):
@@ -49,38 +45,6 @@ class Students(NamedTuple):
     best_params: Pytree
     epochs: np.ndarray
     history: dict[str, np.ndarray]
-
-
-def build_objective(method: MethodConfig) -> Objective | None:
-    """The distillation loss of a method, or None for a student that learns from labels alone."""
-    terms = _terms(method)
-    return distill.weighted_sum(*terms) if terms else None
-
-
-def _terms(method: MethodConfig) -> list[distill.Term]:
-    terms = []
-    if method.soft_label_weight:
-        soft_label = distill.soft_label(method.temperature)
-        terms.append(distill.Term("soft_label", method.soft_label_weight, soft_label, method.soft_label_nodes))
-    if method.alignment_weight:
-        alignment = distill.abkd(_attention(method), _dissimilarity(method))
-        terms.append(distill.Term("abkd", method.alignment_weight, alignment))
-    return terms
-
-
-def _attention(method: MethodConfig) -> PairMap:
-    if method.attention == "learned":
-        return distill.learned(method.dim)
-    return {"uniform": distill.uniform, "last_layer": distill.last_layer}[method.attention]()
-
-
-def _dissimilarity(method: MethodConfig) -> PairMap:
-    if method.dissimilarity == "closed_form":
-        return distill.closed_form(method.axes, rank=AXES_RANK)
-    if method.dissimilarity == "fixed_axes":
-        return distill.fixed_axes(method.axes, rank=AXES_RANK)
-    reduce = "pooled" if method.dissimilarity == "trained_heads_pooled" else "per_node"
-    return distill.trained_heads(method.dim, reduce=reduce, rank=TEACHER_RANK)
 
 
 def train_students(
@@ -111,14 +75,14 @@ def train_students(
         "data": problem.fingerprint,
         "seeds": [t.seed for t in teachers],
         "teacher": dataclasses.asdict(teacher_config),
-        "student": dataclasses.asdict(student_config),
         **dataclasses.asdict(method),
+        "student": dataclasses.asdict(student_config),
     }
     step = make_distill_step(student, objective, optimizer, task, method.task_weight)
     batch = problem.batch._replace(targets=targets)
     axes: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # as jax.vmap takes them
     score = make_validate(student, task, problem.val_mask)
-    shares = make_gradient_shares(student, _terms(method), task, method.task_weight)
+    shares = make_gradient_shares(student, terms_of(method), task, method.task_weight)
     validate = lambda state, batch: score(state, batch) | shares(state, batch)  # noqa: E731
     look = jax.jit(jax.vmap(lambda state, batch: step(state, batch)[1] | validate(state, batch), in_axes=(0, axes)))
     untrained = jax.device_get(look(states, batch))
@@ -167,6 +131,13 @@ def _make_prepare(
             params = distill.teacher_directions(
                 start_key, params, teacher_params, batch.graph, predictions, problem.dataset.num_classes
             )
+        elif method.start == "attention_map":
+            # Before training there is no learned map: layers of one relative depth stand for each other.
+            by_depth = distill.depth_proportional()
+            depths = by_depth.targets(out, graph=batch.graph, mask=batch.masks.all)
+            untrained: Any = student.apply({"params": params}, batch.graph)
+            attention, _ = by_depth.apply({}, depths, untrained, graph=batch.graph, mask=batch.masks.all, key=None)
+            params = distill.attention_map(params, teacher_params, out, attention, batch.masks.all)
         heads, targets = None, None
         if objective is not None:
             shapes = jax.eval_shape(lambda p: student.apply({"params": p}, batch.graph), params)

@@ -1,26 +1,50 @@
-"""Runs the table of the citation graphs: `python -m experiments.run --dataset cora --seeds 10`."""
+"""Runs a study: `python -m experiments.run [citation | initialisation] --dataset cora --seeds 10`.
+
+Without a name it is the table of the citation graphs. Finished runs are resumed, or shown.
+"""
 
 import dataclasses
 import sys
 from pathlib import Path
 
+import tabulate
 import tyro
 
 from abkd_jax import commands
 from abkd_jax.cli import dataset_in
+from abkd_jax.files import read_json_lines
 from abkd_jax.types import InputError
-from experiments.configs import citation
+from experiments.configs import citation, initialisation
+
+RESULTS = Path("experiments/results")
+STUDIES = {"citation": citation, "initialisation": initialisation}
 
 
 def main() -> None:
-    """Reads the options, runs or resumes the table in `experiments/results/<data set>`."""
-    dataset = dataset_in(sys.argv[1:], default="cora")
-    default = dataclasses.replace(citation.study(dataset), seeds=10, out=Path("experiments/results") / dataset)
-    config = tyro.cli(citation.Citation, default=default, description=__doc__)
+    """Reads the options, runs or resumes the study in its folder of `experiments/results`."""
+    arguments = sys.argv[1:]
+    name = arguments.pop(0) if arguments and arguments[0] in STUDIES else "citation"
+    dataset = dataset_in(arguments, default="cora")
+    study = STUDIES[name].study(dataset)
+    folder = RESULTS / (dataset if name == "citation" else f"{name}_{dataset}")
+    default = dataclasses.replace(study, seeds=10, out=folder)
+    options = (tyro.conf.AvoidSubcommands,)
+    config = tyro.cli(type(study), default=default, description=__doc__, args=arguments, config=options)
     try:
         commands.distill(config)
     except InputError as error:
         sys.exit(f"experiments.run: {error}")
+    print(f"\nbefore and after training:\n{_before_and_after(config.out or folder)}")
+
+
+def _before_and_after(folder: Path) -> str:
+    """Validation accuracy of every student at epoch 0 and at its last epoch, means over the seeds."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for line in read_json_lines(folder / "metrics.jsonl"):
+        found.setdefault(line["method"], {}).setdefault(line["epoch"], []).append(100 * line["val_accuracy"])
+    means = {name: {epoch: sum(v) / len(v) for epoch, v in of.items()} for name, of in found.items() if 0 in of}
+    rows = [(name, of[0], of[max(of)]) for name, of in means.items()]
+    return tabulate.tabulate(rows, ("method", "no training: validation %", "trained: validation %"), floatfmt=".2f")
 
 
 if __name__ == "__main__":

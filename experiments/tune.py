@@ -45,10 +45,9 @@ def main(args: Args) -> None:
     rows = []
     for name, method in grid(args.dataset).items():
         if name.startswith(args.only):
+            model = method.student or student(args.dataset)
             with tempfile.TemporaryDirectory() as folder:
-                found = train_students(
-                    problem, config.model, teachers, student(args.dataset), name, method, Path(folder)
-                )
+                found = train_students(problem, config.model, teachers, model, name, method, Path(folder))
             accuracy = 100 * found.history["val_accuracy"][-1].astype(float)
             rows.append((name, accuracy.mean(), accuracy.std(ddof=1) if args.seeds > 1 else 0.0))
     rows.sort(key=lambda row: -row[1])

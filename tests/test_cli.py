@@ -38,9 +38,17 @@ def help_of(capsys, *arguments):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Options of a finished run of two students."""
+    """Options of a finished run of three students, one of them of another model."""
     root = tmp_path_factory.mktemp("cli")
-    run = [*OPTIONS, f"--out={root}/run", f"--teachers={root}/teachers", "--methods", "supervised", "soft_label"]
+    run = [
+        *OPTIONS,
+        f"--out={root}/run",
+        f"--teachers={root}/teachers",
+        "--methods",
+        "supervised",
+        "soft_label",
+        "glnn",
+    ]
     cli.main(["distill", *run])
     return root / "run", run
 
@@ -63,6 +71,13 @@ def test_defaults_are_those_of_the_data_set(capsys):
         assert f"(default: {layers})" in lines.split("--teacher.model.hidden", 1)[0]
 
 
+def test_a_method_with_a_student_of_its_own_has_options_for_it(capsys):
+    text = help_of(capsys, "distill")
+    assert "--glnn.student.hidden" in text
+    assert "--soft-label.student" not in text
+    assert all(method in " ".join(text.split()) for method in ("fitnet, attention_transfer, lsp, gsp, gcrd", "glnn"))
+
+
 def test_bad_option_names_it_and_exits_with_two(capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(["distill", "--seeds", "three"])
@@ -78,6 +93,8 @@ def test_bad_option_names_it_and_exits_with_two(capsys):
         ([*OPTIONS, "--teacher.model.layers", 0], "number of layers is 0"),
         ([*OPTIONS, "--abkd.temperature", 0], "temperature is 0.0"),
         ([*OPTIONS, "--abkd.axes", 0], "k is 0"),
+        ([*OPTIONS, "--methods", "glnn", "--glnn.student.hidden", 0], "mlp: hidden width is 0"),
+        ([*OPTIONS, "--methods", "gsp", "--gsp.auxiliary-max-nodes", 0], "gsp: max_nodes is 0"),
         ([*OPTIONS, "--seeds", 0], "seeds is 0"),
         ([*OPTIONS, "--max-epochs", 0], "max_epochs is 0"),
         ([*OPTIONS, "--abkd.optim.learning-rate", -1], "learning rate is -1.0"),
@@ -138,7 +155,7 @@ def test_damaged_files_are_named_and_kept(capsys, finished, name, damage, comman
 def test_evaluate_needs_a_run_with_these_methods(capsys, finished, tmp_path):
     assert "holds no results of teacher, " in refused(capsys, "evaluate", *OPTIONS, f"--out={tmp_path}")
     _, run = finished
-    assert "holds no results of abkd: " in refused(capsys, "evaluate", *run[:-2], "supervised", "abkd")
+    assert "holds no results of abkd: " in refused(capsys, "evaluate", *run[:-3], "supervised", "abkd")
 
 
 def test_distill_again_prints_the_table(capsys, finished):
@@ -152,7 +169,7 @@ def test_evaluate_prints_a_row_a_method(capsys, finished):
     folder, run = finished
     rows = {line.split()[0]: line.split()[1:] for line in printed(capsys, "evaluate", *run).splitlines() if line}
     records = json.loads((folder / "results.json").read_text())["records"]
-    for method in ("teacher", "supervised", "soft_label"):
+    for method in ("teacher", "supervised", "soft_label", "glnn"):
         mine = [record for record in records if record["method"] == method]
         assert float(rows[method][2]) == pytest.approx(50 * sum(r["test_accuracy"] for r in mine), abs=0.006)
         assert rows[method][5] == f"{mine[0]['parameters']:,}"

@@ -44,6 +44,32 @@ def test_methods_differ_in_their_terms_alone():
     assert dataclasses.replace(methods["abkd"], dissimilarity="trained_heads") == methods["abkd_paper"]
 
 
+def test_earlier_losses_stand_beside_the_same_soft_labels():
+    """Weights of efficient-gnns on ogbn-arxiv (ogbn-mag for G-CRD), FitNets and attention transfer at other sizes."""
+    methods = config.methods("cora")
+    weights = {"fitnet": 6.25, "attention_transfer": 297.777, "lsp": 100.0, "gsp": 10.0, "gcrd": 0.1}
+    for name, weight in weights.items():
+        assert methods[name].auxiliary_weight == pytest.approx(weight, rel=1e-5)
+        changed = {"auxiliary": name, "auxiliary_weight": methods[name].auxiliary_weight}
+        assert dataclasses.replace(methods["soft_label"], **changed) == methods[name]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "dropout", "decay", "rate"),
+    [
+        ("cora", 0.6, 5e-3, 0.01),
+        ("citeseer", 0.1, 1e-3, 0.01),
+        ("pubmed", 0.4, 0.0, 0.005),
+        ("digits", 0.6, 5e-3, 0.01),
+    ],
+)
+def test_glnn_is_the_published_recipe(dataset, dropout, decay, rate):
+    glnn = config.methods(dataset)["glnn"]
+    assert glnn.student == config.ModelConfig(name="mlp", layers=2, hidden=128, dropout=dropout)
+    assert (glnn.task_weight, glnn.soft_label_weight, glnn.temperature, glnn.soft_label_nodes) == (0.0, 1.0, 1.0, "all")
+    assert (glnn.optim.dense_decay, glnn.optim.learning_rate, glnn.optim.epochs) == (decay, rate, 500)
+
+
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.RunConfig().seeds = 4

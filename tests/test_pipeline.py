@@ -176,6 +176,22 @@ def test_methods_can_be_added_and_none_is_lost(finished, tmp_path):
         assert (config.out / "metrics.jsonl").read_text().startswith(lines)
 
 
+def test_methods_by_name_have_their_losses_and_their_own_students(finished, tmp_path):
+    names = ("gcrd", "glnn")
+    config = tiny(tmp_path, teachers=finished.teachers, methods=names, max_epochs=EPOCHS)
+    pipeline.distill(config)
+    records = read_json(config.out / "results.json")["records"]
+    assert [(r["method"], r["seed"]) for r in records] == [(m, seed) for m in ("teacher", *names) for seed in (0, 1)]
+    perceptron = (32 * 128 + 128) + (128 * 3 + 3)
+    for record in records[2:]:
+        parameters = perceptron if record["method"] == "glnn" else STUDENT_PARAMETERS
+        assert record["parameters"] == parameters
+        assert record["compression"] == pytest.approx(TEACHER_PARAMETERS / parameters)
+    logged = {line["method"]: line for line in read_json_lines(config.out / "metrics.jsonl")}
+    assert math.isfinite(logged["gcrd"]["gcrd/loss"])
+    assert [key for key in logged["glnn"] if key.endswith("/loss")] == ["soft_label/loss"]
+
+
 def test_stop_while_reading_back_loses_no_record(finished, tmp_path, monkeypatch):
     config = tiny(tmp_path, teachers=finished.teachers, methods=("supervised", "soft_label"))
     pipeline.distill(config)

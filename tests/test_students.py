@@ -6,14 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill.distill_samples import make_output
+from distill.distill_samples import make_output, random_params
 from numpy.testing import assert_allclose
 from pipeline_samples import STUDENT, TEACHER
 
 from abkd_jax import datasets
 from abkd_jax.config import MethodConfig, OptimConfig
+from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gsp, lsp, mustad
+from abkd_jax.graph import from_edges
+from abkd_jax.methods import build_objective
 from abkd_jax.models import build
-from abkd_jax.students import build_objective, train_students
+from abkd_jax.students import train_students
 from abkd_jax.teachers import Teacher, load_problem
 from abkd_jax.types import InputError, NodeMasks
 
@@ -65,9 +68,50 @@ def test_every_alignment_of_the_config_makes_a_loss(attention, dissimilarity):
     assert widths == heads | ({5} if attention == "learned" else set())
 
 
+AUXILIARY = {
+    "fitnet": fitnet(dim=3),
+    "attention_transfer": attention_transfer(),
+    "lsp": lsp(),
+    "gsp": gsp(),
+    "gcrd": gcrd(dim=3),
+    "mustad": mustad(),
+}
+
+
+@pytest.mark.parametrize("nodes", ["all", "train"])
+@pytest.mark.parametrize("name", AUXILIARY)
+def test_earlier_losses_have_the_weight_width_and_nodes_of_the_config(name, nodes):
+    teacher, student = make_output(0, (4, 4)), make_output(1, (3,))
+    masks = NodeMasks(jnp.ones(12, bool), jnp.arange(12) < 7)
+    graph = from_edges(np.arange(11), np.arange(1, 12), 12, nodes=np.zeros((12, 1), np.float32), undirected=True)
+    method = MethodConfig(auxiliary=name, auxiliary_weight=3.0, auxiliary_nodes=nodes, dim=3)
+    objective, seen = build_objective(method), {"graph": graph, "mask": getattr(masks, nodes)}
+    params = random_params(objective, teacher, student)
+    both = {"graph": graph, "mask": masks, "key": jax.random.key(1)}
+    loss, metrics = objective.apply(params, objective.targets(teacher, graph=graph, mask=masks), student, **both)
+    plain = AUXILIARY[name]
+    expected, _ = plain.apply(params[name], plain.targets(teacher, **seen), student, **seen, key=None)
+    assert_allclose(metrics[f"{name}/loss"], expected, rtol=1e-5)
+    assert_allclose(loss, 3.0 * expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gsp", "gcrd"])
+def test_pairs_of_nodes_are_drawn_where_there_are_more(name):
+    teacher, student = make_output(0, (4,)), make_output(1, (3,))
+    objective = build_objective(MethodConfig(auxiliary=name, auxiliary_weight=1.0, auxiliary_max_nodes=5))
+    masks = NodeMasks(jnp.ones(12, bool), jnp.ones(12, bool))
+    params = random_params(objective, teacher, student)
+    targets = objective.targets(teacher, graph=None, mask=masks)
+    one, two = (
+        objective.apply(params, targets, student, graph=None, mask=masks, key=jax.random.key(k))[0] for k in (0, 1)
+    )
+    assert one != two
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"auxiliary_weight": 0.1, "auxiliary_max_nodes": 0}, "gcrd: max_nodes is 0"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"alignment_weight": 0.1, "axes": 0}, "k is 0"),
         ({"alignment_weight": 0.1, "dim": 0}, "dim is 0"),
@@ -114,6 +158,19 @@ def test_each_student_learns_from_its_own_teacher(problem, teachers, pair, tmp_p
     assert not np.allclose(
         np.asarray(misled.params["input"]["kernel"]), np.asarray(alone.params["input"]["kernel"]), atol=1e-5
     )
+
+
+def test_attention_map_start_is_cut_out_of_each_teacher(problem, teachers, tmp_path):
+    """Before the first step: the input layers are columns of the teachers', and the layers pair up by depth."""
+    method = dataclasses.replace(METHOD, start="attention_map", optim=OptimConfig(epochs=1, learning_rate=1e-9))
+    found = train_students(problem, TEACHER.model, teachers, STUDENT, "mapped", method, tmp_path).params
+    model, mask = build(TEACHER.model, 3), problem.batch.masks.all
+    depths = jnp.repeat(jnp.eye(2), 2, axis=0)  # four teacher layers, two student layers
+    for seed, teacher in enumerate(teachers):
+        out = model.apply({"params": teacher.params}, problem.batch.graph)
+        shapes = jax.tree.map(lambda leaf, s=seed: leaf[s], found)
+        expected = attention_map(shapes, teacher.params, out, depths, mask)
+        jax.tree.map(lambda x, y, s=seed: assert_allclose(x[s], y, rtol=1e-3, atol=1e-4), found, expected)
 
 
 def test_finished_students_are_read_back(problem, teachers, pair):

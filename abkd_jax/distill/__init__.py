@@ -18,9 +18,10 @@ from abkd_jax.distill.diagnostics import gradient_shares
 from abkd_jax.distill.dissimilarity import closed_form, fixed_axes, trained_heads
 from abkd_jax.distill.features import attention_transfer, fitnet, mustad
 from abkd_jax.distill.logits import soft_label, soft_label_multilabel
+from abkd_jax.distill.parametric import geometric_parametric
 from abkd_jax.distill.relations import geometric, gsp, lsp
 from abkd_jax.distill.similarity import cka, layer_cka
-from abkd_jax.distill.starts import positive, teacher_directions
+from abkd_jax.distill.starts import attention_map, positive, teacher_directions
 from abkd_jax.distill.structure import structure
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Term",
     "abkd",
     "all_to_last",
+    "attention_map",
     "attention_transfer",
     "best",
     "cka",
@@ -40,6 +42,7 @@ __all__ = [
     "freeze",
     "gcrd",
     "geometric",
+    "geometric_parametric",
     "gradient_shares",
     "greedy",
     "gsp",

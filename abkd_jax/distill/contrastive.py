@@ -25,7 +25,7 @@ def gcrd(
 
     `s` and `t` `[n, dim]` are the last hidden layers through their heads, rows normalised. The student's nodes are the
     anchors, and the negatives of `v` are the teacher's rows of all other masked nodes. Both heads are trained, the
-    teacher's features are frozen. The logits exist for 1,024 rows at a time, forwards and backwards.
+    teacher's features are frozen. The logits exist for a block of rows at a time, forwards and backwards.
 
     With `max_nodes`, anchors and negatives are that many masked nodes, drawn anew with every key: fewer negatives make
     an easier task and a smaller value. (github.com/chaitjo/efficient-gnns.)

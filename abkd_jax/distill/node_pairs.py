@@ -24,7 +24,9 @@ __all__ = [
     "sum_over_blocks",
 ]
 
-_BLOCK_ROWS = 1024
+# Rows of a block, fewer where it would hold more pairs than that: a loss keeps up to seven arrays of a block's size,
+# of 64 MiB each in float32.
+_BLOCK_ROWS, _BLOCK_PAIRS = 1024, 2**24
 
 
 class Kernel(NamedTuple):
@@ -103,16 +105,17 @@ def pairwise(kernel: Kernel, a: Float[Array, "m d"], b: Float[Array, "n d"]) -> 
 
 
 def sum_over_blocks(term: Callable[..., Float[Array, ""]], rows: PyTree[Array]) -> Float[Array, ""]:
-    """The sum of `term(rows of a block)` over blocks of at most 1,024 rows, one block after the other.
+    """The sum of `term(rows of a block)` over blocks of rows, one block after the other.
 
-    The backward pass computes each block again, so that in both directions nothing that `term` builds outlives it.
+    A block has 1,024 rows, and fewer where its pairs with all `n` rows would be more than 2^24. The backward pass
+    computes each block again, so that in both directions nothing that `term` builds outlives it.
 
     Args:
         term: takes a block of `rows`; the last block is filled up with zero rows, which must add nothing.
         rows: arrays `[n, ...]`.
     """
     n = jax.tree.leaves(rows)[0].shape[0]
-    blocks = -(-n // _BLOCK_ROWS)
+    blocks = -(-n // max(1, min(_BLOCK_ROWS, _BLOCK_PAIRS // n)))
     size = -(-n // blocks)
 
     def split(x: Array) -> Array:

@@ -94,8 +94,8 @@ def gsp(
         loss = 1/n^2 sum_uv (k(s_u, s_v) - k(t_u, t_v))^2
 
     over all masked nodes, the pairs of a node with itself included; `s` and `t` are the last hidden layers through
-    their heads, and the kernels those of `lsp`. Kernels exist for 1,024 rows at a time, forwards and backwards. A
-    trained head on the teacher's side can also lower the loss by showing less of the teacher.
+    their heads, and the kernels those of `lsp`. Kernels exist for a block of rows at a time, forwards and
+    backwards. A trained head on the teacher's side can also lower the loss by showing less of the teacher.
 
     With `max_nodes`, the pairs are those among that many masked nodes, drawn anew with every key. A larger share of
     them are pairs of a node with itself, whose kernels agree (zero rows aside): the value is expected at
@@ -153,9 +153,9 @@ def geometric(
         loss = mean over layers of sum_uv w_uv (k(t_u, t_v) - k(s_u, s_v))^2
 
     over the masked nodes, with `w_uv = 1` for `u = v` and for the graph's edges `u -> v`, and `delta` for all other
-    pairs. Kernels: `"sigmoid"`, `tanh(x_u . x_v)`; `"gaussian"`, `exp(-|x_u - x_v| / scale)`. They exist for 1,024 rows
-    at a time, forwards and backwards. The authors' code (github.com/chr26195/GKD) batch-normalises the layers first;
-    here they are taken as the models return them.
+    pairs. Kernels: `"sigmoid"`, `tanh(x_u . x_v)`; `"gaussian"`, `exp(-|x_u - x_v| / scale)`. They exist for a block
+    of rows at a time, forwards and backwards. The authors' code (github.com/chr26195/GKD) batch-normalises the layers
+    first; here they are taken as the models return them. Its trained kernel is `geometric_parametric`.
 
     Args:
         kernel: `"sigmoid"` or `"gaussian"`.

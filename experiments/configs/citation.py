@@ -1,7 +1,8 @@
 """4-layer, 4-hidden GCNII students of 64-layer, 64-hidden GCNII teachers on Cora and Citeseer (public split).
 
 Shows: what soft labels alone reach, what attention-weighted layer alignment adds to them and does without them, which
-part of it matters (learned or uniform attention, last layer only, kind of heads), and how far a better start takes it.
+part of it matters (learned or uniform attention, last layer only, kind of heads), how far a better start takes it, and
+what the earlier losses add to soft labels, with GLNN's MLP beside them.
 Command:  python -m experiments.run --dataset cora --seeds 10   (and --dataset citeseer)
 Hardware: 2 CPU cores. Time: 10 teachers about 25 minutes, all students about 8 minutes, a data set.
 Expected: experiments/results/<table>/report.md of this repository.
@@ -10,7 +11,7 @@ Chosen on validation nodes alone by `python -m experiments.tune`: temperature, a
 
 from dataclasses import dataclass, field, fields, replace
 
-from abkd_jax.config import DistillConfig, MethodConfig, distill_config
+from abkd_jax.config import AUXILIARY_WEIGHTS, DistillConfig, MethodConfig, distill_config
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def study(dataset: str) -> Citation:
     own = {f.name: getattr(base, f.name) for f in fields(base) if f.name != "methods"}
     names = ("supervised", "labels_abkd", "labels_fixed_axes", "labels_paper", "soft_label_train", "soft_label")
     names += ("abkd", "abkd_uniform", "abkd_last_layer", "abkd_fixed_axes", "abkd_paper", "abkd_paper_pooled")
-    names += ("directions", "directions_abkd", "three_terms_without", "three_terms")
+    names += ("directions", "directions_abkd", "three_terms_without", "three_terms", *AUXILIARY_WEIGHTS, "glnn")
     return Citation(**own, **extra, methods=names)
 
 
@@ -86,4 +87,16 @@ def grid(dataset: str) -> dict[str, MethodConfig]:
         for d in (1e-4, 5e-4, 2e-3)
     }
     candidates |= {f"labels_abkd weight={w}": replace(labels, alignment_weight=w) for w in (0.3, 1.0, 3.0, 10.0)}
+    candidates |= {
+        f"{name} weight={factor * weight:.3g}": replace(getattr(base, name), auxiliary_weight=factor * weight)
+        for name, weight in AUXILIARY_WEIGHTS.items()
+        for factor in (0.01, 0.1, 1.0, 10.0)
+    }
+    candidates |= {
+        f"glnn temperature={t} dense_decay={d}": replace(
+            base.glnn, temperature=t, optim=replace(base.glnn.optim, dense_decay=d, conv_decay=d)
+        )
+        for t in (soft.temperature, 1.0)
+        for d in (5e-4, 1e-3, 5e-3)
+    }
     return candidates

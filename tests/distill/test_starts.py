@@ -2,11 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from distill_samples import QUICK
 
-from abkd_jax.distill import positive, teacher_directions
+from abkd_jax.distill import attention_map, positive, teacher_directions
 from abkd_jax.graph import from_edges, prepare
 from abkd_jax.models import GCNII, MLP
-from abkd_jax.types import InputError
+from abkd_jax.types import GNNOutput, InputError
 
 NODES, FEATURES, CLASSES = 90, 12, 3
 
@@ -92,3 +93,92 @@ def test_the_input_layer_of_other_models_is_found_and_its_absence_is_an_error(pr
     np.testing.assert_allclose(positive(mlp)["dense_0"]["bias"], 0.5 + np.asarray(mlp["dense_0"]["bias"]), rtol=1e-6)
     with pytest.raises(InputError, match="no input layer"):
         positive({"embedding": {}})
+
+
+# A student cut out of its teacher ------------------------------------------------------------------------------------
+
+
+def seen(graph, params, layers, width):
+    return jax.jit(GCNII(hidden=width, layers=layers, classes=CLASSES).apply)({"params": params}, graph)
+
+
+def cut_out(*arguments):
+    return jax.jit(attention_map, compiler_options=QUICK)(*arguments)
+
+
+def test_attention_map_copies_a_teacher_of_the_same_size_up_to_the_order_of_units(problem):
+    graph, _, teacher, _ = problem
+    whole = seen(graph, teacher, 2, 8)
+    started = cut_out(teacher, teacher, whole, jnp.eye(2), jnp.ones(NODES, bool))
+    np.testing.assert_allclose(seen(graph, started, 2, 8).logits, whole.logits, atol=2e-3)
+    order = [
+        int(np.abs(np.asarray(teacher["input"]["kernel"]).T - c).sum(axis=1).argmin())
+        for c in np.asarray(started["input"]["kernel"]).T
+    ]
+    assert sorted(order) == list(range(8))
+    expected = np.asarray(teacher["blocks"]["conv"]["kernel"])[:, order][:, :, order]
+    np.testing.assert_allclose(started["blocks"]["conv"]["kernel"], expected, atol=2e-3)
+
+
+def random_gcnii(seed, width, layers):
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
+    return {
+        "input": {"kernel": draw(FEATURES, width), "bias": draw(width)},
+        "blocks": {"conv": {"kernel": draw(layers, width, width)}},
+        "output": {"kernel": draw(width, CLASSES), "bias": draw(CLASSES)},
+    }
+
+
+def test_attention_map_equals_the_rule_in_numpy():
+    """Three teacher layers, two student layers of two units; no teacher layer attends to the second."""
+    theirs, ours, mask = random_gcnii(3, 6, 3), random_gcnii(4, 2, 2), np.arange(NODES) % 5 > 0
+    rng = np.random.default_rng(0)
+    hiddens = [np.maximum(rng.normal(0.3, 1.0, (NODES, 6)), 0.0).astype(np.float32) for _ in range(3)]
+    attention = np.array([[0.5, 0.0], [0.0, 0.0], [1.5, 0.0]], np.float32)
+    spoilt = tuple(jnp.asarray(np.where(mask[:, None], h, np.nan)) for h in hiddens)
+    started = cut_out(ours, theirs, GNNOutput(jnp.zeros((NODES, CLASSES)), spoilt), attention, mask)
+
+    shares = np.array([[0.25, 1 / 3], [0.0, 1 / 3], [0.75, 1 / 3]])
+    spread = [np.cov(h[mask].T.astype(np.float64), bias=True) for h in hiddens]
+    pooled = sum(w * c / np.trace(c) for w, c in zip(shares.mean(axis=1), spread, strict=True))
+    first = int(np.diag(pooled).argmax())
+    left = pooled - np.outer(pooled[first], pooled[first]) / pooled[first, first]
+    kept = [first, int(np.diag(left).argmax())]
+    regression, last = (np.linalg.solve(c[np.ix_(kept, kept)], c[kept]) for c in (pooled, spread[2]))
+    kernels = np.einsum("ts,tde->sde", shares, np.asarray(theirs["blocks"]["conv"]["kernel"]))
+    weight, mean = np.asarray(theirs["output"]["kernel"]), hiddens[2][mask].mean(axis=0)
+    expected = {
+        "input": {
+            "kernel": np.asarray(theirs["input"]["kernel"])[:, kept],
+            "bias": np.asarray(theirs["input"]["bias"])[kept],
+        },
+        "blocks": {"conv": {"kernel": regression @ kernels[:, :, kept]}},
+        "output": {
+            "kernel": last @ weight,
+            "bias": np.asarray(theirs["output"]["bias"]) + (mean - mean[kept] @ last) @ weight,
+        },
+    }
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), started, expected)
+
+
+def test_attention_map_of_silent_layers_stays_finite_and_takes_different_units(problem):
+    _, _, teacher, student = problem
+    silent = GNNOutput(jnp.zeros((NODES, CLASSES)), (jnp.zeros((NODES, 8)),) * 2)
+    started = cut_out(student, teacher, silent, jnp.zeros((2, 2)), jnp.ones(NODES, bool))
+    assert jax.tree.map(jnp.shape, started) == jax.tree.map(jnp.shape, student)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(started))
+    columns = np.asarray(started["input"]["kernel"]).T
+    assert np.abs(columns[0] - columns[1]).max() > 0.0
+
+
+def test_attention_map_refuses_what_it_cannot_cut(problem):
+    graph, _, teacher, student = problem
+    out, mask = seen(graph, teacher, 2, 8), jnp.ones(NODES, bool)
+    mlp = MLP(hidden=2, layers=2, classes=CLASSES).init(jax.random.key(1), graph)["params"]
+    with pytest.raises(InputError, match=r"student has parameters .*dense_0.*, expected those of a GCNII"):
+        attention_map(mlp, teacher, out, jnp.eye(2), mask)
+    with pytest.raises(InputError, match=r"map has shape \(2, 3\), expected .* = \(2, 2\)"):
+        attention_map(student, teacher, out, jnp.ones((2, 3)), mask)
+    with pytest.raises(InputError, match="student has width 8, the teacher only 2"):
+        attention_map(teacher, student, seen(graph, student, 2, 2), jnp.eye(2), mask)

@@ -1,0 +1,46 @@
+"""Where a small student starts: plainly, or cut out of its teacher along an attention map; after STRIDE, section 3.2.3.
+
+Students of one layer and of the run's depth, from `start = "positive"` and from `start = "attention_map"`
+(`abkd_jax.distill.attention_map`, this project's rule: the paper's is not public), with soft labels alone and with the
+alignment. The map is known before training: layers of one relative depth. "No training", the control of the paper, is
+epoch 0 of every curve: the command prints it beside the accuracy after training.
+Command:  python -m experiments.run initialisation --dataset cora --seeds 10   (and --dataset citeseer)
+Hardware: 2 CPU cores. Time: 6 minutes after the teachers, a data set.
+Expected: experiments/results/initialisation_<data set>/report.md of this repository, once it has been run.
+Nothing is tuned here: temperature and weight are those of `experiments.configs.citation`.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+
+from abkd_jax.config import DistillConfig, MethodConfig, distill_config
+
+__all__ = ["Initialisation", "study"]
+
+
+@dataclass(frozen=True)
+class Initialisation(DistillConfig):
+    """The table of starts."""
+
+    mapped: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels from the attention-map start."""
+    mapped_abkd: MethodConfig = field(default_factory=MethodConfig)
+    """Soft labels and alignment from the attention-map start."""
+    one_layer_soft_label: MethodConfig = field(default_factory=MethodConfig)
+    """A student of one layer: soft labels, plain start."""
+    one_layer_mapped: MethodConfig = field(default_factory=MethodConfig)
+    """The same from the attention-map start."""
+    one_layer_abkd: MethodConfig = field(default_factory=MethodConfig)
+    """A student of one layer: soft labels and alignment, plain start."""
+    one_layer_mapped_abkd: MethodConfig = field(default_factory=MethodConfig)
+    """The same from the attention-map start."""
+
+
+def study(dataset: str) -> Initialisation:
+    """The table on one data set, all its methods named."""
+    base = distill_config(dataset)
+    mapped, mapped_abkd = (replace(method, start="attention_map") for method in (base.soft_label, base.abkd))
+    four = {"soft_label": base.soft_label, "mapped": mapped, "abkd": base.abkd, "mapped_abkd": mapped_abkd}
+    shallow = replace(base.student, layers=1)
+    one = {f"one_layer_{name}": replace(method, student=shallow) for name, method in four.items()}
+    own = {f.name: getattr(base, f.name) for f in fields(base) if f.name != "methods"}
+    return Initialisation(**(own | four | one), methods=(*four, *one))

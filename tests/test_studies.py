@@ -1,0 +1,47 @@
+"""The studies: every method they name exists and makes a loss, and rows differ in what the study is about alone."""
+
+import dataclasses
+
+import pytest
+
+from abkd_jax import pipeline
+from abkd_jax.config import AUXILIARY_WEIGHTS, MethodConfig
+from abkd_jax.methods import build_objective
+from experiments.configs import citation, initialisation
+
+
+@pytest.mark.parametrize("study", [citation.study, initialisation.study])
+@pytest.mark.parametrize("dataset", ["cora", "citeseer"])
+def test_every_row_is_a_method_that_can_be_trained(study, dataset):
+    config = study(dataset)
+    assert config.dataset == dataset
+    pipeline.check(config)
+    assert all(isinstance(getattr(config, name), MethodConfig) for name in config.methods)
+
+
+def test_citation_holds_the_earlier_losses_and_glnn():
+    config = citation.study("cora")
+    assert {*AUXILIARY_WEIGHTS, "glnn"} <= set(config.methods)
+    assert pipeline.model_of(config, "glnn").name == "mlp"
+    assert pipeline.model_of(config, "gcrd") == config.student
+    assert pipeline.model_of(config, "teacher") == config.teacher.model
+
+
+@pytest.mark.parametrize("dataset", ["cora", "pubmed"])
+def test_candidates_are_different_methods_that_make_a_loss(dataset):
+    candidates = citation.grid(dataset)
+    assert len(set(candidates.values())) > 0.8 * len(candidates)  # a grid may cross the default more than once
+    for name in (*AUXILIARY_WEIGHTS, "glnn"):
+        assert sum(candidate.startswith(f"{name} ") for candidate in candidates) >= 4
+    for method in candidates.values():
+        build_objective(method)
+
+
+def test_starts_are_compared_with_all_else_equal():
+    config = initialisation.study("cora")
+    for plain, mapped in (("soft_label", "mapped"), ("abkd", "mapped_abkd")):
+        for prefix, layers in (("", 4), ("one_layer_", 1)):
+            one, other = (getattr(config, prefix + name) for name in (plain, mapped))
+            assert dataclasses.replace(one, start="attention_map") == other
+            assert one.start == "positive"
+            assert pipeline.model_of(config, prefix + plain).layers == layers

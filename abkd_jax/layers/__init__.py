@@ -1,0 +1,32 @@
+"""Message-passing layers (flax.linen). Each is the plain formula of its paper on the one aggregation core.
+
+Every layer takes `dtype`, the type to compute in (parameters stay float32). Layers that begin with a linear map take
+sparse features.
+"""
+
+from abkd_jax.layers.attention import GATConv, GATv2Conv
+from abkd_jax.layers.dense import Dense, Dropout, uniform_fan_in
+from abkd_jax.layers.gcn import GCN2Conv, GCNConv
+from abkd_jax.layers.gin import GINConv
+from abkd_jax.layers.hops import SGConv, hops, precompute
+from abkd_jax.layers.norms import MaskedBatchNorm, jumping_knowledge
+from abkd_jax.layers.relational import RGCNConv
+from abkd_jax.layers.sage import SAGEConv
+
+__all__ = [
+    "Dense",
+    "Dropout",
+    "GATConv",
+    "GATv2Conv",
+    "GCN2Conv",
+    "GCNConv",
+    "GINConv",
+    "MaskedBatchNorm",
+    "RGCNConv",
+    "SAGEConv",
+    "SGConv",
+    "hops",
+    "jumping_knowledge",
+    "precompute",
+    "uniform_fan_in",
+]

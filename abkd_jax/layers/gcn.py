@@ -1,0 +1,83 @@
+"""Graph convolutions with the symmetric normalisation `A' = D^-1/2 (A + I) D^-1/2`."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import jraph
+from jaxtyping import Array, Float
+
+from abkd_jax.aggregate import Features, feature_matmul, propagate
+from abkd_jax.layers.dense import cast, linear_aggregate, uniform_fan_in
+from abkd_jax.types import InputError
+
+__all__ = ["GCN2Conv", "GCNConv"]
+
+
+class GCNConv(nn.Module):
+    """`A' x W + b` (Kipf & Welling, arXiv 1609.02907, section 2.1), on the narrower side.
+
+    `W` starts as Glorot & Bengio's uniform, `b` at zero.
+
+    Attributes:
+        features: output width.
+        use_bias: whether there is a `b`.
+        dtype: type to compute in; None is that of the input and the parameters.
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, graph: jraph.GraphsTuple, x: Features, *, aggregated: Float[Array, "n f"] | None = None
+    ) -> Float[Array, "n {self.features}"]:
+        """`aggregated` is `A' x` where that is known (`precompute`)."""
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), (x.shape[1], self.features))
+        kernel = cast(kernel, self.dtype)
+        if aggregated is None:
+            out = linear_aggregate(lambda x: propagate(graph, x), cast(x, self.dtype), kernel)
+        else:
+            out = feature_matmul(cast(aggregated, self.dtype), kernel)
+        if self.use_bias:
+            out = out + cast(self.param("bias", nn.initializers.zeros, (self.features,)), self.dtype)[None]
+        return out
+
+
+class GCN2Conv(nn.Module):
+    """GCNII convolution, before its activation (Chen et al., arXiv 2007.02133, equation 5). No bias.
+
+    `theta S W + (1 - theta) S` with `S = (1 - alpha) A' h + alpha h0`. The variant, GCNII*, is `theta [A' h, h0] W +
+    (1 - theta) S` with a `W` of twice as many rows, as in its authors' code; their paper's form, with two weights
+    that see `(1 - alpha) A' h` and `alpha h0`, is the same layer with those factors inside the weights. `W` starts
+    uniform in `+-1 / sqrt(width)`.
+
+    Attributes:
+        alpha: share of the initial residual, in [0, 1].
+        variant: whether to compute GCNII*.
+        dtype: type to compute in; None is that of the input and the parameters.
+    """
+
+    alpha: float
+    variant: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self,
+        graph: jraph.GraphsTuple,
+        h: Float[Array, "n d"],
+        h0: Float[Array, "n _"],
+        theta: Float[Array, ""] | float,
+    ) -> Float[Array, "n d"]:
+        if h.shape != h0.shape:
+            raise InputError(f"GCN2Conv: h {h.shape} and the initial features {h0.shape} must have one shape")
+        width = h.shape[1]
+        kernel = self.param("kernel", uniform_fan_in(width), (2 * width if self.variant else width, width))
+        h, h0, kernel = (cast(a, self.dtype) for a in (h, h0, kernel))
+        neighbours = propagate(graph, h)
+        support = (1.0 - self.alpha) * neighbours + self.alpha * h0
+        mapped = neighbours @ kernel[:width] + h0 @ kernel[width:] if self.variant else support @ kernel
+        theta = jnp.asarray(theta, h.dtype)
+        return theta * mapped + (1.0 - theta) * support

@@ -1,0 +1,76 @@
+"""What can be aggregated before training: powers of `A'` on the features, and the first aggregation of other layers."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+import jraph
+from jaxtyping import Array, Float
+
+from abkd_jax.aggregate import Features, maximum, mean, propagate
+from abkd_jax.graph import SparseFeatures
+from abkd_jax.layers.dense import Dense
+from abkd_jax.types import InputError
+
+__all__ = ["SGConv", "hops", "precompute"]
+
+
+class SGConv(nn.Module):
+    """`A'^K x W + b` (Wu et al., arXiv 1902.07153, equation 8), on the narrower side; starts as PyTorch's Linear.
+
+    On `hops(graph, x, K)[-1]` the layer is a `Dense`: with fixed features, sum once and train that.
+
+    Attributes:
+        features: output width.
+        hops: `K`, at least 0.
+        use_bias: whether there is a `b`.
+        dtype: type to compute in; None is that of the input and the parameters.
+    """
+
+    features: int
+    hops: int = 1
+    use_bias: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "n {self.features}"]:
+        linear = Dense(self.features, self.use_bias, dtype=self.dtype, name="linear")
+        return linear(x, lambda x: hops(graph, x, self.hops)[-1])
+
+
+def hops(graph: jraph.GraphsTuple, x: Features, k: int) -> tuple[Float[Array, "n f"], ...]:
+    """`(x, A' x, ..., A'^k x)`: what SIGN reads (Frasca et al., arXiv 2004.11198). Sparse `x` becomes dense.
+
+    Raises:
+        InputError: `k` is negative.
+    """
+    if k < 0:
+        raise InputError(f"hops: k is {k}, expected at least 0")
+    powers = [_dense(x)]
+    for _ in range(k):
+        powers.append(propagate(graph, powers[-1]))
+    return tuple(powers)
+
+
+def precompute(graph: jraph.GraphsTuple, x: Features, how: Literal["normalised", "mean", "max"]) -> Float[Array, "n f"]:
+    """The aggregation of features that never change, once: the `aggregated` of a first `GCNConv` or `SAGEConv`.
+
+    Args:
+        graph: plain or prepared.
+        x: `[n, f]`; sparse features become dense.
+        how: `"normalised"` is `A' x` (GCN), `"mean"` and `"max"` are those over the neighbours (GraphSAGE).
+
+    Raises:
+        InputError: another `how`.
+    """
+    aggregations = {"normalised": propagate, "mean": mean, "max": maximum}
+    if how not in aggregations:
+        raise InputError(f"precompute: how is {how!r}, expected one of {', '.join(aggregations)}")
+    return aggregations[how](graph, _dense(x))
+
+
+def _dense(x: Features) -> Array:
+    if not isinstance(x, SparseFeatures):
+        return x
+    values = jnp.asarray(x.values)
+    return jnp.zeros(x.shape, values.dtype).at[x.pattern.rows, x.pattern.cols].add(values)

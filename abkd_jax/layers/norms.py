@@ -1,0 +1,91 @@
+"""Batch normalisation over the nodes that count, and the choice among the outputs of all layers.
+
+Layer normalisation looks at one node alone, so that `flax.linen.LayerNorm` serves (PyTorch's has `epsilon=1e-5`).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from abkd_jax.layers.dense import cast
+from abkd_jax.types import InputError
+
+__all__ = ["MaskedBatchNorm", "jumping_knowledge"]
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch normalisation whose statistics see only the nodes of a mask (Ioffe & Szegedy, arXiv 1502.03167).
+
+    `(x - mean) / sqrt(var + epsilon) * scale + bias`, unit by unit, with the biased variance of the batch. The running
+    ones, in the collection `batch_stats` as `mean` and `var`, take the unbiased variance, as PyTorch's do. Statistics
+    are float32 or wider whatever the features are.
+
+    Attributes:
+        epsilon: added to the variance.
+        momentum: share of the old running statistics that stays (PyTorch's momentum is the share of the new).
+        dtype: type of the output; None is that of the input.
+    """
+
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n d"], *, use_running_average: bool, mask: Bool[Array, " n"] | None = None
+    ) -> Float[Array, "n d"]:
+        """`mask` `[n]` is False on padding (`graph.node_mask`); with no node at all the running statistics stay."""
+        width = x.shape[1:]
+        scale = self.param("scale", nn.initializers.ones, width)
+        bias = self.param("bias", nn.initializers.zeros, width)
+        old_mean = self.variable("batch_stats", "mean", jnp.zeros, width)
+        old_var = self.variable("batch_stats", "var", jnp.ones, width)
+        wide = x.astype(max((x.dtype, jnp.dtype(jnp.float32)), key=lambda dtype: dtype.itemsize))
+        if use_running_average:
+            mean, var = old_mean.value, old_var.value
+        else:
+            counted = jnp.ones(x.shape[0], bool) if mask is None else mask
+            mean, var, count = _moments(wide, counted)
+            if not self.is_initializing():
+                keep = jnp.where(count > 0, self.momentum, 1.0)
+                unbiased = var * count / jnp.maximum(count - 1, 1)
+                old_mean.value = keep * old_mean.value + (1.0 - keep) * mean
+                old_var.value = keep * old_var.value + (1.0 - keep) * unbiased
+        out = (wide - mean[None]) / jnp.sqrt(var + self.epsilon)[None] * scale[None] + bias[None]
+        return cast(out, x.dtype if self.dtype is None else self.dtype)
+
+
+def _moments(x: Float[Array, "n d"], mask: Bool[Array, " n"]) -> tuple[Array, Array, Array]:
+    """Mean and biased variance over the nodes of the mask, and their number."""
+    count = jnp.sum(mask).astype(x.dtype)
+    divisor = jnp.maximum(count, 1.0)
+    mean = jnp.sum(jnp.where(mask[:, None], x, 0.0), axis=0) / divisor
+    centred = jnp.where(mask[:, None], x - mean[None], 0.0)
+    return mean, jnp.sum(centred**2, axis=0) / divisor, count
+
+
+def jumping_knowledge(
+    hiddens: Sequence[Float[Array, "n _"]], how: Literal["last", "cat", "max"]
+) -> Float[Array, "n _"]:
+    """One feature of the outputs of all layers (Xu et al., arXiv 1806.03536): the last, all, the maximum.
+
+    Args:
+        hiddens: of every layer `[n, width]`; of equal width for `"max"`.
+        how: `"last"`, `"cat"` or `"max"`.
+
+    Raises:
+        InputError: another `how`, no layers, or widths that differ where they must not.
+    """
+    if how not in ("last", "cat", "max") or not hiddens:
+        raise InputError(f"jumping knowledge {how!r} of {len(hiddens)} layers, expected last, cat or max of some")
+    if how == "last":
+        return hiddens[-1]
+    if how == "cat":
+        return jnp.concatenate(hiddens, axis=1)
+    widths = sorted({h.shape[1] for h in hiddens})
+    if len(widths) > 1:
+        raise InputError(f"jumping knowledge 'max' of layers of widths {widths}, expected one width")
+    return jnp.max(jnp.stack(hiddens), axis=0)

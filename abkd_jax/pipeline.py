@@ -176,6 +176,16 @@ def _check_students(config: DistillConfig) -> None:
     build(config.student, 2)
     for name in config.methods:
         method: MethodConfig = getattr(config, name)
-        build(model_of(config, name), 2)
+        model, teacher = model_of(config, name), config.teacher.model
+        build(model, 2)
+        if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
+            raise InputError(
+                f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}"
+            )
+        if method.start in ("attention_map", "teacher_directions") and model.hidden > teacher.hidden:
+            raise InputError(
+                f"{name}: start {method.start} needs a student no wider than its teacher, got {model.hidden} and "
+                f"{teacher.hidden} units"
+            )
         make_optimizer(method.optim)
         build_objective(method)

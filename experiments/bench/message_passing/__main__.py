@@ -108,7 +108,7 @@ def _spread(values: np.ndarray) -> dict[str, float]:
     return {"median": float(np.median(values)), "min": float(values.min()), "max": float(values.max())}
 
 
-def _table(rows: list[dict[str, Any]], facts: dict[tuple[str, str], dict[str, float]] | None) -> str:
+def _table(rows: list[dict[str, Any]], facts: dict[tuple[str, str], dict[str, Any]] | None) -> str:
     def cell(spread: dict[str, float]) -> str:
         return "{median:.3g} [{min:.3g} {max:.3g}]".format(**spread)
 

@@ -76,10 +76,11 @@ class Bench:
 
     def __init__(self, case: str, threads: int, huge_pages: bool) -> None:
         self.case = case
-        self.sides = {name: Side(name, threads, huge_pages) for name in SIDES}
+        needed = {"jax"} | {comparison.side for comparison in CASES[case].comparisons}
+        self.sides = {name: Side(name, threads, huge_pages) for name in SIDES if name in needed}
         self.versions: dict[str, str] = {}
         self.failures: list[str] = []
-        self.variants: dict[tuple[str, str], dict[str, float]] = {}
+        self.variants: dict[tuple[str, str], dict[str, Any]] = {}
 
     def __enter__(self) -> "Bench":
         for name, side in list(self.sides.items()):

@@ -1,5 +1,6 @@
 """Seeded inputs in NumPy, the same on every side: power-law graphs, features, first parameters, cotangents."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -73,6 +74,43 @@ def _gcnii(rng: np.random.Generator, case: Case) -> tuple[dict[str, np.ndarray],
     return leaves, {"words": sp.csr_matrix(matrix), "labels": rng.integers(0, classes, n), "train": np.arange(n) < 140}
 
 
+def _maximum(rng: np.random.Generator, case: Case) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    shape = case.nodes, case.options["width"]
+    return {"x": _normal(rng, *shape)}, {"cotangent": _normal(rng, *shape)}
+
+
+def _sage(rng: np.random.Generator, case: Case) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    widths, leaves = case.options["widths"], {}
+    for layer, (width, out) in enumerate(itertools.pairwise(widths)):
+        leaves |= {f"neighbours_{layer}": _fan_in(rng, width, out), f"own_{layer}": _fan_in(rng, width, out)}
+        leaves[f"bias_{layer}"] = _fan_in(rng, width, out)[0]
+    return leaves, {"x": _normal(rng, case.nodes, widths[0]), "labels": rng.integers(0, widths[-1], case.nodes)}
+
+
+def _gat(rng: np.random.Generator, case: Case) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    n, f, heads, d = case.nodes, *(case.options[key] for key in ("width", "heads", "head_width"))
+    leaves = {
+        "x": _normal(rng, n, f),
+        "kernel": _fan_in(rng, f, heads * d),
+        "sender": _normal(rng, heads, d) / d**0.5,
+        "receiver": _normal(rng, heads, d) / d**0.5,
+        "bias": _fan_in(rng, f, heads * d)[0],
+    }
+    return leaves, {"cotangent": _normal(rng, n, heads * d)}
+
+
+def _rgcn(rng: np.random.Generator, case: Case) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    width, out, relations = (case.options[key] for key in ("width", "out", "relations"))
+    leaves = {
+        "x": _normal(rng, case.nodes, width),
+        "kernels": np.stack([_fan_in(rng, width, out) for _ in range(relations)]),
+        "own": _fan_in(rng, width, out),
+        "bias": _fan_in(rng, width, out)[0],
+    }
+    types = rng.integers(0, relations, case.edges)
+    return leaves, {"types": types, "cotangent": _normal(rng, case.nodes, out)}
+
+
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape, np.float32)
 
@@ -84,5 +122,10 @@ def _fan_in(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
 
 _KINDS: dict[str, Callable[..., tuple[dict[str, np.ndarray], dict[str, Any]]]] = {
     "weighted_sum": _weighted_sum,
+    "maximum": _maximum,
+    "sage": _sage,
+    "gat": _gat,
+    "rgcn": _rgcn,
     "gcnii": _gcnii,
+    "seeds": _gcnii,
 }

@@ -29,12 +29,12 @@ class Variant(NamedTuple):
     Attributes:
         run: does it once, and returns when all is done.
         values: what it computes from the inputs, name by name; called once, before any `run`.
-        facts: numbers about it, for the record.
+        facts: what else is known of it, for the record.
     """
 
     run: Callable[[], None]
     values: Callable[[], dict[str, np.ndarray]]
-    facts: dict[str, float]
+    facts: dict[str, Any]
 
 
 class _Worker:

@@ -1,0 +1,150 @@
+"""`python -m experiments.bench.message_passing`: measures, prints and stores the table of ratios."""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tabulate
+import tyro
+
+from abkd_jax.files import write_atomic
+from experiments.bench.message_passing.cases import CASES
+from experiments.bench.message_passing.driver import Bench, Side
+from experiments.bench.message_passing.roofline import least_work
+
+
+@dataclass(frozen=True)
+class Args:
+    """Compare message passing with PyTorch Geometric and with the fastest PyTorch we could write, on the CPU."""
+
+    cases: tuple[str, ...] = tuple(CASES)
+    """Which cases to measure."""
+    rounds: int = 11
+    """Timings of every variant, taken in turn."""
+    threads: int = 2
+    """Threads (and cores) of every side."""
+    huge_pages: bool = True
+    """Measure cases of large buffers a second time under GLIBC_TUNABLES=glibc.malloc.hugetlb=1 (Linux alone)."""
+    out: Path = Path("experiments/results/bench_message_passing.json")
+    """Where everything is stored, after every case."""
+
+
+def main(args: Args) -> None:
+    """Measures, prints and stores."""
+    unknown = [name for name in args.cases if name not in CASES]
+    if unknown or args.rounds < 1 or args.threads < 1:
+        raise SystemExit(f"cases are {', '.join(CASES)}; rounds and threads at least 1; got {args}")
+    machine = _machine(args.threads)
+    record: dict[str, Any] = {
+        "hardware": f"{os.cpu_count()} x {platform.machine()} cores, {platform.system()}",
+        "machine": machine,
+        "threads": args.threads,
+        "rounds": args.rounds,
+        "versions": {},
+        "cases": {name: asdict(CASES[name]) | least_work(CASES[name])._asdict() for name in args.cases},
+        "variants": [],
+        "rows": [],
+    }
+    said: set[str] = set()
+    for name in args.cases:
+        for huge_pages in (False, True) if args.huge_pages and CASES[name].huge_pages else (False,):
+            with Bench(name, args.threads, huge_pages) as bench:
+                bench.load()
+                seconds = bench.time(args.rounds)
+            for failure in set(bench.failures) - said:
+                print(f"{failure}: the table goes on without it", flush=True)
+            said |= set(bench.failures)
+            setting = {"case": name, "huge_pages": huge_pages}
+            record["versions"] |= bench.versions
+            record["variants"] += [
+                setting | {"side": side, "variant": variant, "seconds": times} | bench.variants[side, variant]
+                for (side, variant), times in seconds.items()
+            ]
+            rows = _rows(name, seconds, machine)
+            record["rows"] += [setting | row for row in rows]
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(args.out, json.dumps(record, indent=1) + "\n")
+            print(_table([setting | row for row in rows], bench.variants), flush=True)
+    print(f"\n{_table(record['rows'], None)}\n\n{_legend(record)}")
+
+
+def _machine(threads: int) -> dict[str, float]:
+    side = Side("jax", threads, huge_pages=False)
+    side.receive()
+    try:
+        return side.ask("machine", threads=threads)
+    finally:
+        side.close()
+
+
+def _rows(case: str, seconds: dict[tuple[str, str], list[float]], machine: dict[str, float]) -> list[dict[str, Any]]:
+    """Medians and ratios of one case; comparisons with a side that is missing are left out."""
+    work = least_work(CASES[case])
+    bounds = {"bytes": 1e-9 * work.bytes / machine["copy_gb_s"], "flops": 1e-9 * work.flops / machine["gemm_gflop_s"]}
+    rows = []
+    for ours, side, peer, target in CASES[case].comparisons:
+        if (side, peer) not in seconds:
+            continue
+        a, b = np.array(seconds["jax", ours]), np.array(seconds[side, peer])
+        rows.append(
+            {
+                "ours": ours,
+                "ours_ms": _spread(1e3 * a),
+                "peer": f"{side}: {peer}",
+                "peer_ms": _spread(1e3 * b),
+                "ratio": _spread(a / b),
+                "target": target,
+                "roofline": {name: bound / float(np.median(a)) for name, bound in bounds.items()},
+            }
+        )
+    return rows
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    return {"median": float(np.median(values)), "min": float(values.min()), "max": float(values.max())}
+
+
+def _table(rows: list[dict[str, Any]], facts: dict[tuple[str, str], dict[str, Any]] | None) -> str:
+    def cell(spread: dict[str, float]) -> str:
+        return "{median:.3g} [{min:.3g} {max:.3g}]".format(**spread)
+
+    lines = []
+    for row in rows:
+        bound = max(row["roofline"], key=row["roofline"].get)
+        line = {
+            "case": row["case"] + (", huge pages" if row["huge_pages"] else ""),
+            "ours": row["ours"],
+            "ms": cell(row["ours_ms"]),
+            "peer": row["peer"],
+            "its ms": cell(row["peer_ms"]),
+            "ours / peer": cell(row["ratio"]),
+            "target": "" if row["target"] is None else f"{row['target']:.2f}",
+            "roofline": f"{row['roofline'][bound]:.2f} {bound}",
+        }
+        if facts is not None:
+            line["temporary MB"] = f"{facts['jax', row['ours']].get('temp_mb', float('nan')):.0f}"
+        lines.append(line)
+    return tabulate.tabulate(lines, headers="keys", disable_numparse=True)
+
+
+def _legend(record: dict[str, Any]) -> str:
+    about = "\n".join(
+        f"{name}: {case['about']}; {case['nodes']:,} nodes, {CASES[name].edges:,} directed edges, seed {case['seed']}"
+        for name, case in record["cases"].items()
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return (
+        f"{about}\n\nMedians [min max] of {record['rounds']} interleaved rounds, {record['threads']} threads a side; "
+        "the ratio is the median of the rounds' ratios.\nRoofline: the least bytes at copy bandwidth "
+        f"({record['machine']['copy_gb_s']:.0f} GB/s), or the least arithmetic at the speed of matrix products "
+        f"({record['machine']['gemm_gflop_s']:.0f} GFLOP/s), whichever takes longer, over our time.\n"
+        f"{record['hardware']}; {versions}"
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

@@ -1,0 +1,163 @@
+"""What is measured: every case with its sizes, what is compared with what, and the ratio aimed at."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+__all__ = ["CASES", "Case", "Comparison"]
+
+ARXIV = {"nodes": 169_343, "pairs": 1_157_799}  # ogbn-arxiv, undirected: 2,315,598 directed edges
+PUBMED = {"nodes": 19_717, "pairs": 44_324}  # 88,648 directed edges
+CORA = {"nodes": 2_708, "pairs": 5_278}  # 10,556 directed edges
+
+
+class Comparison(NamedTuple):
+    """A row of the table: the time of one of our variants over that of another.
+
+    Attributes:
+        ours: variant of the `jax` side.
+        side: side of the peer.
+        peer: its variant.
+        target: the ratio aimed at, or None.
+    """
+
+    ours: str
+    side: str
+    peer: str
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of work, the same on all sides.
+
+    Attributes:
+        kind: names the function that builds it on each side.
+        nodes: number of nodes.
+        pairs: number of undirected edges, or of directed ones where `directed`.
+        comparisons: rows of the table.
+        about: one line for the reader.
+        directed: whether edges have one direction.
+        huge_pages: whether buffers are large enough for huge pages to matter: then it is measured with and without.
+        comparable: whether all variants give the same numbers; dropout does not.
+        options: sizes of this kind.
+    """
+
+    kind: str
+    nodes: int
+    pairs: int
+    comparisons: tuple[Comparison, ...]
+    about: str
+    options: dict[str, Any]
+    directed: bool = False
+    huge_pages: bool = False
+    comparable: bool = True
+    seed: int = 0
+
+    @property
+    def edges(self) -> int:
+        """Number of directed edges."""
+        return self.pairs if self.directed else 2 * self.pairs
+
+
+def _both(ours: str, pyg: float | None, best: float | None) -> tuple[Comparison, ...]:
+    return Comparison(ours, "pyg", "edge_index", pyg), Comparison(ours, "torch", "csr", best)
+
+
+def _weighted_sum(graph: dict[str, int], width: int, targets: tuple[float, float]) -> Case:
+    about = f"weighted sum over neighbours, F = {width}: forward, and the gradient to x"
+    large = graph is ARXIV
+    return Case(
+        "weighted_sum",
+        **graph,
+        comparisons=_both("csr", *targets),
+        about=about,
+        options={"width": width},
+        huge_pages=large,
+    )
+
+
+def _gcnii_options(layers: int, hidden: int, dropout: float) -> dict[str, Any]:
+    cora = {"words": 1433, "words_a_node": 18, "classes": 7}
+    return {"layers": layers, "hidden": hidden, "dropout": dropout, **cora}
+
+
+def _gcnii(dropout: float, targets: tuple[float, float]) -> Case:
+    return Case(
+        "gcnii",
+        **CORA,
+        comparisons=(
+            Comparison("sparse words", "pyg", "edge_index", targets[0]),
+            Comparison("sparse words", "torch", "csr", targets[1]),
+            Comparison("sparse words", "torch", "csr, dense words"),
+        ),
+        about=f"GCNII 64 x 64, dropout {dropout}: training step with Adam and L2",
+        options=_gcnii_options(64, 64, dropout),
+        huge_pages=True,
+        comparable=dropout == 0,
+    )
+
+
+def _gat(graph: dict[str, int], heads: int, width: int, pyg: float) -> Case:
+    return Case(
+        "gat",
+        **graph,
+        comparisons=_both("attention", pyg, None),
+        about=f"GAT layer, 128 to {heads} heads x {width}, self loops: forward, gradients to input and parameters",
+        options={"width": 128, "heads": heads, "head_width": width},
+        huge_pages=graph is ARXIV,
+    )
+
+
+def _maximum(graph: dict[str, int]) -> Case:
+    about = "maximum over neighbours, F = 64: forward, and the gradient to x"
+    return Case("maximum", **graph, comparisons=_both("buckets", 0.15, None), about=about, options={"width": 64})
+
+
+def _seeds(layers: int, hidden: int, dropout: float, steps: int, soft_labels: bool) -> Case:
+    loss = "labels and soft labels" if soft_labels else "labels"
+    return Case(
+        "seeds",
+        **CORA,
+        comparisons=(Comparison("one program", "jax", "ten programs", 0.90),),
+        about=f"GCNII {layers} x {hidden}, dropout {dropout}, {loss}: {steps} training steps of 10 seeds",
+        options=_gcnii_options(layers, hidden, dropout) | {"seeds": 10, "steps": steps, "soft_labels": soft_labels},
+        huge_pages=hidden > 4,
+    )
+
+
+CASES = {
+    "weighted_sum_169k_128": _weighted_sum(ARXIV, 128, (0.20, 0.60)),
+    "weighted_sum_169k_64": _weighted_sum(ARXIV, 64, (0.25, 0.85)),
+    "weighted_sum_20k_128": _weighted_sum(PUBMED, 128, (0.25, 0.85)),
+    "weighted_sum_20k_64": _weighted_sum(PUBMED, 64, (0.25, 0.85)),
+    "sage_169k": Case(
+        "sage",
+        **ARXIV,
+        comparisons=(
+            *_both("narrower side", 0.22, 0.65),
+            *_both("narrower side, first mean kept", 0.22, 0.65),
+            Comparison("narrower side, first mean kept", "torch", "csr, narrower side, first mean kept"),
+        ),
+        about="GraphSAGE (mean) 128-256-256-40: full-graph training step, cross-entropy on all nodes, Adam",
+        options={"widths": (128, 256, 256, 40)},
+        huge_pages=True,
+    ),
+    "gat_169k": _gat(ARXIV, 4, 64, 0.20),
+    "gat_20k": _gat(PUBMED, 8, 8, 0.80),
+    "rgcn_200k": Case(
+        "rgcn",
+        nodes=200_000,
+        pairs=4_000_000,
+        directed=True,
+        comparisons=(*_both("product first", 0.45, 0.70), *_both("means first", 0.45, 0.70)),
+        about="RGCN layer 128 to 128, 5 relations, mean: forward, gradients to input and parameters",
+        options={"width": 128, "out": 128, "relations": 5},
+        huge_pages=True,
+    ),
+    "gcnii_cora_dropout": _gcnii(0.6, (0.45, 0.65)),
+    "gcnii_cora": _gcnii(0.0, (0.60, 0.95)),
+    "maximum_cora": _maximum(CORA),
+    "maximum_20k": _maximum(PUBMED),
+    "seeds_gcnii": _seeds(16, 64, 0.6, 5, soft_labels=False),
+    "seeds_student": _seeds(4, 4, 0.0, 50, soft_labels=True),
+}

@@ -1,0 +1,153 @@
+"""Starts one worker a side, has them agree on the numbers, and times their variants in turn."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from experiments.bench.message_passing.cases import CASES
+from experiments.bench.message_passing.worker import SIDES
+
+__all__ = ["Bench", "Side", "SideFailed"]
+
+TUNABLES = "GLIBC_TUNABLES"
+LEAST_SECONDS = 0.2  # of one timing: short work is repeated
+TOLERANCE = 1e-4  # relative, and to the root mean square of the values
+
+
+class SideFailed(RuntimeError):
+    """A worker that could not start, or died. The message is one line."""
+
+
+class Side:
+    """The process of one side."""
+
+    def __init__(self, name: str, threads: int, huge_pages: bool) -> None:
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+        environment = {k: v for k, v in os.environ.items() if k != TUNABLES} | limits | {"JAX_PLATFORMS": "cpu"}
+        if huge_pages:
+            environment[TUNABLES] = "glibc.malloc.hugetlb=1"
+        command = [sys.executable, "-m", "experiments.bench.message_passing.worker", name, str(threads)]
+        self.name = name
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+        )
+
+    def receive(self) -> dict[str, Any]:
+        """The worker's next answer."""
+        line = self.process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise SideFailed(f"side {self.name} ended with code {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise SideFailed(f"side {self.name} cannot start: {answer['error']} (the `dev` extra brings the peers)")
+        return answer
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Sends a command and waits for its answer."""
+        try:
+            self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")  # type: ignore[union-attr]
+            self.process.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            raise SideFailed(f"side {self.name} ended with code {self.process.wait()}") from None
+        return self.receive()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Bench:
+    """One case under one setting: a context that holds the workers.
+
+    Attributes:
+        sides: those that started.
+        versions: of what they run.
+        failures: one line for each side that did not.
+        variants: `(side, variant)` and the facts known about it.
+    """
+
+    def __init__(self, case: str, threads: int, huge_pages: bool) -> None:
+        self.case = case
+        needed = {"jax"} | {comparison.side for comparison in CASES[case].comparisons}
+        self.sides = {name: Side(name, threads, huge_pages) for name in SIDES if name in needed}
+        self.versions: dict[str, str] = {}
+        self.failures: list[str] = []
+        self.variants: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def __enter__(self) -> "Bench":
+        for name, side in list(self.sides.items()):
+            try:
+                self.versions |= side.receive()["versions"]
+            except SideFailed as failure:
+                self._drop(name, failure)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for side in self.sides.values():
+            side.close()
+
+    def load(self) -> None:
+        """Builds the case on every side, and compares what they compute."""
+        for name, side in list(self.sides.items()):
+            try:
+                facts = side.ask("load", case=self.case)["variants"]
+                self.variants |= {(name, variant): facts[variant] for variant in facts}
+            except SideFailed as failure:
+                self._drop(name, failure)
+        if CASES[self.case].comparable:
+            self._compare()
+
+    def time(self, rounds: int) -> dict[tuple[str, str], list[float]]:
+        """Seconds a call, `rounds` numbers for every variant; a round takes each of them in turn."""
+        calls = {key: self._warm_up(*key) for key in self.variants}
+        seconds: dict[tuple[str, str], list[float]] = {key: [] for key in self.variants}
+        for _ in range(rounds):
+            for side, variant in self.variants:
+                seconds[side, variant].append(self._once(side, variant, calls[side, variant]))
+        return seconds
+
+    def _warm_up(self, side: str, variant: str) -> int:
+        self._once(side, variant, 1)
+        return max(1, round(LEAST_SECONDS / self._once(side, variant, 1)))
+
+    def _once(self, side: str, variant: str, calls: int) -> float:
+        return self.sides[side].ask("time", variant=variant, calls=calls)["seconds"]
+
+    def _compare(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            results = {}
+            for name, side in self.sides.items():
+                Path(folder, name).mkdir()
+                side.ask("values", folder=str(Path(folder, name)))
+                for variant in (variant for owner, variant in self.variants if owner == name):
+                    results[name, variant] = np.load(Path(folder, name, f"{variant}.npz"))
+            reference = next(iter(results))
+            for other in list(results)[1:]:
+                _require_equal(self.case, reference, other, results[reference], results[other])
+
+    def _drop(self, name: str, failure: SideFailed) -> None:
+        if name == "jax":
+            raise SystemExit(str(failure))
+        self.failures.append(str(failure))
+        self.sides.pop(name).close()
+        self.variants = {key: facts for key, facts in self.variants.items() if key[0] != name}
+
+
+def _require_equal(case: str, one: tuple[str, str], two: tuple[str, str], a: Any, b: Any) -> None:
+    if set(a.files) != set(b.files):
+        raise SystemExit(f"{case}: {one} computes {sorted(a.files)}, {two} computes {sorted(b.files)}")
+    for name in a.files:
+        x, y = a[name], b[name]
+        if x.shape != y.shape:
+            raise SystemExit(f"{case}: {name} has shape {x.shape} for {one}, {y.shape} for {two}")
+        excess = np.abs(x - y) - TOLERANCE * (np.abs(y) + np.sqrt(np.mean(y.astype(np.float64) ** 2)))
+        if not np.max(excess, initial=-1.0) <= 0:
+            raise SystemExit(f"{case}: {name} of {one} and of {two} differ by up to {np.max(np.abs(x - y)):.3g}")

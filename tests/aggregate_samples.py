@@ -36,6 +36,11 @@ def star(leaves: int, out: bool = False) -> EdgeList:
     return EdgeList(*(ends[::-1] if out else ends), np.ones(leaves, np.float32), leaves + 1)
 
 
+def relabelled(edges: EdgeList, order: np.ndarray) -> EdgeList:
+    """Node `i` is called `order[i]`."""
+    return edges._replace(senders=order[edges.senders], receivers=order[edges.receivers])
+
+
 def typed_graph(edges: EdgeList, dtype: Any = np.float32, width: int = 1) -> Any:
     """A graph whose edges have weights, types, and their positions in the list."""
     ids = np.arange(edges.senders.shape[0], dtype=np.int32)
@@ -217,3 +222,19 @@ OPS = {
     "relation_means": Op(lambda g, x: aggregate.relation_means(g, x, RELATIONS), _relation_means, (("n", 3),)),
     "relation_sum": Op(aggregate.relation_sum, _relation_sum, (("n", RELATIONS, 3),)),
 }
+
+
+def all_inputs(edges: EdgeList, seed: int = 0, names: tuple = tuple(OPS)) -> tuple[dict, dict]:
+    """Arguments and cotangents of the aggregations, by name."""
+    arguments = {name: arguments_of(OPS[name], edges, seed=seed) for name in names}
+    return arguments, {name: cotangent_of(OPS[name], edges, arguments[name], seed) for name in names}
+
+
+def all_results(graph: Any, arguments: dict, cotangents: dict) -> dict:
+    """Value and gradients of the aggregations, by name."""
+    return {name: results(OPS[name], graph, arguments[name], cotangents[name]) for name in arguments}
+
+
+def all_models(edges: EdgeList, arguments: dict, cotangents: dict) -> dict:
+    """The same in NumPy."""
+    return {name: model_results(OPS[name], edges, arguments[name], cotangents[name]) for name in arguments}

@@ -22,7 +22,7 @@ def _value_and_gradients(op):
 
 
 @pytest.mark.parametrize("name", sorted(set(OPS) - {"attention_with_everything"}))
-def test_buckets_need_no_scatter(name):
+def test_buckets_are_gathers_alone(name):
     """Neither forwards nor backwards, before and after compilation; a sorted sum does need one."""
     op = OPS[name]
     arguments = arguments_of(op, MANY)

@@ -24,7 +24,7 @@ def _stacked(*trees):
 def _many(layout, in_axes=0):
     """Buckets unrolled take long to compile: those run operation by operation."""
     many = jax.vmap(all_results, in_axes=in_axes)
-    return many if layout == "bucketed" else jax.jit(many)
+    return (lambda *trees: many(*jax.device_put(trees))) if layout == "bucketed" else jax.jit(many)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -74,8 +74,8 @@ def results(op: Op, graph: Any, arguments: list, cotangent: Any) -> tuple[Any, t
         out = op.function(graph, *moved)
         return out[back] if op.of_edges else out
 
-    out, pullback = jax.vjp(listed, *arguments)
-    return out, pullback(cotangent)
+    out, pullback = jax.vjp(listed, *map(jnp.asarray, arguments))
+    return out, pullback(jnp.asarray(cotangent))
 
 
 compiled = jax.jit(results, static_argnums=0)

@@ -26,8 +26,8 @@ def random_edges(seed: int, nodes: int, edges: int) -> EdgeList:
 
 
 @st.composite
-def edge_lists(draw: st.DrawFn) -> EdgeList:
-    nodes, edges = draw(st.sampled_from(SIZES))
+def edge_lists(draw: st.DrawFn, sizes: list[tuple[int, int]] = SIZES) -> EdgeList:
+    nodes, edges = draw(st.sampled_from(sizes))
     ends = st.lists(st.integers(0, nodes - 1), min_size=edges, max_size=edges)
     weights = st.lists(st.integers(1, 12), min_size=edges, max_size=edges)
     senders, receivers = (np.array(draw(ends), np.int32) for _ in range(2))

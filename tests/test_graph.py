@@ -281,3 +281,67 @@ def test_graphs_of_other_libraries_work_unprepared():
     batch = graphlib.normalise(jraph.batch_np(parts))
     first, second = (dense_normalised(random_edges(seed, 5, 12)) for seed in range(2))
     np.testing.assert_allclose(_dense_of(batch), np.block([[first, 0 * first], [0 * first, second]]), rtol=1e-6)
+
+
+def _typed(types, **labels):
+    edges = random_edges(3, 9, 6)
+    return raw_graph(edges, features(0, 9, 2))._replace(edges={"relation": np.asarray(types), **labels})
+
+
+def test_typed_edges_are_sorted_by_receiver_then_type_then_sender():
+    got = graphlib.prepare(_typed([2, 0, 1, 0, 2, 0]))
+    keys = list(zip(got.receivers.tolist(), got.edges.features["relation"].tolist(), got.senders.tolist(), strict=True))
+    assert keys == sorted(keys)
+    edges = random_edges(3, 9, 6)
+    assert keys == sorted(zip(edges.receivers.tolist(), [2, 0, 1, 0, 2, 0], edges.senders.tolist(), strict=True))
+
+
+def test_types_are_counted_or_named():
+    graph = _typed([2, 0, 1, 0, 2, 0])
+    assert graphlib.prepare(graph).edges.relations.rows.shape == (27, 9)
+    assert graphlib.prepare(graph, relations=5).edges.relations.rows.shape == (45, 9)
+    assert graphlib.prepare(graph._replace(edges=None)).edges.relations is None
+
+
+@pytest.mark.parametrize(
+    ("types", "relations", "message"),
+    [
+        ([0, 1, 2, 0, 3, 0], 3, "edge 4: its type is 3, expected 0 to 2"),
+        ([0, 1, -1, 0, 3, 0], None, "edge 2: its type is -1, expected 0 to 3"),
+    ],
+)
+def test_types_out_of_range_are_refused_in_one_line(types, relations, message):
+    with pytest.raises(InputError, match=f"^{message}$"):
+        graphlib.prepare(_typed(types), relations=relations)
+
+
+def test_prepare_refuses_an_unknown_backend():
+    with pytest.raises(InputError, match="backend is 'nope', expected one of auto, csr, bucketed, segment, dense"):
+        graphlib.prepare(_typed([0] * 6), backend="nope")
+
+
+def test_edge_relations_are_integers_one_an_edge():
+    graph, types = _typed([0, 1, 2, 0, 1, 2]), np.array([0, 1, 2, 0, 1, 2])
+    for edges in (types, {"relation": types}, {"relation": types, "weight": np.ones(6)}):
+        np.testing.assert_array_equal(graphlib.edge_relations(graph._replace(edges=edges)), types)
+    for edges in (None, np.ones(6, np.float32), np.ones((6, 2), int), {"weight": np.ones(6)}):
+        assert graphlib.edge_relations(graph._replace(edges=edges)) is None
+
+
+def test_the_layout_is_of_the_graph_that_was_prepared_alone():
+    plain = raw_graph(random_edges(0, 9, 20), features(0, 9, 3))
+    prepared = graphlib.prepare(plain, backend="segment")
+    assert graphlib.layout_of(prepared) is prepared.edges
+    assert (prepared.edges.facts.nodes, prepared.edges.facts.edges, prepared.edges.facts.backend) == (9, 20, "segment")
+    padded = jraph.pad_with_graphs(prepared, 12, 30, 2)
+    for other in (plain, graphlib.normalise(plain), padded, jraph.batch_np([prepared, prepared])):
+        assert graphlib.layout_of(other) is None
+    again = graphlib.prepare(padded)
+    assert (again.edges.facts.nodes, again.edges.facts.edges) == (12, 30)
+    np.testing.assert_array_equal(
+        again.edges.features, np.append(prepared.edges.features, np.zeros(10))[_order(padded)]
+    )
+
+
+def _order(graph):
+    return np.lexsort((np.asarray(graph.senders), np.asarray(graph.receivers)))

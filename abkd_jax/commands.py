@@ -75,17 +75,17 @@ def _evaluation_rows(config: DistillConfig, problem: Problem, runs: dict[str, St
     rows = []
     for name, run in runs.items():
         model = build(pipeline.model_of(config, name), problem.dataset.num_classes)
-        predict = jax.jit(lambda params, graph, model=model: model.apply({"params": params}, graph))
-        params = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.params) for seed in range(config.seeds)]
-        outs = [predict(p, graph) for p in params]
+        predict = jax.jit(model.apply)
+        variables = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.variables) for seed in range(config.seeds)]
+        outs: list[Any] = [predict(v, graph) for v in variables]
         teacher_outs = teacher_outs or outs
         pairs = list(zip(outs, teacher_outs, strict=True))
         agreement = [evaluation.accuracy(o.logits, jnp.argmax(t.logits, axis=1), masks.all) for o, t in pairs]
         similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs]
         splits = (masks.train, problem.val_mask, problem.test_mask)
         accuracies = [100 * np.mean([evaluation.accuracy(o.logits, labels, m) for o in outs]) for m in splits]
-        size = evaluation.parameter_count(params[0])
-        flops = evaluation.flops(predict, params[0], graph)
+        size = evaluation.parameter_count(variables[0]["params"])
+        flops = evaluation.flops(predict, variables[0], graph)
         rows.append((name, *accuracies, 100 * np.mean(agreement), np.mean(similarity), size, flops / 1e6))
     return rows
 

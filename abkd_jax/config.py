@@ -1,6 +1,6 @@
 """Frozen dataclasses that describe a run, and the settings tuned for each data set. No jax: help must print at once."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ __all__ = [
     "OptimConfig",
     "RunConfig",
     "TeacherConfig",
+    "described",
     "distill_config",
     "methods",
     "student",
@@ -23,18 +24,58 @@ __all__ = [
 class ModelConfig:
     """A model: architecture and sizes."""
 
-    name: Literal["gcnii", "gcn", "mlp"] = "gcnii"
+    name: Literal["gcnii", "gcn", "graphsage", "gat", "gatv2", "gin", "rgcn", "sign", "mlp"] = "gcnii"
     """Architecture."""
     layers: int = 64
-    """Number of message-passing layers (of linear maps for mlp)."""
+    """Number of message-passing layers (of linear maps for mlp, and in each part of sign)."""
     hidden: int = 64
-    """Width of every hidden layer."""
+    """Width of every hidden layer; of all heads together for gat and gatv2."""
     dropout: float = 0.6
     """Dropout rate before every layer, while training."""
     alpha: float = 0.1
     """GCNII: share of the initial residual."""
     lam: float = 0.5
     """GCNII: lambda of the identity mapping, theta_l = ln(lambda / l + 1)."""
+    variant: bool = False
+    """GCNII: the variant GCNII*, with a kernel of its own for the initial residual."""
+    norm: Literal["none", "batch", "layer"] = "none"
+    """Normalisation after every hidden layer, before its activation (not sign)."""
+    residual: Literal["none", "identity", "linear"] = "none"
+    """What a layer adds of its input: identity between layers of one width, or a linear map in every layer; gcnii
+    takes identity, beside its initial residual; not for sign."""
+    jumping: Literal["last", "cat", "max"] | None = None
+    """A linear classifier on the last hidden layer, on all together or on their maximum, instead of a last layer that
+    gives the logits (not gcnii, sign)."""
+    readout: Literal["sum", "mean", "max"] | None = None
+    """For graph-level tasks: how node vectors become the graph's, for a linear classifier (not sign)."""
+    input_dropout: float | None = None
+    """Dropout rate of the node features; default: that of the layers, and none for mlp (not sign)."""
+    heads: int = 1
+    """GAT: attention heads of the hidden layers, a divisor of their width; the last layer has one."""
+    attention_dropout: float = 0.0
+    """GAT: dropout rate of the attention weights."""
+    hops: int = 5
+    """SIGN: largest power of the normalised adjacency whose product with the features is read."""
+    remat: bool = False
+    """Compute the inside of deep stacks' layers anew in the backward pass: less memory, about a third more time."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What layers compute in; parameters and logits are float32 in any case."""
+
+
+# Written down in any case; the other options of a model only where they are not at their default, so that what was
+# trained before an option existed is still found.
+_ALWAYS_DESCRIBED = ("name", "layers", "hidden", "dropout", "alpha", "lam")
+
+
+def described(config: Any) -> dict[str, Any]:
+    """A config as nested dicts, to write down and to compare: options of a model at their default are left out."""
+    entries = {}
+    for option in fields(config):
+        value = getattr(config, option.name)
+        silent = isinstance(config, ModelConfig) and option.name not in _ALWAYS_DESCRIBED
+        if not silent or value != option.default:
+            entries[option.name] = described(value) if is_dataclass(value) else value
+    return entries
 
 
 @dataclass(frozen=True)

@@ -99,11 +99,11 @@ def teachers_of(config: RunConfig, problem: Problem) -> list[Teacher]:
 
 def as_students(teachers: list[Teacher]) -> Students:
     """The teachers as one more method; their result is the best validation epoch, as in the GCNII recipe."""
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[t.params for t in teachers])
+    variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[t.variables for t in teachers])
     names = [name for name, values in teachers[0].history.items() if np.ndim(values) > 1]
     history = {name: np.concatenate([t.history[name] for t in teachers], axis=1) for name in names}
     history["seconds"] = np.array([t.history["seconds"] for t in teachers])
-    return Students(params, params, np.array([t.best_epoch for t in teachers]), history)
+    return Students(variables, variables, np.array([t.best_epoch for t in teachers]), history)
 
 
 def records(problem: Problem, name: str, config: ModelConfig, run: Students) -> list[dict[str, Any]]:
@@ -111,14 +111,16 @@ def records(problem: Problem, name: str, config: ModelConfig, run: Students) -> 
     model = build(config, problem.dataset.num_classes)
     graph, labels = problem.batch.graph, problem.batch.labels
     apply: Any = model.apply
-    predict = jax.jit(lambda params, graph: apply({"params": params}, graph).logits)
+    predict = jax.jit(lambda variables, graph: apply(variables, graph).logits)
     seeds = len(run.epochs)
-    last, best = ([jax.tree.map(lambda x, s=s: x[s], t) for s in range(seeds)] for t in (run.params, run.best_params))
+    last, best = (
+        [jax.tree.map(lambda x, s=s: x[s], t) for s in range(seeds)] for t in (run.variables, run.best_variables)
+    )
     latency = evaluation.latency(predict, last[0], graph)
     seconds = np.broadcast_to(run.history["seconds"], seeds)
 
-    def accuracy(params: Any, mask: jax.Array) -> float:
-        return float(evaluation.accuracy(predict(params, graph), labels, mask))
+    def accuracy(variables: Any, mask: jax.Array) -> float:
+        return float(evaluation.accuracy(predict(variables, graph), labels, mask))
 
     return [
         {
@@ -128,7 +130,7 @@ def records(problem: Problem, name: str, config: ModelConfig, run: Students) -> 
             "test_accuracy": accuracy(last[seed], problem.test_mask),
             "val_accuracy": accuracy(last[seed], problem.val_mask),
             "test_accuracy_best_val": accuracy(best[seed], problem.test_mask),
-            "parameters": evaluation.parameter_count(last[seed]),
+            "parameters": evaluation.parameter_count(last[seed]["params"]),
             "compression": 1.0,
             "epochs": int(run.epochs[seed]),
             "seconds": float(seconds[seed]),

@@ -1,6 +1,5 @@
 """The folder of a run: `config.json`, `results.json`, `metrics.jsonl`, `maps.npz`, `report.md`, figures."""
 
-import dataclasses
 import io
 import json
 import os
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 
 from abkd_jax.checkpoint import differences
-from abkd_jax.config import DistillConfig
+from abkd_jax.config import DistillConfig, described
 from abkd_jax.files import read_json, write_atomic
 from abkd_jax.report import write_report
 from abkd_jax.types import InputError
@@ -124,7 +123,7 @@ def write(
 
 def _described(config: DistillConfig) -> dict[str, Any]:
     """The config as JSON, less the settings that change no record."""
-    fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in NOT_THE_NUMBERS}
+    fields = {k: v for k, v in described(config).items() if k not in NOT_THE_NUMBERS}
     return json.loads(json.dumps(fields))
 
 

@@ -1,6 +1,5 @@
 """Students: one method, all seeds side by side in one program."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from abkd_jax import distill
-from abkd_jax.config import MethodConfig, ModelConfig
+from abkd_jax.config import MethodConfig, ModelConfig, described
 from abkd_jax.methods import build_objective, terms_of
 from abkd_jax.models import build
 from abkd_jax.runs import resumable_fit
@@ -35,14 +34,14 @@ class Students(NamedTuple):
     """The students of one method, stacked over seeds.
 
     Attributes:
-        params: parameters after the last epoch, `[seeds, ...]`.
-        best_params: parameters at the best validation epoch.
+        variables: parameters and other collections (`batch_stats`) after the last epoch, `[seeds, ...]`.
+        best_variables: those of the best validation epoch.
         epochs: `[seeds]` epochs trained.
         history: arrays `[1 + evaluations, seeds, ...]`, the untrained students first; see `training.fit`.
     """
 
-    params: Pytree
-    best_params: Pytree
+    variables: Pytree
+    best_variables: Pytree
     epochs: np.ndarray
     history: dict[str, np.ndarray]
 
@@ -67,16 +66,16 @@ def train_students(
     student, objective = build(student_config, classes), build_objective(method)
     task, optimizer = classification(), make_optimizer(method.optim)
     prepare = jax.jit(_make_prepare(problem, build(teacher_config, classes), student, objective, method, optimizer))
-    prepared = [prepare(jax.random.key(t.seed), t.params) for t in teachers]
+    prepared = [prepare(jax.random.key(t.seed), t.variables) for t in teachers]
     states, targets = jax.tree.map(lambda *leaves: jnp.stack(leaves), *prepared)
     del prepared
     identity = {
         "method": name,
         "data": problem.fingerprint,
         "seeds": [t.seed for t in teachers],
-        "teacher": dataclasses.asdict(teacher_config),
-        **dataclasses.asdict(method),
-        "student": dataclasses.asdict(student_config),
+        "teacher": described(teacher_config),
+        **described(method),
+        "student": described(student_config),
     }
     step = make_distill_step(student, objective, optimizer, task, method.task_weight)
     batch = problem.batch._replace(targets=targets)
@@ -98,7 +97,9 @@ def train_students(
         f"{name} x {len(teachers)} seeds",
     )
     history = _with_start(history, untrained)
-    return Students(state.train.params["student"], state.best_params, np.asarray(state.train.step), history)
+    last = {"params": state.train.params["student"], **state.train.model_state}
+    best = {"params": state.best_params, **state.best_model_state}
+    return Students(last, best, np.asarray(state.train.step), history)
 
 
 def _with_start(history: dict[str, np.ndarray], untrained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -117,19 +118,25 @@ def _make_prepare(
     method: MethodConfig,
     optimizer: Any,
 ) -> Callable[[Any, Pytree], tuple[TrainState, Pytree]]:
-    """`(key, teacher parameters) -> (student's training state, targets of the loss)` for one seed."""
+    """`(key, teacher's variables) -> (student's training state, targets of the loss)` for one seed."""
     batch = problem.batch
 
-    def prepare(key: Any, teacher_params: Pytree) -> tuple[TrainState, Pytree]:
+    def prepare(key: Any, teacher_variables: Pytree) -> tuple[TrainState, Pytree]:
         state_key, objective_key, start_key = jax.random.split(key, 3)
-        out: Any = teacher.apply({"params": teacher_params}, batch.graph)  # dropped by XLA where nothing reads it
-        params = student.init(state_key, batch.graph)["params"]
+        out: Any = teacher.apply(teacher_variables, batch.graph)  # dropped by XLA where nothing reads it
+        variables = student.init(state_key, batch.graph)
+        params = variables["params"]
         if method.start == "positive":
             params = distill.positive(params)
         elif method.start == "teacher_directions":
             predictions = jnp.argmax(out.logits, axis=1)
             params = distill.teacher_directions(
-                start_key, params, teacher_params, batch.graph, predictions, problem.dataset.num_classes
+                start_key,
+                params,
+                teacher_variables["params"],
+                batch.graph,
+                predictions,
+                problem.dataset.num_classes,
             )
         elif method.start == "attention_map":
             # Before training there is no learned map: layers of one relative depth stand for each other.
@@ -137,10 +144,10 @@ def _make_prepare(
             depths = by_depth.targets(out, graph=batch.graph, mask=batch.masks.all)
             untrained: Any = student.apply({"params": params}, batch.graph)
             attention, _ = by_depth.apply({}, depths, untrained, graph=batch.graph, mask=batch.masks.all, key=None)
-            params = distill.attention_map(params, teacher_params, out, attention, batch.masks.all)
+            params = distill.attention_map(params, teacher_variables["params"], out, attention, batch.masks.all)
         heads, targets = None, None
         if objective is not None:
-            shapes = jax.eval_shape(lambda p: student.apply({"params": p}, batch.graph), params)
+            shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
             heads = objective.init(objective_key, out, shapes)
             targets = objective.targets(out, graph=batch.graph, mask=batch.masks)
         state = init_state(state_key, student, optimizer, batch, objective_params=heads, student_params=params)

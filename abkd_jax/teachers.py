@@ -1,6 +1,5 @@
 """Teachers: trained once per (data set, config, seed), kept on disk, verified before they are used again."""
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from abkd_jax import datasets
-from abkd_jax.config import TeacherConfig
+from abkd_jax.config import TeacherConfig, described
 from abkd_jax.graph import from_dataset, node_mask
 from abkd_jax.models import build
 from abkd_jax.runs import resumable_fit
@@ -45,13 +44,13 @@ class Teacher(NamedTuple):
 
     Attributes:
         seed: of its initialisation and dropout.
-        params: parameters at the best validation epoch.
+        variables: parameters at the best validation epoch, and the model's other collections then (`batch_stats`).
         best_epoch: that epoch.
         history: arrays `[evaluations, ...]`, see `training.fit`.
     """
 
     seed: int
-    params: Pytree
+    variables: Pytree
     best_epoch: int
     history: dict[str, np.ndarray]
 
@@ -98,8 +97,8 @@ def _train_or_load_one(problem: Problem, config: TeacherConfig, seed: int, root:
         config.optim,
         f"teacher {problem.dataset.name} seed {seed}",
     )
-    params = jax.tree.map(lambda leaf: leaf[0], state.best_params)
-    return Teacher(seed, params, int(state.best_epoch[0]), history)
+    variables = jax.tree.map(lambda leaf: leaf[0], {"params": state.best_params, **state.best_model_state})
+    return Teacher(seed, variables, int(state.best_epoch[0]), history)
 
 
 def _identity(problem: Problem, config: TeacherConfig, seed: int) -> dict[str, Any]:
@@ -107,7 +106,7 @@ def _identity(problem: Problem, config: TeacherConfig, seed: int) -> dict[str, A
         "dataset": problem.dataset.name,
         "data": problem.fingerprint,
         "seed": seed,
-        **json.loads(json.dumps(dataclasses.asdict(config))),
+        **json.loads(json.dumps(described(config))),
     }
 
 

@@ -31,7 +31,7 @@ class GNNOutput(NamedTuple):
     """What every model returns.
 
     Attributes:
-        logits: `[n, classes]`.
+        logits: `[n, classes]`; `[graphs, classes]` of a model with a readout.
         hiddens: outputs of the message-passing layers before the logits, input side first, each `[n, width]`: after the
             activation, before dropout. The last is what the classifier (or the last convolution) reads.
     """

@@ -70,10 +70,10 @@ def test_accuracies_are_those_of_the_stored_parameters(finished, problem):
     for record in records:
         run, seed = stored[record["method"]], record["seed"]
         model = build(finished.teacher.model if record["method"] == "teacher" else finished.student, 3)
-        predict = jax.jit(lambda p, graph, model=model: model.apply({"params": p}, graph).logits)
+        predict = jax.jit(lambda p, graph, model=model: model.apply(p, graph).logits)
         last, best = (
             np.asarray(predict(jax.tree.map(lambda x, s=seed: x[s], p), problem.batch.graph)).argmax(axis=1) == labels
-            for p in (run.params, run.best_params)
+            for p in (run.variables, run.best_variables)
         )
         assert record["test_accuracy"] == pytest.approx(last[problem.dataset.test_mask].mean(), abs=1e-6)
         assert record["val_accuracy"] == pytest.approx(last[problem.dataset.val_mask].mean(), abs=1e-6)

@@ -131,7 +131,7 @@ def problem():
 def teachers(problem):
     """Two teachers that have not been trained: any logits will do."""
     init = jax.jit(build(TEACHER.model, datasets.load("synthetic").num_classes).init)
-    return [Teacher(seed, init(jax.random.key(10 + seed), problem.batch.graph)["params"], 1, {}) for seed in (0, 1)]
+    return [Teacher(seed, init(jax.random.key(10 + seed), problem.batch.graph), 1, {}) for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def pair(problem, teachers, tmp_path_factory):
 def test_result_is_stacked_over_seeds(pair):
     students = pair[1]
     assert list(students.epochs) == [6, 6]
-    assert students.params["input"]["kernel"].shape == (2, 32, 4)
+    assert students.variables["params"]["input"]["kernel"].shape == (2, 32, 4)
     assert students.history["loss"].shape == (3, 2)  # untrained, and two evaluations
     assert (students.history["epoch"] == [[0, 0], [3, 3], [6, 6]]).all()
     assert np.isfinite(students.history["loss"]).all()
@@ -151,13 +151,14 @@ def test_result_is_stacked_over_seeds(pair):
 
 def test_each_student_learns_from_its_own_teacher(problem, teachers, pair, tmp_path):
     alone = train_students(problem, TEACHER.model, teachers[1:], STUDENT, "soft_label", METHOD, tmp_path / "alone")
-    jax.tree.map(lambda both, one: assert_allclose(both[1], one[0], rtol=1e-3, atol=1e-5), pair[1].params, alone.params)
-    other = [teachers[1]._replace(params=teachers[0].params)]
+    jax.tree.map(
+        lambda both, one: assert_allclose(both[1], one[0], rtol=1e-3, atol=1e-5), pair[1].variables, alone.variables
+    )
+    other = [teachers[1]._replace(variables=teachers[0].variables)]
     misled = train_students(problem, TEACHER.model, other, STUDENT, "soft_label", METHOD, tmp_path / "misled")
     assert not np.allclose(misled.history["loss"], alone.history["loss"])
-    assert not np.allclose(
-        np.asarray(misled.params["input"]["kernel"]), np.asarray(alone.params["input"]["kernel"]), atol=1e-5
-    )
+    inputs = [np.asarray(run.variables["params"]["input"]["kernel"]) for run in (misled, alone)]
+    assert not np.allclose(*inputs, atol=1e-5)
 
 
 def test_attention_map_start_is_cut_out_of_each_teacher(problem, teachers, tmp_path):
@@ -176,7 +177,7 @@ def test_attention_map_start_is_cut_out_of_each_teacher(problem, teachers, tmp_p
 def test_finished_students_are_read_back(problem, teachers, pair):
     folder, students = pair
     again = train_students(problem, TEACHER.model, teachers, STUDENT, "soft_label", METHOD, folder)
-    jax.tree.map(np.testing.assert_array_equal, again.params, students.params)
+    jax.tree.map(np.testing.assert_array_equal, again.variables, students.variables)
     assert float(again.history["seconds"]) == float(students.history["seconds"])
 
 

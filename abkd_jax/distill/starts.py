@@ -18,20 +18,34 @@ from abkd_jax.types import GNNOutput, InputError, PRNGKey, Pytree
 
 __all__ = ["attention_map", "positive", "teacher_directions"]
 
-INPUT_LAYERS = ("input", "dense_0", "conv_0")  # of GCNII, MLP and GCN
+INPUT_LAYERS = ("input", "dense_0", "conv_0", "hops")  # of GCNII, MLP, convolutional stacks and SIGN
 
 
 def positive(params: Pytree) -> Pytree:
     """Input weights times 10 and biases plus 0.5: most pre-activations start positive and carry the features.
 
-    Feature rows that sum to 1 make the default pre-activations about 0.01, whose sign is that of the bias.
+    Feature rows that sum to 1 make the default pre-activations about 0.01, whose sign is that of the bias. In an input
+    layer of several parts, as GraphSAGE's, every `kernel` and `bias` is changed, in a perceptron those of its first
+    linear map; attention vectors and the like stay.
 
     Args:
-        params: student parameters with an input layer `{"kernel": [f, d], "bias": [d]}`.
+        params: student parameters with an input layer.
+
+    Raises:
+        InputError: there is none.
     """
     name = _input_layer(params)
-    layer = params[name]
-    return {**params, name: {"kernel": layer["kernel"] * 10.0, "bias": layer["bias"] + 0.5}}
+    return {**params, name: _positive(params[name])}
+
+
+def _positive(layer: Pytree) -> Pytree:
+    def changed(name: str, value: Pytree) -> Pytree:
+        if isinstance(value, dict):
+            later = name.startswith("dense_") and name != "dense_0"
+            return value if later else _positive(value)
+        return value * 10.0 if name == "kernel" else value + 0.5 if name == "bias" else value
+
+    return {name: changed(name, value) for name, value in layer.items()}
 
 
 def teacher_directions(
@@ -57,11 +71,11 @@ def teacher_directions(
         classes: number of classes.
 
     Raises:
-        InputError: the student's input layer is wider than the teacher's.
+        InputError: the student's input layer is wider than the teacher's, or one of the two is no single linear map.
     """
-    name = _input_layer(params)
-    width = params[name]["kernel"].shape[1]
-    teacher_kernel = teacher_params[_input_layer(teacher_params)]["kernel"]
+    name, kernel = _linear_input(params, "student")
+    width = kernel.shape[1]
+    _, teacher_kernel = _linear_input(teacher_params, "teacher")
     if width > teacher_kernel.shape[1]:
         raise InputError(
             f"teacher_directions: the student's input layer has {width} units, the teacher's only "
@@ -187,6 +201,16 @@ def _separating_directions(
     whitened = jax.scipy.linalg.solve_triangular(factor, outer.T / jnp.sqrt(x.shape[0]), lower=True)
     _, vectors = jnp.linalg.eigh(whitened @ whitened.T)
     return jax.scipy.linalg.solve_triangular(factor.T, vectors[:, ::-1][:, :count], lower=False)
+
+
+def _linear_input(params: Pytree, whose: str) -> tuple[str, Float[Array, "f d"]]:
+    name = _input_layer(params)
+    if params[name].keys() != {"kernel", "bias"} or params[name]["kernel"].ndim != 2:
+        raise InputError(
+            f"teacher_directions: the {whose}'s input layer has {', '.join(sorted(params[name]))}, expected one kernel "
+            "and one bias (gcnii, gcn, mlp); choose another start"
+        )
+    return name, params[name]["kernel"]
 
 
 def _input_layer(params: Pytree) -> str:

@@ -1,0 +1,106 @@
+"""From a config to a model: the one place where a name becomes an architecture."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from abkd_jax.config import ModelConfig
+from abkd_jax.models.gat import GAT, GATv2
+from abkd_jax.models.gcn import GCN, MLP
+from abkd_jax.models.gcnii import GCNII
+from abkd_jax.models.gin import GIN
+from abkd_jax.models.rgcn import RGCN
+from abkd_jax.models.sage import GraphSAGE
+from abkd_jax.models.sign import SIGN
+from abkd_jax.types import InputError
+
+__all__ = ["build"]
+
+STACKS = {"gcn": GCN, "graphsage": GraphSAGE, "gat": GAT, "gatv2": GATv2, "gin": GIN, "rgcn": RGCN, "mlp": MLP}
+MODELS = ("gcnii", *STACKS, "sign")
+# Options that only some models have; others refuse what is not the default.
+_ONLY_OF = {
+    "variant": ("gcnii",),
+    "heads": ("gat", "gatv2"),
+    "attention_dropout": ("gat", "gatv2"),
+    "hops": ("sign",),
+    "jumping": tuple(STACKS),
+    "norm": ("gcnii", *STACKS),
+    "residual": ("gcnii", *STACKS),
+    "readout": ("gcnii", *STACKS),
+    "remat": ("gcnii", *STACKS),
+}
+
+
+def build(config: ModelConfig, classes: int, *, relations: int = 1, node_types: int = 1) -> nn.Module:
+    """The model that a config names.
+
+    Args:
+        config: architecture and sizes.
+        classes: width of the logits.
+        relations: number of edge types of the graph, for rgcn.
+        node_types: number of its node types, for rgcn.
+
+    Raises:
+        InputError: the name is unknown, a size or rate makes no model, or the model has no such option.
+    """
+    _check(config, classes)
+    shared: dict[str, Any] = {
+        "hidden": config.hidden,
+        "layers": config.layers,
+        "classes": classes,
+        "dropout": config.dropout,
+        "dtype": jnp.bfloat16 if config.dtype == "bfloat16" else None,
+    }
+    if config.name == "sign":
+        return SIGN(**shared, hops=config.hops, input_dropout=config.input_dropout or 0.0)
+    shared |= {"norm": config.norm, "residual": config.residual, "readout": config.readout, "remat": config.remat}
+    if config.input_dropout is not None:
+        shared["input_dropout"] = config.input_dropout
+    if config.name == "gcnii":
+        return GCNII(**shared, alpha=config.alpha, lam=config.lam, variant=config.variant)
+    shared["jumping"] = config.jumping
+    if config.name in ("gat", "gatv2"):
+        shared |= {"heads": config.heads, "attention_dropout": config.attention_dropout}
+    if config.name == "rgcn":
+        shared |= {"relations": relations, "node_types": node_types}
+    return STACKS[config.name](**shared)
+
+
+def _check(config: ModelConfig, classes: int) -> None:
+    name = config.name
+    if name not in MODELS:
+        raise InputError(f"model {name!r} is unknown, expected one of {', '.join(MODELS)}")
+    defaults = ModelConfig()
+    for option, models in _ONLY_OF.items():
+        value = getattr(config, option)
+        if name not in models and value != getattr(defaults, option):
+            raise InputError(f"{name}: it has no option {option} ({value!r}), only {', '.join(models)} do")
+    _check_sizes(config, classes)
+    for option in ("dropout", "input_dropout", "attention_dropout"):
+        rate = getattr(config, option)
+        if rate is not None and not 0.0 <= rate < 1.0:
+            raise InputError(f"{name}: {option.replace('_', ' ')} is {rate}, expected 0 <= rate < 1")
+    if not 0.0 <= config.alpha <= 1.0:
+        raise InputError(f"{name}: alpha is {config.alpha}, expected 0 to 1")
+    if not config.lam > 0.0:
+        raise InputError(f"{name}: lambda is {config.lam}, expected a positive number")
+    if name == "gcnii" and config.residual == "linear":
+        raise InputError("gcnii: residual is linear, expected none or identity")
+
+
+def _check_sizes(config: ModelConfig, classes: int) -> None:
+    name = config.name
+    classifier = name in ("gcnii", "sign") or config.jumping is not None or config.readout is not None
+    least = 1 if classifier else 2  # without a classifier the last layer gives the logits and one more the hiddens
+    if config.hidden < 1:
+        raise InputError(f"{name}: hidden width is {config.hidden}, expected at least 1")
+    if config.layers < least:
+        raise InputError(f"{name}: number of layers is {config.layers}, expected at least {least}")
+    if config.heads < 1 or config.hidden % config.heads:
+        raise InputError(f"{name}: heads is {config.heads}, expected a divisor of the hidden width {config.hidden}")
+    if config.hops < 0:
+        raise InputError(f"{name}: hops is {config.hops}, expected at least 0")
+    if classes < 1:
+        raise InputError(f"{name}: number of classes is {classes}, expected at least 1")

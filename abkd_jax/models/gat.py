@@ -1,0 +1,85 @@
+"""Graph attention networks, of the first kind and the second."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import jraph
+from jaxtyping import Array
+
+from abkd_jax.graph import num_edges
+from abkd_jax.layers import Dropout, GATConv, GATv2Conv
+from abkd_jax.models.stack import Convolution, Stack
+from abkd_jax.types import InputError
+
+__all__ = ["GAT", "GATv2"]
+
+
+class GAT(Stack):
+    """GAT (Velickovic et al., arXiv 1710.10903), ELU between the layers; see `Stack` for the other attributes.
+
+    Hidden layers put their heads side by side, and have a bias unless batch normalisation follows, which has its own;
+    the last layer takes the mean of its heads. `hidden=750, heads=3, layers=3, norm="batch", residual="linear"` with
+    ReLU, `destination_term=False` and `symmetric_norm=True` is the teacher of ogbn-arxiv (Wang et al., arXiv
+    2103.13355).
+
+    Attributes:
+        hidden: width of the hidden layers, all heads together.
+        heads: of the hidden layers; a divisor of `hidden`.
+        output_heads: of the last layer.
+        attention_dropout: rate on the attention weights.
+        edge_dropout: share of the edges that a layer does not see in a training step; self loops stay.
+        destination_term: see `GATConv`.
+        symmetric_norm: see `GATConv`.
+    """
+
+    activation: Callable[[Array], Array] = nn.elu
+    heads: int = 1
+    output_heads: int = 1
+    attention_dropout: float = 0.0
+    edge_dropout: float = 0.0
+    destination_term: bool = True
+    symmetric_norm: bool = False
+
+    def attention(self) -> Callable[..., Any]:
+        """The layer's class, with the switches that only one kind has."""
+        return functools.partial(GATConv, destination_term=self.destination_term, symmetric_norm=self.symmetric_norm)
+
+    def convolution(self, train: bool) -> Convolution:
+        if self.hidden % self.heads:
+            raise InputError(f"GAT: heads is {self.heads}, expected a divisor of the hidden width {self.hidden}")
+        layer = functools.partial(self.attention(), dropout=self.attention_dropout, dtype=self.dtype)
+        heads, output_heads, rate = self.heads, self.output_heads, self.edge_dropout if train else 0.0
+        hidden_bias = self.norm != "batch"
+
+        def attending(width: int, last: bool, suffix: str) -> Callable[[jraph.GraphsTuple, Any], Array]:
+            name = f"conv{suffix}"
+            if last:
+                conv = layer(width, output_heads, concat=False, name=name)
+            else:
+                conv = layer(width // heads, heads, use_bias=hidden_bias, name=name)
+            return lambda graph, x: conv(graph, x, deterministic=not train, edge_mask=_kept(graph, rate))
+
+        return attending
+
+
+class GATv2(GAT):
+    """GATv2 (Brody et al., arXiv 2105.14491): attention whose ranking of the neighbours depends on the node.
+
+    As `GAT`, without `destination_term` and `symmetric_norm`.
+    """
+
+    def attention(self) -> Callable[..., Any]:
+        if self.symmetric_norm or not self.destination_term:
+            raise InputError("GATv2: symmetric_norm and destination_term=False are of GAT alone")
+        return GATv2Conv
+
+
+def _kept(graph: jraph.GraphsTuple, rate: float) -> Array | None:
+    """`[e]`, False on dropped edges; None where none is dropped."""
+    if rate == 0.0:
+        return None
+    kept: Any = Dropout(rate)(jnp.ones(num_edges(graph)), deterministic=False)
+    return kept > 0.0

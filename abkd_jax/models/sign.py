@@ -1,0 +1,104 @@
+"""SIGN: feed-forward networks on powers of the adjacency; nothing is passed between nodes while training."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import jraph
+from jaxtyping import Array, Float
+
+from abkd_jax.graph import normalise
+from abkd_jax.layers import Dense, Dropout, hops
+from abkd_jax.models.stack import features_of, precise
+from abkd_jax.types import GNNOutput
+
+__all__ = ["SIGN", "with_hops"]
+
+
+class SIGN(nn.Module):
+    """SIGN (Frasca et al., arXiv 2004.11198): `A'^k x` for `k = 0 .. hops`, each through a network, all through one.
+
+    Networks of `layers` linear maps with PReLU and dropout between, `[n, hidden]` each for the powers; side by side,
+    after PReLU and dropout, they are read by a last network for the logits. Its hiddens are that concatenation, `[n,
+    (hops + 1) hidden]`, and the last network's own. `layers=2, hidden=512, hops=5` is the one of the OGB leader board.
+    The powers need no weights: `with_hops` computes them once. Sparse features become dense.
+
+    Parameters: `hops/dense_0`, ... stacked over the powers, and `output/dense_0`, ...; PReLU slopes are `prelu`.
+
+    Attributes:
+        hidden: width of the networks.
+        layers: linear maps in each network, at least 1.
+        classes: width of the logits.
+        hops: largest power.
+        dropout: rate between linear maps.
+        input_dropout: rate on the powers.
+        dtype: type to compute in; None is that of the features and parameters. Logits are float32 at least.
+    """
+
+    hidden: int
+    layers: int
+    classes: int
+    hops: int = 5
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
+        each = nn.vmap(
+            _FeedForward,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(1,),  # type: ignore[arg-type]  # flax annotates one int
+            out_axes=1,
+        )
+        rates = (self.input_dropout, self.dropout)
+        read = each(self.hidden, self.hidden, self.layers, rates, self.dtype, train, name="hops")
+        parts, _ = read(_powers(graph, self.hops, self.dtype))
+        joined = _prelu("prelu")(parts.reshape(parts.shape[0], -1))
+        rates = (self.dropout, self.dropout)
+        last = _FeedForward(self.hidden, self.classes, self.layers, rates, self.dtype, train, name="output")
+        logits, inner = last(joined)
+        return GNNOutput(precise(logits), (joined, *inner))
+
+
+class _FeedForward(nn.Module):
+    """Linear maps with dropout before and PReLU (one slope for all) between; also the values between them."""
+
+    hidden: int
+    width: int
+    layers: int
+    dropout: tuple[float, float]  # before the first, before the others
+    dtype: Any
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n _"]) -> tuple[Array, tuple[Array, ...]]:
+        prelu, hiddens = _prelu("prelu"), []
+        dropped: Any = Dropout(self.dropout[0])(x, deterministic=not self.train)
+        for layer in range(self.layers - 1):
+            hiddens.append(prelu(Dense(self.hidden, dtype=self.dtype, name=f"dense_{layer}")(dropped)))
+            dropped = Dropout(self.dropout[1])(hiddens[-1], deterministic=not self.train)
+        return Dense(self.width, dtype=self.dtype, name=f"dense_{self.layers - 1}")(dropped), tuple(hiddens)
+
+
+def with_hops(graph: jraph.GraphsTuple, k: int) -> jraph.GraphsTuple:
+    """The graph with `nodes` as `{"features": [n, f], "hops": [n, k + 1, f]}`: the powers that `SIGN` reads, once.
+
+    Raises:
+        InputError: `k` is negative.
+    """
+    powers = hops(normalise(graph), features_of(graph, None), k)
+    return graph._replace(nodes={"features": powers[0], "hops": jnp.stack(powers, axis=1)})
+
+
+def _powers(graph: jraph.GraphsTuple, k: int, dtype: Any) -> Float[Array, "n k1 f"]:
+    if isinstance(graph.nodes, dict) and "hops" in graph.nodes:
+        powers = jnp.asarray(graph.nodes["hops"])[:, : k + 1]
+    else:
+        powers = jnp.stack(hops(normalise(graph), features_of(graph, None), k), axis=1)
+    return powers if dtype is None else powers.astype(dtype)
+
+
+def _prelu(name: str) -> nn.Module:
+    return nn.PReLU(negative_slope_init=0.25, name=name)  # as PyTorch's starts

@@ -1,0 +1,204 @@
+"""What the models share: hidden layers one after the other, the equal ones under a scan, and what reads them."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+import jraph
+from jaxtyping import Array, Float
+
+from abkd_jax.aggregate import Features, readout
+from abkd_jax.aggregate.readout import Readout
+from abkd_jax.graph import SparseFeatures, node_mask
+from abkd_jax.layers import Dense, Dropout, MaskedBatchNorm, jumping_knowledge
+from abkd_jax.types import GNNOutput
+
+__all__ = [
+    "Convolution",
+    "Jumping",
+    "Norm",
+    "Residual",
+    "Stack",
+    "classify",
+    "features_of",
+    "normalised",
+    "precise",
+    "scanned",
+]
+
+Norm = Literal["none", "batch", "layer"]
+Residual = Literal["none", "identity", "linear"]
+Jumping = Literal["last", "cat", "max"]
+# (width, whether it gives the logits, suffix of its name) -> layer, which takes the graph and its node features
+Convolution = Callable[[int, bool, str], Callable[[jraph.GraphsTuple, Any], Array]]
+
+UNROLLED = 4  # equal layers up to which a stack is written out; more run under a scan, which compiles as one layer
+
+
+class _Layer(NamedTuple):
+    """What every hidden layer of a stack does; the attributes are those of `Stack`."""
+
+    convolution: Convolution
+    hidden: int
+    activation: Callable[[Array], Array]
+    dropout: float
+    norm: Norm
+    residual: Residual
+    dtype: Any
+    train: bool
+
+    def __call__(self, graph: jraph.GraphsTuple, h: Any, suffix: str) -> Array:
+        """`activation(norm(conv(dropout(h)) + residual))`, with parameters in the module that is being called."""
+        dropped: Any = Dropout(self.dropout)(h, deterministic=not self.train)
+        out = self.convolution(self.hidden, False, suffix)(graph, dropped)
+        if self.residual == "identity":
+            out = out + h
+        elif self.residual == "linear":
+            out = out + _linear(out.shape[1], dropped, suffix, self.dtype)
+        return self.activation(normalised(self.norm, graph, out, f"norm{suffix}", train=self.train, dtype=self.dtype))
+
+
+class _Block(nn.Module):
+    """One of the equal layers: the step of the scan."""
+
+    layer: _Layer
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "n d"], graph: jraph.GraphsTuple) -> tuple[Array, Array]:
+        h = self.layer(graph, h, "")
+        return h, h
+
+
+class Stack(nn.Module):
+    """Message-passing layers one after the other; a model says which by `convolution`.
+
+    A hidden layer is `activation(norm(conv(dropout(h)) + residual))`. Either the last convolution gives the logits as
+    it is, or, with `jumping` or `readout`, all convolutions are hidden layers and a linear classifier reads them.
+
+    Parameters: `conv_0`, `norm_0`, `residual_0`, ... by layer, and `output` for the classifier. More than 4 equal
+    hidden layers (the second to the last) run under a scan: their parameters are stacked along a first axis in
+    `blocks/conv`, `blocks/norm`, `blocks/residual`. What has "conv" in its path is decayed as a convolution.
+
+    Attributes:
+        hidden: width of the hidden layers.
+        layers: number of convolutions, the last included.
+        classes: width of the logits.
+        dropout: rate before every convolution but the first, and before the classifier.
+        input_dropout: rate before the first convolution; None takes `dropout`.
+        norm: `"batch"` (over the nodes that are no padding; statistics in `batch_stats`), `"layer"` or `"none"`.
+        residual: `"identity"` adds the input of every hidden layer but the first, as it is before dropout; `"linear"`
+            a linear map without bias of what the convolution reads, in every layer, the last included.
+        jumping: `"last"`, `"cat"` or `"max"` of the hidden layers for the classifier (Xu et al., arXiv 1806.03536).
+        readout: `"sum"`, `"mean"` or `"max"` of the nodes of a graph for the classifier: logits `[graphs, classes]`.
+        activation: of the hidden layers.
+        remat: whether the scanned layers are computed anew in the backward pass.
+        dtype: that layers compute in; None takes that of the features and parameters. Logits are float32 at least.
+    """
+
+    hidden: int
+    layers: int
+    classes: int
+    dropout: float = 0.0
+    input_dropout: float | None = None
+    norm: Norm = "none"
+    residual: Residual = "none"
+    jumping: Jumping | None = None
+    readout: Readout | None = None
+    activation: Callable[[Array], Array] = nn.relu
+    remat: bool = False
+    dtype: Any = None
+
+    def convolution(self, train: bool) -> Convolution:
+        """The layers of this model, by width, place and name."""
+        raise NotImplementedError
+
+    def graph(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
+        """The graph as its layers want it: what all of them need is computed once."""
+        return graph
+
+    @nn.compact
+    def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
+        graph = self.graph(graph)
+        h: Any = features_of(graph, self.dtype)
+        make = self.convolution(train)
+        drop = functools.partial(Dropout(self.dropout), deterministic=not train)
+        classifier = self.jumping is not None or self.readout is not None
+        count = self.layers - (not classifier)
+        layer = _Layer(make, self.hidden, self.activation, self.dropout, self.norm, self.residual, self.dtype, train)
+        first = layer._replace(
+            dropout=self.dropout if self.input_dropout is None else self.input_dropout,
+            residual="linear" if self.residual == "linear" else "none",
+        )
+        hiddens = []
+        for number in range(count if count - 1 <= UNROLLED else 1):
+            h = (layer if number else first)(graph, h, f"_{number}")
+            hiddens.append(h)
+        if len(hiddens) < count:
+            h, stacked = scanned(_Block, count - 1, remat=self.remat)(layer, name="blocks")(h, graph)
+            hiddens += list(stacked)
+        if classifier:
+            joined = jumping_knowledge(hiddens, self.jumping or "last")
+            logits = classify(self.classes, graph, joined, self.readout, drop, self.dtype)
+        else:
+            dropped: Any = drop(h)
+            logits = make(self.classes, True, f"_{count}")(graph, dropped)
+            if self.residual == "linear":
+                logits = logits + _linear(self.classes, dropped, f"_{count}", self.dtype)
+        return GNNOutput(precise(logits), tuple(hiddens))
+
+
+def features_of(graph: jraph.GraphsTuple, dtype: Any) -> Features:
+    """The node features: `graph.nodes`, or `graph.nodes["features"]` where nodes have types too."""
+    nodes: Any = graph.nodes
+    features = nodes["features"] if isinstance(nodes, dict) else nodes
+    return features if dtype is None or isinstance(features, SparseFeatures) else jnp.asarray(features, dtype)
+
+
+def normalised(
+    norm: Norm, graph: jraph.GraphsTuple, x: Float[Array, "n d"], name: str, *, train: bool, dtype: Any
+) -> Float[Array, "n d"]:
+    """`x` after the normalisation that a stack names, with padding nodes left out of the statistics."""
+    if norm == "batch":
+        return MaskedBatchNorm(dtype=dtype, name=name)(x, use_running_average=not train, mask=node_mask(graph))
+    return nn.LayerNorm(epsilon=1e-5, name=name, dtype=dtype)(x) if norm == "layer" else x
+
+
+def scanned(block: type[nn.Module], length: int, *, remat: bool, per_layer: Sequence[Any] = (nn.broadcast,)) -> Any:
+    """`block`, whose call is `(h, *inputs) -> (h, h)`, `length` times, with parameters and statistics of each its own.
+
+    Args:
+        block: module class.
+        length: number of layers.
+        remat: whether each is computed anew in the backward pass.
+        per_layer: for each of the inputs 0 where every layer has its own, stacked, else `nn.broadcast`.
+    """
+    return nn.scan(
+        nn.remat(block, prevent_cse=False) if remat else block,
+        variable_axes={"params": 0, "batch_stats": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=tuple(per_layer),  # type: ignore[arg-type]  # flax annotates one int
+        length=length,
+    )
+
+
+def classify(
+    classes: int,
+    graph: jraph.GraphsTuple,
+    h: Float[Array, "n d"],
+    how: Readout | None,
+    drop: Callable[[Array], Any],
+    dtype: Any,
+) -> Float[Array, "_ c"]:
+    """Readout over the nodes of a graph if there is one, dropout, and the linear layer `output`."""
+    return precise(Dense(classes, name="output", dtype=dtype)(drop(h if how is None else readout(graph, h, how))))
+
+
+def _linear(width: int, x: Features, suffix: str, dtype: Any) -> Array:
+    return Dense(width, use_bias=False, name=f"residual{suffix}", dtype=dtype)(x)
+
+
+def precise(logits: Array) -> Array:
+    """Float32 at least: losses take exponentials of logits."""
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -131,7 +131,9 @@ def prepare(
         normalised = normalise(plain)
     layout = jax.tree.map(np.asarray, normalised.edges)._replace(
         pattern=pattern,
-        relations=None if types is None else _relation_layout(receivers, senders, types[0][order], size, types[1]),
+        relations=None
+        if types is None
+        else _relation_layout(receivers, senders, types[0][order], size, types[1], buckets),
         facts=LayoutFacts(size, senders.shape[0], backend),
     )
     return normalised._replace(edges=layout)
@@ -263,12 +265,12 @@ def _fits(facts: LayoutFacts, graph: jraph.GraphsTuple) -> bool:
 
 
 def _relation_layout(
-    receivers: np.ndarray, senders: np.ndarray, types: np.ndarray, size: int, relations: int
+    receivers: np.ndarray, senders: np.ndarray, types: np.ndarray, size: int, relations: int, buckets: bool
 ) -> RelationLayout:
     pairs = size * relations
     return RelationLayout(
-        rows=build_pattern(receivers * relations + types, senders, (pairs, size)),
-        columns=build_pattern(receivers, senders * relations + types, (size, pairs)),
+        rows=build_pattern(receivers * relations + types, senders, (pairs, size), buckets),
+        columns=build_pattern(receivers, senders * relations + types, (size, pairs), buckets),
     )
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.aggregate.backends import Backend, row_maxima, row_sums
+from abkd_jax.aggregate.backends import Backend, row_maxima, row_sums, segment_sums
 from abkd_jax.aggregate.edges import by_column, by_row, receiver_maxima, receiver_sums, receiver_values, row_totals
 from abkd_jax.aggregate.products import edge_dots
 from abkd_jax.graph import layout_of, num_nodes
@@ -88,7 +88,7 @@ def _plain(graph: jraph.GraphsTuple, logits: Array, x: Array, loops: _Loops | No
     weights = jnp.exp(logits - largest[graph.receivers])
     totals = receiver_sums(graph, weights)
     messages = _times(weights, keep)[:, :, None] * x[graph.senders]
-    out = jax.ops.segment_sum(messages, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
+    out = segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
     if loops is not None:
         own = jnp.exp(loops.logits - largest)
         totals, out = totals + own, out + _times(own, loops.keep)[:, :, None] * x

@@ -12,18 +12,20 @@ Sums of 16-bit numbers accumulate in float32.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.sparse import BCSR
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.layout import Buckets
 from abkd_jax.types import InputError
 
-__all__ = ["BACKENDS", "Backend", "Rows", "bucketed_reduce", "row_maxima", "row_sums"]
+__all__ = ["BACKENDS", "Backend", "Rows", "accumulator", "bucketed_reduce", "row_maxima", "row_sums", "segment_sums"]
 
 Backend = Literal["auto", "csr", "bucketed", "segment", "dense"]
 BACKENDS: tuple[Backend, ...] = ("auto", "csr", "bucketed", "segment", "dense")
@@ -62,8 +64,19 @@ def row_sums(
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
     if backend == "bucketed" and matrix.buckets is None:
         raise InputError("backend 'bucketed': the graph has no buckets, expected one from graph.prepare(buckets=True)")
-    dtype = max((values.dtype, x.dtype, jnp.dtype(jnp.float32)), key=lambda dtype: dtype.itemsize)
+    dtype = max(accumulator(values.dtype), accumulator(x.dtype), key=lambda dtype: dtype.itemsize)
     return _folding(backend)(matrix, values.astype(dtype), x.astype(dtype)).astype(x.dtype)
+
+
+def accumulator(dtype: DTypeLike) -> jnp.dtype:
+    """The type in which sums of `dtype` numbers run: float32, or `dtype` itself where that is wider."""
+    return max(jnp.dtype(dtype), jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
+
+
+def segment_sums(messages: Float[Array, "e *f"], ids: Int[Array, " e"], rows: int) -> Float[Array, "n *f"]:
+    """JAX's own sum of the messages of each row, for graphs that were never prepared."""
+    wide = messages.astype(accumulator(messages.dtype))
+    return jax.ops.segment_sum(wide, ids, num_segments=rows).astype(messages.dtype)
 
 
 @functools.cache
@@ -122,7 +135,7 @@ def _auto(matrix: Rows, values: Array, x: Array) -> Array:
 def _csr(matrix: Rows, values: Array, x: Array) -> Array:
     """One native product a head; many narrow heads go together, as messages, while these are small."""
     nnz, heads = values.shape
-    if heads > 1 and nnz * x[0].size * x.dtype.itemsize <= DIRECT_BYTES:
+    if heads > 1 and nnz * math.prod(x.shape[1:]) * x.dtype.itemsize <= DIRECT_BYTES:
         return _segment(matrix, values, x)
 
     def product(pair: tuple[Array, Array]) -> Array:
@@ -134,7 +147,7 @@ def _csr(matrix: Rows, values: Array, x: Array) -> Array:
 
 
 def _segment(matrix: Rows, values: Array, x: Array) -> Array:
-    messages = (values[:, :, None] * x[matrix.cols]).reshape(values.shape[0], x[0].size)
+    messages = (values[:, :, None] * x[matrix.cols]).reshape(values.shape[0], math.prod(x.shape[1:]))
     rows = matrix.row_ptr.shape[0] - 1
     sums = jax.ops.segment_sum(messages, matrix.rows, num_segments=rows, indices_are_sorted=True)
     return sums.reshape(rows, *x.shape[1:])
@@ -147,13 +160,15 @@ def _dense(matrix: Rows, values: Array, x: Array) -> Array:
 
 
 def _bucketed(matrix: Rows, values: Array, x: Array) -> Array:
+    width = math.prod(x.shape[1:])
+
     def message(ids: Array, _: Array) -> Array:
         weights = values.at[ids].get(mode="fill", fill_value=0)
         cols = matrix.cols.at[ids].get(mode="fill", fill_value=x.shape[0])
-        return (weights[:, :, None] * x.at[cols].get(mode="fill", fill_value=0)).reshape(ids.shape[0], x[0].size)
+        return (weights[:, :, None] * x.at[cols].get(mode="fill", fill_value=0)).reshape(ids.shape[0], width)
 
     buckets: Any = matrix.buckets
-    sums = bucketed_reduce(buckets, matrix.rows, message, jnp.add, 0.0, x.reshape(x.shape[0], x[0].size))
+    sums = bucketed_reduce(buckets, matrix.rows, message, jnp.add, 0.0, x.reshape(x.shape[0], width))
     return sums.reshape(sums.shape[0], *x.shape[1:])
 
 

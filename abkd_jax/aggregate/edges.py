@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate.backends import Backend, Rows, row_maxima, row_sums
+from abkd_jax.aggregate.backends import Backend, Rows, row_maxima, row_sums, segment_sums
 from abkd_jax.graph import layout_of, num_nodes
 from abkd_jax.layout import CSR
 
@@ -48,7 +48,7 @@ def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Floa
     """The sum of `values` over the edges that enter each node, `[n, h]`."""
     layout = layout_of(graph)
     if layout is None:
-        return jax.ops.segment_sum(values, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
+        return segment_sums(values, jnp.asarray(graph.receivers), num_nodes(graph))
     return row_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, values)
 
 

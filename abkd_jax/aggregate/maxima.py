@@ -79,5 +79,5 @@ def _both(pattern: CSR) -> tuple[Buckets, Buckets]:
     return buckets[0], buckets[1] or buckets[0]
 
 
-def _take(x: Array, ids: Array, fill: float) -> Array:
+def _take(x: Array, ids: Array, fill: float | int) -> Array:
     return x.at[ids].get(mode="fill", fill_value=fill)

@@ -1,6 +1,7 @@
 """Weighted sums over the neighbours, and products with sparse features."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate.backends import DIRECT_BYTES, Backend, row_sums
+from abkd_jax.aggregate.backends import DIRECT_BYTES, Backend, row_sums, segment_sums
 from abkd_jax.aggregate.edges import by_column, by_row
 from abkd_jax.graph import SparseFeatures, layout_of, normalise, num_edges, num_nodes
 from abkd_jax.layout import CSR
@@ -47,7 +48,7 @@ def weighted_sum(
     if layout is not None:
         return sparse_matmul(layout.pattern, weights, x, backend or layout.facts.backend)
     messages = weights[:, None] * x[graph.senders]
-    return jax.ops.segment_sum(messages, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
+    return segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
 
 
 def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "n f"]:
@@ -62,8 +63,7 @@ def in_degrees(graph: jraph.GraphsTuple, dtype: Any) -> Float[Array, " n"]:
     layout = layout_of(graph)
     if layout is not None:
         return jnp.diff(jnp.asarray(layout.pattern.row_ptr)).astype(dtype)
-    ones = jnp.ones(num_edges(graph), dtype)
-    return jax.ops.segment_sum(ones, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
+    return segment_sums(jnp.ones(num_edges(graph), dtype), jnp.asarray(graph.receivers), num_nodes(graph))
 
 
 def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "n f"]:
@@ -127,6 +127,6 @@ def edge_dots(
         out = jax.lax.map(lambda pair: direct(pair[0], pair[1], a, b), tuple(ids))
         return out.reshape(-1, *out.shape[2:])[: rows.shape[0]]
 
-    if rows.shape[0] * a[0].size * a.dtype.itemsize <= DIRECT_BYTES:
+    if rows.shape[0] * math.prod(a.shape[1:]) * a.dtype.itemsize <= DIRECT_BYTES:
         return direct(rows, cols, a, b)
     return jax.lax.platform_dependent(rows, cols, a, b, cpu=chunked, default=direct)

@@ -7,11 +7,11 @@ Either side of the product with the `W_r` may come first: sum on the narrower on
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float, Int
 
+from abkd_jax.aggregate.backends import segment_sums
 from abkd_jax.aggregate.products import sparse_matmul
 from abkd_jax.graph import edge_relations, layout_of, num_nodes
 from abkd_jax.types import InputError
@@ -31,7 +31,7 @@ def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: 
     layout = layout_of(graph)
     weights = (1.0 / jnp.maximum(counts, 1.0))[rows]
     if layout is None or layout.relations is None:
-        sums = jax.ops.segment_sum(weights[:, None] * x[graph.senders], rows, num_segments=n * relations)
+        sums = segment_sums(weights[:, None] * x[graph.senders], rows, n * relations)
     else:
         sums = sparse_matmul(layout.relations.rows, weights, x, layout.facts.backend)
     return sums.reshape(n, relations, x.shape[1])
@@ -51,7 +51,7 @@ def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Ar
     flat = x.reshape(n * relations, width)
     if layout is None or layout.relations is None:
         cols = jnp.asarray(graph.senders) * relations + _relations(graph)
-        return jax.ops.segment_sum(weights[:, None] * flat[cols], jnp.asarray(graph.receivers), num_segments=n)
+        return segment_sums(weights[:, None] * flat[cols], jnp.asarray(graph.receivers), n)
     return sparse_matmul(layout.relations.columns, weights, flat, layout.facts.backend)
 
 
@@ -70,7 +70,7 @@ def _by_relation(
         return n, jnp.asarray(pattern.rows), jnp.diff(jnp.asarray(pattern.row_ptr)).astype(dtype)
     rows = jnp.asarray(graph.receivers) * relations + _relations(graph)
     ones = jnp.ones(rows.shape[0], dtype)
-    return n, rows, jax.ops.segment_sum(ones, rows, num_segments=n * relations)
+    return n, rows, segment_sums(ones, rows, n * relations)
 
 
 def _relations(graph: jraph.GraphsTuple) -> Int[Array, " e"]:

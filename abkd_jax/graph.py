@@ -199,11 +199,18 @@ def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:
 
 
 def num_nodes(graph: jraph.GraphsTuple) -> int:
-    """The static number of nodes, padding included: the length of the node features, else the sum of `n_node`."""
+    """The static number of nodes, padding included: the length of the node features, else the sum of `n_node`.
+
+    A prepared graph without node features remembers it, so that its `n_node` may be traced.
+    """
     if isinstance(graph.nodes, SparseFeatures):
         return graph.nodes.shape[0]
     leaves = jax.tree.leaves(graph.nodes)
-    return leaves[0].shape[0] if leaves else int(np.sum(graph.n_node))
+    if leaves:
+        return leaves[0].shape[0]
+    if isinstance(graph.edges, PreparedEdges) and graph.edges.facts.edges == num_edges(graph):
+        return graph.edges.facts.nodes
+    return int(np.sum(graph.n_node))
 
 
 def num_edges(graph: jraph.GraphsTuple) -> int:

@@ -31,6 +31,7 @@ Backend = Literal["auto", "csr", "bucketed", "segment", "dense"]
 BACKENDS: tuple[Backend, ...] = ("auto", "csr", "bucketed", "segment", "dense")
 
 DENSE_NODES = 1024  # on a TPU, a matrix of so many rows and columns costs less than its gathers (by arithmetic)
+UNROLLED, LOOP_STEP = 8, 4  # entries of a bucket in one fused expression; above, so many an iteration
 DIRECT_BYTES = 2**25  # of messages: above, on a CPU, fresh pages cost more than the arithmetic (glibc maps from 32 MiB)
 
 
@@ -138,12 +139,14 @@ def _csr(matrix: Rows, values: Array, x: Array) -> Array:
     if heads > 1 and nnz * math.prod(x.shape[1:]) * x.dtype.itemsize <= DIRECT_BYTES:
         return _segment(matrix, values, x)
 
-    def product(pair: tuple[Array, Array]) -> Array:
-        return BCSR((pair[0], matrix.cols, matrix.row_ptr), shape=(matrix.row_ptr.shape[0] - 1, x.shape[0])) @ pair[1]
+    def product(head: int | Array) -> Array:
+        return BCSR((values[:, head], matrix.cols, matrix.row_ptr), shape=(rows, x.shape[0])) @ x[:, head]
 
+    rows = matrix.row_ptr.shape[0] - 1
     if heads == 1:
-        return product((values[:, 0], x[:, 0]))[:, None]
-    return jnp.moveaxis(jax.lax.map(product, (values.T, jnp.moveaxis(x, 1, 0))), 0, 1)
+        return product(0)[:, None]
+    empty = jnp.zeros((rows, *x.shape[1:]), x.dtype)  # filled in place: x is never copied head by head as a whole
+    return jax.lax.fori_loop(0, heads, lambda head, out: out.at[:, head].set(product(head)), empty)
 
 
 def _segment(matrix: Rows, values: Array, x: Array) -> Array:
@@ -207,4 +210,12 @@ def bucketed_reduce(
 def _fold(
     ids: Int[Array, "k b"], own: Int[Array, " b"], message: Callable[..., Array], combine: Callable[..., Array]
 ) -> Array:
-    return functools.reduce(combine, [message(ids[i], own) for i in range(ids.shape[0])])
+    """The messages of each column of `ids`, combined; long columns in a loop, so that programs stay small."""
+
+    def some(rows: Int[Array, "s b"]) -> Array:
+        return functools.reduce(combine, [message(row, own) for row in rows])
+
+    if ids.shape[0] <= UNROLLED:
+        return some(ids)
+    steps = ids.reshape(-1, LOOP_STEP, ids.shape[1])
+    return jax.lax.fori_loop(1, len(steps), lambda i, out: combine(out, some(steps[i])), some(steps[0]))

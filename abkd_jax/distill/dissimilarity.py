@@ -21,13 +21,14 @@ from abkd_jax.distill.heads import apply_heads, init_heads
 from abkd_jax.distill.moments import (
     centre,
     covariance,
-    cross_covariance,
     layer_widths,
     moment_dtype,
+    node_mean,
     node_rows,
     principal_axes,
     stack_layers,
 )
+from abkd_jax.distill.node_chunks import student_moments
 from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
 
 __all__ = ["closed_form", "fixed_axes", "trained_heads"]
@@ -91,16 +92,18 @@ def trained_heads(
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
-        mean, centred = centre(stack_layers(student.hiddens), mask)
+        if reduce == "per_node":
+            mean, ours_spread, cross = student_moments(student.hiddens, targets["rows"], mask, len(targets["mean"]))
+        else:
+            mean = node_mean(stack_layers(student.hiddens), mask)
         theirs = _project(params["teacher"], params.get("projection"), len(targets["mean"]))
         ours = _project(params["student"], params.get("projection"), len(mean))
         gap = apply_heads(theirs, targets["mean"])[:, None, :] - apply_heads(ours, mean)[None, :, :]
         distance = jnp.sum(gap**2, axis=-1)
         variance = _projected_variance(theirs["kernel"], targets["covariance"])
         if reduce == "per_node":
-            cross = cross_covariance(targets["rows"], centred, len(variance))
             shared = _projected_cross(theirs["kernel"], cross, ours["kernel"])
-            spread = variance[:, None] + _projected_variance(ours["kernel"], covariance(centred, mask))[None, :]
+            spread = variance[:, None] + _projected_variance(ours["kernel"], ours_spread)[None, :]
             distance = distance + jnp.maximum(spread - 2.0 * shared, 0.0)
         return distance, {"variance": variance}
 
@@ -140,10 +143,9 @@ def fixed_axes(k: int = 8, rank: int | None = None) -> PairMap:
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
-        _, centred = centre(stack_layers(student.hiddens), mask)
-        cross = cross_covariance(targets["rows"], centred, len(targets["variance"]))
+        _, spread, cross = student_moments(student.hiddens, targets["rows"], mask, len(targets["variance"]))
         shared = jnp.einsum("tkse,sek->ts", cross, params["kernel"], precision="highest")
-        ours = _safe_root(_projected_variance(params["kernel"], covariance(centred, mask)))
+        ours = _safe_root(_projected_variance(params["kernel"], spread))
         correlation = shared / (_safe_root(targets["variance"])[:, None] * ours[None, :])
         return jnp.maximum(2.0 - 2.0 * correlation, 0.0), {"variance": jnp.ones_like(targets["variance"])}
 
@@ -190,10 +192,9 @@ def closed_form(k: int = 8, ridge: float = 1e-3, rank: int | None = None) -> Pai
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
-        _, centred = centre(stack_layers(student.hiddens), mask)
-        cross = cross_covariance(targets["rows"], centred, len(targets["axes"]))
-        widths = jnp.asarray(layer_widths(student.hiddens), centred.dtype)
-        explained = _ridge_explained(cross, covariance(centred, mask), widths, ridge)
+        _, spread, cross = student_moments(student.hiddens, targets["rows"], mask, len(targets["axes"]))
+        widths = jnp.asarray(layer_widths(student.hiddens), spread.dtype)
+        explained = _ridge_explained(cross, spread, widths, ridge)
         unexplained = 1.0 - explained / targets["axes"][:, None]
         return jnp.maximum(unexplained, 0.0), {"variance": jnp.ones_like(targets["axes"])}
 

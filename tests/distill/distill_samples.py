@@ -3,12 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from compiling import QUICK
 
 from abkd_jax.types import GNNOutput, Objective, PairMap, Pytree
 
-# Compiler options of the tests: running takes microseconds, compiling a second, and unoptimised code is built six times
-# as fast.
-QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
+__all__ = ["QUICK", "make_output", "random_params"]
 
 
 def make_output(seed: int, widths: tuple[int, ...], n: int = 12, classes: int = 3) -> GNNOutput:

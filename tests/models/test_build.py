@@ -73,7 +73,6 @@ def test_an_unknown_model_is_refused():
     config = ModelConfig()
     object.__setattr__(config, "name", "gcm")  # past the type checker, which runs in tests alone
     with pytest.raises(
-        InputError,
-        match="model 'gcm' is unknown, expected one of gcnii, gcn, graphsage, gat, gatv2, gin, rgcn, mlp, sign",
+        InputError, match=r"^model 'gcm' is unknown, expected one of gcnii, gcn, graphsage, gat, gatv2,"
     ):
         models.build(config, 3)

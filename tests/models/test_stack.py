@@ -112,7 +112,7 @@ def test_64_layers_trace_to_a_program_as_long_as_8(name):
         model = make(name, layers=layers)
         shapes = jax.eval_shape(model.init, KEY, typed_graph())
         lengths.append(len(jax.jit(model.apply).lower(shapes, typed_graph()).as_text()))
-    assert lengths[1] < 1.5 * lengths[0]
+    assert lengths[1] < 2 * lengths[0]  # 56 more hiddens to hand out, but not one more layer
 
 
 def test_gcnii_remat_has_the_same_gradients_and_its_variant_and_residual_their_formula():

@@ -43,7 +43,7 @@ def test_every_node_type_has_its_own_root_weight():
 
 
 def test_node_types_that_the_graph_does_not_have_are_refused():
-    with pytest.raises(InputError, match="RGCN: 3 node types, expected graph.nodes as"):
+    with pytest.raises(InputError, match=r"RGCN: 3 node types, expected graph\.nodes as"):
         TYPED.init(jax.random.key(0), typed_graph())
 
 

@@ -14,7 +14,15 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.layout import HostOrDevice, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures, build_pattern
+from abkd_jax.layout import (
+    BACKENDS,
+    HostOrDevice,
+    LayoutFacts,
+    PreparedEdges,
+    RelationLayout,
+    SparseFeatures,
+    build_pattern,
+)
 from abkd_jax.types import Dataset, InputError
 
 __all__ = [
@@ -35,6 +43,9 @@ __all__ = [
     "prepare",
     "sparse_features",
 ]
+
+
+MOST_RELATIONS = 2**16  # more are no types but numbers of something else, and pairs with nodes would not fit int32
 
 
 def from_edges(
@@ -108,14 +119,17 @@ def prepare(
     Pad or batch first: a prepared graph that jraph has padded still gives the right numbers, but as a plain one does.
 
     Args:
-        graph: any graph; one that is prepared comes back as it is.
+        graph: any graph; one that is prepared comes back as it is, whatever the other arguments.
         backend: how sums run, one of `aggregate.BACKENDS`; `"auto"` chooses by the platform of the program.
         buckets: whether rows are grouped by degree too, for the bucketed form and for maxima: about 12 bytes an edge.
+            Their shapes follow the degrees: graphs that share a program (minibatches) go without.
         relations: number of edge types, where the graph has them (`edge_relations`); None counts up to the largest.
 
     Raises:
-        InputError: an edge points outside, or its type is not in `0 .. relations - 1`.
+        InputError: an edge points outside, its type is not in `0 .. relations - 1`, or the backend is unknown or needs
+            buckets.
     """
+    _check_backend(backend, buckets)
     if layout_of(graph) is not None:
         return graph
     size = num_nodes(graph)
@@ -263,6 +277,13 @@ def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
     return SparseFeatures(build_pattern(rows, matrix.indices.astype(np.int32), shape), matrix.data)
 
 
+def _check_backend(backend: str, buckets: bool) -> None:
+    if backend not in BACKENDS:
+        raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
+    if backend == "bucketed" and not buckets:
+        raise InputError("backend 'bucketed' needs buckets, expected buckets=True")
+
+
 def _one_number_an_edge(edges: Any, kind: Any) -> bool:
     return isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, kind)
 
@@ -282,7 +303,9 @@ def _relation_layout(
 
 
 def _checked_relations(types: np.ndarray, relations: int | None) -> tuple[np.ndarray, int]:
-    relations = int(types.max(initial=-1)) + 1 if relations is None else relations
+    relations = int(types.max(initial=0)) + 1 if relations is None else relations
+    if not 1 <= relations <= MOST_RELATIONS:
+        raise InputError(f"{relations} relations, expected 1 to {MOST_RELATIONS}: integers in `edges` are edge types")
     outside = np.flatnonzero((types < 0) | (types >= relations))
     if outside.size:
         raise InputError(f"edge {outside[0]}: its type is {types[outside[0]]}, expected 0 to {relations - 1}")

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 __all__ = [
+    "BACKENDS",
     "CSR",
     "Buckets",
     "HostOrDevice",
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 HostOrDevice = Any  # np.ndarray as built on the host; jax.Array once `jax.device_put` or `jit` has moved it
+
+BACKENDS = ("auto", "csr", "bucketed", "segment", "dense")  # how sums run, see `aggregate.backends`
 
 # Entries of a row that one bucket may hold: few sizes, each little above the one before, so that padding stays near a
 # tenth. A longer row is cut into parts, which the next level adds up.

@@ -73,3 +73,15 @@ def test_glnn_is_the_published_recipe(dataset, dropout, decay, rate):
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.RunConfig().seeds = 4
+
+
+def test_options_of_models_are_described_where_they_are_used():
+    """What was trained before an option existed is found again: it is not spoken of at its default."""
+    plain = {"name": "gcnii", "layers": 64, "hidden": 64, "dropout": 0.6, "alpha": 0.1, "lam": 0.5}
+    assert config.described(config.ModelConfig()) == plain
+    assert config.described(config.ModelConfig(norm="batch")) == plain | {"norm": "batch"}
+    run = config.distill_config("cora")
+    written = config.described(run)
+    assert written["student"] == plain | {"layers": 4, "hidden": 4, "dropout": 0.0}
+    assert written["teacher"] == {"model": plain, "optim": dataclasses.asdict(run.teacher.optim)}
+    assert written.keys() == dataclasses.asdict(run).keys()

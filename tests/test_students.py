@@ -10,14 +10,14 @@ from distill.distill_samples import make_output, random_params
 from numpy.testing import assert_allclose
 from pipeline_samples import STUDENT, TEACHER
 
-from abkd_jax import datasets
-from abkd_jax.config import MethodConfig, OptimConfig
+from abkd_jax import datasets, pipeline
+from abkd_jax.config import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gsp, lsp, mustad
 from abkd_jax.graph import from_edges
 from abkd_jax.methods import build_objective
 from abkd_jax.models import build
 from abkd_jax.students import train_students
-from abkd_jax.teachers import Teacher, load_problem
+from abkd_jax.teachers import Teacher, load_problem, train_or_load
 from abkd_jax.types import InputError, NodeMasks
 
 METHOD = MethodConfig(
@@ -185,3 +185,37 @@ def test_students_of_another_config_are_refused(problem, teachers, pair):
     other = dataclasses.replace(METHOD, temperature=0.5)
     with pytest.raises(InputError, match=r"temperature is 0\.25 there, 0\.5 here"):
         train_students(problem, TEACHER.model, teachers, STUDENT, "soft_label", other, pair[0])
+
+
+def test_batch_statistics_travel_from_training_to_evaluation(problem, tmp_path):
+    """Of a teacher and its student, both with batch normalisation: trained, kept, read back and used."""
+    model = ModelConfig("gcn", layers=2, hidden=4, dropout=0.0, norm="batch")
+    config = TeacherConfig(model, OptimConfig(epochs=3))
+    teacher, again = (train_or_load(problem, config, [0], tmp_path)[0] for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, again.variables, teacher.variables)
+    method = dataclasses.replace(METHOD, optim=dataclasses.replace(METHOD.optim, eval_every=6))
+    folder = tmp_path / "students"
+    students, restored = (train_students(problem, model, [t], model, "s", method, folder) for t in (teacher, again))
+    jax.tree.map(np.testing.assert_array_equal, restored.variables, students.variables)
+    for variables in (teacher.variables, jax.tree.map(lambda leaf: leaf[0], students.variables)):
+        statistics = variables["batch_stats"]["norm_0"]
+        assert (np.asarray(statistics["mean"]) != 0.0).all()
+        assert (np.asarray(statistics["var"]) != 1.0).all()
+    record = pipeline.records(problem, "s", model, students)[0]
+    logits = _normed_gcn(problem, jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), students.variables))
+    hits = logits.argmax(axis=1) == problem.dataset.labels
+    assert record["test_accuracy"] == pytest.approx(hits[problem.dataset.test_mask].mean(), abs=1e-6)
+    assert record["val_accuracy"] == pytest.approx(students.history["val_accuracy"][-1, 0], abs=1e-6)
+    assert record["parameters"] == 32 * 4 + 4 + 2 * 4 + 4 * 3 + 3
+
+
+def _normed_gcn(problem, variables):
+    """Logits of a GCN of two layers with running statistics, in NumPy float64."""
+    p, statistics, graph = variables["params"], variables["batch_stats"]["norm_0"], problem.batch.graph
+    matrix = np.zeros((graph.nodes.shape[0],) * 2)
+    matrix[np.asarray(graph.receivers), np.asarray(graph.senders)] = 1.0
+    matrix += np.eye(len(matrix))
+    matrix /= np.sqrt(matrix.sum(axis=1))[:, None] * np.sqrt(matrix.sum(axis=1))[None]
+    h = matrix @ np.asarray(graph.nodes, np.float64) @ p["conv_0"]["kernel"] + p["conv_0"]["bias"]
+    h = (h - statistics["mean"]) / np.sqrt(statistics["var"] + 1e-5) * p["norm_0"]["scale"] + p["norm_0"]["bias"]
+    return matrix @ np.maximum(h, 0.0) @ p["conv_1"]["kernel"] + p["conv_1"]["bias"]

@@ -3,10 +3,12 @@
 On CPUs a sum runs as one native sparse product over the prepared layout, with the precomputed transpose as its backward
 pass: nothing of size `[e, f]` is ever built. `aggregate.backends` lists the other forms and when they are taken; graphs
 that were never prepared take `segment_sum`. Same numbers every way.
+
+Prepared graphs have first derivatives in reverse mode; forward mode and higher derivatives need a plain graph.
 """
 
 from abkd_jax.aggregate.attention import attention_sum, edge_softmax
-from abkd_jax.aggregate.backends import BACKENDS, Backend
+from abkd_jax.aggregate.backends import Backend
 from abkd_jax.aggregate.edges import receiver_sums, receiver_values, sender_values
 from abkd_jax.aggregate.maxima import maximum
 from abkd_jax.aggregate.products import (
@@ -20,6 +22,7 @@ from abkd_jax.aggregate.products import (
 )
 from abkd_jax.aggregate.readout import readout
 from abkd_jax.aggregate.relations import relation_means, relation_sum
+from abkd_jax.layout import BACKENDS
 
 __all__ = [
     "BACKENDS",

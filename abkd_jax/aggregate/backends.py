@@ -22,13 +22,12 @@ from jax.experimental.sparse import BCSR
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.layout import Buckets
+from abkd_jax.layout import BACKENDS, Buckets
 from abkd_jax.types import InputError
 
-__all__ = ["BACKENDS", "Backend", "Rows", "accumulator", "bucketed_reduce", "row_maxima", "row_sums", "segment_sums"]
+__all__ = ["Backend", "Rows", "accumulator", "bucketed_reduce", "row_maxima", "row_sums", "segment_sums"]
 
 Backend = Literal["auto", "csr", "bucketed", "segment", "dense"]
-BACKENDS: tuple[Backend, ...] = ("auto", "csr", "bucketed", "segment", "dense")
 
 DENSE_NODES = 1024  # on a TPU, a matrix of so many rows and columns costs less than its gathers (by arithmetic)
 UNROLLED, LOOP_STEP = 8, 4  # entries of a bucket in one fused expression; above, so many an iteration

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate.backends import bucketed_reduce
+from abkd_jax.aggregate.backends import accumulator, bucketed_reduce
 from abkd_jax.graph import layout_of, num_nodes
 from abkd_jax.layout import CSR, Buckets
 
@@ -25,7 +25,7 @@ def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "n
         x: `[n, f]`.
     """
     layout = layout_of(graph)
-    if layout is None or layout.pattern.buckets is None:
+    if layout is None or layout.pattern.buckets is None or layout.facts.backend not in ("auto", "bucketed"):
         return _segment_maximum(graph, x)
     return _bucketed_maximum(jax.tree.map(jnp.asarray, layout.pattern), x)
 
@@ -55,20 +55,21 @@ def _forward(pattern: CSR, x: Array) -> tuple[Array, tuple[CSR, Array, Array]]:
 def _backward(saved: tuple[CSR, Array, Array], cotangent: Array) -> tuple[None, Array]:
     pattern, x, largest = saved
     buckets, buckets_t = _both(pattern)
+    wide = cotangent.astype(accumulator(x.dtype))
 
     def attains(ids: Array, own: Array) -> Array:
         neighbours = _take(x, _take(pattern.cols, ids, x.shape[0]), jnp.nan)  # padding equals nothing
-        return (neighbours == largest[own]).astype(x.dtype)
+        return (neighbours == largest[own]).astype(wide.dtype)
 
-    count = bucketed_reduce(buckets, pattern.rows, attains, jnp.add, 0.0, x)
-    share = cotangent / jnp.maximum(count, 1.0)
+    count = bucketed_reduce(buckets, pattern.rows, attains, jnp.add, 0.0, wide)
+    share = jnp.where(jnp.isneginf(largest), 0.0, wide / jnp.maximum(count, 1.0))
     cols_t = pattern.cols[pattern.order_t]
 
     def received(ids: Array, own: Array) -> Array:
         receivers = _take(pattern.rows_t, ids, share.shape[0])
         return jnp.where(_take(largest, receivers, jnp.nan) == x[own], _take(share, receivers, 0.0), 0.0)
 
-    return None, bucketed_reduce(buckets_t, cols_t, received, jnp.add, 0.0, x)
+    return None, bucketed_reduce(buckets_t, cols_t, received, jnp.add, 0.0, wide).astype(x.dtype)
 
 
 _bucketed_maximum.defvjp(_forward, _backward)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
+from abkd_jax.aggregate.backends import accumulator
 from abkd_jax.types import InputError
 
 __all__ = ["Readout", "readout"]
@@ -33,5 +34,7 @@ def readout(graph: jraph.GraphsTuple, x: Float[Array, "n f"], how: Readout = "me
     if how == "max":
         largest = jax.ops.segment_max(x, ids, num_segments=graphs, indices_are_sorted=True)
         return jnp.where((n_node > 0)[:, None], largest, 0.0)
-    total = jax.ops.segment_sum(x, ids, num_segments=graphs, indices_are_sorted=True)
-    return total / jnp.maximum(n_node, 1).astype(x.dtype)[:, None] if how == "mean" else total
+    wide = x.astype(accumulator(x.dtype))
+    total = jax.ops.segment_sum(wide, ids, num_segments=graphs, indices_are_sorted=True)
+    total = total / jnp.maximum(n_node, 1).astype(wide.dtype)[:, None] if how == "mean" else total
+    return total.astype(x.dtype)

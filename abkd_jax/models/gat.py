@@ -81,5 +81,5 @@ def _kept(graph: jraph.GraphsTuple, rate: float) -> Array | None:
     """`[e]`, False on dropped edges; None where none is dropped."""
     if rate == 0.0:
         return None
-    kept: Any = Dropout(rate)(jnp.ones(num_edges(graph)), deterministic=False)
-    return kept > 0.0
+    kept: Any = Dropout(rate)(jnp.ones((num_edges(graph), 1)), deterministic=False)
+    return kept[:, 0] > 0.0

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from abkd_jax.aggregate.readout import Readout
 from abkd_jax.graph import normalise
 from abkd_jax.layers import Dense, Dropout, GCN2Conv
-from abkd_jax.models.stack import Norm, classify, features_of, normalised, scanned
+from abkd_jax.models.stack import Norm, classify, features_of, normalised, precise, scanned
 from abkd_jax.types import GNNOutput
 
 __all__ = ["GCNII"]
@@ -65,7 +65,7 @@ class GCNII(nn.Module):
             else functools.partial(Dropout(self.input_dropout), deterministic=not train)
         )
         h0 = nn.relu(Dense(self.hidden, dtype=self.dtype, name="input")(drop_input(features_of(graph, self.dtype))))
-        steps = jnp.arange(1, self.layers + 1, dtype=jnp.promote_types(h0.dtype, jnp.float32))
+        steps = jnp.arange(1, self.layers + 1, dtype=precise(h0).dtype)
         scan = scanned(_Block, self.layers, remat=self.remat, per_layer=(0, nn.broadcast, nn.broadcast))
         block = scan(self.alpha, self.variant, self.dropout, self.norm, self.residual, self.dtype, train, name="blocks")
         h, stacked = block(h0, jnp.log1p(self.lam / steps), graph, h0)

@@ -101,5 +101,5 @@ class _TypedDense(nn.Module):
 def _of_one_type(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
     """A graph whose edges all have type 0."""
     types: Any = jnp.zeros(num_edges(graph), jnp.int32)
-    prepared = isinstance(graph.edges, PreparedEdges)
-    return graph._replace(edges=graph.edges._replace(features=types) if prepared else types)
+    edges: Any = graph.edges
+    return graph._replace(edges=edges._replace(features=types) if isinstance(edges, PreparedEdges) else types)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from abkd_jax.graph import normalise
 from abkd_jax.layers import Dense, Dropout, hops
 from abkd_jax.models.stack import features_of, precise
-from abkd_jax.types import GNNOutput
+from abkd_jax.types import GNNOutput, InputError
 
 __all__ = ["SIGN", "with_hops"]
 
@@ -93,8 +93,11 @@ def with_hops(graph: jraph.GraphsTuple, k: int) -> jraph.GraphsTuple:
 
 
 def _powers(graph: jraph.GraphsTuple, k: int, dtype: Any) -> Float[Array, "n k1 f"]:
-    if isinstance(graph.nodes, dict) and "hops" in graph.nodes:
-        powers = jnp.asarray(graph.nodes["hops"])[:, : k + 1]
+    nodes: Any = graph.nodes
+    if isinstance(nodes, dict) and "hops" in nodes:
+        powers = jnp.asarray(nodes["hops"])
+        if powers.shape[1] != k + 1:
+            raise InputError(f"SIGN: nodes['hops'] is {powers.shape}, expected {k + 1} powers along axis 1")
     else:
         powers = jnp.stack(hops(normalise(graph), features_of(graph, None), k), axis=1)
     return powers if dtype is None else powers.astype(dtype)

@@ -153,7 +153,7 @@ def features_of(graph: jraph.GraphsTuple, dtype: Any) -> Features:
     """The node features: `graph.nodes`, or `graph.nodes["features"]` where nodes have types too."""
     nodes: Any = graph.nodes
     features = nodes["features"] if isinstance(nodes, dict) else nodes
-    return features if dtype is None or isinstance(features, SparseFeatures) else jnp.asarray(features, dtype)
+    return features if isinstance(features, SparseFeatures) else jnp.asarray(features, dtype)
 
 
 def normalised(
@@ -199,6 +199,6 @@ def _linear(width: int, x: Features, suffix: str, dtype: Any) -> Array:
     return Dense(width, use_bias=False, name=f"residual{suffix}", dtype=dtype)(x)
 
 
-def precise(logits: Array) -> Array:
+def precise(x: Array) -> Array:
     """Float32 at least: losses take exponentials of logits."""
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)

@@ -6,7 +6,7 @@ from distill_samples import QUICK
 
 from abkd_jax.distill import attention_map, positive, teacher_directions
 from abkd_jax.graph import from_edges, prepare
-from abkd_jax.models import GCNII, MLP
+from abkd_jax.models import GAT, GCNII, GIN, MLP, SIGN, GraphSAGE
 from abkd_jax.types import GNNOutput, InputError
 
 NODES, FEATURES, CLASSES = 90, 12, 3
@@ -182,3 +182,26 @@ def test_attention_map_refuses_what_it_cannot_cut(problem):
         attention_map(student, teacher, out, jnp.ones((2, 3)), mask)
     with pytest.raises(InputError, match="student has width 8, the teacher only 2"):
         attention_map(teacher, student, seen(graph, student, 2, 2), jnp.eye(2), mask)
+
+
+@pytest.mark.parametrize(
+    ("model", "scaled", "shifted"),
+    [
+        (GraphSAGE(2, 2, CLASSES), {"conv_0/neighbour/kernel", "conv_0/root/kernel"}, {"conv_0/neighbour/bias"}),
+        (GAT(2, 2, CLASSES), {"conv_0/linear/kernel"}, {"conv_0/bias"}),
+        (GIN(2, 2, CLASSES), {"conv_0/mlp/dense_0/kernel"}, {"conv_0/mlp/dense_0/bias"}),
+        (SIGN(2, 2, CLASSES), {"hops/dense_0/kernel"}, {"hops/dense_0/bias"}),
+    ],
+    ids=["graphsage", "gat", "gin", "sign"],
+)
+def test_positive_start_of_input_layers_with_several_parts(problem, model, scaled, shifted):
+    graph, labels, teacher, _ = problem
+    shapes = jax.eval_shape(model.init, jax.random.key(1), graph)["params"]
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.25), shapes)
+    changes = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(positive(params)):
+        changes.setdefault(float(leaf.ravel()[0]), set()).add(jax.tree_util.keystr(path, simple=True, separator="/"))
+    assert changes[2.5] == scaled
+    assert changes[0.75] == shifted
+    with pytest.raises(InputError, match=r"the student's input layer has .*, expected one kernel and one bias"):
+        teacher_directions(jax.random.key(2), params, teacher, graph, labels, CLASSES)

@@ -53,7 +53,9 @@ def test_a_node_without_counted_edges_gets_zero_and_gives_no_gradient(layout):
     graph = arranged(typed_graph(MANY), layout)
     logits, x = jnp.ones((20, 2)), jnp.ones((9, 2, 3))
     for mask, rows in ((np.zeros(20, bool), slice(None)), (np.asarray(graph.receivers) != 3, 3)):
-        out, pullback = jax.vjp(lambda logits, x, mask=mask: attention_sum(graph, logits, x, mask=mask), logits, x)
+        out, pullback = jax.vjp(
+            lambda logits, x, mask=mask: attention_sum(graph, logits, x, mask=jnp.asarray(mask)), logits, x
+        )
         assert not np.asarray(out)[rows].any()
         grad_logits, grad_x = pullback(jnp.ones((9, 2, 3)))
         assert np.isfinite(grad_logits).all()

@@ -163,10 +163,16 @@ def check(config: RunConfig) -> None:
         raise InputError(f"seeds is {config.seeds}, expected at least 1")
     if config.max_epochs is not None and config.max_epochs < 1:
         raise InputError(f"max_epochs is {config.max_epochs}, expected at least 1")
-    build(config.teacher.model, 2)
+    _check_model(config.teacher.model)
     make_optimizer(config.teacher.optim)
     if isinstance(config, DistillConfig):
         _check_students(config)
+
+
+def _check_model(model: ModelConfig) -> None:
+    build(model, 2)
+    if model.readout is not None:
+        raise InputError(f"{model.name}: readout is {model.readout}, expected none: these data sets label nodes")
 
 
 def _check_students(config: DistillConfig) -> None:
@@ -175,7 +181,7 @@ def _check_students(config: DistillConfig) -> None:
     unknown = set(config.methods) - set(_methods_of(config))
     if unknown:
         raise InputError(f"method {min(unknown)} is unknown, expected some of {', '.join(_methods_of(config))}")
-    build(config.student, 2)
+    _check_model(config.student)
     for name in config.methods:
         method: MethodConfig = getattr(config, name)
         model, teacher = model_of(config, name), config.teacher.model

@@ -90,6 +90,8 @@ def test_bad_option_names_it_and_exits_with_two(capsys):
     [
         (["--dataset", "syntetic"], "did you mean 'synthetic'?"),
         ([*OPTIONS, "--student.hidden", 0], "hidden width is 0"),
+        ([*OPTIONS, "--student.readout", "sum"], "readout is sum"),
+        ([*OPTIONS, "--student.heads", 2], "it has no option heads"),
         ([*OPTIONS, "--teacher.model.layers", 0], "number of layers is 0"),
         ([*OPTIONS, "--abkd.temperature", 0], "temperature is 0.0"),
         ([*OPTIONS, "--abkd.axes", 0], "k is 0"),

@@ -226,7 +226,7 @@ def test_teacher_is_the_best_epoch_of_its_history(finished, problem):
     for seed, teacher in enumerate(teachers):
         assert teacher.seed == seed
         assert teacher.best_epoch == teacher.history["val_loss"][:, 0].argmin() + 1
-    kernels = [np.asarray(t.params["input"]["kernel"]) for t in teachers]
+    kernels = [np.asarray(t.variables["params"]["input"]["kernel"]) for t in teachers]
     assert not np.allclose(*kernels, atol=1e-2)
 
 

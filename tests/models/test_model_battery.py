@@ -139,7 +139,7 @@ def test_a_training_run_is_traced_once(name):
     assert len(set(losses)) == 3
 
 
-DENSE = ("input", "output", "residual", "norm", "hops", "dense")  # how the names of all other layers begin
+DENSE = ("input", "output", "residual", "norm", "hops", "dense", "prelu")  # how the names of all other layers begin
 
 
 @every_model

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.aggregate.backends import Backend, row_maxima, row_sums, segment_sums
+from abkd_jax.aggregate.backends import Backend, gathered, row_maxima, row_sums, segment_sums
 from abkd_jax.aggregate.edges import by_column, by_row, receiver_maxima, receiver_sums, receiver_values, row_totals
 from abkd_jax.aggregate.products import edge_dots
 from abkd_jax.graph import layout_of, num_nodes
@@ -87,7 +87,7 @@ def _plain(graph: jraph.GraphsTuple, logits: Array, x: Array, loops: _Loops | No
     largest = _finite(largest if loops is None else jnp.maximum(largest, jax.lax.stop_gradient(loops.logits)))
     weights = jnp.exp(logits - largest[graph.receivers])
     totals = receiver_sums(graph, weights)
-    messages = _times(weights, keep)[:, :, None] * x[graph.senders]
+    messages = _times(weights, keep)[:, :, None] * gathered(x, jnp.asarray(graph.senders))
     out = segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
     if loops is not None:
         own = jnp.exp(loops.logits - largest)

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int
 from abkd_jax.layout import BACKENDS, Buckets
 from abkd_jax.types import InputError
 
-__all__ = ["Backend", "Rows", "accumulator", "bucketed_reduce", "row_maxima", "row_sums", "segment_sums"]
+__all__ = ["Backend", "Rows", "accumulator", "bucketed_reduce", "gathered", "row_maxima", "row_sums", "segment_sums"]
 
 Backend = Literal["auto", "csr", "bucketed", "segment", "dense"]
 
@@ -71,6 +71,11 @@ def row_sums(
 def accumulator(dtype: DTypeLike) -> jnp.dtype:
     """The type in which sums of `dtype` numbers run: float32, or `dtype` itself where that is wider."""
     return max(jnp.dtype(dtype), jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
+
+
+def gathered(x: Float[Array, "n *f"], ids: Int[Array, " e"]) -> Float[Array, "e *f"]:
+    """`x[ids]`, whose gradient adds up in the type of `accumulator`; for graphs that were never prepared."""
+    return x.astype(accumulator(x.dtype))[ids].astype(x.dtype)
 
 
 def segment_sums(messages: Float[Array, "e *f"], ids: Int[Array, " e"], rows: int) -> Float[Array, "n *f"]:

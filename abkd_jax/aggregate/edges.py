@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate.backends import Backend, Rows, row_maxima, row_sums, segment_sums
+from abkd_jax.aggregate.backends import Backend, Rows, gathered, row_maxima, row_sums, segment_sums
 from abkd_jax.graph import layout_of, num_nodes
 from abkd_jax.layout import CSR
 
@@ -32,7 +32,7 @@ def sender_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Arr
     """`x` at the sender of each edge, `[e, h]`."""
     layout = layout_of(graph)
     if layout is None:
-        return x[graph.senders]
+        return gathered(x, jnp.asarray(graph.senders))
     return _at_columns(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
 
 
@@ -40,7 +40,7 @@ def receiver_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[A
     """`x` at the receiver of each edge, `[e, h]`."""
     layout = layout_of(graph)
     if layout is None:
-        return x[graph.receivers]
+        return gathered(x, jnp.asarray(graph.receivers))
     return _at_rows(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate.backends import accumulator, bucketed_reduce
+from abkd_jax.aggregate.backends import accumulator, bucketed_reduce, gathered
 from abkd_jax.graph import layout_of, num_nodes
 from abkd_jax.layout import CSR, Buckets
 
@@ -33,7 +33,9 @@ def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "n
 def _segment_maximum(graph: jraph.GraphsTuple, x: Array) -> Array:
     sorted_ids = layout_of(graph) is not None
     receivers, n = jnp.asarray(graph.receivers), num_nodes(graph)
-    out = jax.ops.segment_max(x[graph.senders], receivers, num_segments=n, indices_are_sorted=sorted_ids)
+    out = jax.ops.segment_max(
+        gathered(x, jnp.asarray(graph.senders)), receivers, num_segments=n, indices_are_sorted=sorted_ids
+    )
     return jnp.where(jnp.isneginf(out), 0.0, out)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate.backends import DIRECT_BYTES, Backend, row_sums, segment_sums
+from abkd_jax.aggregate.backends import DIRECT_BYTES, Backend, gathered, row_sums, segment_sums
 from abkd_jax.aggregate.edges import by_column, by_row
 from abkd_jax.graph import SparseFeatures, layout_of, normalise, num_edges, num_nodes
 from abkd_jax.layout import CSR
@@ -47,7 +47,7 @@ def weighted_sum(
     layout = layout_of(graph)
     if layout is not None:
         return sparse_matmul(layout.pattern, weights, x, backend or layout.facts.backend)
-    messages = weights[:, None] * x[graph.senders]
+    messages = weights[:, None] * gathered(x, jnp.asarray(graph.senders))
     return segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
 
 

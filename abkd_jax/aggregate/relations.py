@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate.backends import segment_sums
+from abkd_jax.aggregate.backends import gathered, segment_sums
 from abkd_jax.aggregate.products import sparse_matmul
 from abkd_jax.graph import edge_relations, layout_of, num_nodes
 from abkd_jax.types import InputError
@@ -31,7 +31,7 @@ def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: 
     layout = layout_of(graph)
     weights = (1.0 / jnp.maximum(counts, 1.0))[rows]
     if layout is None or layout.relations is None:
-        sums = segment_sums(weights[:, None] * x[graph.senders], rows, n * relations)
+        sums = segment_sums(weights[:, None] * gathered(x, jnp.asarray(graph.senders)), rows, n * relations)
     else:
         sums = sparse_matmul(layout.relations.rows, weights, x, layout.facts.backend)
     return sums.reshape(n, relations, x.shape[1])
@@ -51,7 +51,7 @@ def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Ar
     flat = x.reshape(n * relations, width)
     if layout is None or layout.relations is None:
         cols = jnp.asarray(graph.senders) * relations + _relations(graph)
-        return segment_sums(weights[:, None] * flat[cols], jnp.asarray(graph.receivers), n)
+        return segment_sums(weights[:, None] * gathered(flat, cols), jnp.asarray(graph.receivers), n)
     return sparse_matmul(layout.relations.columns, weights, flat, layout.facts.backend)
 
 

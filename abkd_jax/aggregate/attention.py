@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from abkd_jax.aggregate.backends import Backend, gathered, row_maxima, row_sums, segment_sums
 from abkd_jax.aggregate.edges import by_column, by_row, receiver_maxima, receiver_sums, receiver_values, row_totals
-from abkd_jax.aggregate.products import edge_dots
+from abkd_jax.aggregate.products import edge_dots, last_axis_sum
 from abkd_jax.graph import layout_of, num_nodes
 from abkd_jax.layout import CSR
 
@@ -123,13 +123,13 @@ def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, .
     """With `g = cotangent / totals`: `d logit = weight (keep <g, x> - <g, out>)`, `d x = sum of weight keep g`."""
     pattern, weights, own, totals, x, keep, own_keep, out = saved
     g = cotangent / totals[:, :, None]
-    mean = jnp.sum(g * out, axis=-1)  # [n, h]
+    mean = last_axis_sum(g * out)  # [n, h]
     dots = edge_dots(pattern.rows, pattern.cols, g, x)  # [e, h]
     grad_logits = weights * (_times(dots, keep) - mean[pattern.rows])
     grad_x = row_sums(by_column(pattern), _times(weights, keep)[pattern.order_t], g, backend)
     grad_loops = None
     if own is not None:
-        own_dots = jnp.sum(g * x, axis=-1)
+        own_dots = last_axis_sum(g * x)
         grad_x = grad_x + _times(own, own_keep)[:, :, None] * g
         grad_keep = None if own_keep is None else own * own_dots
         grad_loops = _Loops(own * (_times(own_dots, own_keep) - mean), grad_keep)

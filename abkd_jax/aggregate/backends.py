@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.sparse import BCSR
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.layout import BACKENDS, Buckets
-from abkd_jax.types import InputError
+from abkd_jax.types import InputError, Pytree
 
 __all__ = ["Backend", "Rows", "accumulator", "bucketed_reduce", "gathered", "row_maxima", "row_sums", "segment_sums"]
 
@@ -120,8 +120,8 @@ def row_maxima(matrix: Rows, values: Float[Array, "nnz h"], backend: Backend) ->
 
     def bucketed(matrix: Rows, values: Array) -> Array:
         buckets: Any = matrix.buckets
-        message = lambda ids, _: values.at[ids].get(mode="fill", fill_value=-jnp.inf)  # noqa: E731
-        return bucketed_reduce(buckets, matrix.rows, message, jnp.maximum, -jnp.inf, values)
+        lowest = jnp.asarray(-jnp.inf, values.dtype)
+        return bucketed_reduce(buckets, matrix.rows, lambda ids, _: values[ids], jnp.maximum, lowest, values.shape[1])
 
     if matrix.buckets is None or backend in ("csr", "segment", "dense"):
         return segment(matrix, values)
@@ -170,12 +170,10 @@ def _bucketed(matrix: Rows, values: Array, x: Array) -> Array:
     width = math.prod(x.shape[1:])
 
     def message(ids: Array, _: Array) -> Array:
-        weights = values.at[ids].get(mode="fill", fill_value=0)
-        cols = matrix.cols.at[ids].get(mode="fill", fill_value=x.shape[0])
-        return (weights[:, :, None] * x.at[cols].get(mode="fill", fill_value=0)).reshape(ids.shape[0], width)
+        return (values[ids][:, :, None] * x[matrix.cols[ids]]).reshape(ids.shape[0], width)
 
     buckets: Any = matrix.buckets
-    sums = bucketed_reduce(buckets, matrix.rows, message, jnp.add, 0.0, x.reshape(x.shape[0], width))
+    sums = bucketed_reduce(buckets, matrix.rows, message, jnp.add, jnp.zeros((), x.dtype), width)
     return sums.reshape(sums.shape[0], *x.shape[1:])
 
 
@@ -185,41 +183,70 @@ _FORMS = {"auto": _auto, "csr": _csr, "segment": _segment, "dense": _dense, "buc
 def bucketed_reduce(
     buckets: Buckets,
     rows: Int[Array, " nnz"],
-    message: Callable[[Array, Array], Array],
-    combine: Callable[[Array, Array], Array],
-    identity: float,
-    like: Float[Array, "_ f"],
-) -> Float[Array, "n f"]:
+    message: Callable[[Array, Array], Pytree],
+    combine: Callable[[Pytree, Pytree], Pytree],
+    identity: Pytree,
+    width: int,
+) -> Pytree:
     """Reduces the messages of the entries of each row, without a scatter.
 
     Args:
         buckets: of the rows.
         rows: `[nnz]`.
-        message: `(ids [b], own [b]) -> [b, f]`, of the entries at the positions `ids` (too large for padding, where it
-            must give `identity`) that stand in the rows `own`.
-        combine: of two arrays.
-        identity: of `combine`; what rows without entries get.
-        like: width and type of the result.
+        message: `(ids [b], own [b]) -> [b, width]`, of the entries at the positions `ids` that stand in the rows
+            `own`; an array, or a tree of arrays.
+        combine: of two such.
+        identity: of `combine`, a scalar for each array; what rows without entries get.
+        width: of the messages.
+
+    Returns:
+        `[n, width]`, or a tree of such.
     """
+    n = buckets.place.shape[0]
     if not buckets.levels:
-        return jnp.full((buckets.place.shape[0], like.shape[1]), identity, like.dtype)
-    outputs = [jnp.concatenate([_fold(ids, rows[ids[0]], message, combine) for ids in buckets.levels[0]])]
+        return jax.tree.map(lambda scalar: jnp.full((n, width), scalar), identity)
+    outputs = [_joined([_fold(ids, rows, rows.shape[0], message, combine, identity) for ids in buckets.levels[0]])]
     for level in buckets.levels[1:]:
         previous = outputs[-1]
-        part = lambda ids, _, p=previous: p.at[ids].get(mode="fill", fill_value=identity)  # noqa: E731
-        outputs.append(jnp.concatenate([_fold(ids, ids[0], part, combine) for ids in level]))
-    return jnp.concatenate(outputs).at[buckets.place].get(mode="fill", fill_value=identity)
+        part = lambda ids, _, p=previous: jax.tree.map(lambda leaf: _rows_of(leaf, ids), p)  # noqa: E731
+        size = jax.tree.leaves(previous)[0].shape[0]
+        outputs.append(_joined([_fold(ids, ids[0], size, part, combine, identity) for ids in level]))
+    joined = _joined(outputs)
+    there = buckets.place < jax.tree.leaves(joined)[0].shape[0]
+    place = jnp.where(there, buckets.place, 0)
+    return jax.tree.map(lambda leaf, scalar: jnp.where(there[:, None], _rows_of(leaf, place), scalar), joined, identity)
 
 
 def _fold(
-    ids: Int[Array, "k b"], own: Int[Array, " b"], message: Callable[..., Array], combine: Callable[..., Array]
-) -> Array:
+    ids: Int[Array, "k b"],
+    rows: Int[Array, " _"],
+    size: int,
+    message: Callable[..., Pytree],
+    combine: Callable[..., Pytree],
+    identity: Pytree,
+) -> Pytree:
     """The messages of each column of `ids`, combined; long columns in a loop, so that programs stay small."""
+    there = ids < size
+    ids = jnp.where(there, ids, 0)
+    own = rows[ids[0]]
 
-    def some(rows: Int[Array, "s b"]) -> Array:
-        return functools.reduce(combine, [message(row, own) for row in rows])
+    def some(pair: tuple[Int[Array, "s b"], Bool[Array, "s b"]]) -> Pytree:
+        def one(ids: Array, there: Array) -> Pytree:
+            found = message(ids, own)
+            return jax.tree.map(lambda leaf, scalar: jnp.where(there[:, None], leaf, scalar), found, identity)
+
+        return functools.reduce(combine, [one(*row) for row in zip(*pair, strict=True)])
 
     if ids.shape[0] <= UNROLLED:
-        return some(ids)
-    steps = ids.reshape(-1, LOOP_STEP, ids.shape[1])
-    return jax.lax.fori_loop(1, len(steps), lambda i, out: combine(out, some(steps[i])), some(steps[0]))
+        return some((ids, there))
+    steps = ids.reshape(-1, LOOP_STEP, ids.shape[1]), there.reshape(-1, LOOP_STEP, ids.shape[1])
+    first = some((steps[0][0], steps[1][0]))
+    return jax.lax.fori_loop(1, len(steps[0]), lambda i, out: combine(out, some((steps[0][i], steps[1][i]))), first)
+
+
+def _joined(parts: list[Pytree]) -> Pytree:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def _rows_of(x: Float[Array, "n f"], ids: Int[Array, " b"]) -> Float[Array, "b f"]:
+    return x.at[ids].get(mode="promise_in_bounds")

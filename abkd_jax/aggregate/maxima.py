@@ -41,37 +41,42 @@ def _segment_maximum(graph: jraph.GraphsTuple, x: Array) -> Array:
 
 @jax.custom_vjp
 def _bucketed_maximum(pattern: CSR, x: Array) -> Array:
-    return _forward(pattern, x)[0]
+    buckets, _ = _both(pattern)
+    largest = bucketed_reduce(
+        buckets, pattern.rows, lambda ids, _: x[pattern.cols[ids]], jnp.maximum, _lowest(x), x.shape[1]
+    )
+    return jnp.where(jnp.isneginf(largest), 0.0, largest)
 
 
-def _forward(pattern: CSR, x: Array) -> tuple[Array, tuple[CSR, Array, Array]]:
+def _forward(pattern: CSR, x: Array) -> tuple[Array, tuple[CSR, Array, Array, Array]]:
+    """The maximum, and how many entries attain it, in one pass."""
     buckets, _ = _both(pattern)
 
-    def neighbour(ids: Array, _: Array) -> Array:
-        return _take(x, _take(pattern.cols, ids, x.shape[0]), -jnp.inf)
+    def neighbour(ids: Array, _: Array) -> tuple[Array, Array]:
+        values = x[pattern.cols[ids]]
+        return values, jnp.ones(values.shape, accumulator(x.dtype))
 
-    largest = bucketed_reduce(buckets, pattern.rows, neighbour, jnp.maximum, -jnp.inf, x)
-    return jnp.where(jnp.isneginf(largest), 0.0, largest), (pattern, x, largest)
+    def larger(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        largest = jnp.maximum(a[0], b[0])
+        return largest, jnp.where(a[0] == largest, a[1], 0.0) + jnp.where(b[0] == largest, b[1], 0.0)
+
+    identity = _lowest(x), jnp.zeros((), accumulator(x.dtype))
+    largest, count = bucketed_reduce(buckets, pattern.rows, neighbour, larger, identity, x.shape[1])
+    return jnp.where(jnp.isneginf(largest), 0.0, largest), (pattern, x, largest, count)
 
 
-def _backward(saved: tuple[CSR, Array, Array], cotangent: Array) -> tuple[None, Array]:
-    pattern, x, largest = saved
-    buckets, buckets_t = _both(pattern)
-    wide = cotangent.astype(accumulator(x.dtype))
-
-    def attains(ids: Array, own: Array) -> Array:
-        neighbours = _take(x, _take(pattern.cols, ids, x.shape[0]), jnp.nan)  # padding equals nothing
-        return (neighbours == largest[own]).astype(wide.dtype)
-
-    count = bucketed_reduce(buckets, pattern.rows, attains, jnp.add, 0.0, wide)
-    share = jnp.where(jnp.isneginf(largest), 0.0, wide / jnp.maximum(count, 1.0))
-    cols_t = pattern.cols[pattern.order_t]
+def _backward(saved: tuple[CSR, Array, Array, Array], cotangent: Array) -> tuple[None, Array]:
+    pattern, x, largest, count = saved
+    _, buckets_t = _both(pattern)
+    share = cotangent.astype(count.dtype) / jnp.maximum(count, 1.0)
+    share = jnp.where(jnp.isneginf(largest), 0.0, share)
 
     def received(ids: Array, own: Array) -> Array:
-        receivers = _take(pattern.rows_t, ids, share.shape[0])
-        return jnp.where(_take(largest, receivers, jnp.nan) == x[own], _take(share, receivers, 0.0), 0.0)
+        receivers = pattern.rows_t[ids]
+        return jnp.where(largest[receivers] == x[own], share[receivers], 0.0)
 
-    return None, bucketed_reduce(buckets_t, cols_t, received, jnp.add, 0.0, wide).astype(x.dtype)
+    cols_t, zero = pattern.cols[pattern.order_t], jnp.zeros((), share.dtype)
+    return None, bucketed_reduce(buckets_t, cols_t, received, jnp.add, zero, x.shape[1]).astype(x.dtype)
 
 
 _bucketed_maximum.defvjp(_forward, _backward)
@@ -82,5 +87,5 @@ def _both(pattern: CSR) -> tuple[Buckets, Buckets]:
     return buckets[0], buckets[1] or buckets[0]
 
 
-def _take(x: Array, ids: Array, fill: float | int) -> Array:
-    return x.at[ids].get(mode="fill", fill_value=fill)
+def _lowest(x: Array) -> Array:
+    return jnp.asarray(-jnp.inf, x.dtype)

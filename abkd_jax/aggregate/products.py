@@ -19,6 +19,7 @@ __all__ = [
     "edge_dots",
     "feature_matmul",
     "in_degrees",
+    "last_axis_sum",
     "mean",
     "propagate",
     "sparse_matmul",
@@ -119,7 +120,7 @@ def edge_dots(
     """
 
     def direct(rows: Array, cols: Array, a: Array, b: Array) -> Array:
-        return jnp.sum(a[rows] * b[cols], axis=-1)
+        return last_axis_sum(a[rows] * b[cols])
 
     def chunked(rows: Array, cols: Array, a: Array, b: Array) -> Array:
         chunks = -(-rows.shape[0] // _CHUNK_EDGES)
@@ -130,3 +131,15 @@ def edge_dots(
     if rows.shape[0] * math.prod(a.shape[1:]) * a.dtype.itemsize <= DIRECT_BYTES:
         return direct(rows, cols, a, b)
     return jax.lax.platform_dependent(rows, cols, a, b, cpu=chunked, default=direct)
+
+
+def last_axis_sum(x: Float[Array, "n *h f"]) -> Float[Array, "n *h"]:
+    """The sum over the last axis. On a CPU a product with ones: XLA's own loops over short axes take thrice as long."""
+
+    def product(x: Array) -> Array:
+        heads, width = math.prod(x.shape[1:-1]), x.shape[-1]
+        ones = jnp.repeat(jnp.eye(heads, dtype=x.dtype), width, axis=0)
+        total = jnp.matmul(x.reshape(x.shape[0], heads * width), ones, precision="highest")
+        return total.reshape(x.shape[:-1])
+
+    return jax.lax.platform_dependent(x, cpu=product, default=lambda x: jnp.sum(x, axis=-1))

@@ -114,10 +114,10 @@ class GATConv(_AttentionConv):
             out_degrees, in_degrees = _degrees(graph, h.shape[0], self.self_loops)
             sent = h / jnp.sqrt(out_degrees).astype(h.dtype)[:, None, None]
             scale = jnp.sqrt(in_degrees).astype(h.dtype)[:, None, None]
-        logits = jnp.sum(sent * self._attention_vector("attention_sender")[None], axis=-1)
+        logits = _head_dots(sent, self._attention_vector("attention_sender"))
         edge_logits, self_logits = sender_values(graph, logits), logits
         if self.destination_term:
-            logits = jnp.sum(h * self._attention_vector("attention_receiver")[None], axis=-1)
+            logits = _head_dots(h, self._attention_vector("attention_receiver"))
             edge_logits, self_logits = edge_logits + receiver_values(graph, logits), self_logits + logits
         edge_logits, self_logits = (leaky_relu(a, self.negative_slope) for a in (edge_logits, self_logits))
         out = self._attend(graph, edge_logits, self_logits, sent, deterministic, edge_mask)
@@ -155,8 +155,15 @@ class GATv2Conv(_AttentionConv):
         received = sent if self.share_weights else self._transformed("receiver", x, self.use_bias)
         attention = self._attention_vector("attention")
         logits = pair_logits(graph, sent, received, attention, self.negative_slope)
-        self_logits = jnp.sum(leaky_relu(sent + received, self.negative_slope) * attention[None], axis=-1)
+        self_logits = _head_dots(leaky_relu(sent + received, self.negative_slope), attention)
         return self._finished(self._attend(graph, logits, self_logits, sent, deterministic, edge_mask), x)
+
+
+def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "h d"]) -> Float[Array, "n h"]:
+    """Each head times its own vector: one product with a matrix of blocks, which CPUs do faster than short sums."""
+    heads, width = vectors.shape
+    blocks = (vectors[:, :, None] * jnp.eye(heads, dtype=vectors.dtype)[:, None]).reshape(heads * width, heads)
+    return h.reshape(-1, heads * width) @ blocks
 
 
 def _degrees(graph: jraph.GraphsTuple, nodes: int, self_loops: bool) -> tuple[Array, Array]:

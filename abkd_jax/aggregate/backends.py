@@ -25,13 +25,24 @@ from jaxtyping import Array, Bool, Float, Int
 from abkd_jax.layout import BACKENDS, Buckets
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["Backend", "Rows", "accumulator", "bucketed_reduce", "gathered", "row_maxima", "row_sums", "segment_sums"]
+__all__ = [
+    "Backend",
+    "Rows",
+    "accumulator",
+    "bucketed_reduce",
+    "chunk_size",
+    "gathered",
+    "row_maxima",
+    "row_sums",
+    "segment_sums",
+]
 
 Backend = Literal["auto", "csr", "bucketed", "segment", "dense"]
 
 DENSE_NODES = 1024  # on a TPU, a matrix of so many rows and columns costs less than its gathers (by arithmetic)
 UNROLLED, LOOP_STEP = 8, 4  # entries of a bucket in one fused expression; above, so many an iteration
-DIRECT_BYTES = 2**25  # of messages: above, on a CPU, fresh pages cost more than the arithmetic (glibc maps from 32 MiB)
+CHUNK_BYTES = 2**20  # of messages at a time on a CPU: they stay in a core's cache, and no fresh pages are asked for
+NARROW_HEAD = 16  # units; the native product of narrower heads costs more than their messages
 
 
 class Rows(NamedTuple):
@@ -138,19 +149,40 @@ def _auto(matrix: Rows, values: Array, x: Array) -> Array:
 
 
 def _csr(matrix: Rows, values: Array, x: Array) -> Array:
-    """One native product a head; many narrow heads go together, as messages, while these are small."""
-    nnz, heads = values.shape
-    if heads > 1 and nnz * math.prod(x.shape[1:]) * x.dtype.itemsize <= DIRECT_BYTES:
-        return _segment(matrix, values, x)
+    """One native product a head; narrow heads go together, a chunk of entries at a time."""
+    heads, width = x.shape[1:]
+    rows = matrix.row_ptr.shape[0] - 1
+    if heads > 1 and width < NARROW_HEAD:
+        return _chunked(matrix, values, x)
 
     def product(head: int | Array) -> Array:
         return BCSR((values[:, head], matrix.cols, matrix.row_ptr), shape=(rows, x.shape[0])) @ x[:, head]
 
-    rows = matrix.row_ptr.shape[0] - 1
     if heads == 1:
         return product(0)[:, None]
-    empty = jnp.zeros((rows, *x.shape[1:]), x.dtype)  # filled in place: x is never copied head by head as a whole
+    empty = jnp.zeros((rows, heads, width), x.dtype)  # filled in place: x is never copied head by head as a whole
     return jax.lax.fori_loop(0, heads, lambda head, out: out.at[:, head].set(product(head)), empty)
+
+
+def _chunked(matrix: Rows, values: Array, x: Array) -> Array:
+    """The messages of a chunk of entries added to their rows, chunk after chunk: they stay in a core's cache."""
+    rows, nnz = matrix.row_ptr.shape[0] - 1, values.shape[0]
+    size = chunk_size(x)
+    chunks = -(-nnz // size)
+    fill = (0, chunks * size - nnz)
+    ids = jnp.pad(matrix.rows, fill, constant_values=rows).reshape(chunks, size)  # past the last row: dropped
+    cols = jnp.pad(matrix.cols, fill).reshape(chunks, size)
+    weights = jnp.pad(values, (fill, (0, 0))).reshape(chunks, size, -1)
+
+    def add(i: Array, out: Array) -> Array:
+        return out.at[ids[i]].add(weights[i][:, :, None] * x[cols[i]], indices_are_sorted=True, mode="drop")
+
+    return jax.lax.fori_loop(0, chunks, add, jnp.zeros((rows, *x.shape[1:]), x.dtype))
+
+
+def chunk_size(x: Float[Array, "n *f"]) -> int:
+    """How many rows like those of `x` fill a chunk."""
+    return max(CHUNK_BYTES // (math.prod(x.shape[1:]) * x.dtype.itemsize or 1), 1)
 
 
 def _segment(matrix: Rows, values: Array, x: Array) -> Array:

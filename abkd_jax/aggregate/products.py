@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate.backends import DIRECT_BYTES, Backend, gathered, row_sums, segment_sums
+from abkd_jax.aggregate.backends import Backend, chunk_size, gathered, row_sums, segment_sums
 from abkd_jax.aggregate.edges import by_column, by_row
 from abkd_jax.graph import SparseFeatures, layout_of, normalise, num_edges, num_nodes
 from abkd_jax.layout import CSR
@@ -27,8 +27,6 @@ __all__ = [
 ]
 
 Features = Float[Array, "n f"] | SparseFeatures
-
-_CHUNK_EDGES = 4096
 
 
 def weighted_sum(
@@ -116,19 +114,20 @@ def edge_dots(
 ) -> Float[Array, "e *h"]:
     """`<a[rows[e]], b[cols[e]]>` over the last axis: the sampled product, the gradient of the weights of a sum.
 
-    On a CPU large ones run over chunks of edges, so that no `[e, f]` is built.
+    On a CPU many run in chunks of edges, so that no `[e, f]` is built.
     """
 
     def direct(rows: Array, cols: Array, a: Array, b: Array) -> Array:
         return last_axis_sum(a[rows] * b[cols])
 
     def chunked(rows: Array, cols: Array, a: Array, b: Array) -> Array:
-        chunks = -(-rows.shape[0] // _CHUNK_EDGES)
-        ids = [jnp.pad(i, (0, chunks * _CHUNK_EDGES - i.shape[0])).reshape(chunks, _CHUNK_EDGES) for i in (rows, cols)]
+        chunks = -(-rows.shape[0] // size)
+        ids = [jnp.pad(i, (0, chunks * size - i.shape[0])).reshape(chunks, size) for i in (rows, cols)]
         out = jax.lax.map(lambda pair: direct(pair[0], pair[1], a, b), tuple(ids))
         return out.reshape(-1, *out.shape[2:])[: rows.shape[0]]
 
-    if rows.shape[0] * math.prod(a.shape[1:]) * a.dtype.itemsize <= DIRECT_BYTES:
+    size = chunk_size(a)
+    if rows.shape[0] <= size:
         return direct(rows, cols, a, b)
     return jax.lax.platform_dependent(rows, cols, a, b, cpu=chunked, default=direct)
 

@@ -86,9 +86,9 @@ def _gcnii(dropout: float, targets: tuple[float, float]) -> Case:
         "gcnii",
         **CORA,
         comparisons=(
-            Comparison("sparse words", "pyg", "edge_index", targets[0]),
-            Comparison("sparse words", "torch", "csr", targets[1]),
-            Comparison("sparse words", "torch", "csr, dense words"),
+            *_both("one step a dispatch", *targets),
+            *_both("ten, as fit does", *targets),
+            Comparison("ten, as fit does", "torch", "csr, dense words"),
         ),
         about=f"GCNII 64 x 64, dropout {dropout}: training step with Adam and L2",
         options=_gcnii_options(64, 64, dropout),

@@ -52,22 +52,28 @@ def forward_backward(
 
 
 def training(
-    step: Callable[..., Any], state: Any, batch: Any, moments: Callable[[Any], dict[str, jax.Array]]
+    step: Callable[..., Any], state: Any, batch: Any, moments: Callable[[Any], dict[str, jax.Array]], steps: int = 1
 ) -> Variant:
-    """A training step; `values` are three losses, and the gradients of the first one.
+    """Training; `values` are three losses, and the gradients of the first one.
 
     Args:
         step: `(state, batch) -> (state, metrics with "loss")`.
         state: the first one.
         batch: what every step reads.
         moments: Adam's first moments under the names of the inputs: a tenth of the first gradients, decay included.
+        steps: steps a dispatch, scanned as `training.fit` does.
     """
     run, facts = compiled(step, state, batch, donate_argnums=0)
+    if steps > 1:
+        many = lambda state, batch: jax.lax.scan(lambda s, _: step(s, batch), state, None, length=steps)  # noqa: E731
+        advance_by, facts = compiled(many, state, batch, donate_argnums=0)
+    else:
+        advance_by = run
     now = jax.tree.map(jnp.copy, state)  # steps give their state away
 
     def advance() -> None:
         nonlocal now
-        now, metrics = run(now, batch)
+        now, metrics = advance_by(now, batch)
         finish((now, metrics))
 
     def values() -> dict[str, np.ndarray]:
@@ -79,7 +85,7 @@ def training(
                 first = jax.device_get(moments(own))
         return {"losses": np.stack(losses)} | {f"gradient of {name}": 10 * mu for name, mu in first.items()}
 
-    return Variant(advance, values, facts)
+    return Variant(advance, values, facts, steps)
 
 
 def ignore(_: Any) -> None:

@@ -53,12 +53,12 @@ class _Worker:
         return {}
 
     def time(self, variant: str, calls: int) -> dict[str, float]:
-        """Seconds a call."""
-        run = self.variants[variant].run
+        """Seconds a step."""
+        run, steps = self.variants[variant].run, self.variants[variant].steps
         began = time.perf_counter()
         for _ in range(calls):
             run()
-        return {"seconds": (time.perf_counter() - began) / calls}
+        return {"seconds": (time.perf_counter() - began) / (calls * steps)}
 
     def machine(self, threads: int) -> dict[str, float]:
         from experiments.bench.message_passing.roofline import measure_machine

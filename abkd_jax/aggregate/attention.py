@@ -78,7 +78,6 @@ class _Saved(NamedTuple):
     x: Array
     keep: Array | None
     own_keep: Array | None
-    out: Array
 
 
 def _plain(graph: jraph.GraphsTuple, logits: Array, x: Array, loops: _Loops | None, keep: Array | None) -> Array:
@@ -115,24 +114,28 @@ def _forward(
         own = jnp.exp(loops.logits - largest)
         totals, out = totals + own, out + _times(own, loops.keep)[:, :, None] * x
     totals = _divisor(totals)
-    out = out / totals[:, :, None]
-    return out, _Saved(pattern, weights, own, totals, x, keep, loops and loops.keep, out)
+    return out / totals[:, :, None], _Saved(pattern, weights, own, totals, x, keep, loops and loops.keep)
 
 
 def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, ...]:
-    """With `g = cotangent / totals`: `d logit = weight (keep <g, x> - <g, out>)`, `d x = sum of weight keep g`."""
-    pattern, weights, own, totals, x, keep, own_keep, out = saved
+    """With `g = cotangent / totals`: `d logit = weight (keep <g, x> - m)`, `d x = sum of weight keep g`.
+
+    `m = <g, out>` is the sum of `weight keep <g, x>` over the edges, so that the output need not be kept.
+    """
+    pattern, weights, own, totals, x, keep, own_keep = saved
     g = cotangent / totals[:, :, None]
-    mean = last_axis_sum(g * out)  # [n, h]
     dots = edge_dots(pattern.rows, pattern.cols, g, x)  # [e, h]
-    grad_logits = weights * (_times(dots, keep) - mean[pattern.rows])
-    grad_x = row_sums(by_column(pattern), _times(weights, keep)[pattern.order_t], g, backend)
+    kept = _times(weights, keep)
+    mean: Any = row_totals(pattern, backend, kept * dots)  # [n, h]
+    grad_x = row_sums(by_column(pattern), kept[pattern.order_t], g, backend)
     grad_loops = None
     if own is not None:
-        own_dots = last_axis_sum(g * x)
-        grad_x = grad_x + _times(own, own_keep)[:, :, None] * g
+        own_dots, own_kept = last_axis_sum(g * x), _times(own, own_keep)
+        mean = mean + own_kept * own_dots
+        grad_x = grad_x + own_kept[:, :, None] * g
         grad_keep = None if own_keep is None else own * own_dots
         grad_loops = _Loops(own * (_times(own_dots, own_keep) - mean), grad_keep)
+    grad_logits = weights * (_times(dots, keep) - mean[pattern.rows])
     return None, grad_logits, grad_x, grad_loops, None if keep is None else weights * dots
 
 

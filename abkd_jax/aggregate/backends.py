@@ -152,7 +152,7 @@ def _csr(matrix: Rows, values: Array, x: Array) -> Array:
     """One native product a head; narrow heads go together, a chunk of entries at a time."""
     heads, width = x.shape[1:]
     rows = matrix.row_ptr.shape[0] - 1
-    if heads > 1 and width < NARROW_HEAD:
+    if heads > 1 and (width < NARROW_HEAD or not values.size):
         return _chunked(matrix, values, x)
 
     def product(head: int | Array) -> Array:
@@ -160,7 +160,10 @@ def _csr(matrix: Rows, values: Array, x: Array) -> Array:
 
     if heads == 1:
         return product(0)[:, None]
-    empty = jnp.zeros((rows, heads, width), x.dtype)  # filled in place: x is never copied head by head as a whole
+    # Filled in place, head by head. The zero is one that XLA cannot know, or all such sums of a program would share
+    # one array of zeros and start by copying it.
+    zero = (values[0, 0] > jnp.inf).astype(x.dtype)
+    empty = jnp.full((rows, heads, width), zero)
     return jax.lax.fori_loop(0, heads, lambda head, out: out.at[:, head].set(product(head)), empty)
 
 

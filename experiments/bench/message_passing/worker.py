@@ -30,11 +30,13 @@ class Variant(NamedTuple):
         run: does it once, and returns when all is done.
         values: what it computes from the inputs, name by name; called once, before any `run`.
         facts: what else is known of it, for the record.
+        steps: how often `run` does the work; times are of one.
     """
 
     run: Callable[[], None]
     values: Callable[[], dict[str, np.ndarray]]
     facts: dict[str, Any]
+    steps: int = 1
 
 
 class _Worker:

@@ -120,22 +120,24 @@ def _forward(
 def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, ...]:
     """With `g = cotangent / totals`: `d logit = weight (keep <g, x> - m)`, `d x = sum of weight keep g`.
 
-    `m = <g, out>` is the sum of `weight keep <g, x>` over the edges, so that the output need not be kept.
+    `m = <g, out>` is the sum of `weight keep <g, x> / totals` over the edges: the output need not be kept.
     """
     pattern, weights, own, totals, x, keep, own_keep = saved
     g = cotangent / totals[:, :, None]
     dots = edge_dots(pattern.rows, pattern.cols, g, x)  # [e, h]
     kept = _times(weights, keep)
-    mean: Any = row_totals(pattern, backend, kept * dots)  # [n, h]
+    inner: Any = row_totals(pattern, backend, kept * dots)  # [n, h]
     grad_x = row_sums(by_column(pattern), kept[pattern.order_t], g, backend)
-    grad_loops = None
+    own_dots = None
     if own is not None:
         own_dots, own_kept = last_axis_sum(g * x), _times(own, own_keep)
-        mean = mean + own_kept * own_dots
-        grad_x = grad_x + own_kept[:, :, None] * g
+        inner, grad_x = inner + own_kept * own_dots, grad_x + own_kept[:, :, None] * g
+    mean = inner / totals
+    grad_logits = weights * (_times(dots, keep) - mean[pattern.rows])
+    grad_loops = None
+    if own is not None and own_dots is not None:
         grad_keep = None if own_keep is None else own * own_dots
         grad_loops = _Loops(own * (_times(own_dots, own_keep) - mean), grad_keep)
-    grad_logits = weights * (_times(dots, keep) - mean[pattern.rows])
     return None, grad_logits, grad_x, grad_loops, None if keep is None else weights * dots
 
 

@@ -41,7 +41,7 @@ Backend = Literal["auto", "csr", "bucketed", "segment", "dense"]
 
 DENSE_NODES = 1024  # on a TPU, a matrix of so many rows and columns costs less than its gathers (by arithmetic)
 UNROLLED, LOOP_STEP = 8, 4  # entries of a bucket in one fused expression; above, so many an iteration
-CHUNK_BYTES = 2**20  # of messages at a time on a CPU: they stay in a core's cache, and no fresh pages are asked for
+CHUNK_BYTES = 2**19  # of messages at a time on a CPU: they stay in a core's cache, and no fresh pages are asked for
 NARROW_HEAD = 16  # units; the native product of narrower heads costs more than their messages
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate.backends import NARROW_HEAD, Backend, chunk_size, gathered, row_sums, segment_sums
+from abkd_jax.aggregate.backends import CHUNK_BYTES, NARROW_HEAD, Backend, chunk_size, gathered, row_sums, segment_sums
 from abkd_jax.aggregate.edges import by_column, by_row
 from abkd_jax.graph import SparseFeatures, layout_of, normalise, num_edges, num_nodes
 from abkd_jax.layout import CSR
@@ -133,8 +133,11 @@ def edge_dots(
 
 
 def last_axis_sum(x: Float[Array, "n *h f"]) -> Float[Array, "n *h"]:
-    """The sum over the last axis; a short one on a CPU as a product with ones: XLA's loop takes thrice as long."""
-    if x.shape[-1] >= NARROW_HEAD:
+    """The sum over the last axis; on a CPU as a product with ones: XLA's own loops take up to thrice as long.
+
+    Not where the axis is long and `x` large: the product would have it written out first.
+    """
+    if x.shape[-1] >= NARROW_HEAD and x.size * x.dtype.itemsize > CHUNK_BYTES:
         return jnp.sum(x, axis=-1)
 
     def product(x: Array) -> Array:

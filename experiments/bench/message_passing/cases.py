@@ -40,6 +40,7 @@ class Case:
         huge_pages: whether buffers are large enough for huge pages to matter: then it is measured with and without.
         comparable: whether all variants give the same numbers; dropout does not.
         options: sizes of this kind.
+        tolerance: of the values on different sides, relative and to their root mean square.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Case:
     huge_pages: bool = False
     comparable: bool = True
     seed: int = 0
+    tolerance: float = 1e-4
 
     @property
     def edges(self) -> int:
@@ -141,6 +143,7 @@ CASES = {
         about="GraphSAGE (mean) 128-256-256-40: full-graph training step, cross-entropy on all nodes, Adam",
         options={"widths": (128, 256, 256, 40)},
         huge_pages=True,
+        tolerance=1e-3,  # a bias adds up 169,343 gradients that nearly cancel
     ),
     "gat_169k": _gat(ARXIV, 4, 64, 0.20),
     "gat_20k": _gat(PUBMED, 8, 8, 0.80),

@@ -18,7 +18,6 @@ __all__ = ["Bench", "Side", "SideFailed"]
 
 TUNABLES = "GLIBC_TUNABLES"
 LEAST_SECONDS = 0.2  # of one timing: short work is repeated
-TOLERANCE = 1e-4  # relative, and to the root mean square of the values
 
 
 class SideFailed(RuntimeError):
@@ -148,6 +147,6 @@ def _require_equal(case: str, one: tuple[str, str], two: tuple[str, str], a: Any
         x, y = a[name], b[name]
         if x.shape != y.shape:
             raise SystemExit(f"{case}: {name} has shape {x.shape} for {one}, {y.shape} for {two}")
-        excess = np.abs(x - y) - TOLERANCE * (np.abs(y) + np.sqrt(np.mean(y.astype(np.float64) ** 2)))
+        excess = np.abs(x - y) - CASES[case].tolerance * (np.abs(y) + np.sqrt(np.mean(y.astype(np.float64) ** 2)))
         if not np.max(excess, initial=-1.0) <= 0:
             raise SystemExit(f"{case}: {name} of {one} and of {two} differ by up to {np.max(np.abs(x - y)):.3g}")

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.config import OptimConfig
 from abkd_jax.distill import Term, gradient_shares, term_losses
+from abkd_jax.seeds import over_seeds
 from abkd_jax.tasks import Task
 from abkd_jax.types import Batch, InputError, Objective, PRNGKey, Pytree
 
@@ -261,7 +262,7 @@ def fit(
         raise InputError(f"epochs is {config.epochs}, expected a multiple of eval_every ({config.eval_every})")
     chunks = -(-evaluations // CHUNK_EVALUATIONS)
     length = -(-evaluations // chunks)
-    block = jax.vmap(_make_block(step, validate, config), in_axes=(0, batch_axes))
+    block = over_seeds(_make_block(step, validate, config), batch_axes, states.params["student"])
 
     @jax.jit
     def run_chunk(state: FitState, batch: Batch) -> tuple[FitState, dict[str, Array]]:

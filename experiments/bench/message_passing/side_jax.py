@@ -14,6 +14,7 @@ from abkd_jax.config import ModelConfig, OptimConfig
 from abkd_jax.graph import raw_edges, sparse_features
 from abkd_jax.layers import GATConv
 from abkd_jax.models import build
+from abkd_jax.seeds import over_seeds
 from abkd_jax.tasks import classification
 from abkd_jax.training import TrainState, init_state, make_distill_step, make_optimizer
 from abkd_jax.types import Batch, GNNOutput, NodeMasks
@@ -144,7 +145,7 @@ def _batch(case: Case, inputs: Inputs) -> Batch:
 
 
 def _seeds(case: Case, inputs: Inputs) -> dict[str, Variant]:
-    """All seeds in one vmapped program, and the same seeds one after the other; both scan over the steps."""
+    """All seeds in one program, as `fit` runs them, and the same seeds program by program; both scan over the steps."""
     size, batch = case.options, _batch(case, inputs)
     model = build(ModelConfig("gcnii", size["layers"], size["hidden"], size["dropout"]), size["classes"])
     optimizer = make_optimizer(OptimConfig(conv_decay=0.01, dense_decay=5e-4))
@@ -168,7 +169,9 @@ def _seeds(case: Case, inputs: Inputs) -> dict[str, Variant]:
     axes: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # as jax.vmap takes them
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     batches = [batch._replace(targets=jax.tree.map(lambda t, i=i: t[i], targets)) for i in range(len(states))]
-    together, facts = compiled(jax.vmap(program, in_axes=(0, axes)), stacked, batch._replace(targets=targets))
+    together, facts = compiled(
+        over_seeds(program, axes, stacked.params["student"]), stacked, batch._replace(targets=targets)
+    )
     single, single_facts = compiled(program, states[0], batches[0])
 
     def all_at_once() -> np.ndarray:

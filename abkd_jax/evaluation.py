@@ -89,7 +89,8 @@ def _product_flops(jaxpr: Any) -> int:
         elif equation.primitive.name == "bcsr_dot_general":
             total += 2 * equation.invars[0].aval.shape[0] * equation.outvars[0].aval.shape[1]
         elif equation.primitive.name == "cond":
-            total += max(inner)  # one branch runs; those of a platform choice do the same work
+            # One branch runs. Of a choice by platform the first, the CPU's, is taken: others multiply zeros too.
+            total += inner[0] if equation.params.get("branches_platforms") else max(inner)
         else:
             total += equation.params.get("length", 1) * sum(inner) if inner else 0
     return total

@@ -164,13 +164,13 @@ def test_each_student_learns_from_its_own_teacher(problem, teachers, pair, tmp_p
 def test_attention_map_start_is_cut_out_of_each_teacher(problem, teachers, tmp_path):
     """Before the first step: the input layers are columns of the teachers', and the layers pair up by depth."""
     method = dataclasses.replace(METHOD, start="attention_map", optim=OptimConfig(epochs=1, learning_rate=1e-9))
-    found = train_students(problem, TEACHER.model, teachers, STUDENT, "mapped", method, tmp_path).params
+    found = train_students(problem, TEACHER.model, teachers, STUDENT, "mapped", method, tmp_path).variables["params"]
     model, mask = build(TEACHER.model, 3), problem.batch.masks.all
     depths = jnp.repeat(jnp.eye(2), 2, axis=0)  # four teacher layers, two student layers
     for seed, teacher in enumerate(teachers):
-        out = model.apply({"params": teacher.params}, problem.batch.graph)
+        out = model.apply(teacher.variables, problem.batch.graph)
         shapes = jax.tree.map(lambda leaf, s=seed: leaf[s], found)
-        expected = attention_map(shapes, teacher.params, out, depths, mask)
+        expected = attention_map(shapes, teacher.variables["params"], out, depths, mask)
         jax.tree.map(lambda x, y, s=seed: assert_allclose(x[s], y, rtol=1e-3, atol=1e-4), found, expected)
 
 

@@ -75,6 +75,8 @@ def row_sums(
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
     if backend == "bucketed" and matrix.buckets is None:
         raise InputError("backend 'bucketed': the graph has no buckets, expected one from graph.prepare(buckets=True)")
+    if not values.size:
+        return jnp.zeros((matrix.row_ptr.shape[0] - 1, *x.shape[1:]), x.dtype)
     dtype = max(accumulator(values.dtype), accumulator(x.dtype), key=lambda dtype: dtype.itemsize)
     return _folding(backend)(matrix, values.astype(dtype), x.astype(dtype)).astype(x.dtype)
 
@@ -152,7 +154,7 @@ def _csr(matrix: Rows, values: Array, x: Array) -> Array:
     """One native product a head; narrow heads go together, a chunk of entries at a time."""
     heads, width = x.shape[1:]
     rows = matrix.row_ptr.shape[0] - 1
-    if heads > 1 and (width < NARROW_HEAD or not values.size):
+    if heads > 1 and width < NARROW_HEAD:
         return _chunked(matrix, values, x)
 
     def product(head: int | Array) -> Array:
@@ -175,7 +177,7 @@ def _chunked(matrix: Rows, values: Array, x: Array) -> Array:
     fill = (0, chunks * size - nnz)
     ids = jnp.pad(matrix.rows, fill, constant_values=rows).reshape(chunks, size)  # past the last row: dropped
     cols = jnp.pad(matrix.cols, fill).reshape(chunks, size)
-    weights = jnp.pad(values, (fill, (0, 0))).reshape(chunks, size, -1)
+    weights = jnp.pad(values, (fill, (0, 0))).reshape(chunks, size, values.shape[1])
 
     def add(i: Array, out: Array) -> Array:
         return out.at[ids[i]].add(weights[i][:, :, None] * x[cols[i]], indices_are_sorted=True, mode="drop")

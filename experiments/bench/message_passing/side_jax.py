@@ -151,12 +151,14 @@ def _seeds(case: Case, inputs: Inputs) -> dict[str, Variant]:
     optimizer = make_optimizer(OptimConfig(conv_decay=0.01, dense_decay=5e-4))
     objective = distill.weighted_sum(distill.Term("soft_label", 1.0, distill.soft_label(4.0)))
     keys = list(jax.random.split(jax.random.key(0), size["seeds"]))
-    states: Any = [init_state(key, model, optimizer, batch) for key in keys]
+    heads: Any = None
     targets: Any = None
     if size["soft_labels"]:
         teachers = [GNNOutput(jax.random.normal(key, (case.nodes, size["classes"])), ()) for key in keys]
+        heads = objective.init(keys[0], teachers[0], teachers[0])  # soft labels have none, under their name
         targets = [objective.targets(teacher, graph=batch.graph, mask=batch.masks) for teacher in teachers]
         targets = jax.tree.map(lambda *leaves: jnp.stack(leaves), *targets)
+    states: Any = [init_state(key, model, optimizer, batch, objective_params=heads) for key in keys]
     step = make_distill_step(model, objective if size["soft_labels"] else None, optimizer, classification())
 
     def program(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:

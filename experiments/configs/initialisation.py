@@ -4,9 +4,9 @@ Students of one layer and of the run's depth, from `start = "positive"` and from
 (`abkd_jax.distill.attention_map`, this project's rule: the paper's is not public), with soft labels alone and with the
 alignment. The map is known before training: layers of one relative depth. "No training", the control of the paper, is
 epoch 0 of every curve: the command prints it beside the accuracy after training.
-Command:  python -m experiments.run initialisation --dataset cora --seeds 10   (and --dataset citeseer)
-Hardware: 2 CPU cores. Time: 6 minutes after the teachers, a data set.
-Expected: experiments/results/initialisation_<data set>/report.md of this repository, once it has been run.
+Command:  python -m experiments.run initialisation --dataset digits --seeds 5   (or cora, citeseer)
+Hardware: 2 CPU cores. Time: 2.5 minutes on digits.
+Expected: experiments/results/initialisation_digits/report.md of this repository.
 Nothing is tuned here: temperature and weight are those of `experiments.configs.citation`.
 """
 

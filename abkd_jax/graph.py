@@ -199,10 +199,7 @@ def edge_relations(graph: jraph.GraphsTuple) -> Int[HostOrDevice, " e"] | None:
     """`[e]` edge types: `graph.edges` where that is one integer an edge, else `graph.edges["relation"]`, else None."""
     edges = raw_edges(graph)
     edges = edges.get("relation") if isinstance(edges, dict) else edges
-    is_type = (
-        isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, jnp.integer)
-    )
-    return edges if is_type else None
+    return edges if _one_number_an_edge(edges, jnp.integer) else None
 
 
 def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:

@@ -1,7 +1,7 @@
 """The nouns of the library: what a model returns, what a distillation loss is, what a data set is."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,12 +11,14 @@ __all__ = [
     "Batch",
     "Dataset",
     "GNNOutput",
+    "GraphDataset",
     "InputError",
     "NodeMasks",
     "Objective",
     "PRNGKey",
     "PairMap",
     "Pytree",
+    "Schema",
 ]
 
 PRNGKey = Key[Array, ""]
@@ -41,10 +43,24 @@ class GNNOutput(NamedTuple):
 
 
 class NodeMasks(NamedTuple):
-    """Which nodes a distillation term may look at. Both `[n]`; padding nodes are in neither."""
+    """Which nodes, and in graph-level tasks which graphs, a term of the loss may look at; padding is in none.
+
+    Attributes:
+        all: `[n]` nodes that distillation may use.
+        train: `[n]` the labelled ones among them; in graph-level tasks the nodes of labelled graphs.
+        graphs: `[g]` graphs whose logits distillation may use; None in node-level tasks.
+        train_graphs: `[g]` the labelled ones among them; None in node-level tasks.
+    """
 
     all: Bool[Array, " n"]
     train: Bool[Array, " n"]
+    graphs: Bool[Array, " g"] | None = None
+    train_graphs: Bool[Array, " g"] | None = None
+
+    @property
+    def labelled(self) -> Bool[Array, " rows"]:
+        """The rows of the logits that have a label to learn from: nodes, or graphs in graph-level tasks."""
+        return self.train if self.train_graphs is None else self.train_graphs
 
 
 class Objective(NamedTuple):
@@ -89,13 +105,36 @@ class Batch(NamedTuple):
     targets: Pytree = None
 
 
+class Schema(NamedTuple):
+    """The types of a heterogeneous graph.
+
+    Attributes:
+        node_types: their names, in the order of their numbers.
+        relations: names of the edge types of the files, in the order of their numbers.
+        reverses: for each of these the type of its reverse edges: its own number where it has no direction (a citation
+            network made undirected), else a number from `len(relations)` on.
+    """
+
+    node_types: tuple[str, ...]
+    relations: tuple[str, ...]
+    reverses: tuple[int, ...]
+
+    @property
+    def num_relations(self) -> int:
+        """Number of edge types, those of the reverse edges included."""
+        return max(len(self.relations), *(number + 1 for number in self.reverses))
+
+
 class Dataset(NamedTuple):
     """A node-classification data set on the host, as its files give it.
 
+    In a heterogeneous graph the nodes are numbered type by type, and those with features come first: `features` has
+    `m <= n` rows, and models give each node from `m` on a trainable vector.
+
     Attributes:
         name: as given to `datasets.load`.
-        features: `[n, f]` float32, dense or `scipy.sparse.csr_matrix`.
-        senders: `[e]` int32. The edge list is taken as undirected: `graph.from_dataset` adds the reverse edges.
+        features: `[m, f]` float32, dense or `scipy.sparse.csr_matrix`; `m = n` without a schema.
+        senders: `[e]` int32. The edge list is taken as undirected: the graph made of it has the reverse edges too.
         receivers: `[e]` int32.
         labels: `[n]` int32 in `[0, num_classes)`, or -1 where unlabelled.
         num_classes: number of classes.
@@ -103,6 +142,9 @@ class Dataset(NamedTuple):
         val_mask: `[n]` bool.
         test_mask: `[n]` bool.
         source: where the data comes from, one line.
+        schema: the types of a heterogeneous graph; None where all nodes and edges are alike.
+        node_types: `[n]` int32 in `[0, len(schema.node_types))`, ascending; None without a schema.
+        relations: `[e]` int32 in `[0, len(schema.relations))`; None without a schema.
     """
 
     name: str
@@ -115,7 +157,58 @@ class Dataset(NamedTuple):
     val_mask: np.ndarray
     test_mask: np.ndarray
     source: str
+    schema: Schema | None = None
+    node_types: np.ndarray | None = None
+    relations: np.ndarray | None = None
 
     @property
     def num_nodes(self) -> int:
         return self.labels.shape[0]
+
+    @property
+    def num_embeddings(self) -> int:
+        """Number of nodes without features: the last ones."""
+        shape: Any = self.features.shape
+        return self.labels.shape[0] - shape[0]
+
+
+class GraphDataset(NamedTuple):
+    """A graph-level data set on the host: all its graphs one after the other.
+
+    Attributes:
+        name: as given to `datasets.load`.
+        features: `[nodes, f]`, float32, or int32 categories where `vocabulary` is given.
+        edge_features: `[edges, k]` int32 categories, or None.
+        senders: `[edges]` int32, numbered from 0 in every graph; both directions of every edge are there.
+        receivers: `[edges]` int32, likewise.
+        n_node: `[g]` int32, nodes of each graph.
+        n_edge: `[g]` int32, edges of each graph.
+        labels: `[g]` int32 classes, or `[g, tasks]` float32 (0, 1, or a real number; NaN where unknown).
+        num_outputs: width of the logits: classes, or tasks.
+        task: what is learned: one class, several yes-or-no answers, or real numbers.
+        metric: how it is judged on the validation and test graphs.
+        train_mask: `[g]` bool; the three masks are disjoint.
+        val_mask: `[g]` bool.
+        test_mask: `[g]` bool.
+        source: where the data comes from, one line.
+        vocabulary: for each column of `features` the number of its categories; `()` where features are real numbers.
+        edge_vocabulary: likewise for the columns of `edge_features`.
+    """
+
+    name: str
+    features: np.ndarray
+    edge_features: np.ndarray | None
+    senders: np.ndarray
+    receivers: np.ndarray
+    n_node: np.ndarray
+    n_edge: np.ndarray
+    labels: np.ndarray
+    num_outputs: int
+    task: Literal["classification", "multilabel", "regression"]
+    metric: Literal["accuracy", "rocauc", "rmse"]
+    train_mask: np.ndarray
+    val_mask: np.ndarray
+    test_mask: np.ndarray
+    source: str
+    vocabulary: tuple[int, ...] = ()
+    edge_vocabulary: tuple[int, ...] = ()

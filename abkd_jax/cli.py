@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from abkd_jax.config import DistillConfig, RunConfig, distill_config, teacher
+from abkd_jax.config import DistillConfig, RunConfig
+from abkd_jax.presets import distill_config, teacher
 
 __all__ = ["dataset_in", "main"]
 

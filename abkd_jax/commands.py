@@ -3,17 +3,15 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tabulate
 
 from abkd_jax import datasets as data
 from abkd_jax import evaluation, pipeline, report, results, runfolder
 from abkd_jax.config import DistillConfig, RunConfig
-from abkd_jax.models import build
+from abkd_jax.problems import Problem, build_model, load_problem
 from abkd_jax.students import Students
-from abkd_jax.teachers import Problem, load_problem
-from abkd_jax.types import GNNOutput, InputError
+from abkd_jax.types import GNNOutput, GraphDataset, InputError
 
 __all__ = ["datasets", "distill", "evaluate", "teacher"]
 
@@ -22,7 +20,7 @@ def distill(config: DistillConfig) -> None:
     """Runs or resumes the comparison and prints its table."""
     folder = pipeline.distill(config)
     records = runfolder.read_results(folder)["records"]
-    print(report.table(results.summarise(records)))
+    print(report.table(results.summarise(records), metric=records[0].get("metric", "accuracy")))
     print(f"\nreport, figures and records: {folder}")
 
 
@@ -30,14 +28,14 @@ def teacher(config: RunConfig) -> None:
     """Trains the teachers that are not kept yet and prints their accuracy, a row a seed."""
     config = pipeline.capped(config)
     pipeline.check(config)
-    problem = load_problem(config.dataset, config.data_root)
+    problem = load_problem(config.dataset, config.data_root, config.batches)
     teachers = pipeline.as_students(pipeline.teachers_of(config, problem))
     records = pipeline.records(problem, "teacher", config.teacher.model, teachers)
     rows = [(r["seed"], 100 * r["test_accuracy"], 100 * r["val_accuracy"], r["epochs"], r["seconds"]) for r in records]
     headers = ("seed", "test accuracy %", "validation %", "best epoch", "training s")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
     print()
-    print(report.table(results.summarise(records)))
+    print(report.table(results.summarise(records), metric=records[0].get("metric", "accuracy")))
 
 
 def evaluate(config: DistillConfig) -> None:
@@ -55,7 +53,9 @@ def evaluate(config: DistillConfig) -> None:
         raise InputError(
             f"run folder {folder} holds no results of {', '.join(missing)}: `distill` first, or name other --methods"
         )
-    problem = load_problem(config.dataset, config.data_root)
+    problem = load_problem(config.dataset, config.data_root, config.batches)
+    if problem.rows is not None:
+        raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {folder}")
     runfolder.claim(folder, config, problem.fingerprint)
     runs = pipeline.trained(config, problem, folder)
     headers = ("method", "train %", "validation %", "test %", "agreement %", "CKA", "parameters", "MFLOP")
@@ -70,23 +70,23 @@ def evaluate(config: DistillConfig) -> None:
 
 def _evaluation_rows(config: DistillConfig, problem: Problem, runs: dict[str, Students]) -> list[tuple[Any, ...]]:
     """One row a method; `runs` starts with the teacher."""
-    graph, labels, masks = problem.batch.graph, problem.batch.labels, problem.batch.masks
+    graph, labels, masks = problem.batch.graph, problem.labels, problem.batch.masks
+    rows_of_logits = masks.all if masks.graphs is None else masks.graphs
+    splits = (problem.train_mask, problem.val_mask, problem.test_mask)
     teacher_outs: list[GNNOutput] = []
     rows = []
     for name, run in runs.items():
-        model = build(pipeline.model_of(config, name), problem.dataset.num_classes)
-        predict = jax.jit(model.apply)
+        predict: Any = jax.jit(build_model(problem, pipeline.model_of(config, name)).apply)
         variables = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.variables) for seed in range(config.seeds)]
         outs: list[Any] = [predict(v, graph) for v in variables]
         teacher_outs = teacher_outs or outs
         pairs = list(zip(outs, teacher_outs, strict=True))
-        agreement = [evaluation.accuracy(o.logits, jnp.argmax(t.logits, axis=1), masks.all) for o, t in pairs]
+        agreement = [evaluation.agreement(o.logits, t.logits, rows_of_logits) for o, t in pairs]
         similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs]
-        splits = (masks.train, problem.val_mask, problem.test_mask)
-        accuracies = [100 * np.mean([evaluation.accuracy(o.logits, labels, m) for o in outs]) for m in splits]
+        scores = [100 * np.mean([problem.task.score(o.logits, labels, m) for o in outs]) for m in splits]
         size = evaluation.parameter_count(variables[0]["params"])
         flops = evaluation.flops(predict, variables[0], graph)
-        rows.append((name, *accuracies, 100 * np.mean(agreement), np.mean(similarity), size, flops / 1e6))
+        rows.append((name, *scores, 100 * np.mean(agreement), np.mean(similarity), size, flops / 1e6))
     return rows
 
 
@@ -97,17 +97,20 @@ def datasets(config: RunConfig) -> None:
         print(tabulate.tabulate(rows, ("name", "what it is", "files"), maxcolwidths=[None, 60, 50]))
         print(f"\ndata root: {data.data_root(config.data_root)} (--data-root, or $ABKD_JAX_DATA)")
         return
-    problem = load_problem(config.dataset, config.data_root)
-    found = problem.dataset
-    rows = [
-        ("source", found.source),
-        ("nodes", f"{found.num_nodes:,}"),
-        ("undirected edges", f"{problem.batch.graph.senders.shape[0] // 2:,}"),
-        ("features", f"{problem.batch.graph.nodes.shape[1]:,}"),
-        ("classes", found.num_classes),
-        ("train / validation / test", " / ".join(f"{m.sum():,}" for m in found[6:9])),
-        ("fingerprint", problem.fingerprint),
-    ]
+    found = data.load(config.dataset, config.data_root)
+    masks = " / ".join(f"{m.sum():,}" for m in (found.train_mask, found.val_mask, found.test_mask))
+    graphs = isinstance(found, GraphDataset)
+    rows = [("source", found.source)]
+    if graphs:
+        rows += [("graphs", f"{found.labels.shape[0]:,}"), ("nodes", f"{found.features.shape[0]:,}")]
+        rows += [("edges, both directions", f"{found.senders.shape[0]:,}"), ("outputs", found.num_outputs)]
+    else:
+        rows += [("nodes", f"{found.num_nodes:,}"), ("edges of the files", f"{found.senders.shape[0]:,}")]
+        rows += [("classes", found.num_classes)]
+    if not graphs and found.schema is not None:
+        rows += [("node types", ", ".join(found.schema.node_types)), ("edge types", f"{len(found.schema.relations)}")]
+        rows += [("nodes without features", f"{found.num_embeddings:,}")]
+    rows += [("features", f"{found.features.shape[1]:,}"), ("train / validation / test", masks)]
     print(tabulate.tabulate(rows, tablefmt="plain"))
 
 

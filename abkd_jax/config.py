@@ -1,11 +1,11 @@
-"""Frozen dataclasses that describe a run, and the settings tuned for each data set. No jax: help must print at once."""
+"""Frozen dataclasses that describe a run. No jax: help must print at once."""
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 __all__ = [
-    "AUXILIARY_WEIGHTS",
+    "BatchConfig",
     "DistillConfig",
     "MethodConfig",
     "ModelConfig",
@@ -13,10 +13,6 @@ __all__ = [
     "RunConfig",
     "TeacherConfig",
     "described",
-    "distill_config",
-    "methods",
-    "student",
-    "teacher",
 ]
 
 
@@ -68,19 +64,22 @@ _ALWAYS_DESCRIBED = ("name", "layers", "hidden", "dropout", "alpha", "lam")
 
 
 def described(config: Any) -> dict[str, Any]:
-    """A config as nested dicts, to write down and to compare: options of a model at their default are left out."""
+    """A config as nested dicts, to write down and to compare.
+
+    Options of a model at their default are left out, and batches that are the whole graph.
+    """
     entries = {}
     for option in fields(config):
         value = getattr(config, option.name)
-        silent = isinstance(config, ModelConfig) and option.name not in _ALWAYS_DESCRIBED
-        if not silent or value != option.default:
+        silent = isinstance(config, ModelConfig) and option.name not in _ALWAYS_DESCRIBED and value == option.default
+        if not silent and value != BatchConfig():
             entries[option.name] = described(value) if is_dataclass(value) else value
     return entries
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """How a model is trained: Adam with L2 decay inside, full batch, one step an epoch."""
+    """How a model is trained: Adam with L2 decay inside; an epoch is one step, or all minibatches once."""
 
     epochs: int = 1500
     """Most epochs to train."""
@@ -110,24 +109,6 @@ class TeacherConfig:
         default_factory=lambda: OptimConfig(epochs=1500, patience=100, conv_decay=0.01, dense_decay=5e-4)
     )
     """Training."""
-
-
-def teacher(dataset: str) -> TeacherConfig:
-    """The teacher for a data set: GCNII's semi-supervised recipe (arXiv 2007.02133, appendix) at 64 layers x 64.
-
-    Sets outside that paper take Cora's recipe; the embedded `digits` a shallower one that trains in a minute.
-    """
-    base = TeacherConfig()
-    if dataset == "citeseer":
-        return replace(base, model=replace(base.model, lam=0.6, dropout=0.7))
-    if dataset == "pubmed":
-        return TeacherConfig(replace(base.model, lam=0.4, dropout=0.5), replace(base.optim, conv_decay=5e-4))
-    if dataset in ("digits", "synthetic"):
-        return TeacherConfig(
-            ModelConfig(layers=16, hidden=64, dropout=0.5),
-            replace(base.optim, epochs=300, patience=50, conv_decay=5e-4),
-        )
-    return base
 
 
 @dataclass(frozen=True)
@@ -177,64 +158,23 @@ class MethodConfig:
     """Training; the last epoch is the result, the best validation epoch is reported beside it."""
 
 
-# Weights of the auxiliary losses beside soft labels: those that Joshi et al. chose for ogbn-arxiv (arXiv 2111.04964,
-# scripts of github.com/chaitjo/efficient-gnns; G-CRD: ogbn-mag, at the same temperature as here). Two are carried over
-# to other sizes: FitNets' value is a mean over the width of its heads, 256 there and 16 here; attention transfer's is
-# of order 1 / nodes, 90,941 there and 2,708 on Cora.
-AUXILIARY_WEIGHTS = {
-    "fitnet": 100.0 * 16 / 256,
-    "attention_transfer": 1e4 * 2708 / 90941,
-    "lsp": 100.0,
-    "gsp": 10.0,
-    "gcrd": 0.1,
-}
+@dataclass(frozen=True)
+class BatchConfig:
+    """What a training step sees of the graph."""
 
-
-def student(dataset: str) -> ModelConfig:
-    """The 4-layer, 4-hidden GCNII of the paper's headline (Pubmed, 141x), with the teacher's lambda and no dropout."""
-    return ModelConfig(layers=4, hidden=4, dropout=0.0, lam=teacher(dataset).model.lam)
-
-
-def methods(dataset: str) -> dict[str, MethodConfig]:
-    """The methods that `distill` compares, with the settings chosen on validation nodes (`experiments/tune.py`)."""
-    labels = OptimConfig(
-        epochs=1500,
-        eval_every=10,
-        monitor="val_accuracy",
-        learning_rate=0.03,
-        conv_decay=0.01,
-        dense_decay=1e-4 if dataset == "citeseer" else 5e-4,
-    )
-    temperature = 0.125 if dataset in ("cora", "citeseer", "pubmed") else 0.25
-    soft_label = MethodConfig(task_weight=0.0, soft_label_weight=1.0, temperature=temperature)
-    abkd = replace(soft_label, alignment_weight=0.1)
-    return {
-        "supervised": MethodConfig(optim=labels),
-        "soft_label": soft_label,
-        "abkd": abkd,
-        "abkd_paper": replace(abkd, dissimilarity="trained_heads"),
-        **{n: replace(soft_label, auxiliary=n, auxiliary_weight=w) for n, w in AUXILIARY_WEIGHTS.items()},
-        "glnn": _glnn(dataset),
-    }
-
-
-def _glnn(dataset: str) -> MethodConfig:
-    """GLNN (Zhang et al., arXiv 2110.08727): an MLP learns the soft labels of all nodes, at temperature 1.
-
-    Sizes, dropout, decay and learning rate of each graph from github.com/snap-research/graphless-neural-networks; other
-    graphs take Cora's. Without its early stopping: the last epoch is the result, the best one is reported beside it.
-    """
-    dropout, decay, rate = {"citeseer": (0.1, 1e-3, 0.01), "pubmed": (0.4, 0.0, 0.005)}.get(dataset, (0.6, 5e-3, 0.01))
-    return MethodConfig(
-        task_weight=0.0,
-        soft_label_weight=1.0,
-        temperature=1.0,
-        start="default",
-        student=ModelConfig(name="mlp", layers=2, hidden=128, dropout=dropout),
-        optim=OptimConfig(
-            epochs=500, eval_every=10, monitor="val_accuracy", learning_rate=rate, conv_decay=decay, dense_decay=decay
-        ),
-    )
+    kind: Literal["full", "neighbours", "walks", "clusters", "graphs"] = "full"
+    """The whole graph; sampled neighbours of some nodes (GraphSAGE); what random walks visit (GraphSAINT); joined
+    clusters (Cluster-GCN); or some graphs of a graph-level data set."""
+    size: int = 1024
+    """Start nodes (neighbours, walks), clusters or graphs in a batch."""
+    fan_outs: tuple[int, ...] = (15, 10)
+    """neighbours: most edges into a node, hop by hop from the start nodes; -1 takes all."""
+    length: int = 2
+    """walks: steps of a walk."""
+    steps: int = 30
+    """walks: batches an epoch."""
+    parts: int = 100
+    """clusters: parts that the graph is cut into."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +193,8 @@ class RunConfig:
     """Folder of the run; default: runs/<dataset>. The same command again resumes it, or shows what it found."""
     teachers: Path | None = None
     """Folder where trained teachers are kept for all runs; default: ~/.cache/abkd_jax/teachers."""
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    """What a training step of teacher and students sees of the graph."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher."""
 
@@ -289,9 +231,3 @@ class DistillConfig(RunConfig):
     """Soft labels and G-CRD: contrast between the nodes of student and teacher."""
     glnn: MethodConfig = field(default_factory=MethodConfig)
     """GLNN: an MLP of its own size learns the soft labels of all nodes and needs no graph afterwards."""
-
-
-def distill_config(dataset: str) -> DistillConfig:
-    """The default run on a data set."""
-    named: dict[str, Any] = {**methods(dataset)}
-    return DistillConfig(dataset=dataset, teacher=teacher(dataset), student=student(dataset), **named)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["accuracy", "cka", "flops", "hidden_cka", "latency", "parameter_count"]
+__all__ = ["accuracy", "agreement", "cka", "flops", "hidden_cka", "latency", "parameter_count"]
 
 WARM_UP_CALLS = 3  # the first calls after a compilation fill caches and allocate buffers
 
@@ -28,6 +28,13 @@ def accuracy(logits: Float[Array, "n c"], labels: Int[Array, " n"], mask: Bool[A
     """
     hits = mask & (jnp.argmax(logits, axis=1).astype(labels.dtype) == labels)
     return jnp.sum(hits).astype(jnp.float32) / jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
+
+
+def agreement(logits: Float[Array, "n c"], teacher: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
+    """The share of the masked rows that two models classify alike; of a single logit its sign is the class."""
+    if logits.shape[1] == 1:
+        logits, teacher = (jnp.concatenate([jnp.zeros_like(x), x], axis=1) for x in (logits, teacher))
+    return accuracy(logits, jnp.argmax(teacher, axis=1), mask)
 
 
 def parameter_count(params: Pytree) -> int:

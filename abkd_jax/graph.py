@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
-import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float, Int
 
+from abkd_jax.hostgraph import host_graph, typed_graph
 from abkd_jax.layout import (
     BACKENDS,
     HostOrDevice,
@@ -22,6 +22,7 @@ from abkd_jax.layout import (
     RelationLayout,
     SparseFeatures,
     build_pattern,
+    sparse_features,
 )
 from abkd_jax.types import Dataset, InputError
 
@@ -102,7 +103,13 @@ def from_edges(
 
 
 def from_dataset(dataset: Dataset) -> jraph.GraphsTuple:
-    """The prepared, undirected graph of a data set, without self loops; sparse features stay sparse."""
+    """The prepared, undirected graph of a data set, without self loops; sparse features stay sparse.
+
+    A typed one has `nodes` as `{"features": [n, f], "type": [n], "embedding": [n]}`, see `hostgraph.node_inputs`, and
+    `edges` as `{"relation": [e]}`.
+    """
+    if dataset.schema is not None:
+        return prepare(typed_graph(host_graph(dataset)), relations=dataset.schema.num_relations)
     features = dataset.features
     nodes = np.asarray(features, np.float32) if isinstance(features, np.ndarray) else sparse_features(features)
     keep = dataset.senders != dataset.receivers
@@ -257,21 +264,6 @@ def pad_to_bucket(graph: jraph.GraphsTuple, growth: float = 1.25) -> jraph.Graph
         n_edge=_bucket(int(np.sum(graph.n_edge)), growth),
         n_graph=graph.n_node.shape[0] + 1,
     )
-
-
-def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
-    """Turns an `[n, f]` SciPy matrix into features that models multiply without making them dense.
-
-    Raises:
-        InputError: an entry is NaN or infinite.
-    """
-    matrix = sp.csr_matrix(matrix, dtype=np.float32)
-    shape: Any = matrix.shape
-    matrix.sum_duplicates()
-    if not np.isfinite(matrix.data).all():
-        raise InputError("node features hold NaN or infinite values, expected finite numbers")
-    rows = np.repeat(np.arange(shape[0], dtype=np.int32), np.diff(matrix.indptr))
-    return SparseFeatures(build_pattern(rows, matrix.indices.astype(np.int32), shape), matrix.data)
 
 
 def _check_backend(backend: str, buckets: bool) -> None:

@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float, Int
+
+from abkd_jax.types import InputError
 
 __all__ = [
     "BACKENDS",
@@ -21,6 +24,7 @@ __all__ = [
     "SparseFeatures",
     "bucketise",
     "build_pattern",
+    "sparse_features",
 ]
 
 HostOrDevice = Any  # np.ndarray as built on the host; jax.Array once `jax.device_put` or `jit` has moved it
@@ -156,6 +160,21 @@ def build_pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], bu
     symmetric = shape[0] == shape[1] and np.array_equal(rows_t, cols) and np.array_equal(col_ptr, row_ptr)
     grouped = (bucketise(row_ptr), None if symmetric else bucketise(col_ptr)) if buckets else None
     return CSR(rows, cols, row_ptr, order_t, None if symmetric else (rows_t, col_ptr), grouped)
+
+
+def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
+    """Turns an `[n, f]` SciPy matrix into features that models multiply without making them dense.
+
+    Raises:
+        InputError: an entry is NaN or infinite.
+    """
+    matrix = sp.csr_matrix(matrix, dtype=np.float32)
+    shape: Any = matrix.shape
+    matrix.sum_duplicates()
+    if not np.isfinite(matrix.data).all():
+        raise InputError("node features hold NaN or infinite values, expected finite numbers")
+    rows = np.repeat(np.arange(shape[0], dtype=np.int32), np.diff(matrix.indptr))
+    return SparseFeatures(build_pattern(rows, matrix.indices.astype(np.int32), shape), matrix.data)
 
 
 def bucketise(row_ptr: np.ndarray) -> Buckets:

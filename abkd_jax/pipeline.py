@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from abkd_jax import evaluation, runfolder
-from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, OptimConfig, RunConfig
+from abkd_jax.config import BatchConfig, DistillConfig, MethodConfig, ModelConfig, OptimConfig, RunConfig
 from abkd_jax.methods import build_objective
 from abkd_jax.models import build
+from abkd_jax.problems import Problem, build_model, load_problem, make_scores
 from abkd_jax.students import Students, train_students
-from abkd_jax.teachers import Problem, Teacher, load_problem, train_or_load
+from abkd_jax.teachers import Teacher, train_or_load
 from abkd_jax.training import make_optimizer
 from abkd_jax.types import InputError
 
@@ -35,7 +36,7 @@ def distill(config: DistillConfig) -> Path:
     config = capped(config)
     check(config)
     folder = run_folder(config)
-    problem = load_problem(config.dataset, config.data_root)
+    problem = load_problem(config.dataset, config.data_root, config.batches)
     runfolder.claim(folder, config, problem.fingerprint)
     known = runfolder.finished_records(folder)
     config = dataclasses.replace(config, methods=_ordered(known, config))
@@ -44,13 +45,21 @@ def distill(config: DistillConfig) -> Path:
     for name, run in _train(config, problem, folder):
         runs[name] = run
         found[name] = known.get(name) or records(problem, name, model_of(config, name), run)
-        for record in found[name]:
-            record["compression"] = found["teacher"][0]["parameters"] / record["parameters"]
+        _compare_sizes(found["teacher"][0], found[name])
         if not known.keys() <= runs.keys():
             continue  # all that is on disk is read back first: a kill now loses no record
         complete = len(runs) == 1 + len(config.methods)
         runfolder.write(folder, config, found, {k: run.history for k, run in runs.items()}, complete=complete)
     return folder
+
+
+def _compare_sizes(teacher: dict[str, Any], students: list[dict[str, Any]]) -> None:
+    """Writes down how many times smaller the students are, with and without the vectors of nodes without features."""
+    whole = lambda record: record["parameters"] + record.get("embedding_parameters", 0)  # noqa: E731
+    for record in students:
+        record["compression"] = teacher["parameters"] / record["parameters"]
+        if "embedding_parameters" in record:
+            record["compression_with_embeddings"] = whole(teacher) / whole(record)
 
 
 def _ordered(known: Iterable[str], config: DistillConfig) -> tuple[Any, ...]:
@@ -108,36 +117,37 @@ def as_students(teachers: list[Teacher]) -> Students:
 
 def records(problem: Problem, name: str, config: ModelConfig, run: Students) -> list[dict[str, Any]]:
     """One record a seed: accuracies, sizes, times. A run side by side has one time for all its seeds."""
-    model = build(config, problem.dataset.num_classes)
-    graph, labels = problem.batch.graph, problem.batch.labels
+    model = build_model(problem, config)
     apply: Any = model.apply
-    predict = jax.jit(lambda variables, graph: apply(variables, graph).logits)
+    scores = make_scores(problem, model)
     seeds = len(run.epochs)
     last, best = (
         [jax.tree.map(lambda x, s=s: x[s], t) for s in range(seeds)] for t in (run.variables, run.best_variables)
     )
-    latency = evaluation.latency(predict, last[0], graph)
+    predict = jax.jit(lambda variables, graph: apply(variables, graph).logits)
+    latency = evaluation.latency(predict, last[0], problem.batch.graph)
     seconds = np.broadcast_to(run.history["seconds"], seeds)
-
-    def accuracy(variables: Any, mask: jax.Array) -> float:
-        return float(evaluation.accuracy(predict(variables, graph), labels, mask))
-
-    return [
-        {
+    parameters = evaluation.parameter_count(last[0]["params"])
+    embedded = evaluation.embedding_count(last[0]["params"])
+    found = []
+    for seed in range(seeds):
+        at_end, at_best = scores(last[seed]), scores(best[seed])
+        record = {
             "dataset": problem.dataset.name,
             "method": name,
+            "metric": problem.task.metric,
             "seed": seed,
-            "test_accuracy": accuracy(last[seed], problem.test_mask),
-            "val_accuracy": accuracy(last[seed], problem.val_mask),
-            "test_accuracy_best_val": accuracy(best[seed], problem.test_mask),
-            "parameters": evaluation.parameter_count(last[seed]["params"]),
+            "test_accuracy": float(at_end["test_accuracy"]),
+            "val_accuracy": float(at_end["val_accuracy"]),
+            "test_accuracy_best_val": float(at_best["test_accuracy"]),
+            "parameters": parameters - embedded,
             "compression": 1.0,
             "epochs": int(run.epochs[seed]),
             "seconds": float(seconds[seed]),
             "latency_ms": latency["median_ms"],
         }
-        for seed in range(seeds)
-    ]
+        found.append(record | ({"embedding_parameters": embedded} if embedded else {}))
+    return found
 
 
 def capped(config: Run) -> Run:
@@ -163,16 +173,27 @@ def check(config: RunConfig) -> None:
         raise InputError(f"seeds is {config.seeds}, expected at least 1")
     if config.max_epochs is not None and config.max_epochs < 1:
         raise InputError(f"max_epochs is {config.max_epochs}, expected at least 1")
-    _check_model(config.teacher.model)
+    _check_batches(config.batches)
+    _check_model(config.teacher.model, config.batches)
     make_optimizer(config.teacher.optim)
     if isinstance(config, DistillConfig):
         _check_students(config)
 
 
-def _check_model(model: ModelConfig) -> None:
+def _check_batches(batches: BatchConfig) -> None:
+    for option in ("size", "length", "steps", "parts"):
+        if getattr(batches, option) < 1:
+            raise InputError(f"batches: {option} is {getattr(batches, option)}, expected at least 1")
+    if not batches.fan_outs or any(number < 1 and number != -1 for number in batches.fan_outs):
+        raise InputError(f"batches: fan_outs are {batches.fan_outs}, expected numbers of at least 1, or -1 for all")
+
+
+def _check_model(model: ModelConfig, batches: BatchConfig) -> None:
     build(model, 2)
-    if model.readout is not None:
-        raise InputError(f"{model.name}: readout is {model.readout}, expected none: these data sets label nodes")
+    if batches.kind == "graphs" and model.readout is None:
+        raise InputError(f"{model.name}: readout is None, expected sum, mean or max: the data set labels graphs")
+    if batches.kind != "graphs" and model.readout is not None:
+        raise InputError(f"{model.name}: readout is {model.readout}, expected none: the data set labels nodes")
 
 
 def _check_students(config: DistillConfig) -> None:
@@ -181,11 +202,11 @@ def _check_students(config: DistillConfig) -> None:
     unknown = set(config.methods) - set(_methods_of(config))
     if unknown:
         raise InputError(f"method {min(unknown)} is unknown, expected some of {', '.join(_methods_of(config))}")
-    _check_model(config.student)
+    _check_model(config.student, config.batches)
     for name in config.methods:
         method: MethodConfig = getattr(config, name)
         model, teacher = model_of(config, name), config.teacher.model
-        build(model, 2)
+        _check_model(model, config.batches)
         if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
             raise InputError(
                 f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}"

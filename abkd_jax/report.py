@@ -21,6 +21,9 @@ Accuracies are in percent, mean +- standard deviation (ddof 1) over the seeds. T
 after the last epoch; "at best validation" is the test accuracy at the epoch with the best validation accuracy.
 Compression is the parameters of the teacher over those of the method, latency the median time of one inference.
 Seeds that train side by side share one training time."""
+EMBEDDING_NOTE = """\
+Parameters and compression leave out the trained vectors of nodes without features, as the paper does. Their number, and
+the compression that counts them in:"""
 COMPARISON_NOTE = """\
 Test accuracy after the last epoch of the method less that of the baseline, in percentage points, paired by seed, mean
 +- standard deviation (ddof 1) of the differences. Both p are two-sided and not corrected for the number of comparisons;
@@ -39,14 +42,15 @@ Lines are means over seeds, bands one standard deviation. The training losses of
 terms and cannot be compared; the validation losses can."""
 
 
-def table(summaries: Sequence[Summary], fmt: str = "simple") -> str:
-    """The summaries as text; accuracies in percent as mean +- standard deviation.
+def table(summaries: Sequence[Summary], fmt: str = "simple", metric: str = "accuracy") -> str:
+    """The summaries as text; accuracies, or what else the metric is, in percent as mean +- standard deviation.
 
     Args:
         summaries: as `summarise` gives them.
         fmt: a table format of `tabulate`: `"simple"` for a terminal, `"github"` for Markdown.
+        metric: name of the score, for the heading.
     """
-    headers = ("method", "test accuracy %", "at best validation %", "validation %", "parameters", "compression")
+    headers = ("method", f"test {metric} %", "at best validation %", "validation %", "parameters", "compression")
     headers += ("latency ms", "training s", "seeds")
     rows = [
         (
@@ -87,10 +91,9 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     metrics = read_json_lines(metrics_path) if metrics_path.exists() else []
     images = figures.run_figures(metrics, read_arrays(maps_path) if maps_path.exists() else {})
     records = results.get("records", [])
-    summaries = summarise(records)
     sections = [
         *_heading(results, records, metrics),
-        *(["## Accuracy", table(summaries, "github"), ACCURACY_NOTE] if summaries else ["No method has finished yet."]),
+        *_accuracy_section(records),
         *_comparison_section(records),
         *_collapse_section(metrics),
         *_gradient_section(metrics),
@@ -101,6 +104,21 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
         write_atomic(folder / image.name, image.png)
     write_atomic(folder / "report.md", "\n\n".join(sections) + "\n")
     return folder / "report.md"
+
+
+def _accuracy_section(records: Sequence[Record]) -> list[str]:
+    """The table and what its numbers are; compression has two readings where nodes have trained vectors."""
+    if not records:
+        return ["No method has finished yet."]
+    rows = table(summarise(records), "github", records[0].get("metric", "accuracy"))
+    with_vectors = {r["method"]: r for r in records if "compression_with_embeddings" in r}
+    if not with_vectors:
+        return ["## Accuracy", rows, ACCURACY_NOTE]
+    counts = ", ".join(
+        f"{name} {r['embedding_parameters']:,} ({r['compression_with_embeddings']:.3f}x)"
+        for name, r in with_vectors.items()
+    )
+    return ["## Accuracy", rows, ACCURACY_NOTE, f"{EMBEDDING_NOTE} {counts}."]
 
 
 def _heading(results: Mapping[str, Any], records: Sequence[Record], metrics: Sequence[Record]) -> list[str]:

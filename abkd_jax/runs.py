@@ -6,57 +6,50 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
 from abkd_jax import checkpoint
 from abkd_jax.config import OptimConfig
-from abkd_jax.training import FitState, TrainState, fit, start
-from abkd_jax.types import Batch
+from abkd_jax.training import FitState
 
 __all__ = ["resumable_fit"]
 
-SAVE_EVERY = 10.0  # seconds between two checkpoints of a run in progress
+SAVE_EVERY = 10.0  # least seconds between two checkpoints of a run in progress
+SAVE_SHARE = 0.05  # of the time at most, where a checkpoint takes long
 
 
 def resumable_fit(
     directory: Path,
     config: dict[str, Any],
-    step: Callable[..., Any],
-    validate: Callable[..., Any],
-    states: TrainState,
-    batch: Batch,
-    batch_axes: Batch | None,
+    fit: Callable[..., tuple[FitState, dict[str, np.ndarray]]],
+    fresh: FitState,
     optim: OptimConfig,
     label: str,
 ) -> tuple[FitState, dict[str, np.ndarray]]:
-    """`training.fit` with a checkpoint folder and a progress bar.
+    """A fit with a checkpoint folder and a progress bar.
 
     Args:
         directory: checkpoints of this program; a finished one is read, not trained again.
         config: identifies the program; a checkpoint of another config is refused.
-        step: from `make_distill_step`.
-        validate: from `make_validate`, or that and more.
-        states: training states stacked over seeds.
-        batch: training batch.
-        batch_axes: which parts of it differ between seeds.
-        optim: epochs, evaluation, patience.
+        fit: `training.fit` or `minibatch.fit_minibatches` with all its arguments but `resume` and `on_chunk`.
+        fresh: structure, shapes and types of its state.
+        optim: epochs.
         label: what the progress bar says.
 
     Returns:
         Final state and history; `history["seconds"]` holds the training time, all sittings together.
     """
-    fresh = jax.eval_shape(jax.vmap(start), states)
     checkpoint.prepare(directory)
     resume = checkpoint.restore(directory, fresh, config)
     before = float(resume[1]["seconds"]) if resume else 0.0
     began = last_save = time.perf_counter()
+    pause = SAVE_EVERY
 
     with tqdm(total=optim.epochs, desc=label, unit="epoch", file=sys.stderr, dynamic_ncols=True) as bar:
 
         def on_chunk(state: FitState, history: dict[str, np.ndarray], epochs: int) -> None:
-            nonlocal last_save
+            nonlocal last_save, pause
             now = time.perf_counter()
             history["seconds"] = np.asarray(before + now - began)
             shown = np.flatnonzero(history["recorded"].any(axis=1))[-1]
@@ -64,19 +57,11 @@ def resumable_fit(
                 loss=f"{np.mean(history['loss'][shown]):.4f}", val=f"{np.mean(history['val_accuracy'][shown]):.4f}"
             )
             bar.update(epochs - bar.n)
-            if now - last_save > SAVE_EVERY or epochs >= optim.epochs or not np.asarray(state.active).any():
+            if now - last_save > pause or epochs >= optim.epochs or not np.asarray(state.active).any():
                 checkpoint.save(directory, state, history, config, step=epochs)
-                last_save = now
+                last_save = time.perf_counter()
+                pause = max(SAVE_EVERY, (last_save - now) / SAVE_SHARE)
 
         if resume:
             bar.update(int(np.max(resume[1]["epoch"])))
-        return fit(
-            step,
-            validate,
-            states,
-            batch,
-            batch_axes,
-            optim,
-            resume=resume,
-            on_chunk=on_chunk,
-        )
+        return fit(resume=resume, on_chunk=on_chunk)

@@ -1,5 +1,6 @@
 """Students: one method, all seeds side by side in one program."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,18 +13,20 @@ import numpy as np
 
 from abkd_jax import distill
 from abkd_jax.config import MethodConfig, ModelConfig, described
-from abkd_jax.methods import build_objective, terms_of
-from abkd_jax.models import build
+from abkd_jax.methods import build_objective, setting_of, terms_of
+from abkd_jax.minibatch import on_minibatches, steps_an_epoch, taught
+from abkd_jax.problems import Problem, build_model
 from abkd_jax.runs import resumable_fit
-from abkd_jax.tasks import classification
-from abkd_jax.teachers import Problem, Teacher
+from abkd_jax.teachers import Teacher
 from abkd_jax.training import (
     TrainState,
+    fit,
     init_state,
     make_distill_step,
     make_gradient_shares,
     make_optimizer,
     make_validate,
+    start,
 )
 from abkd_jax.types import Batch, Objective, Pytree
 
@@ -62,44 +65,104 @@ def train_students(
     Raises:
         InputError: a config makes no model or no loss, or `folder` holds students of another config.
     """
-    classes = problem.dataset.num_classes
-    student, objective = build(student_config, classes), build_objective(method)
-    task, optimizer = classification(), make_optimizer(method.optim)
-    prepare = jax.jit(_make_prepare(problem, build(teacher_config, classes), student, objective, method, optimizer))
-    prepared = [prepare(jax.random.key(t.seed), t.variables) for t in teachers]
+    run = _side_by_side if problem.epoch is None else _one_by_one
+    return run(problem, teacher_config, teachers, student_config, name, method, folder)
+
+
+def _side_by_side(
+    problem: Problem,
+    teacher_config: ModelConfig,
+    teachers: list[Teacher],
+    student_config: ModelConfig,
+    name: str,
+    method: MethodConfig,
+    folder: Path,
+) -> Students:
+    """All seeds in one program, which sees the whole graph and the targets of the teachers, computed once."""
+    student, objective = build_model(problem, student_config), build_objective(method, setting_of(problem))
+    task, optimizer = problem.task, make_optimizer(method.optim)
+    prepare = jax.jit(
+        _make_prepare(problem, build_model(problem, teacher_config), student, objective, method, optimizer)
+    )
+    prepared = [prepare(jax.random.key(t.seed), t.variables, problem.batch) for t in teachers]
     states, targets = jax.tree.map(lambda *leaves: jnp.stack(leaves), *prepared)
     del prepared
-    identity = {
-        "method": name,
-        "data": problem.fingerprint,
-        "seeds": [t.seed for t in teachers],
-        "teacher": described(teacher_config),
-        **described(method),
-        "student": described(student_config),
-    }
     step = make_distill_step(student, objective, optimizer, task, method.task_weight)
     batch = problem.batch._replace(targets=targets)
     axes: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # as jax.vmap takes them
     score = make_validate(student, task, problem.val_mask)
-    shares = make_gradient_shares(student, terms_of(method), task, method.task_weight)
+    shares = make_gradient_shares(student, terms_of(method, setting_of(problem)), task, method.task_weight)
     validate = lambda state, batch: score(state, batch) | shares(state, batch)  # noqa: E731
     look = jax.jit(jax.vmap(lambda state, batch: step(state, batch)[1] | validate(state, batch), in_axes=(0, axes)))
     untrained = jax.device_get(look(states, batch))
-    state, history = resumable_fit(
-        folder,
-        json.loads(json.dumps(identity)),
-        step,
-        validate,
-        states,
-        batch,
-        axes,
-        method.optim,
-        f"{name} x {len(teachers)} seeds",
-    )
-    history = _with_start(history, untrained)
+    identity = _identity(problem, teacher_config, [t.seed for t in teachers], student_config, name, method)
+    training = functools.partial(fit, step, validate, states, batch, axes, method.optim)
+    fresh = jax.eval_shape(jax.vmap(start), states)
+    label = f"{name} x {len(teachers)} seeds"
+    state, history = resumable_fit(folder, identity, training, fresh, method.optim, label)
+    last, best = _variables(state)
+    return Students(last, best, np.asarray(state.train.step), _with_start(history, untrained))
+
+
+def _one_by_one(
+    problem: Problem,
+    teacher_config: ModelConfig,
+    teachers: list[Teacher],
+    student_config: ModelConfig,
+    name: str,
+    method: MethodConfig,
+    folder: Path,
+) -> Students:
+    """One seed after the other on minibatches; the teacher sees each batch first."""
+    student, objective = build_model(problem, student_config), build_objective(method, setting_of(problem))
+    teacher = build_model(problem, teacher_config)
+    optimizer = make_optimizer(method.optim, steps_an_epoch(problem, method.optim))
+    prepare = jax.jit(_make_prepare(problem, teacher, student, objective, method, optimizer))
+    plain = make_distill_step(student, objective, optimizer, problem.task, method.task_weight)
+    learn: Any = taught(plain, objective, teacher.apply)  # type: ignore[arg-type]  # flax annotates any collections
+    example = next(iter(problem.epoch(np.random.default_rng(0)))) if problem.epoch else problem.batch
+    runs = []
+    for t in teachers:
+        state, _ = prepare(jax.random.key(t.seed), t.variables, example)
+        step = lambda state, batch, of=t.variables: learn(state, batch, of)  # noqa: E731
+        training = on_minibatches(problem, student, step, state, method.optim, t.seed)
+        identity = _identity(problem, teacher_config, [t.seed], student_config, name, method)
+        fresh = jax.eval_shape(start, state)
+        label = f"{name} seed {t.seed}"
+        runs.append(resumable_fit(folder / f"seed_{t.seed}", identity, training, fresh, method.optim, label))
+    models = zip(*(_variables(state) for state, _ in runs), strict=True)
+    last, best = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables) for variables in models)
+    names = [key for key, values in runs[0][1].items() if np.ndim(values) > 1]
+    history = {key: np.concatenate([history[key] for _, history in runs], axis=1) for key in names}
+    history["seconds"] = np.array([history["seconds"] for _, history in runs])
+    return Students(last, best, history["epoch"].max(axis=0), history)
+
+
+def _variables(state: Any) -> tuple[Pytree, Pytree]:
+    """What the model reads, after the last epoch and at the best evaluation."""
     last = {"params": state.train.params["student"], **state.train.model_state}
-    best = {"params": state.best_params, **state.best_model_state}
-    return Students(last, best, np.asarray(state.train.step), history)
+    return last, {"params": state.best_params, **state.best_model_state}
+
+
+def _identity(
+    problem: Problem,
+    teacher_config: ModelConfig,
+    seeds: list[int],
+    student_config: ModelConfig,
+    name: str,
+    method: MethodConfig,
+) -> dict[str, Any]:
+    """What identifies the checkpoints of a method."""
+    identity = {
+        "method": name,
+        "data": problem.fingerprint,
+        "seeds": seeds,
+        **({"batches": problem.batches} if problem.batches else {}),
+        "teacher": described(teacher_config),
+        **described(method),
+        "student": described(student_config),
+    }
+    return json.loads(json.dumps(identity))
 
 
 def _with_start(history: dict[str, np.ndarray], untrained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -117,11 +180,10 @@ def _make_prepare(
     objective: Objective | None,
     method: MethodConfig,
     optimizer: Any,
-) -> Callable[[Any, Pytree], tuple[TrainState, Pytree]]:
-    """`(key, teacher's variables) -> (student's training state, targets of the loss)` for one seed."""
-    batch = problem.batch
+) -> Callable[[Any, Pytree, Batch], tuple[TrainState, Pytree]]:
+    """`(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed."""
 
-    def prepare(key: Any, teacher_variables: Pytree) -> tuple[TrainState, Pytree]:
+    def prepare(key: Any, teacher_variables: Pytree, batch: Batch) -> tuple[TrainState, Pytree]:
         state_key, objective_key, start_key = jax.random.split(key, 3)
         out: Any = teacher.apply(teacher_variables, batch.graph)  # dropped by XLA where nothing reads it
         variables = student.init(state_key, batch.graph)
@@ -136,7 +198,7 @@ def _make_prepare(
                 teacher_variables["params"],
                 batch.graph,
                 predictions,
-                problem.dataset.num_classes,
+                problem.outputs,
             )
         elif method.start == "attention_map":
             # Before training there is no learned map: layers of one relative depth stand for each other.

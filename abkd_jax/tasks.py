@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["Task", "classification", "masked_mean", "multilabel", "regression"]
+__all__ = ["Task", "binary", "classification", "masked_mean", "multilabel", "regression"]
 
 
 class Task(NamedTuple):
@@ -17,10 +18,12 @@ class Task(NamedTuple):
         loss: `(logits [n, c], labels, mask [n]) -> scalar`, the mean over the masked nodes. Labels are `[n]` or
             `[n, c]`, as the task says.
         score: likewise; higher is better.
+        metric: what the score is called.
     """
 
     loss: Callable[..., Float[Array, ""]]
     score: Callable[..., Float[Array, ""]]
+    metric: str
 
 
 def masked_mean(values: Float[Array, " n"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
@@ -30,7 +33,7 @@ def masked_mean(values: Float[Array, " n"], mask: Bool[Array, " n"]) -> Float[Ar
 
 def classification() -> Task:
     """One class a node: cross-entropy of the softmax, and accuracy."""
-    return Task(_cross_entropy, _accuracy)
+    return Task(_cross_entropy, _accuracy, "accuracy")
 
 
 def multilabel() -> Task:
@@ -41,16 +44,25 @@ def multilabel() -> Task:
     logit is above 0; it is 0 where no label is set or predicted. Source: the PPI experiments of GraphSAGE (Hamilton et
     al., arXiv 1706.02216).
     """
-    return Task(_binary_cross_entropy, _micro_f1)
+    return Task(_binary_cross_entropy, _micro_f1, "micro-F1")
+
+
+def binary() -> Task:
+    """Yes-or-no answers `[n, c]`, 0, 1 or NaN where unknown: binary cross-entropy, and the area under the ROC curve.
+
+    The loss is the mean over all known answers of the masked rows, the score the mean over the columns that hold both
+    answers there, ties counted half; 0 where none does. As OGB trains and judges molecules (arXiv 2005.00687).
+    """
+    return Task(_known_cross_entropy, _roc_auc, "ROC-AUC")
 
 
 def regression() -> Task:
-    """Real targets `[n, c]` (a single one is `[n, 1]`): mean squared error, and minus the mean absolute error.
+    """Real targets `[n, c]` (a single one is `[n, 1]`): mean squared error, and minus its root, column by column.
 
-    Both are means over the masked nodes and the outputs, in the units of the targets, squared for the loss. What lies
-    outside the mask may hold anything.
+    Means over the masked rows and then over the columns, in the units of the targets, squared for the loss. What lies
+    outside the mask may hold anything. As OGB judges regression (arXiv 2005.00687).
     """
-    return Task(_squared_error, _negative_absolute_error)
+    return Task(_squared_error, _negative_rmse, "-RMSE")
 
 
 def _cross_entropy(logits: Float[Array, "n c"], labels: Int[Array, " n"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
@@ -83,10 +95,39 @@ def _squared_error(
     return masked_mean(jnp.mean(_residual(logits, labels, mask) ** 2, axis=1), mask)
 
 
-def _negative_absolute_error(
+def _negative_rmse(
     logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]
 ) -> Float[Array, ""]:
-    return -masked_mean(jnp.mean(jnp.abs(_residual(logits, labels, mask)), axis=1), mask)
+    squares = _residual(logits, labels, mask) ** 2
+    count = jnp.maximum(jnp.sum(mask), 1).astype(squares.dtype)
+    return -jnp.mean(jnp.sqrt(jnp.sum(squares, axis=0) / count))
+
+
+def _known_cross_entropy(
+    logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]
+) -> Float[Array, ""]:
+    known = mask[:, None] & ~jnp.isnan(labels)
+    kept, truth = (jnp.where(known, x.astype(logits.dtype), 0.0) for x in (logits, labels))
+    return masked_mean(optax.sigmoid_binary_cross_entropy(kept, truth).reshape(-1), known.reshape(-1))
+
+
+def _roc_auc(logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
+    areas, defined = jax.vmap(_area, in_axes=(1, 1, None))(logits, labels, mask)
+    return masked_mean(areas, defined)
+
+
+def _area(
+    logits: Float[Array, " n"], labels: Float[Array, " n"], mask: Bool[Array, " n"]
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """The share of (yes, no) pairs that the logits order rightly, by the mean ranks of the yes answers."""
+    known = mask & ~jnp.isnan(labels)
+    yes = known & (labels > 0.5)
+    ordered = jnp.sort(jnp.where(known, logits, jnp.inf))
+    places = [jnp.searchsorted(ordered, logits, side=side) for side in ("left", "right")]
+    ranks = 0.5 * (places[0] + places[1] + 1).astype(logits.dtype)
+    positives, negatives = (jnp.sum(x).astype(logits.dtype) for x in (yes, known & ~yes))
+    above = jnp.sum(jnp.where(yes, ranks, 0.0)) - 0.5 * positives * (positives + 1.0)
+    return above / jnp.maximum(positives * negatives, 1.0), (positives > 0.0) & (negatives > 0.0)
 
 
 def _residual(logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, "n c"]:

@@ -1,42 +1,22 @@
 """Teachers: trained once per (data set, config, seed), kept on disk, verified before they are used again."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from abkd_jax import datasets
 from abkd_jax.config import TeacherConfig, described
-from abkd_jax.graph import from_dataset, node_mask
-from abkd_jax.models import build
+from abkd_jax.minibatch import on_minibatches, steps_an_epoch
+from abkd_jax.problems import Problem, build_model
 from abkd_jax.runs import resumable_fit
-from abkd_jax.tasks import classification
-from abkd_jax.training import init_state, make_distill_step, make_optimizer, make_validate
-from abkd_jax.types import Batch, Dataset, NodeMasks, Pytree
+from abkd_jax.training import fit, init_state, make_distill_step, make_optimizer, make_validate, start
+from abkd_jax.types import Pytree
 
-__all__ = ["Problem", "Teacher", "load_problem", "teacher_folder", "train_or_load"]
-
-
-class Problem(NamedTuple):
-    """A data set on the device.
-
-    Attributes:
-        dataset: as loaded.
-        batch: the whole graph, without teacher targets.
-        val_mask: `[n]`.
-        test_mask: `[n]`.
-        fingerprint: hash of everything a teacher saw; part of its identity.
-    """
-
-    dataset: Dataset
-    batch: Batch
-    val_mask: jax.Array
-    test_mask: jax.Array
-    fingerprint: str
+__all__ = ["Teacher", "teacher_folder", "train_or_load"]
 
 
 class Teacher(NamedTuple):
@@ -53,15 +33,6 @@ class Teacher(NamedTuple):
     variables: Pytree
     best_epoch: int
     history: dict[str, np.ndarray]
-
-
-def load_problem(name: str, data_root: str | Path | None) -> Problem:
-    """Loads a data set by name and puts its prepared graph on the device."""
-    dataset = datasets.load(name, data_root)
-    graph = jax.device_put(from_dataset(dataset))
-    masks = NodeMasks(all=node_mask(graph), train=jnp.asarray(dataset.train_mask))
-    batch = Batch(graph, jnp.asarray(dataset.labels), masks)
-    return Problem(dataset, batch, jnp.asarray(dataset.val_mask), jnp.asarray(dataset.test_mask), _fingerprint(dataset))
 
 
 def teacher_folder(root: Path, problem: Problem, config: TeacherConfig, seed: int) -> Path:
@@ -83,22 +54,30 @@ def train_or_load(problem: Problem, config: TeacherConfig, seeds: list[int], roo
 
 
 def _train_or_load_one(problem: Problem, config: TeacherConfig, seed: int, root: Path) -> Teacher:
-    model = build(config.model, problem.dataset.num_classes)
-    task, optimizer = classification(), make_optimizer(config.optim)
-    states = jax.vmap(lambda key: init_state(key, model, optimizer, problem.batch))(jax.random.key(seed)[None])
+    model, task = build_model(problem, config.model), problem.task
+    optimizer = make_optimizer(config.optim, steps_an_epoch(problem, config.optim))
+    step = make_distill_step(model, None, optimizer, task)
+    if problem.epoch is None:
+        states = jax.vmap(lambda key: init_state(key, model, optimizer, problem.batch))(jax.random.key(seed)[None])
+        validate = make_validate(model, task, problem.val_mask)
+        fresh = jax.eval_shape(jax.vmap(start), states)
+        training = functools.partial(fit, step, validate, states, problem.batch, None, config.optim)
+    else:
+        states = init_state(jax.random.key(seed), model, optimizer, problem.batch)
+        fresh = jax.eval_shape(start, states)
+        training = on_minibatches(problem, model, step, states, config.optim, seed)
     state, history = resumable_fit(
         teacher_folder(root, problem, config, seed),
         _identity(problem, config, seed),
-        make_distill_step(model, None, optimizer, task),
-        make_validate(model, task, problem.val_mask),
-        states,
-        problem.batch,
-        None,
+        training,
+        fresh,
         config.optim,
         f"teacher {problem.dataset.name} seed {seed}",
     )
-    variables = jax.tree.map(lambda leaf: leaf[0], {"params": state.best_params, **state.best_model_state})
-    return Teacher(seed, variables, int(state.best_epoch[0]), history)
+    best = {"params": state.best_params, **state.best_model_state}
+    if problem.epoch is None:
+        return Teacher(seed, jax.tree.map(lambda leaf: leaf[0], best), int(state.best_epoch[0]), history)
+    return Teacher(seed, best, int(state.best_epoch), history)
 
 
 def _identity(problem: Problem, config: TeacherConfig, seed: int) -> dict[str, Any]:
@@ -106,16 +85,6 @@ def _identity(problem: Problem, config: TeacherConfig, seed: int) -> dict[str, A
         "dataset": problem.dataset.name,
         "data": problem.fingerprint,
         "seed": seed,
+        **({"batches": problem.batches} if problem.batches else {}),
         **json.loads(json.dumps(described(config))),
     }
-
-
-def _fingerprint(dataset: Dataset) -> str:
-    digest = hashlib.sha256()
-    features = dataset.features
-    parts = [features] if isinstance(features, np.ndarray) else [features.indptr, features.indices, features.data]
-    parts += [dataset.senders, dataset.receivers, dataset.labels]
-    parts += [dataset.train_mask, dataset.val_mask, dataset.test_mask]
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()[:16]

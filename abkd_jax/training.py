@@ -69,10 +69,14 @@ class FitState(NamedTuple):
     active: Bool[Array, ""]
 
 
-def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
+def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransformation:
     """Adam with L2 inside, in GCNII's two groups (Chen et al., arXiv 2007.02133): convolutions, and all other layers.
 
     The decay is added to the gradient before Adam's moments, so this is not AdamW. Objective heads are never decayed.
+
+    Args:
+        config: rates and schedule.
+        steps: steps an epoch.
     """
     if not config.learning_rate > 0.0:
         raise InputError(f"learning rate is {config.learning_rate}, expected a positive number")
@@ -81,7 +85,7 @@ def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
     if config.patience < 0:
         raise InputError(f"patience is {config.patience}, expected at least 0")
     cosine = config.schedule == "cosine"
-    rate = optax.cosine_decay_schedule(config.learning_rate, config.epochs) if cosine else config.learning_rate
+    rate = optax.cosine_decay_schedule(config.learning_rate, config.epochs * steps) if cosine else config.learning_rate
     return optax.chain(
         optax.add_decayed_weights(config.conv_decay, mask=lambda params: _in_group(params, conv=True)),
         optax.add_decayed_weights(config.dense_decay, mask=lambda params: _in_group(params, conv=False)),
@@ -143,7 +147,7 @@ def make_distill_step(
             rngs={"dropout": dropout_key},
             mutable=list(state.model_state),
         )
-        task_loss = task.loss(out.logits, batch.labels, batch.masks.train)
+        task_loss = task.loss(out.logits, batch.labels, batch.masks.labelled)
         total, metrics = task_weight * task_loss, {"task_loss": task_loss}
         if objective is not None:
             distilled, extra = objective.apply(
@@ -202,7 +206,7 @@ def make_gradient_shares(
         if len(names) < 2:
             return {}
         losses: dict[str, Callable[..., Array]] = {
-            "task": lambda out: task_weight * task.loss(out.logits, batch.labels, batch.masks.train),
+            "task": lambda out: task_weight * task.loss(out.logits, batch.labels, batch.masks.labelled),
             **term_losses(
                 terms,
                 state.params["objective"],

@@ -12,11 +12,12 @@ from pathlib import Path
 import tabulate
 import tyro
 
-from abkd_jax.config import RunConfig, student, teacher
+from abkd_jax.config import RunConfig
 from abkd_jax.files import write_atomic
 from abkd_jax.pipeline import teachers_of
+from abkd_jax.presets import student, teacher
+from abkd_jax.problems import load_problem
 from abkd_jax.students import train_students
-from abkd_jax.teachers import load_problem
 from experiments.configs.citation import grid
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from abkd_jax import config, datasets
+from abkd_jax import config, datasets, presets
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from abkd_jax import config, datasets
 )
 def test_teacher_is_the_published_recipe(dataset, dropout, lam, conv_decay):
     """GCNII, arXiv 2007.02133, appendix: hyper-parameters of the semi-supervised task."""
-    teacher = config.teacher(dataset)
+    teacher = presets.teacher(dataset)
     assert (teacher.model.dropout, teacher.model.lam, teacher.model.alpha) == (dropout, lam, 0.1)
     assert (teacher.model.layers, teacher.model.hidden) == (64, 64)
     assert (teacher.optim.conv_decay, teacher.optim.dense_decay) == (conv_decay, 5e-4)
@@ -22,22 +22,22 @@ def test_teacher_is_the_published_recipe(dataset, dropout, lam, conv_decay):
 
 
 def test_student_is_the_papers_headline():
-    student = config.student("pubmed")
+    student = presets.student("pubmed")
     assert (student.name, student.layers, student.hidden, student.lam) == ("gcnii", 4, 4, 0.4)
 
 
 @pytest.mark.parametrize("dataset", [*datasets.names(), "my_graph"])
 def test_every_data_set_has_a_run_that_is_plain_json(dataset):
-    run = config.distill_config(dataset)
+    run = presets.distill_config(dataset)
     assert run.dataset == dataset
     written = dataclasses.asdict(run)
     assert json.loads(json.dumps(written))["abkd"] == written["abkd"]
-    for method in config.methods(dataset).values():
+    for method in presets.methods(dataset).values():
         assert method.optim.epochs % method.optim.eval_every == 0
 
 
 def test_methods_differ_in_their_terms_alone():
-    methods = config.methods("cora")
+    methods = presets.methods("cora")
     assert methods["supervised"].soft_label_weight == methods["supervised"].alignment_weight == 0.0
     assert methods["soft_label"].alignment_weight == 0.0
     assert dataclasses.replace(methods["soft_label"], alignment_weight=0.1) == methods["abkd"]
@@ -46,7 +46,7 @@ def test_methods_differ_in_their_terms_alone():
 
 def test_earlier_losses_stand_beside_the_same_soft_labels():
     """Weights of efficient-gnns on ogbn-arxiv (ogbn-mag for G-CRD), FitNets and attention transfer at other sizes."""
-    methods = config.methods("cora")
+    methods = presets.methods("cora")
     weights = {"fitnet": 6.25, "attention_transfer": 297.777, "lsp": 100.0, "gsp": 10.0, "gcrd": 0.1}
     for name, weight in weights.items():
         assert methods[name].auxiliary_weight == pytest.approx(weight, rel=1e-5)
@@ -64,7 +64,7 @@ def test_earlier_losses_stand_beside_the_same_soft_labels():
     ],
 )
 def test_glnn_is_the_published_recipe(dataset, dropout, decay, rate):
-    glnn = config.methods(dataset)["glnn"]
+    glnn = presets.methods(dataset)["glnn"]
     assert glnn.student == config.ModelConfig(name="mlp", layers=2, hidden=128, dropout=dropout)
     assert (glnn.task_weight, glnn.soft_label_weight, glnn.temperature, glnn.soft_label_nodes) == (0.0, 1.0, 1.0, "all")
     assert (glnn.optim.dense_decay, glnn.optim.learning_rate, glnn.optim.epochs) == (decay, rate, 500)
@@ -80,8 +80,10 @@ def test_options_of_models_are_described_where_they_are_used():
     plain = {"name": "gcnii", "layers": 64, "hidden": 64, "dropout": 0.6, "alpha": 0.1, "lam": 0.5}
     assert config.described(config.ModelConfig()) == plain
     assert config.described(config.ModelConfig(norm="batch")) == plain | {"norm": "batch"}
-    run = config.distill_config("cora")
+    run = presets.distill_config("cora")
     written = config.described(run)
     assert written["student"] == plain | {"layers": 4, "hidden": 4, "dropout": 0.0}
     assert written["teacher"] == {"model": plain, "optim": dataclasses.asdict(run.teacher.optim)}
-    assert written.keys() == dataclasses.asdict(run).keys()
+    assert written.keys() == dataclasses.asdict(run).keys() - {"batches"}
+    sampled = dataclasses.replace(run, batches=config.BatchConfig(kind="walks"))
+    assert config.described(sampled)["batches"]["kind"] == "walks"

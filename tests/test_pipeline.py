@@ -20,7 +20,8 @@ from abkd_jax import checkpoint, pipeline, runfolder, runs
 from abkd_jax.config import OptimConfig
 from abkd_jax.files import read_arrays, read_json, read_json_lines
 from abkd_jax.models import build
-from abkd_jax.teachers import load_problem, teacher_folder, train_or_load
+from abkd_jax.problems import load_problem
+from abkd_jax.teachers import teacher_folder, train_or_load
 from abkd_jax.types import InputError
 
 METHODS = ("teacher", "supervised", "soft_label", "abkd", "abkd_paper")

@@ -16,8 +16,9 @@ from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gs
 from abkd_jax.graph import from_edges
 from abkd_jax.methods import build_objective
 from abkd_jax.models import build
+from abkd_jax.problems import load_problem
 from abkd_jax.students import train_students
-from abkd_jax.teachers import Teacher, load_problem, train_or_load
+from abkd_jax.teachers import Teacher, train_or_load
 from abkd_jax.types import InputError, NodeMasks
 
 METHOD = MethodConfig(

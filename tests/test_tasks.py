@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss, roc_auc_score
 
-from abkd_jax.tasks import classification, masked_mean, multilabel, regression
+from abkd_jax.tasks import binary, classification, masked_mean, multilabel, regression
 
 TASK = classification()
 LABELS = np.array([2, 0, -1, 1, -1], np.int32)  # -1: unlabelled
@@ -111,16 +112,37 @@ def test_micro_f1_by_hand(logits, labels, expected):
     assert float(score) == pytest.approx(expected)
 
 
-def test_squared_and_absolute_error_by_hand():
-    """In the mask the errors are -1 0 1, 0 2 0 and 0 4 0: squares 22 and sizes 8, over 9 numbers."""
+def test_squared_error_and_its_root_by_hand():
+    """In the mask the errors are -1 0 1, 0 2 0 and 0 4 0: squares 22 over 9 numbers; by column 1, 20 and 1 over 3."""
     arguments = jnp.asarray(LOGITS), jnp.asarray(VALUES), jnp.asarray(MASK)
     assert float(regression().loss(*arguments)) == pytest.approx(22 / 9)
-    assert float(regression().score(*arguments)) == pytest.approx(-8 / 9)
+    assert float(regression().score(*arguments)) == pytest.approx(-(2 * np.sqrt(1 / 3) + np.sqrt(20 / 3)) / 3)
     expected = np.where(MASK[:, None], 2.0 * (LOGITS - VALUES) / 9.0, 0.0)
     np.testing.assert_allclose(jax.grad(regression().loss)(*arguments), expected, rtol=1e-6)
 
 
-FLOAT_TASKS = pytest.mark.parametrize(("task", "labels"), [(multilabel(), SETS), (regression(), VALUES)])
+def test_binary_is_what_scikit_learn_says_of_the_known_answers():
+    """Unknown answers, ties, and a column with one answer alone."""
+    rng = np.random.default_rng(0)
+    logits = rng.integers(-3, 4, (40, 4)).astype(np.float32)
+    labels = rng.integers(0, 2, (40, 4)).astype(np.float32)
+    labels[rng.random((40, 4)) < 0.2] = np.nan
+    labels[:, 3] = 1.0
+    mask = rng.random(40) < 0.7
+    known = mask[:, None] & ~np.isnan(labels)
+    areas = [roc_auc_score(labels[known[:, c], c], logits[known[:, c], c]) for c in range(3)]
+    arguments = jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(mask)
+    assert float(binary().score(*arguments)) == pytest.approx(np.mean(areas), rel=1e-5)
+    expected = log_loss(labels[known], 1 / (1 + np.exp(-logits[known].astype(np.float64))))
+    assert float(binary().loss(*arguments)) == pytest.approx(expected, rel=1e-5)
+    slope = jax.grad(binary().loss)(*arguments)
+    assert np.isfinite(slope).all()
+    assert not slope[~known].any()
+
+
+FLOAT_TASKS = pytest.mark.parametrize(
+    ("task", "labels"), [(multilabel(), SETS), (regression(), VALUES), (binary(), SETS)]
+)
 
 
 @FLOAT_TASKS

@@ -17,7 +17,7 @@ from abkd_jax.distill.contrastive import gcrd
 from abkd_jax.distill.diagnostics import gradient_shares
 from abkd_jax.distill.dissimilarity import closed_form, fixed_axes, trained_heads
 from abkd_jax.distill.features import attention_transfer, fitnet, mustad
-from abkd_jax.distill.logits import soft_label, soft_label_multilabel
+from abkd_jax.distill.logits import output_error, soft_label, soft_label_multilabel
 from abkd_jax.distill.parametric import geometric_parametric
 from abkd_jax.distill.relations import geometric, gsp, lsp
 from abkd_jax.distill.similarity import cka, layer_cka
@@ -53,6 +53,7 @@ __all__ = [
     "learned",
     "lsp",
     "mustad",
+    "output_error",
     "paper",
     "positive",
     "soft_label",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.checks import require_choice, require_weights
-from abkd_jax.types import GNNOutput, NodeMasks, Objective, PairMap, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, NodeMasks, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["Part", "Term", "combined", "freeze", "term_losses", "weighted_sum", "with_logits"]
 
@@ -37,13 +37,14 @@ class Term(NamedTuple):
         name: key of the term's parameters, and prefix of its metrics.
         weight: factor of the term in the total loss, finite and not negative.
         objective: the distillation loss.
-        nodes: the nodes it looks at: `"all"` or `"train"`, a field of `NodeMasks`.
+        nodes: the nodes it looks at: `"all"` or `"train"`, a field of `NodeMasks`; `"graphs"` or `"train_graphs"` for
+            losses of the logits in graph-level tasks.
     """
 
     name: str
     weight: float
     objective: Objective
-    nodes: Literal["all", "train"] = "all"
+    nodes: Literal["all", "train", "graphs", "train_graphs"] = "all"
 
 
 def weighted_sum(*terms: Term) -> Objective:
@@ -72,9 +73,7 @@ def weighted_sum(*terms: Term) -> Objective:
         return {term.name: term.objective.init(keys[term.name], teacher, student) for term in terms}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: NodeMasks) -> Pytree:
-        return {
-            term.name: term.objective.targets(teacher, graph=graph, mask=getattr(mask, term.nodes)) for term in terms
-        }
+        return {term.name: term.objective.targets(teacher, graph=graph, mask=_mask_of(term, mask)) for term in terms}
 
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: NodeMasks, key: PRNGKey | None
@@ -198,8 +197,15 @@ def with_logits(loss: Loss) -> Loss:
 def _apply(
     term: Term, params: Pytree, targets: Pytree, student: GNNOutput, graph: Any, mask: NodeMasks, keys: dict[str, Any]
 ) -> tuple[Array, dict[str, Array]]:
-    name, nodes = term.name, getattr(mask, term.nodes)
+    name, nodes = term.name, _mask_of(term, mask)
     return term.objective.apply(params[name], targets[name], student, graph=graph, mask=nodes, key=keys[name])
+
+
+def _mask_of(term: Term, masks: NodeMasks) -> Bool[Array, " rows"]:
+    mask = getattr(masks, term.nodes)
+    if mask is None:
+        raise InputError(f"weighted_sum: the term {term.name!r} looks at {term.nodes}, but nodes are what has labels")
+    return mask
 
 
 def _keys(key: PRNGKey | None, named: Sequence[Term | Part]) -> dict[str, PRNGKey | None]:

@@ -11,7 +11,7 @@ from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.moments import masked_mean, moment_dtype
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
-__all__ = ["soft_label", "soft_label_multilabel"]
+__all__ = ["output_error", "soft_label", "soft_label_multilabel"]
 
 
 def soft_label(
@@ -106,6 +106,41 @@ def soft_label_multilabel() -> Objective:
         logits = _masked(student.logits, mask)
         per_node = jnp.mean(jax.nn.softplus(logits) - targets * logits, axis=-1)
         return masked_mean(per_node, mask), {}
+
+    return Objective(init, targets, apply)
+
+
+def output_error() -> Objective:
+    """Mean squared difference of the outputs, for regression.
+
+        loss = mean_{v, c} (z^s_vc - z^t_vc)^2    [n, outputs]
+
+    Source: Ba and Caruana, arXiv 1312.6184, equation 1, on logits there.
+
+    Returns:
+        An objective without parameters, which needs neither a key nor hidden layers.
+
+    Raises:
+        InputError: at `init`, teacher and student with different numbers of outputs.
+    """
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        _require_same_classes("output_error", teacher, student)
+        return {}
+
+    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
+        return _masked(freeze(teacher).logits, mask)
+
+    def apply(
+        params: Pytree,
+        targets: Float[Array, "n c"],
+        student: GNNOutput,
+        *,
+        graph: Any,
+        mask: Bool[Array, " n"],
+        key: PRNGKey | None,
+    ) -> tuple[Array, dict[str, Array]]:
+        return masked_mean(jnp.mean((_masked(student.logits, mask) - targets) ** 2, axis=-1), mask), {}
 
     return Objective(init, targets, apply)
 

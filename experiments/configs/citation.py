@@ -11,7 +11,8 @@ Chosen on validation nodes alone by `python -m experiments.tune`: temperature, a
 
 from dataclasses import dataclass, field, fields, replace
 
-from abkd_jax.config import AUXILIARY_WEIGHTS, DistillConfig, MethodConfig, distill_config
+from abkd_jax.config import DistillConfig, MethodConfig
+from abkd_jax.presets import AUXILIARY_WEIGHTS, distill_config
 
 
 @dataclass(frozen=True)

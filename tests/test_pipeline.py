@@ -16,7 +16,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pipeline_samples import EPOCHS, OPTIONS, STUDENT_PARAMETERS, TEACHER, TEACHER_PARAMETERS, contents, tiny
 
-from abkd_jax import checkpoint, pipeline, runfolder, runs
+from abkd_jax import checkpoint, pipeline, runfolder, teachers
 from abkd_jax.config import OptimConfig
 from abkd_jax.files import read_arrays, read_json, read_json_lines
 from abkd_jax.models import build
@@ -235,7 +235,7 @@ def test_unwritable_teachers_are_found_before_training(finished, tmp_path, monke
     def refuse(*_, **__):
         raise AssertionError("trained before it looked")
 
-    monkeypatch.setattr(runs, "fit", refuse)
+    monkeypatch.setattr(teachers, "fit", refuse)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/teachers.* cannot be written"):
         pipeline.distill(dataclasses.replace(finished, out=tmp_path / "run", teachers=tmp_path / "file" / "teachers"))

@@ -13,7 +13,7 @@ from abkd_jax.aggregate import Features, feature_matmul
 from abkd_jax.graph import SparseFeatures
 from abkd_jax.types import PRNGKey
 
-__all__ = ["Dense", "Dropout", "Initialiser", "cast", "linear_aggregate", "uniform_fan_in"]
+__all__ = ["Dense", "Dropout", "Initialiser", "cast", "dense_features", "linear_aggregate", "uniform_fan_in"]
 
 Initialiser = Callable[..., Array]  # (key, shape, dtype) -> array
 
@@ -111,3 +111,11 @@ def cast(x: Any, dtype: Any) -> Any:
     if isinstance(x, SparseFeatures):
         return x._replace(values=jnp.asarray(x.values, dtype))
     return jnp.asarray(x, dtype)
+
+
+def dense_features(x: Features) -> Float[Array, "n f"]:
+    """Sparse features as a dense array; dense ones as they are."""
+    if not isinstance(x, SparseFeatures):
+        return x
+    values = jnp.asarray(x.values)
+    return jnp.zeros(x.shape, values.dtype).at[x.pattern.rows, x.pattern.cols].add(values)

@@ -118,10 +118,15 @@ class Stack(nn.Module):
         """The graph as its layers want it: what all of them need is computed once."""
         return graph
 
+    @nn.nowrap  # so that its parameters belong to whichever module calls it
+    def inputs(self, graph: jraph.GraphsTuple) -> Any:
+        """What the first layer reads, `[n, f]` or sparse."""
+        return features_of(graph, self.dtype)
+
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
         graph = self.graph(graph)
-        h: Any = features_of(graph, self.dtype)
+        h: Any = self.inputs(graph)
         make = self.convolution(train)
         drop = functools.partial(Dropout(self.dropout), deterministic=not train)
         classifier = self.jumping is not None or self.readout is not None

@@ -84,7 +84,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(
         self, x: Features, aggregate: Callable[[Array], Array] | None = None
-    ) -> Float[Array, "n {self.features}"]:
+    ) -> Float[Array, "_ {self.features}"]:
         """With `aggregate`, a linear map over the nodes: `aggregate(x) W + b`, on the narrower side of `W`."""
         init = uniform_fan_in(x.shape[1])
         kernel = self.param("kernel", self.kernel_init or init, (x.shape[1], self.features))
@@ -97,7 +97,7 @@ class Dense(nn.Module):
 
 def linear_aggregate(
     aggregate: Callable[[Array], Array], x: Features, kernel: Float[Array, "f d"]
-) -> Float[Array, "n d"]:
+) -> Float[Array, "_ d"]:
     """`aggregate(x) W = aggregate(x W)` for an aggregation that is linear, over the narrower of the two widths."""
     if isinstance(x, SparseFeatures) or x.shape[1] > kernel.shape[1]:
         return aggregate(feature_matmul(x, kernel))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate import Features, feature_matmul
+from abkd_jax.aggregate import Features, feature_matmul, receiving
 from abkd_jax.graph import PreparedEdges, edge_relations, num_edges
 from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
 from abkd_jax.models.stack import Convolution, Stack, features_of
@@ -48,12 +48,13 @@ class RGCN(Stack):
         features = features_of(graph, self.dtype)
         if not self.embeddings:
             return features
-        if not (isinstance(graph.nodes, dict) and "embedding" in graph.nodes):
+        nodes: Any = graph.nodes
+        if not (isinstance(nodes, dict) and "embedding" in nodes):
             raise InputError(
                 f"RGCN: {self.embeddings} embeddings, expected graph.nodes with 'embedding' [n]: their rows, or -1"
             )
         table = _Embedded(self.embeddings, self.embedding_width or self.hidden, self.dtype, name="input")
-        return table(features, jnp.asarray(graph.nodes["embedding"]))
+        return table(features, jnp.asarray(nodes["embedding"]))
 
     def graph(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
         if self.node_types > 1 and not (isinstance(graph.nodes, dict) and "type" in graph.nodes):
@@ -103,7 +104,7 @@ class _TypedConv(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "n {self.features}"]:
+    def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "_ {self.features}"]:
         nodes: Any = graph.nodes
         relations = RGCNConv(
             self.features,
@@ -115,7 +116,7 @@ class _TypedConv(nn.Module):
             name="relations",
         )
         root = _TypedDense(self.features, self.node_types, self.dtype, name="root")
-        return relations(graph, x) + root(x, jnp.asarray(nodes["type"]))
+        return relations(graph, x) + root(receiving(graph, x), receiving(graph, jnp.asarray(nodes["type"])))
 
 
 class _TypedDense(nn.Module):

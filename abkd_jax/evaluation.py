@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["accuracy", "agreement", "cka", "flops", "hidden_cka", "latency", "parameter_count"]
+__all__ = ["accuracy", "agreement", "cka", "embedding_count", "flops", "hidden_cka", "latency", "parameter_count"]
 
 WARM_UP_CALLS = 3  # the first calls after a compilation fill caches and allocate buffers
 
@@ -40,6 +40,12 @@ def agreement(logits: Float[Array, "n c"], teacher: Float[Array, "n c"], mask: B
 def parameter_count(params: Pytree) -> int:
     """The number of scalars in a pytree of arrays, or of the shapes that `jax.eval_shape` gives."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def embedding_count(params: Pytree) -> int:
+    """The number of those scalars that are in tables named `embedding`: vectors that nodes without features train."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sum(leaf.size for path, leaf in leaves if getattr(path[-1], "key", None) == "embedding")
 
 
 def latency(function: Callable[..., Any], *args: Any, repeats: int = 30) -> dict[str, float]:

@@ -221,8 +221,10 @@ def num_nodes(graph: jraph.GraphsTuple) -> int:
 
     A prepared graph without node features remembers it, so that its `n_node` may be traced.
     """
-    if isinstance(graph.nodes, SparseFeatures):
-        return graph.nodes.shape[0]
+    nodes: Any = graph.nodes
+    features = nodes.get("features") if isinstance(nodes, dict) else nodes
+    if isinstance(features, SparseFeatures):
+        return features.shape[0]
     leaves = jax.tree.leaves(graph.nodes)
     if leaves:
         return leaves[0].shape[0]

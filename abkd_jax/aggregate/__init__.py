@@ -9,7 +9,7 @@ Prepared graphs have first derivatives in reverse mode; forward mode and higher 
 
 from abkd_jax.aggregate.attention import attention_sum, edge_softmax
 from abkd_jax.aggregate.backends import Backend
-from abkd_jax.aggregate.edges import receiver_sums, receiver_values, sender_values
+from abkd_jax.aggregate.edges import num_receivers, receiver_sums, receiver_values, receiving, sender_values
 from abkd_jax.aggregate.maxima import maximum
 from abkd_jax.aggregate.products import (
     Features,
@@ -34,10 +34,12 @@ __all__ = [
     "in_degrees",
     "maximum",
     "mean",
+    "num_receivers",
     "propagate",
     "readout",
     "receiver_sums",
     "receiver_values",
+    "receiving",
     "relation_means",
     "relation_sum",
     "sender_values",

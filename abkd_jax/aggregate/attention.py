@@ -22,11 +22,11 @@ def attention_sum(
     logits: Float[Array, "e h"],
     x: Float[Array, "n h d"],
     *,
-    self_logits: Float[Array, "n h"] | None = None,
+    self_logits: Float[Array, "r h"] | None = None,
     keep: Float[Array, "e h"] | None = None,
-    self_keep: Float[Array, "n h"] | None = None,
+    self_keep: Float[Array, "r h"] | None = None,
     mask: Bool[Array, " e"] | None = None,
-) -> Float[Array, "n h d"]:
+) -> Float[Array, "r h d"]:
     """The sum of the senders' features, weighted by the softmax of the logits over the edges that enter a node.
 
         out_v = sum over u -> v of keep_uv alpha_uv x_u,    alpha_uv = exp(logit_uv) / sum over w -> v of exp(logit_wv)
@@ -90,7 +90,7 @@ def _plain(graph: jraph.GraphsTuple, logits: Array, x: Array, loops: _Loops | No
     out = segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
     if loops is not None:
         own = jnp.exp(loops.logits - largest)
-        totals, out = totals + own, out + _times(own, loops.keep)[:, :, None] * x
+        totals, out = totals + own, out + _times(own, loops.keep)[:, :, None] * x[: own.shape[0]]
     return out / _divisor(totals)[:, :, None]
 
 
@@ -112,7 +112,7 @@ def _forward(
     own = None
     if loops is not None:
         own = jnp.exp(loops.logits - largest)
-        totals, out = totals + own, out + _times(own, loops.keep)[:, :, None] * x
+        totals, out = totals + own, out + _times(own, loops.keep)[:, :, None] * x[: own.shape[0]]
     totals = _divisor(totals)
     return out / totals[:, :, None], _Saved(pattern, weights, own, totals, x, keep, loops and loops.keep)
 

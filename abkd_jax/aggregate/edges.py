@@ -4,6 +4,7 @@ Gathers from nodes to edges have sorted sums as their gradients, where plain JAX
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,20 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.backends import Backend, Rows, gathered, row_maxima, row_sums, segment_sums
-from abkd_jax.graph import layout_of, num_nodes
+from abkd_jax.graph import SparseFeatures, layout_of, num_nodes
 from abkd_jax.layout import CSR
 
-__all__ = ["by_column", "by_row", "receiver_maxima", "receiver_sums", "receiver_values", "row_totals", "sender_values"]
+__all__ = [
+    "by_column",
+    "by_row",
+    "num_receivers",
+    "receiver_maxima",
+    "receiver_sums",
+    "receiver_values",
+    "receiving",
+    "row_totals",
+    "sender_values",
+]
 
 
 def by_row(pattern: CSR) -> Rows:
@@ -26,6 +37,26 @@ def by_column(pattern: CSR) -> Rows:
     """The entries of the transpose in its row order, which is `pattern.order_t`."""
     buckets = pattern.buckets and (pattern.buckets[1] or pattern.buckets[0])
     return Rows(pattern.cols[pattern.order_t], pattern.rows_t, pattern.col_ptr, buckets)
+
+
+def num_receivers(graph: jraph.GraphsTuple) -> int:
+    """The number of nodes that edges enter, and that sums have rows for: the first ones.
+
+    All nodes, but for a piece of a graph, whose pattern has fewer rows than columns (`inference`): the nodes from there
+    on only send. Pieces have no gradients.
+    """
+    layout = layout_of(graph)
+    return num_nodes(graph) if layout is None else layout.pattern.shape[0]
+
+
+def receiving(graph: jraph.GraphsTuple, x: Any) -> Any:
+    """The rows of `x`, an array or sparse features, of the nodes that edges enter (`num_receivers`)."""
+    rows = num_receivers(graph)
+    if rows == x.shape[0]:
+        return x
+    if isinstance(x, SparseFeatures):
+        return x._replace(pattern=x.pattern._replace(row_ptr=x.pattern.row_ptr[: rows + 1]))
+    return x[:rows]
 
 
 def sender_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:

@@ -8,13 +8,14 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.backends import accumulator, bucketed_reduce, gathered
-from abkd_jax.graph import layout_of, num_nodes
+from abkd_jax.aggregate.edges import num_receivers
+from abkd_jax.graph import layout_of
 from abkd_jax.layout import CSR, Buckets
 
 __all__ = ["maximum"]
 
 
-def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "n f"]:
+def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "r f"]:
     """The maximum of `x` over the edges that enter each node, unit by unit; zero for a node without incoming edges.
 
     Where several neighbours attain it they share the gradient alike, as `jax.ops.segment_max` and PyTorch's
@@ -32,7 +33,7 @@ def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "n
 
 def _segment_maximum(graph: jraph.GraphsTuple, x: Array) -> Array:
     sorted_ids = layout_of(graph) is not None
-    receivers, n = jnp.asarray(graph.receivers), num_nodes(graph)
+    receivers, n = jnp.asarray(graph.receivers), num_receivers(graph)
     out = jax.ops.segment_max(
         gathered(x, jnp.asarray(graph.senders)), receivers, num_segments=n, indices_are_sorted=sorted_ids
     )

@@ -10,7 +10,7 @@ import jraph
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate.backends import CHUNK_BYTES, NARROW_HEAD, Backend, chunk_size, gathered, row_sums, segment_sums
-from abkd_jax.aggregate.edges import by_column, by_row
+from abkd_jax.aggregate.edges import by_column, by_row, receiving
 from abkd_jax.graph import SparseFeatures, layout_of, normalise, num_edges, num_nodes
 from abkd_jax.layout import CSR
 
@@ -31,7 +31,7 @@ Features = Float[Array, "n f"] | SparseFeatures
 
 def weighted_sum(
     graph: jraph.GraphsTuple, x: Float[Array, "n f"], weights: Float[Array, " e"], backend: Backend | None = None
-) -> Float[Array, "n f"]:
+) -> Float[Array, "r f"]:
     """Sums `weights[e] * x[sender of e]` over the edges that enter each node.
 
     Args:
@@ -41,7 +41,7 @@ def weighted_sum(
         backend: as `aggregate.backends` lists them; None is the graph's own choice. Only for prepared graphs.
 
     Returns:
-        `[n, f]`; zero for a node without incoming edges.
+        `[n, f]`; zero for a node without incoming edges. Of a piece of a graph `[num_receivers, f]`, as in all sums.
     """
     layout = layout_of(graph)
     if layout is not None:
@@ -50,7 +50,7 @@ def weighted_sum(
     return segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
 
 
-def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "n f"]:
+def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
     """The mean of `x` over the edges that enter each node; zero for a node without incoming edges."""
     ones = jnp.ones(num_edges(graph), x.dtype)
     degrees = in_degrees(graph, x.dtype)
@@ -65,12 +65,12 @@ def in_degrees(graph: jraph.GraphsTuple, dtype: Any) -> Float[Array, " n"]:
     return segment_sums(jnp.ones(num_edges(graph), dtype), jnp.asarray(graph.receivers), num_nodes(graph))
 
 
-def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "n f"]:
+def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
     """`D^-1/2 (A + I) D^-1/2 x` (Kipf & Welling, arXiv 1609.02907, equation 2); self loops are added where missing."""
     graph = normalise(graph)
     edges: Any = graph.edges
     neighbours = weighted_sum(graph, x, jnp.asarray(edges.coefficients, x.dtype), backend)
-    return neighbours + jnp.asarray(edges.self_coefficients, x.dtype)[:, None] * x
+    return neighbours + jnp.asarray(edges.self_coefficients, x.dtype)[:, None] * receiving(graph, x)
 
 
 def feature_matmul(x: Features, kernel: Float[Array, "f d"]) -> Float[Array, "n d"]:

@@ -12,14 +12,15 @@ import jraph
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate.backends import gathered, segment_sums
+from abkd_jax.aggregate.edges import num_receivers
 from abkd_jax.aggregate.products import sparse_matmul
-from abkd_jax.graph import edge_relations, layout_of, num_nodes
+from abkd_jax.graph import edge_relations, layout_of
 from abkd_jax.types import InputError
 
 __all__ = ["relation_means", "relation_sum"]
 
 
-def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: int) -> Float[Array, "n r f"]:
+def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: int) -> Float[Array, "m r f"]:
     """The mean of `x` over the edges of each type that enter each node; zero where there are none.
 
     Args:
@@ -37,18 +38,18 @@ def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: 
     return sums.reshape(n, relations, x.shape[1])
 
 
-def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Array, "n f"]:
+def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Array, "m f"]:
     """The sum over the types of the mean of `x[:, type]` over the edges of that type that enter each node.
 
     Args:
         graph: with a type an edge, see `graph.edge_relations`.
         x: `[n, relations, f]`, one transformed feature a type.
     """
-    n, relations, width = x.shape
-    _, rows, counts = _by_relation(graph, relations, x.dtype)
+    relations, width = x.shape[1:]
+    n, rows, counts = _by_relation(graph, relations, x.dtype)
     weights = (1.0 / jnp.maximum(counts, 1.0))[rows]
     layout = layout_of(graph)
-    flat = x.reshape(n * relations, width)
+    flat = x.reshape(-1, width)
     if layout is None or layout.relations is None:
         cols = jnp.asarray(graph.senders) * relations + _relations(graph)
         return segment_sums(weights[:, None] * gathered(flat, cols), jnp.asarray(graph.receivers), n)
@@ -58,8 +59,8 @@ def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Ar
 def _by_relation(
     graph: jraph.GraphsTuple, relations: int, dtype: Any
 ) -> tuple[int, Int[Array, " e"], Float[Array, " nr"]]:
-    """Number of nodes, `receiver * relations + type` of each edge, and how many edges have each."""
-    n, layout = num_nodes(graph), layout_of(graph)
+    """Number of nodes that receive, `receiver * relations + type` of each edge, and how many edges have each."""
+    n, layout = num_receivers(graph), layout_of(graph)
     if layout is not None and layout.relations is not None:
         pattern = layout.relations.rows
         if pattern.shape[0] != n * relations:

@@ -5,7 +5,7 @@ sparse features.
 """
 
 from abkd_jax.layers.attention import GATConv, GATv2Conv
-from abkd_jax.layers.dense import Dense, Dropout, uniform_fan_in
+from abkd_jax.layers.dense import Dense, Dropout, cast, dense_features, uniform_fan_in
 from abkd_jax.layers.gcn import GCN2Conv, GCNConv
 from abkd_jax.layers.gin import GINConv
 from abkd_jax.layers.hops import SGConv, hops, precompute
@@ -25,6 +25,8 @@ __all__ = [
     "RGCNConv",
     "SAGEConv",
     "SGConv",
+    "cast",
+    "dense_features",
     "hops",
     "jumping_knowledge",
     "precompute",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, sender_values
+from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, receiving, sender_values
 from abkd_jax.layers.dense import Dense, Dropout, cast
 from abkd_jax.layers.pairs import leaky_relu, pair_logits
 
@@ -41,11 +41,11 @@ class _AttentionConv(nn.Module):
         self,
         graph: jraph.GraphsTuple,
         logits: Float[Array, "e h"],
-        self_logits: Float[Array, "n h"],
+        self_logits: Float[Array, "r h"],
         sent: Float[Array, "n h d"],
         deterministic: bool,
         edge_mask: Bool[Array, " e"] | None,
-    ) -> Float[Array, "n h d"]:
+    ) -> Float[Array, "r h d"]:
         """The sum over the neighbours, and over the node itself with a loop that replaces those of the graph."""
         keep = self_keep = None
         if self.dropout > 0.0 and not deterministic:
@@ -105,7 +105,7 @@ class GATConv(_AttentionConv):
         *,
         deterministic: bool = True,
         edge_mask: Bool[Array, " e"] | None = None,
-    ) -> Float[Array, "n _"]:
+    ) -> Float[Array, "_ _"]:
         """Edges outside `edge_mask` `[e]` do not exist (edge drop); dropout takes keys of the stream `"dropout"`."""
         x = cast(x, self.dtype)
         h = sent = self._transformed("linear", x, use_bias=False)
@@ -118,12 +118,15 @@ class GATConv(_AttentionConv):
         names = ("attention_sender", "attention_receiver") if self.destination_term else ("attention_sender",)
         logits = _head_dots(h, jnp.stack([self._attention_vector(name) for name in names]))
         sender_logits = logits[0] if out_degrees is None else logits[0] / out_degrees
-        edge_logits, self_logits = sender_values(graph, sender_logits), sender_logits
+        edge_logits, self_logits = sender_values(graph, sender_logits), receiving(graph, sender_logits)
         if self.destination_term:
-            edge_logits, self_logits = edge_logits + receiver_values(graph, logits[1]), self_logits + logits[1]
+            edge_logits, self_logits = (
+                edge_logits + receiver_values(graph, logits[1]),
+                self_logits + receiving(graph, logits[1]),
+            )
         edge_logits, self_logits = (leaky_relu(a, self.negative_slope) for a in (edge_logits, self_logits))
         out = self._attend(graph, edge_logits, self_logits, sent, deterministic, edge_mask)
-        return self._finished(out if scale is None else out * scale, x)
+        return self._finished(out if scale is None else out * scale, receiving(graph, x))
 
 
 class GATv2Conv(_AttentionConv):
@@ -150,15 +153,17 @@ class GATv2Conv(_AttentionConv):
         *,
         deterministic: bool = True,
         edge_mask: Bool[Array, " e"] | None = None,
-    ) -> Float[Array, "n _"]:
+    ) -> Float[Array, "_ _"]:
         """As `GATConv`."""
         x = cast(x, self.dtype)
         sent = self._transformed("sender", x, self.use_bias)
-        received = sent if self.share_weights else self._transformed("receiver", x, self.use_bias)
+        own = receiving(graph, x)
+        own_sent = receiving(graph, sent)
+        received = own_sent if self.share_weights else self._transformed("receiver", own, self.use_bias)
         attention = self._attention_vector("attention")
         logits = pair_logits(graph, sent, received, attention, self.negative_slope)
-        self_logits = _head_dots(leaky_relu(sent + received, self.negative_slope), attention[None])[0]
-        return self._finished(self._attend(graph, logits, self_logits, sent, deterministic, edge_mask), x)
+        self_logits = _head_dots(leaky_relu(own_sent + received, self.negative_slope), attention[None])[0]
+        return self._finished(self._attend(graph, logits, self_logits, sent, deterministic, edge_mask), own)
 
 
 def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Float[Array, "k n h"]:

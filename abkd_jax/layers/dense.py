@@ -13,7 +13,7 @@ from abkd_jax.aggregate import Features, feature_matmul
 from abkd_jax.graph import SparseFeatures
 from abkd_jax.types import PRNGKey
 
-__all__ = ["Dense", "Dropout", "Initialiser", "cast", "linear_aggregate", "uniform_fan_in"]
+__all__ = ["Dense", "Dropout", "Initialiser", "cast", "dense_features", "linear_aggregate", "uniform_fan_in"]
 
 Initialiser = Callable[..., Array]  # (key, shape, dtype) -> array
 
@@ -84,7 +84,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(
         self, x: Features, aggregate: Callable[[Array], Array] | None = None
-    ) -> Float[Array, "n {self.features}"]:
+    ) -> Float[Array, "_ {self.features}"]:
         """With `aggregate`, a linear map over the nodes: `aggregate(x) W + b`, on the narrower side of `W`."""
         init = uniform_fan_in(x.shape[1])
         kernel = self.param("kernel", self.kernel_init or init, (x.shape[1], self.features))
@@ -97,7 +97,7 @@ class Dense(nn.Module):
 
 def linear_aggregate(
     aggregate: Callable[[Array], Array], x: Features, kernel: Float[Array, "f d"]
-) -> Float[Array, "n d"]:
+) -> Float[Array, "_ d"]:
     """`aggregate(x) W = aggregate(x W)` for an aggregation that is linear, over the narrower of the two widths."""
     if isinstance(x, SparseFeatures) or x.shape[1] > kernel.shape[1]:
         return aggregate(feature_matmul(x, kernel))
@@ -111,3 +111,11 @@ def cast(x: Any, dtype: Any) -> Any:
     if isinstance(x, SparseFeatures):
         return x._replace(values=jnp.asarray(x.values, dtype))
     return jnp.asarray(x, dtype)
+
+
+def dense_features(x: Features) -> Float[Array, "n f"]:
+    """Sparse features as a dense array; dense ones as they are."""
+    if not isinstance(x, SparseFeatures):
+        return x
+    values = jnp.asarray(x.values)
+    return jnp.zeros(x.shape, values.dtype).at[x.pattern.rows, x.pattern.cols].add(values)

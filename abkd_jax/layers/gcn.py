@@ -31,8 +31,8 @@ class GCNConv(nn.Module):
 
     @nn.compact
     def __call__(
-        self, graph: jraph.GraphsTuple, x: Features, *, aggregated: Float[Array, "n f"] | None = None
-    ) -> Float[Array, "n {self.features}"]:
+        self, graph: jraph.GraphsTuple, x: Features, *, aggregated: Float[Array, "_ f"] | None = None
+    ) -> Float[Array, "_ {self.features}"]:
         """`aggregated` is `A' x` where that is known (`precompute`)."""
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (x.shape[1], self.features))
         kernel = cast(kernel, self.dtype)

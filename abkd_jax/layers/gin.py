@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate import receiver_sums, sender_values, weighted_sum
+from abkd_jax.aggregate import receiver_sums, receiving, sender_values, weighted_sum
 from abkd_jax.graph import num_edges
 from abkd_jax.layers.dense import cast
 from abkd_jax.types import InputError
@@ -39,7 +39,7 @@ class GINConv(nn.Module):
     @nn.compact
     def __call__(
         self, graph: jraph.GraphsTuple, x: Float[Array, "n d"], *, edges: Float[Array, "e _"] | None = None
-    ) -> Float[Array, "n _"]:
+    ) -> Float[Array, "_ _"]:
         """`edges` are `[e, d]` edge features in the order of `graph.senders`.
 
         Raises:
@@ -58,4 +58,4 @@ class GINConv(nn.Module):
             epsilon = self.param("epsilon", nn.initializers.constant(self.epsilon), ())
         else:
             epsilon = jnp.asarray(self.epsilon)
-        return self.mlp((1.0 + epsilon).astype(x.dtype) * x + total)
+        return self.mlp((1.0 + epsilon).astype(x.dtype) * receiving(graph, x) + total)

@@ -3,13 +3,11 @@
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features, maximum, mean, propagate
-from abkd_jax.graph import SparseFeatures
-from abkd_jax.layers.dense import Dense
+from abkd_jax.layers.dense import Dense, dense_features
 from abkd_jax.types import InputError
 
 __all__ = ["SGConv", "hops", "precompute"]
@@ -46,7 +44,7 @@ def hops(graph: jraph.GraphsTuple, x: Features, k: int) -> tuple[Float[Array, "n
     """
     if k < 0:
         raise InputError(f"hops: k is {k}, expected at least 0")
-    powers = [_dense(x)]
+    powers = [dense_features(x)]
     for _ in range(k):
         powers.append(propagate(graph, powers[-1]))
     return tuple(powers)
@@ -66,11 +64,4 @@ def precompute(graph: jraph.GraphsTuple, x: Features, how: Literal["normalised",
     aggregations = {"normalised": propagate, "mean": mean, "max": maximum}
     if how not in aggregations:
         raise InputError(f"precompute: how is {how!r}, expected one of {', '.join(aggregations)}")
-    return aggregations[how](graph, _dense(x))
-
-
-def _dense(x: Features) -> Array:
-    if not isinstance(x, SparseFeatures):
-        return x
-    values = jnp.asarray(x.values)
-    return jnp.zeros(x.shape, values.dtype).at[x.pattern.rows, x.pattern.cols].add(values)
+    return aggregations[how](graph, dense_features(x))

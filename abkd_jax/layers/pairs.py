@@ -24,7 +24,7 @@ def leaky_relu(x: Array, negative_slope: float) -> Array:
 def pair_logits(
     graph: jraph.GraphsTuple,
     sent: Float[Array, "n h d"],
-    received: Float[Array, "n h d"],
+    received: Float[Array, "r h d"],
     attention: Float[Array, "h d"],
     negative_slope: float,
 ) -> Float[Array, "e h"]:

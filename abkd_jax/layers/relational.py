@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate import Features, feature_matmul, relation_means, relation_sum
+from abkd_jax.aggregate import Features, feature_matmul, num_receivers, receiving, relation_means, relation_sum
 from abkd_jax.graph import SparseFeatures
 from abkd_jax.layers.dense import Dense, cast
 from abkd_jax.types import InputError
@@ -47,7 +47,7 @@ class RGCNConv(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "n {self.features}"]:
+    def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "_ {self.features}"]:
         """Takes a graph with a type an edge, see `graph.edge_relations`.
 
         Raises:
@@ -56,7 +56,7 @@ class RGCNConv(nn.Module):
         x = cast(x, self.dtype)
         out = self._blockwise(graph, x) if self.blocks is not None else self._whole(graph, x)
         if self.root_weight:
-            out = out + Dense(self.features, False, _GLOROT, self.dtype, name="root")(x)
+            out = out + Dense(self.features, False, _GLOROT, self.dtype, name="root")(receiving(graph, x))
         if self.use_bias:
             out = out + cast(self.param("bias", nn.initializers.zeros, (self.features,)), self.dtype)[None]
         return out
@@ -68,7 +68,8 @@ class RGCNConv(nn.Module):
         if self.bases is not None:
             mix = self.param("coefficients", _GLOROT, (self.relations, self.bases))
             kernel = jnp.einsum("rb,bfd->rfd", cast(mix, self.dtype), kernel)
-        if isinstance(x, SparseFeatures) or width > self.features:
+        whole = num_receivers(graph) == x.shape[0]  # of a piece, the many nodes that send are better left as they are
+        if isinstance(x, SparseFeatures) or (whole and width > self.features):
             flat = jnp.moveaxis(kernel, 0, 1).reshape(width, self.relations * self.features)
             return relation_sum(graph, feature_matmul(x, flat).reshape(-1, self.relations, self.features))
         means = relation_means(graph, x, self.relations)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate import Features, maximum, mean
+from abkd_jax.aggregate import Features, maximum, mean, receiving
 from abkd_jax.graph import SparseFeatures
 from abkd_jax.layers.dense import Dense, cast
 from abkd_jax.types import InputError
@@ -42,8 +42,8 @@ class SAGEConv(nn.Module):
 
     @nn.compact
     def __call__(
-        self, graph: jraph.GraphsTuple, x: Features, *, aggregated: Float[Array, "n f"] | None = None
-    ) -> Float[Array, "n {self.features}"]:
+        self, graph: jraph.GraphsTuple, x: Features, *, aggregated: Float[Array, "_ f"] | None = None
+    ) -> Float[Array, "_ {self.features}"]:
         """`aggregated` is `agg(x_j)` where that is known (`precompute`).
 
         Raises:
@@ -60,7 +60,7 @@ class SAGEConv(nn.Module):
         else:
             out = neighbour(sent, lambda sent: mean(graph, sent))
         if self.root_weight:
-            out = out + Dense(self.features, use_bias=False, dtype=self.dtype, name="root")(x)
+            out = out + Dense(self.features, use_bias=False, dtype=self.dtype, name="root")(receiving(graph, x))
         return _unit_rows(out) if self.normalize else out
 
     def _check(self, x: Features, aggregated: Array | None) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import jraph
 
+from abkd_jax.aggregate import receiving
 from abkd_jax.graph import normalise
 from abkd_jax.layers import Dense, GCNConv
 from abkd_jax.models.stack import Convolution, Stack
@@ -36,6 +37,6 @@ class MLP(Stack):
 
         def linear(width: int, last: bool, suffix: str) -> Any:
             dense = Dense(width, name=f"dense{suffix}", dtype=dtype)
-            return lambda graph, x: dense(x)
+            return lambda graph, x: dense(receiving(graph, x))
 
         return linear

@@ -8,7 +8,7 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features
-from abkd_jax.layers import Dense, GINConv, hops
+from abkd_jax.layers import Dense, GINConv, dense_features
 from abkd_jax.models.stack import Convolution, Stack
 
 __all__ = ["GIN"]
@@ -33,7 +33,7 @@ class GIN(Stack):
         def isomorphic(width: int, last: bool, suffix: str) -> Callable[[jraph.GraphsTuple, Features], Array]:
             mlp = _Perceptron(width, dtype, parent=None)  # a child of the convolution: conv_0/mlp
             conv = GINConv(mlp, train_epsilon=train_epsilon, dtype=dtype, name=f"conv{suffix}")
-            return lambda graph, x: conv(graph, hops(graph, x, 0)[0])  # no hop: the features, dense
+            return lambda graph, x: conv(graph, dense_features(x))
 
         return isomorphic
 

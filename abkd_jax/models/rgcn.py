@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate import Features, feature_matmul
+from abkd_jax.aggregate import Features, feature_matmul, receiving
 from abkd_jax.graph import PreparedEdges, edge_relations, num_edges
-from abkd_jax.layers import RGCNConv
-from abkd_jax.models.stack import Convolution, Stack
+from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
+from abkd_jax.models.stack import Convolution, Stack, features_of
 from abkd_jax.types import InputError
 
 __all__ = ["RGCN"]
@@ -30,11 +30,31 @@ class RGCN(Stack):
         relations: number of edge types.
         node_types: number of node types.
         bases: number of matrices that those of the relations are combinations of; None gives each its own.
+        embeddings: number of trained vectors, `input/embedding` `[embeddings, width]`: the input of a node whose
+            `graph.nodes["embedding"]` `[n]` names one, instead of its features; -1 names none. Features as wide as
+            they are stay, others pass through the linear map `input/linear`; there may be none, `f = 0`. Started
+            uniform after Glorot & Bengio, as G-CRD's on ogbn-mag (Joshi et al., arXiv 2111.04964).
+        embedding_width: width of these vectors; None takes `hidden`.
     """
 
     relations: int = 1
     node_types: int = 1
     bases: int | None = None
+    embeddings: int = 0
+    embedding_width: int | None = None
+
+    @nn.nowrap
+    def inputs(self, graph: jraph.GraphsTuple) -> Any:
+        features = features_of(graph, self.dtype)
+        if not self.embeddings:
+            return features
+        nodes: Any = graph.nodes
+        if not (isinstance(nodes, dict) and "embedding" in nodes):
+            raise InputError(
+                f"RGCN: {self.embeddings} embeddings, expected graph.nodes with 'embedding' [n]: their rows, or -1"
+            )
+        table = _Embedded(self.embeddings, self.embedding_width or self.hidden, self.dtype, name="input")
+        return table(features, jnp.asarray(nodes["embedding"]))
 
     def graph(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
         if self.node_types > 1 and not (isinstance(graph.nodes, dict) and "type" in graph.nodes):
@@ -54,6 +74,26 @@ class RGCN(Stack):
         return relational
 
 
+class _Embedded(nn.Module):
+    """A trained vector for the nodes that have one, the features of the others brought to its width."""
+
+    rows: int
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Features, embedding: Int[Array, " n"]) -> Float[Array, "n {self.width}"]:
+        table = self.param("embedding", nn.initializers.glorot_uniform(), (self.rows, self.width))
+        own = cast(table[jnp.maximum(embedding, 0)], self.dtype)
+        if x.shape[1] == 0:
+            features = jnp.zeros_like(own)
+        elif x.shape[1] != self.width:
+            features = Dense(self.width, dtype=self.dtype, name="linear")(x)
+        else:
+            features = dense_features(x)
+        return jnp.where((embedding >= 0)[:, None], own, features)
+
+
 class _TypedConv(nn.Module):
     """`sum over r of W_r mean_j x_j + W_type x + b_type`."""
 
@@ -64,7 +104,7 @@ class _TypedConv(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "n {self.features}"]:
+    def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "_ {self.features}"]:
         nodes: Any = graph.nodes
         relations = RGCNConv(
             self.features,
@@ -76,7 +116,7 @@ class _TypedConv(nn.Module):
             name="relations",
         )
         root = _TypedDense(self.features, self.node_types, self.dtype, name="root")
-        return relations(graph, x) + root(x, jnp.asarray(nodes["type"]))
+        return relations(graph, x) + root(receiving(graph, x), receiving(graph, jnp.asarray(nodes["type"])))
 
 
 class _TypedDense(nn.Module):

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate import Features, readout
+from abkd_jax.aggregate import Features, readout, receiving
 from abkd_jax.aggregate.readout import Readout
 from abkd_jax.graph import SparseFeatures, node_mask
 from abkd_jax.layers import Dense, Dropout, MaskedBatchNorm, jumping_knowledge
@@ -21,6 +22,7 @@ __all__ = [
     "Norm",
     "Residual",
     "Stack",
+    "Stage",
     "classify",
     "features_of",
     "normalised",
@@ -54,9 +56,9 @@ class _Layer(NamedTuple):
         dropped: Any = Dropout(self.dropout)(h, deterministic=not self.train)
         out = self.convolution(self.hidden, False, suffix)(graph, dropped)
         if self.residual == "identity":
-            out = out + h
+            out = out + receiving(graph, h)
         elif self.residual == "linear":
-            out = out + _linear(out.shape[1], dropped, suffix, self.dtype)
+            out = out + _linear(out.shape[1], receiving(graph, dropped), suffix, self.dtype)
         return self.activation(normalised(self.norm, graph, out, f"norm{suffix}", train=self.train, dtype=self.dtype))
 
 
@@ -69,6 +71,46 @@ class _Block(nn.Module):
     def __call__(self, h: Float[Array, "n d"], graph: jraph.GraphsTuple) -> tuple[Array, Array]:
         h = self.layer(graph, h, "")
         return h, h
+
+
+class Stage(NamedTuple):
+    """A part of a stack that runs by itself.
+
+    Attributes:
+        module: `(graph, hiddens) -> [r, width]` for the nodes of the graph that edges enter (`num_receivers`), under
+            `apply`; the stages of equal layers share one.
+        variables: picks its variables from those of the stack.
+        reads: how many of the hidden layers before it `hiddens` are, the last of them last: `[n, width]` each.
+        edges: whether it reads more than the nodes themselves.
+    """
+
+    module: nn.Module
+    variables: Callable[[Any], Any]
+    reads: int
+    edges: bool = True
+
+
+class _Part(nn.Module):
+    """A function that makes layers, as a module."""
+
+    run: Callable[[jraph.GraphsTuple, Sequence[Array]], Array]
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, graph: jraph.GraphsTuple, hiddens: Sequence[Array]) -> Array:
+        return self.run(graph, [jnp.asarray(h, self.dtype) for h in hiddens])
+
+
+def _part_of(number: int, variables: Any) -> Any:
+    """The variables of one layer, without its number in their names."""
+    end = f"_{number}"
+    pick = lambda tree: {name.removesuffix(end): part for name, part in tree.items() if name.endswith(end)}  # noqa: E731
+    return {collection: pick(tree) for collection, tree in variables.items()}
+
+
+def _slice_of(number: int, variables: Any) -> Any:
+    """The variables of one layer under the scan."""
+    return jax.tree.map(lambda leaf: leaf[number - 1], {name: tree["blocks"] for name, tree in variables.items()})
 
 
 class Stack(nn.Module):
@@ -118,35 +160,83 @@ class Stack(nn.Module):
         """The graph as its layers want it: what all of them need is computed once."""
         return graph
 
+    @nn.nowrap  # so that its parameters belong to whichever module calls it
+    def inputs(self, graph: jraph.GraphsTuple) -> Any:
+        """What the first layer reads, `[n, f]` or sparse."""
+        return features_of(graph, self.dtype)
+
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
         graph = self.graph(graph)
-        h: Any = features_of(graph, self.dtype)
-        make = self.convolution(train)
         drop = functools.partial(Dropout(self.dropout), deterministic=not train)
-        classifier = self.jumping is not None or self.readout is not None
-        count = self.layers - (not classifier)
+        first, layer, count = self._layers(train)
+        hiddens = [first(graph, self.inputs(graph), "_0")]
+        if self._scans:
+            _, stacked = scanned(_Block, count - 1, remat=self.remat)(layer, name="blocks")(hiddens[0], graph)
+            hiddens += list(stacked)
+        for number in range(len(hiddens), count):
+            hiddens.append(layer(graph, hiddens[-1], f"_{number}"))
+        return GNNOutput(self._logits(graph, hiddens, layer.convolution, drop), tuple(hiddens))
+
+    @nn.nowrap
+    def stages(self) -> tuple[Stage, ...]:
+        """The stack in evaluation mode, cut after every layer: on pieces of a graph, a layer of all nodes at a time.
+
+        Graphs hold in `nodes` what the layers read there: all of it in the first stage, types in the later ones.
+        """
+        first, layer, count = self._layers(False)
+
+        def hidden(graph: jraph.GraphsTuple, hiddens: Sequence[Array]) -> Array:
+            return layer(self.graph(graph), hiddens[-1], "")
+
+        def logits(graph: jraph.GraphsTuple, hiddens: Sequence[Array]) -> Array:
+            return self._logits(self.graph(graph), hiddens, layer.convolution, lambda x: x)
+
+        start = _Part(lambda graph, _: first(self.graph(graph), self.inputs(graph), "_0"), self.dtype)
+        middle = functools.partial(Stage, _Part(hidden, self.dtype), reads=1)
+        own = _slice_of if self._scans else _part_of
+        return (
+            Stage(start, lambda variables: variables, reads=0),
+            *(middle(functools.partial(own, number)) for number in range(1, count)),
+            Stage(
+                _Part(logits, self.dtype),
+                lambda variables: variables,
+                reads=count if self.jumping in ("cat", "max") else 1,
+                edges=not self._classifies,
+            ),
+        )
+
+    @property
+    def _classifies(self) -> bool:
+        return self.jumping is not None or self.readout is not None
+
+    @property
+    def _scans(self) -> bool:
+        return self.layers - (not self._classifies) - 1 > UNROLLED
+
+    @nn.nowrap
+    def _layers(self, train: bool) -> tuple[_Layer, _Layer, int]:
+        """The first hidden layer, the others, and the number of both."""
+        make = self.convolution(train)
         layer = _Layer(make, self.hidden, self.activation, self.dropout, self.norm, self.residual, self.dtype, train)
         first = layer._replace(
             dropout=self.dropout if self.input_dropout is None else self.input_dropout,
             residual="linear" if self.residual == "linear" else "none",
         )
-        hiddens = []
-        for number in range(count if count - 1 <= UNROLLED else 1):
-            h = (layer if number else first)(graph, h, f"_{number}")
-            hiddens.append(h)
-        if len(hiddens) < count:
-            h, stacked = scanned(_Block, count - 1, remat=self.remat)(layer, name="blocks")(h, graph)
-            hiddens += list(stacked)
-        if classifier:
+        return first, layer, self.layers - (not self._classifies)
+
+    @nn.nowrap
+    def _logits(
+        self, graph: jraph.GraphsTuple, hiddens: Sequence[Array], make: Convolution, drop: Callable[[Array], Any]
+    ) -> Array:
+        if self._classifies:
             joined = jumping_knowledge(hiddens, self.jumping or "last")
-            logits = classify(self.classes, graph, joined, self.readout, drop, self.dtype)
-        else:
-            dropped: Any = drop(h)
-            logits = make(self.classes, True, f"_{count}")(graph, dropped)
-            if self.residual == "linear":
-                logits = logits + _linear(self.classes, dropped, f"_{count}", self.dtype)
-        return GNNOutput(precise(logits), tuple(hiddens))
+            return classify(self.classes, graph, joined, self.readout, drop, self.dtype)
+        suffix, dropped = f"_{self.layers - 1}", drop(hiddens[-1])
+        logits = make(self.classes, True, suffix)(graph, dropped)
+        if self.residual == "linear":
+            logits = logits + _linear(self.classes, receiving(graph, dropped), suffix, self.dtype)
+        return precise(logits)
 
 
 def features_of(graph: jraph.GraphsTuple, dtype: Any) -> Features:
@@ -161,7 +251,8 @@ def normalised(
 ) -> Float[Array, "n d"]:
     """`x` after the normalisation that a stack names, with padding nodes left out of the statistics."""
     if norm == "batch":
-        return MaskedBatchNorm(dtype=dtype, name=name)(x, use_running_average=not train, mask=node_mask(graph))
+        mask = node_mask(graph) if train else None
+        return MaskedBatchNorm(dtype=dtype, name=name)(x, use_running_average=not train, mask=mask)
     return nn.LayerNorm(epsilon=1e-5, name=name, dtype=dtype)(x) if norm == "layer" else x
 
 

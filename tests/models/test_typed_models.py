@@ -4,11 +4,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from compiling import QUICK
 from graphs import random_edges, raw_graph
-from model_samples import CLASSES, EDGES, HIDDEN, NODES, RELATION, X, assert_close, initialised, make, typed_graph
+from model_samples import (
+    CLASSES,
+    EDGES,
+    HIDDEN,
+    NODES,
+    RELATION,
+    WIDTH,
+    X,
+    assert_close,
+    initialised,
+    make,
+    trained_once,
+    typed_graph,
+)
 
 from abkd_jax import models
-from abkd_jax.graph import pad_to_bucket, prepare
+from abkd_jax.graph import pad_to_bucket, prepare, sparse_features
 from abkd_jax.types import InputError
 
 TYPES = (np.arange(NODES) % 3).astype(np.int32)
@@ -40,6 +55,48 @@ def test_every_node_type_has_its_own_root_weight():
         out = run(variables, graph)
         np.testing.assert_allclose(out.hiddens[0][:NODES], hidden, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(out.logits[:NODES], logits, rtol=1e-4, atol=1e-5)
+
+
+EMBEDDING = np.array([-1, 0, -1, 1, -1, 2, -1, 0, 1], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("sparse", "width", "embedding_width"), [(False, 5, 3), (False, 0, None), (True, 5, 5)], ids=str
+)
+def test_embeddings_stand_in_for_features(sparse, width, embedding_width):
+    model = models.RGCN(HIDDEN, 2, CLASSES, relations=2, node_types=3, embeddings=3, embedding_width=embedding_width)
+    x = sparse_features(sp.csr_matrix(X)) if sparse else X[:, :width]
+    graph = _typed_nodes()._replace(nodes={"features": x, "type": TYPES, "embedding": EMBEDDING})
+    variables = initialised(model, graph=graph)
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+    own = X[:, :width].astype(np.float64)
+    if embedding_width == 3:
+        own = own @ p["input"]["linear"]["kernel"] + p["input"]["linear"]["bias"]
+    else:
+        assert list(p["input"]) == ["embedding"]
+        own = own if width else np.zeros((NODES, HIDDEN))
+    inputs = np.where(EMBEDDING[:, None] >= 0, p["input"]["embedding"][EMBEDDING], own)
+    hidden = np.maximum(_layer(p["conv_0"], inputs), 0.0)
+    out = jax.jit(model.apply, compiler_options=QUICK)(variables, graph)
+    np.testing.assert_allclose(out.hiddens[0], hidden, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(out.logits, _layer(p["conv_1"], hidden), rtol=1e-4, atol=1e-5)
+
+
+def test_embeddings_learn_where_they_are_and_start_after_glorot():
+    model = models.RGCN(HIDDEN, 2, CLASSES, relations=2, embeddings=40, embedding_width=WIDTH)
+    graph = typed_graph()._replace(nodes={"features": X, "embedding": EMBEDDING})
+    table = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), graph)["params"]["input"]["embedding"]
+    bound = np.sqrt(6.0 / (40 + WIDTH))
+    assert 0.9 * bound < np.abs(np.asarray(table)).max() <= bound
+    gradients, _, _ = trained_once(model)(initialised(model, graph=graph), graph, jax.random.key(0))
+    moved = np.abs(np.asarray(gradients["input"]["embedding"])).max(axis=1) > 0.0
+    np.testing.assert_array_equal(np.flatnonzero(moved), [0, 1, 2])
+
+
+def test_embeddings_that_no_node_names_are_refused():
+    model = models.RGCN(HIDDEN, 2, CLASSES, relations=2, embeddings=3)
+    with pytest.raises(InputError, match=r"^RGCN: 3 embeddings, expected graph\.nodes with 'embedding' \[n\]"):
+        model.init(jax.random.key(0), typed_graph())
 
 
 def test_node_types_that_the_graph_does_not_have_are_refused():

@@ -1,0 +1,238 @@
+"""Inference on graphs that fit no device: one layer of all nodes at a time, a piece of the graph after the other.
+
+A piece is some nodes, which receive, the senders of all edges that enter them, and nothing else: what a layer gives the
+receivers is exact, with the degrees of the whole graph.
+"""
+
+import math
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jraph
+import numpy as np
+from tqdm import tqdm
+
+from abkd_jax.hostgraph import HostGraph
+from abkd_jax.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
+from abkd_jax.models import GAT
+from abkd_jax.models.stack import Stack, Stage
+from abkd_jax.types import InputError, Pytree
+
+__all__ = ["layerwise"]
+
+NODES_PER_EDGE = 1 / 8  # receivers of a piece, at most, by its edges: relational layers hold all relations of each
+
+
+def layerwise(
+    model: Any,
+    variables: Pytree,
+    graph: HostGraph,
+    *,
+    nodes: np.ndarray | None = None,
+    chunk_edges: int = 2**18,
+    memory_bytes: int = 2**34,
+    progress: bool = False,
+) -> np.ndarray:
+    """The logits that a model gives in evaluation mode on the whole graph, in bounded memory.
+
+    Beside the graph there are two layers of all nodes on the host (all layers where `jumping` reads them), and for a
+    piece its senders' features and what the layer makes of them: at most `chunk_edges` rows.
+
+    Args:
+        model: any `Stack` without readout.
+        variables: of the model, as `init` or training gives them.
+        graph: without self loops, as `host_graph` makes it.
+        nodes: `[k]` node numbers; None takes all.
+        chunk_edges: edges of a piece, at most; a node that more edges enter is a piece of its own.
+        memory_bytes: layers larger than this are in a temporary file.
+        progress: whether to show a bar.
+
+    Returns:
+        `[k, classes]` float32.
+
+    Raises:
+        InputError: the model is no such stack, or reads what pieces do not have; a node is outside the graph.
+    """
+    _check(model, graph, nodes, chunk_edges)
+    hiddens: list[np.ndarray] = []
+    programs: dict[int, Callable[..., Any]] = {}
+    stages = model.stages()
+    for number, stage in enumerate(stages):
+        last = number + 1 == len(stages)
+        rows = np.arange(graph.num_nodes) if nodes is None or not last else np.asarray(nodes)
+        run = programs.setdefault(id(stage.module), jax.jit(stage.module.apply))
+        cut, own = _cut(graph, stage, rows, chunk_edges), stage.variables(variables)
+        read, out = hiddens[len(hiddens) - stage.reads :], np.zeros((0, model.classes), np.float32)
+        spans = list(cut.spans())
+        label = f"layer {number + 1} of {len(stages)}"
+        for begin, end in tqdm(spans, label, unit="piece", file=sys.stderr, disable=not progress, dynamic_ncols=True):
+            piece, ids = cut.piece(begin, end)
+            result = run(own, piece, [hidden[ids] for hidden in read])
+            if begin == 0:
+                out = _room((rows.shape[0], result.shape[1]), memory_bytes)
+            out[begin:end] = np.asarray(result[: end - begin], np.float32)
+        needed = max((after.reads - i for i, after in enumerate(stages[number + 1 :])), default=1)
+        hiddens = [*hiddens, out][-needed:]
+    return hiddens[-1]
+
+
+class _Cut(NamedTuple):
+    """How one stage sees the graph.
+
+    Attributes:
+        graph: all of it.
+        inputs: whether the stage reads the features.
+        rows: nodes that it has an output for.
+        degrees: of these the edges that enter, as far as the stage reads edges.
+        most: receivers and edges of a piece.
+    """
+
+    graph: HostGraph
+    inputs: bool
+    rows: np.ndarray
+    degrees: np.ndarray
+    most: tuple[int, int]
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Begin and end of the runs of rows that make a piece."""
+        totals, begin = np.cumsum(self.degrees), 0
+        while begin < self.rows.shape[0]:
+            done = totals[begin - 1] if begin else 0
+            fits = int(np.searchsorted(totals, done + self.most[1], "right"))
+            end = min(max(fits, begin + 1), begin + self.most[0])
+            yield begin, end
+            begin = end
+
+    def piece(self, begin: int, end: int) -> tuple[jraph.GraphsTuple, np.ndarray]:
+        """The piece of some receivers, and which nodes of the graph its own are: receivers first, then senders.
+
+        Both are padded with copies of node 0, and edges with some from the last node to the last receiver.
+        """
+        graph, rows, degrees = self.graph, self.rows[begin:end], self.degrees[begin:end]
+        edges = int(degrees.sum())
+        positions = np.repeat(graph.indptr[rows] - np.cumsum(degrees) + degrees, degrees) + np.arange(edges)
+        senders, columns = np.unique(graph.senders[positions], return_inverse=True)
+        receivers = _bucket(rows.shape[0] + 1)
+        size = receivers + _bucket(senders.shape[0] + 1)
+        padded = self.most[1] if edges <= self.most[1] else _bucket(edges)
+        ids = np.zeros(size, np.int64)
+        ids[: rows.shape[0]], ids[receivers : receivers + senders.shape[0]] = rows, senders
+        to = _padded(np.repeat(np.arange(rows.shape[0]), degrees), padded, receivers - 1)
+        by = _padded(receivers + columns.reshape(-1), padded, size - 1)
+        types = None if graph.relations is None else _padded(graph.relations[positions], padded, 0)
+        fields: dict[str, Any] = {
+            "nodes": self._nodes(ids),
+            "edges": _layout(to, by, types, (receivers, size, graph.num_relations), self._scale(ids)),
+            "senders": by,
+            "receivers": to,
+            "n_node": np.array([size], np.int32),
+            "n_edge": np.array([padded], np.int32),
+        }
+        return jraph.GraphsTuple(globals=None, **fields), ids
+
+    def _scale(self, ids: np.ndarray) -> np.ndarray:
+        """`D^-1/2`, with the self loops that GCNs add."""
+        return (1.0 / np.sqrt(self.graph.indptr[ids + 1] - self.graph.indptr[ids] + 1.0)).astype(np.float32)
+
+    def _nodes(self, ids: np.ndarray) -> dict[str, Any] | None:
+        """What the stage reads of the nodes themselves: types, and in the first one features and embeddings."""
+        graph, nodes = self.graph, {}
+        if graph.node_types is not None:
+            nodes["type"] = graph.node_types[ids]
+        if self.inputs:
+            known = graph.features.shape[0]
+            nodes["features"] = _features(graph.features, ids)
+            nodes["embedding"] = np.where(ids >= known, ids - known, -1).astype(np.int32)
+        return nodes or None
+
+
+def _cut(graph: HostGraph, stage: Stage, rows: np.ndarray, chunk_edges: int) -> _Cut:
+    degrees = np.diff(graph.indptr)[rows] if stage.edges else np.zeros(rows.shape[0], np.int64)
+    most = math.ceil(chunk_edges * NODES_PER_EDGE), chunk_edges
+    most = min(most[0], max(rows.shape[0], 1)), min(most[1], int(degrees.sum()))
+    return _Cut(graph, stage.reads == 0, rows, degrees, most)
+
+
+def _check(model: Any, graph: HostGraph, nodes: np.ndarray | None, chunk_edges: int) -> None:
+    name = type(model).__name__
+    if not isinstance(model, Stack) or model.readout is not None:
+        raise InputError(f"layerwise: {name} is no stack for nodes, expected a Stack without readout")
+    if isinstance(model, GAT) and model.symmetric_norm:
+        raise InputError("layerwise: GAT with symmetric_norm, expected one whose senders' degrees do not matter")
+    if chunk_edges < 1:
+        raise InputError(f"layerwise: chunk_edges is {chunk_edges}, expected at least 1")
+    if nodes is None or not len(nodes):
+        return
+    lowest, highest = np.min(nodes), np.max(nodes)
+    if lowest < 0 or highest >= graph.num_nodes:
+        raise InputError(f"layerwise: nodes {lowest} to {highest}, expected 0 to {graph.num_nodes - 1}")
+
+
+def _features(features: Any, ids: np.ndarray) -> Any:
+    """Rows of the features, zero for nodes that have none."""
+    known = ids < features.shape[0]
+    if isinstance(features, np.ndarray):
+        out = np.zeros((ids.shape[0], features.shape[1]), np.float32)
+        out[known] = features[ids[known]]
+        return out
+    chosen = features[ids[known]]
+    rows = np.repeat(np.flatnonzero(known), np.diff(chosen.indptr))
+    size = _bucket(rows.shape[0] + 1)
+    pattern = _pattern(
+        _padded(rows, size, ids.shape[0] - 1), _padded(chosen.indices, size, 0), (ids.shape[0], features.shape[1])
+    )
+    values = np.zeros(size, np.float32)
+    values[: rows.shape[0]] = chosen.data
+    return SparseFeatures(pattern, values)
+
+
+def _layout(
+    to: np.ndarray, by: np.ndarray, types: np.ndarray | None, sizes: tuple[int, int, int], scale: np.ndarray
+) -> PreparedEdges:
+    """The layout of a piece of `sizes` receivers, nodes and relations; `to` and `by` are the ends of its edges."""
+    rows, nodes, kinds = sizes
+    by_relation = None
+    if types is not None:
+        by_relation = RelationLayout(
+            rows=_pattern(to * kinds + types, by, (rows * kinds, nodes)),
+            columns=_pattern(to, by * kinds + types, (rows, nodes * kinds)),
+        )
+    return PreparedEdges(
+        features=types,
+        pattern=_pattern(to, by, (rows, nodes)),
+        coefficients=scale[by] * scale[to],
+        self_coefficients=scale[:rows] ** 2,
+        relations=by_relation,
+        facts=LayoutFacts(nodes, to.shape[0]),
+    )
+
+
+def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
+    """A pattern without its transpose, which only gradients read."""
+    row_ptr = np.zeros(shape[0] + 1, np.int32)
+    np.cumsum(np.bincount(rows, minlength=shape[0]), out=row_ptr[1:])
+    nothing = np.zeros(0, np.int32)
+    return CSR(rows, cols, row_ptr, nothing, (nothing, np.zeros(shape[1] + 1, np.int32)))
+
+
+def _padded(values: np.ndarray, size: int, fill: int) -> np.ndarray:
+    out = np.full(size, fill, np.int32)
+    out[: values.shape[0]] = values
+    return out
+
+
+def _bucket(size: int) -> int:
+    """The next of four sizes between one power of two and the next: few programs are compiled, and little is padding."""
+    step = max(16, (1 << max(size - 1, 0).bit_length()) // 8)
+    return -(-size // step) * step
+
+
+def _room(shape: Sequence[int], memory_bytes: int) -> np.ndarray:
+    """`[n, width]` float32 in memory, or in a file that goes with it."""
+    if 4 * math.prod(shape) <= memory_bytes:
+        return np.empty(tuple(shape), np.float32)
+    with tempfile.TemporaryFile() as file:  # the map keeps what it needs of it
+        return np.memmap(file, np.float32, "w+", shape=tuple(shape))

@@ -22,7 +22,10 @@ from abkd_jax.layout import (
     RelationLayout,
     SparseFeatures,
     build_pattern,
+    edge_order,
+    relation_layout,
     sparse_features,
+    symmetric_coefficients,
 )
 from abkd_jax.types import Dataset, InputError
 
@@ -129,7 +132,8 @@ def prepare(
         graph: any graph; one that is prepared comes back as it is, whatever the other arguments.
         backend: how sums run, one of `aggregate.BACKENDS`; `"auto"` chooses by the platform of the program.
         buckets: whether rows are grouped by degree too, for the bucketed form and for maxima: about 12 bytes an edge.
-            Their shapes follow the degrees: graphs that share a program (minibatches) go without.
+            Their shapes follow the degrees: graphs that share a program (minibatches) go without, and then the tree
+            and its shapes follow from the numbers of nodes, edges and types alone.
         relations: number of edge types, where the graph has them (`edge_relations`); None counts up to the largest.
 
     Raises:
@@ -143,21 +147,24 @@ def prepare(
     senders, receivers = _checked_edges(graph.senders, graph.receivers, size)
     types = edge_relations(graph)
     types = None if types is None else _checked_relations(np.asarray(types), relations)
-    order = np.lexsort((senders, receivers) if types is None else (senders, types[0], receivers))
+    order = edge_order(senders, receivers, size, types)
     edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], raw_edges(graph))
     senders, receivers = senders[order], receivers[order]
     pattern = build_pattern(receivers, senders, (size, size), buckets)
-    plain = graph._replace(edges=edges, senders=pattern.cols, receivers=pattern.rows)
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        normalised = normalise(plain)
-    layout = jax.tree.map(np.asarray, normalised.edges)._replace(
+    weights = _weights_of(edges)
+    weights = np.ones(senders.shape[0], np.float32) if weights is None else _in_jax_precision(weights)
+    coefficients, self_coefficients = symmetric_coefficients(senders, receivers, weights, size)
+    layout = PreparedEdges(
+        features=edges,
         pattern=pattern,
+        coefficients=coefficients,
+        self_coefficients=self_coefficients,
         relations=None
         if types is None
-        else _relation_layout(receivers, senders, types[0][order], size, types[1], buckets),
+        else relation_layout(receivers, senders, types[0][order], size, types[1], buckets),
         facts=LayoutFacts(size, senders.shape[0], backend),
     )
-    return normalised._replace(edges=layout)
+    return graph._replace(edges=layout, senders=pattern.cols, receivers=pattern.rows)
 
 
 def layout_of(graph: jraph.GraphsTuple) -> Any:
@@ -211,9 +218,8 @@ def edge_relations(graph: jraph.GraphsTuple) -> Int[HostOrDevice, " e"] | None:
 
 def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:
     """`[e]` edge weights: `graph.edges` where that is one float an edge, else `graph.edges["weight"]`, else ones."""
-    edges = raw_edges(graph)
-    edges = edges.get("weight") if isinstance(edges, dict) else edges
-    return jnp.asarray(edges) if _one_number_an_edge(edges, jnp.floating) else jnp.ones(num_edges(graph))
+    weights = _weights_of(raw_edges(graph))
+    return jnp.ones(num_edges(graph)) if weights is None else jnp.asarray(weights)
 
 
 def num_nodes(graph: jraph.GraphsTuple) -> int:
@@ -275,22 +281,21 @@ def _check_backend(backend: str, buckets: bool) -> None:
         raise InputError("backend 'bucketed' needs buckets, expected buckets=True")
 
 
+def _weights_of(edges: Any) -> HostOrDevice | None:
+    edges = edges.get("weight") if isinstance(edges, dict) else edges
+    return edges if _one_number_an_edge(edges, jnp.floating) else None
+
+
+def _in_jax_precision(weights: np.ndarray) -> np.ndarray:
+    return weights.astype(jax.dtypes.canonicalize_dtype(weights.dtype), copy=False)
+
+
 def _one_number_an_edge(edges: Any, kind: Any) -> bool:
     return isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, kind)
 
 
 def _fits(facts: LayoutFacts, graph: jraph.GraphsTuple) -> bool:
     return (facts.nodes, facts.edges) == (num_nodes(graph), num_edges(graph))
-
-
-def _relation_layout(
-    receivers: np.ndarray, senders: np.ndarray, types: np.ndarray, size: int, relations: int, buckets: bool
-) -> RelationLayout:
-    pairs = size * relations
-    return RelationLayout(
-        rows=build_pattern(receivers * relations + types, senders, (pairs, size), buckets),
-        columns=build_pattern(receivers, senders * relations + types, (size, pairs), buckets),
-    )
 
 
 def _checked_relations(types: np.ndarray, relations: int | None) -> tuple[np.ndarray, int]:

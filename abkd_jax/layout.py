@@ -24,7 +24,11 @@ __all__ = [
     "SparseFeatures",
     "bucketise",
     "build_pattern",
+    "edge_order",
+    "relation_layout",
     "sparse_features",
+    "stable_order",
+    "symmetric_coefficients",
 ]
 
 HostOrDevice = Any  # np.ndarray as built on the host; jax.Array once `jax.device_put` or `jit` has moved it
@@ -59,8 +63,8 @@ class CSR(NamedTuple):
         cols: `[nnz]` int32.
         row_ptr: `[n + 1]` int32; row `i` holds the entries `row_ptr[i]` to `row_ptr[i + 1]`.
         order_t: `[nnz]` int32; takes entries from row order to column order.
-        transpose: `rows_t` and `col_ptr` below; None where the pattern is symmetric, and they are `cols` and `row_ptr`.
-        buckets: of the rows, and of the columns (None where the pattern is symmetric); None without buckets.
+        transpose: `rows_t` and `col_ptr` below; None where they are `cols` and `row_ptr`, see `build_pattern`.
+        buckets: of the rows, and of the columns (None where `transpose` is); None without buckets.
     """
 
     rows: Int[HostOrDevice, " nnz"]
@@ -151,14 +155,16 @@ def build_pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], bu
         rows: `[nnz]` int32, ascending.
         cols: `[nnz]` int32, in any order within a row.
         shape: `(n, m)`.
-        buckets: whether to group rows and columns by degree too.
+        buckets: whether to group rows and columns by degree too. Then a symmetric pattern also shares its arrays with
+            its transpose. Without buckets the shapes and the tree's structure follow from the sizes alone.
     """
-    row_ptr = np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int32)
-    order_t = np.lexsort((rows, cols)).astype(np.int32)
+    row_ptr = _pointers(np.bincount(rows, minlength=shape[0]))
+    order_t, col_ptr = stable_order(cols, shape[1])
     rows_t = rows[order_t]
-    col_ptr = np.searchsorted(cols[order_t], np.arange(shape[1] + 1)).astype(np.int32)
+    if not buckets:
+        return CSR(rows, cols, row_ptr, order_t, (rows_t, col_ptr))
     symmetric = shape[0] == shape[1] and np.array_equal(rows_t, cols) and np.array_equal(col_ptr, row_ptr)
-    grouped = (bucketise(row_ptr), None if symmetric else bucketise(col_ptr)) if buckets else None
+    grouped = bucketise(row_ptr), None if symmetric else bucketise(col_ptr)
     return CSR(rows, cols, row_ptr, order_t, None if symmetric else (rows_t, col_ptr), grouped)
 
 
@@ -175,6 +181,79 @@ def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
         raise InputError("node features hold NaN or infinite values, expected finite numbers")
     rows = np.repeat(np.arange(shape[0], dtype=np.int32), np.diff(matrix.indptr))
     return SparseFeatures(build_pattern(rows, matrix.indices.astype(np.int32), shape), matrix.data)
+
+
+def edge_order(
+    senders: np.ndarray, receivers: np.ndarray, size: int, types: tuple[np.ndarray, int] | None
+) -> np.ndarray:
+    """`[e]`, the order of edges in a layout: by receiver, then by type, then by sender, equal ones as they came.
+
+    Args:
+        senders: `[e]`.
+        receivers: `[e]`.
+        size: number of nodes.
+        types: `[e]` edge types and their number, or None.
+    """
+    order = stable_order(senders, size)[0]
+    if types is not None:
+        order = order[stable_order(types[0][order], types[1])[0]]
+    return order[stable_order(receivers[order], size)[0]]
+
+
+def relation_layout(
+    receivers: np.ndarray, senders: np.ndarray, types: np.ndarray, size: int, relations: int, buckets: bool
+) -> RelationLayout:
+    """The two layouts of typed edges; the arguments as in `edge_order`, the edges in its order."""
+    pairs = size * relations
+    return RelationLayout(
+        rows=build_pattern(receivers * relations + types, senders, (pairs, size), buckets),
+        columns=build_pattern(receivers, senders * relations + types, (size, pairs), buckets),
+    )
+
+
+def stable_order(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `np.argsort(keys, kind="stable")` gives, and where each key begins, in linear time.
+
+    SciPy turns rows into columns by counting, which is what sorting integers by counting is.
+
+    Args:
+        keys: `[e]` integers in `[0, size)`.
+        size: number of keys there may be.
+
+    Returns:
+        `[e]` int32, the order; `[size + 1]` int32, the places of key `i` in it: `begins[i]` to `begins[i + 1]`.
+    """
+    count = keys.shape[0]
+    one_each = sp.csr_matrix((np.ones(count, np.int8), keys, np.arange(count + 1, dtype=np.int32)), (count, size))
+    by_key = one_each.tocsc()
+    return by_key.indices.astype(np.int32, copy=False), by_key.indptr.astype(np.int32, copy=False)
+
+
+def symmetric_coefficients(
+    senders: np.ndarray, receivers: np.ndarray, weights: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of `graph.normalise` on the host, summed in double precision.
+
+    Args:
+        senders: `[e]`.
+        receivers: `[e]`.
+        weights: `[e]` floats.
+        size: number of nodes.
+
+    Returns:
+        `[e]` coefficients of the edges and `[size]` of the self loops, in the precision of the weights.
+    """
+    self_weights = np.ones(size)
+    self_weights[receivers[senders == receivers]] = 0.0
+    degrees = np.bincount(receivers, weights.astype(np.float64), size) + self_weights
+    scale = np.zeros(size)
+    scale[degrees > 0] = degrees[degrees > 0] ** -0.5
+    coefficients = weights * scale[senders] * scale[receivers]
+    return coefficients.astype(weights.dtype), (self_weights * scale**2).astype(weights.dtype)
+
+
+def _pointers(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
 
 
 def bucketise(row_ptr: np.ndarray) -> Buckets:

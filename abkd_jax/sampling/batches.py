@@ -1,0 +1,212 @@
+"""From what a sampler drew to a `types.Batch` of few shapes: features, labels, masks, padding, layout."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jraph
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Int
+
+from abkd_jax.graph import prepare
+from abkd_jax.hostgraph import HostGraph
+from abkd_jax.sampling.subgraph import Subgraph
+from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
+
+__all__ = ["Capacity", "Epochs", "Ladder", "Minibatch", "fit_capacities", "gather_outputs", "node_epochs", "to_batch"]
+
+TRIALS = 4  # batches that are drawn to find the capacity
+SLACK = 1.1  # of the lowest capacity over the largest of these
+GROWTH = 1.25  # from one capacity to the next
+
+
+class Capacity(NamedTuple):
+    """The shape of a batch, padding included."""
+
+    nodes: int
+    edges: int
+
+
+class Ladder(NamedTuple):
+    """Capacities in a geometric series: batches of similar sizes share the lowest one, and no batch is too large.
+
+    Attributes:
+        lowest: capacity of all batches that fit in.
+    """
+
+    lowest: Capacity
+
+    def holding(self, nodes: int, edges: int) -> Capacity:
+        """The lowest capacity that holds the nodes with one padding node, and the edges."""
+        capacity, factor = self.lowest, 1.0
+        while nodes >= capacity.nodes or edges > capacity.edges:
+            factor *= GROWTH
+            capacity = Capacity(_rounded(self.lowest.nodes * factor), _rounded(self.lowest.edges * factor))
+        return capacity
+
+
+class Minibatch(NamedTuple):
+    """A batch together with where it comes from.
+
+    Attributes:
+        batch: NumPy arrays.
+        nodes: `[k]` int32, the numbers of its nodes in the whole graph (or in the whole graph-level data set), without
+            padding.
+        graphs: `[g]` int32, the numbers of its graphs; None in node-level tasks.
+    """
+
+    batch: Batch
+    nodes: Int[np.ndarray, " k"]
+    graphs: Int[np.ndarray, " g"] | None = None
+
+    def outputs(self, stored: GNNOutput) -> GNNOutput:
+        """What a model has returned for these nodes (and graphs), as `gather_outputs`."""
+        rows = None if self.graphs is None else (self.graphs, self.batch.labels.shape[0])
+        return gather_outputs(stored, self.nodes, self.batch.masks.all.shape[0], graphs=rows)
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Batches for training, an epoch a call; the same generator state gives the same batches, bit for bit.
+
+    Attributes:
+        draw: `rng -> iterator` over the minibatches of one epoch.
+        steps: batches an epoch; None where that depends on the draws.
+    """
+
+    draw: Callable[[np.random.Generator], Iterator[Minibatch]]
+    steps: int | None
+
+    def __call__(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """The batches of one epoch, NumPy arrays."""
+        return (drawn.batch for drawn in self.draw(rng))
+
+
+def node_epochs(
+    graph: HostGraph, draw: Callable[[np.random.Generator], Iterator[Subgraph]], steps: int, *, roots_only: bool
+) -> Epochs:
+    """Epochs of the subgraphs that a sampler draws; the capacities come from a few of them under a seed of their own.
+
+    Args:
+        graph: the whole graph.
+        draw: `rng -> iterator` over the subgraphs of one epoch.
+        steps: how many that are.
+        roots_only: see `to_batch`.
+    """
+    trials = itertools.islice(draw(np.random.default_rng(0)), TRIALS)
+    ladder = fit_capacities((drawn.nodes.shape[0], drawn.senders.shape[0]) for drawn in trials)
+
+    def minibatches(rng: np.random.Generator) -> Iterator[Minibatch]:
+        for drawn in draw(rng):
+            capacity = ladder.holding(drawn.nodes.shape[0], drawn.senders.shape[0])
+            yield Minibatch(to_batch(graph, drawn, capacity, roots_only=roots_only), drawn.nodes)
+
+    return Epochs(minibatches, steps)
+
+
+def fit_capacities(sizes: Iterable[tuple[int, int]]) -> Ladder:
+    """The capacities for batches like these.
+
+    Args:
+        sizes: numbers of nodes and edges of some batches.
+    """
+    nodes, edges = np.max(np.array(list(sizes)), axis=0)
+    return Ladder(Capacity(_rounded(SLACK * nodes + 1), _rounded(SLACK * edges)))
+
+
+def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_only: bool) -> Batch:
+    """Gathers, pads and prepares: a batch of NumPy arrays whose shapes and tree follow from graph and capacity alone.
+
+    Padding is one more graph, as in `jraph.pad_with_graphs`: zero rows, and edges from its first node to itself. Nodes
+    without features have zero rows; sparse features come dense. `graph.nodes` is the array `[n, f]`, or in a typed
+    graph a dict of `features`, `type` and `embedding` (row of the embedding table, -1 where the node has features);
+    `graph.edges` is None, or `{"relation": [e]}`.
+
+    Args:
+        graph: where the subgraph comes from.
+        drawn: at most `capacity.nodes - 1` nodes and `capacity.edges` edges.
+        capacity: shape of the batch.
+        roots_only: whether losses look at the roots alone, or at all nodes; never at others than `target_mask`.
+
+    Raises:
+        InputError: the capacity is too small.
+    """
+    count, edges = drawn.nodes.shape[0], drawn.senders.shape[0]
+    spare = capacity.nodes - count, capacity.edges - edges
+    if spare[0] < 1 or spare[1] < 0:
+        raise InputError(f"a batch of {count} nodes and {edges} edges in a {capacity}, expected one node to spare")
+    relations = None if drawn.relations is None else _padded(drawn.relations, capacity.edges, 0)
+    plain = jraph.GraphsTuple(
+        nodes=_node_inputs(graph, drawn.nodes, capacity.nodes),
+        edges=None if relations is None else {"relation": relations},
+        senders=_padded(drawn.senders, capacity.edges, count),
+        receivers=_padded(drawn.receivers, capacity.edges, count),
+        globals=None,
+        n_node=np.array([count, spare[0]], np.int32),
+        n_edge=np.array([edges, spare[1]], np.int32),
+    )
+    chosen = graph.target_mask[drawn.nodes]
+    if roots_only:
+        chosen[drawn.num_roots :] = False
+    masks = NodeMasks(
+        all=_padded(chosen, capacity.nodes, False),
+        train=_padded(chosen & graph.train_mask[drawn.nodes], capacity.nodes, False),
+    )
+    prepared = prepare(plain, buckets=False, relations=None if relations is None else graph.num_relations)
+    return Batch(prepared, _padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
+
+
+def gather_outputs(
+    stored: GNNOutput,
+    nodes: Int[np.ndarray, " k"],
+    capacity: int,
+    *,
+    graphs: tuple[Int[np.ndarray, " g"], int] | None = None,
+) -> GNNOutput:
+    """The rows of a batch of what a model has returned for the whole graph, zero where the batch is padding.
+
+    Args:
+        stored: arrays on the host, memory-mapped or not, in any floating type, which stays.
+        nodes: `[k]` nodes of the batch.
+        capacity: rows of the batch.
+        graphs: for logits of graphs: the `[g]` graphs of the batch, and its capacity for them.
+    """
+    rows, size = (nodes, capacity) if graphs is None else graphs
+    return GNNOutput(
+        logits=_rows(stored.logits, rows, size),
+        hiddens=tuple(_rows(hidden, nodes, capacity) for hidden in stored.hiddens),
+    )
+
+
+def _rows(matrix: Any, rows: np.ndarray, capacity: int) -> Any:
+    """`[capacity, f]` dense; zero beyond the rows, and for rows that the matrix does not have."""
+    out = np.zeros((capacity, matrix.shape[1]), matrix.dtype)
+    has = np.flatnonzero(rows < matrix.shape[0])
+    whole = has.shape[0] == rows.shape[0]
+    found = matrix[rows if whole else rows[has]]
+    out[slice(rows.shape[0]) if whole else has] = found.toarray() if sp.issparse(found) else found
+    return out
+
+
+def _node_inputs(graph: HostGraph, nodes: np.ndarray, capacity: int) -> Any:
+    features = _rows(graph.features, nodes, capacity)
+    if graph.node_types is None:
+        return features
+    with_features = graph.features.shape[0]
+    return {
+        "features": features,
+        "type": _padded(graph.node_types[nodes], capacity, 0),
+        "embedding": _padded(np.maximum(nodes - with_features, -1), capacity, -1),
+    }
+
+
+def _padded(values: np.ndarray, size: int, fill: int | bool) -> np.ndarray:
+    out = np.full((size, *values.shape[1:]), fill, values.dtype)
+    out[: values.shape[0]] = values
+    return out
+
+
+def _rounded(size: float) -> int:
+    return int(np.ceil(size / 8)) * 8

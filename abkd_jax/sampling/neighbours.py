@@ -1,0 +1,123 @@
+"""Uniform neighbour sampling without replacement (GraphSAGE: Hamilton et al., arXiv 1706.02216, algorithm 2)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from abkd_jax.hostgraph import HostGraph
+from abkd_jax.sampling.batches import Epochs, node_epochs
+from abkd_jax.sampling.subgraph import Positions, Subgraph, edges_into
+from abkd_jax.types import InputError
+
+__all__ = ["neighbour_batches", "sample_neighbours"]
+
+
+def neighbour_batches(
+    graph: HostGraph, batch_size: int, fan_outs: Sequence[int], *, roots: Int[np.ndarray, " r"] | None = None
+) -> Epochs:
+    """Epochs over the roots in random order, `batch_size` of them with their sampled neighbourhood in a batch.
+
+    Losses look at the roots alone. The last batch of an epoch holds what is left.
+
+    Args:
+        graph: the whole graph.
+        batch_size: roots a batch.
+        fan_outs: see `sample_neighbours`; one a message-passing layer.
+        roots: `[r]` distinct nodes that an epoch visits; None for all that losses may look at (`target_mask`).
+
+    Raises:
+        InputError: no roots, a batch size below 1, or bad fan-outs.
+    """
+    chosen = np.flatnonzero(graph.target_mask) if roots is None else np.asarray(roots)
+    if batch_size < 1 or chosen.size == 0:
+        raise InputError(f"{chosen.size} roots in batches of {batch_size}, expected at least one in each")
+    _check_fan_outs(fan_outs)
+
+    def draw(rng: np.random.Generator) -> Iterator[Subgraph]:
+        positions = Positions(graph.num_nodes)
+        order = rng.permutation(chosen)
+        for begin in range(0, order.shape[0], batch_size):
+            yield sample_neighbours(graph, order[begin : begin + batch_size], fan_outs, rng, positions)
+
+    return node_epochs(graph, draw, -(-chosen.size // batch_size), roots_only=True)
+
+
+def sample_neighbours(
+    graph: HostGraph,
+    roots: Int[np.ndarray, " r"],
+    fan_outs: Sequence[int],
+    rng: np.random.Generator,
+    positions: Positions | None = None,
+) -> Subgraph:
+    """Hop by hop, of each node reached for the first time a uniform choice of the edges into it.
+
+    As `NeighborLoader` of PyTorch Geometric draws: no edge comes twice, and of a node with at most as many edges as the
+    fan-out all are taken. Edges of all types count together.
+
+    Args:
+        graph: the whole graph.
+        roots: `[r]` nodes where the hops begin; repeated ones count once.
+        fan_outs: for each hop the most edges into a node; -1 takes all.
+        rng: the source of every draw.
+        positions: used again if given; it holds no node before and after.
+
+    Raises:
+        InputError: no fan-outs, or one below -1.
+    """
+    _check_fan_outs(fan_outs)
+    positions = Positions(graph.num_nodes) if positions is None else positions
+    frontier = positions.add(roots.astype(np.int32, copy=False), 0)
+    layers, edges, receivers, known = [frontier], [], [], 0
+    for fan_out in fan_outs:
+        drawn, owners = _draw(graph.indptr, frontier, fan_out, rng)
+        edges.append(drawn)
+        receivers.append(owners + np.int32(known))
+        known += frontier.shape[0]
+        frontier = positions.add(graph.senders[drawn], known)
+        layers.append(frontier)
+    nodes, taken = np.concatenate(layers), np.concatenate(edges)
+    senders = positions.of(graph.senders[taken])
+    positions.clear(nodes)
+    return Subgraph(
+        nodes=nodes,
+        num_roots=layers[0].shape[0],
+        senders=senders,
+        receivers=np.concatenate(receivers),
+        relations=None if graph.relations is None else graph.relations[taken],
+    )
+
+
+def _check_fan_outs(fan_outs: Sequence[int]) -> None:
+    if not fan_outs or min(fan_outs) < -1:
+        raise InputError(f"fan-outs are {tuple(fan_outs)}, expected one a hop, each at least -1 (all edges)")
+
+
+def _draw(
+    indptr: Int[np.ndarray, " n_plus_1"], nodes: Int[np.ndarray, " k"], fan_out: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, " e"], Int[np.ndarray, " e"]]:
+    """At most `fan_out` edges into each node: their places in the whole graph, and whose they are (`[e]` int32)."""
+    starts = indptr[nodes]
+    degrees = indptr[nodes + 1] - starts
+    owners = np.arange(nodes.shape[0], dtype=np.int32)
+    if fan_out < 0:
+        return edges_into(starts, degrees), np.repeat(owners, degrees)
+    few, many = np.flatnonzero(degrees <= fan_out), np.flatnonzero(degrees > fan_out)
+    picks = _floyd(degrees[many], fan_out, rng)
+    edges = np.concatenate([edges_into(starts[few], degrees[few]), (starts[many] + picks).ravel()])
+    return edges, np.concatenate([np.repeat(owners[few], degrees[few]), np.tile(owners[many], fan_out)])
+
+
+def _floyd(sizes: Int[np.ndarray, " r"], count: int, rng: np.random.Generator) -> Int[np.ndarray, "count r"]:
+    """`count` distinct numbers below each size, every set equally likely.
+
+    Floyd's algorithm F2 (Bentley and Floyd, "A sample of brilliance", 1987), for all rows at once.
+    """
+    picks = np.empty((count, sizes.shape[0]), np.int64)
+    uniform = rng.random(picks.shape)
+    for step in range(count):
+        last = sizes - count + step
+        picks[step] = uniform[step] * (last + 1)  # rounds down
+        seen = (picks[:step] == picks[step]).any(axis=0)
+        picks[step][seen] = last[seen]
+    return picks

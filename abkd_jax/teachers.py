@@ -16,7 +16,7 @@ from abkd_jax.models import build
 from abkd_jax.runs import resumable_fit
 from abkd_jax.tasks import classification
 from abkd_jax.training import init_state, make_distill_step, make_optimizer, make_validate
-from abkd_jax.types import Batch, Dataset, NodeMasks, Pytree
+from abkd_jax.types import Batch, Dataset, InputError, NodeMasks, Pytree
 
 __all__ = ["Problem", "Teacher", "load_problem", "teacher_folder", "train_or_load"]
 
@@ -56,8 +56,10 @@ class Teacher(NamedTuple):
 
 
 def load_problem(name: str, data_root: str | Path | None) -> Problem:
-    """Loads a data set by name and puts its prepared graph on the device."""
+    """Loads a data set of one graph by name and puts its prepared graph on the device."""
     dataset = datasets.load(name, data_root)
+    if not isinstance(dataset, Dataset):
+        raise InputError(f"{name}: has a label for each graph; expected a data set with a label for each node")
     graph = jax.device_put(from_dataset(dataset))
     masks = NodeMasks(all=node_mask(graph), train=jnp.asarray(dataset.train_mask))
     batch = Batch(graph, jnp.asarray(dataset.labels), masks)

@@ -80,8 +80,9 @@ def _check_features(dataset: Dataset) -> None:
     typed = dataset.schema is not None
     rows_fit = len(shape) == 2 and (shape[0] <= n if typed else shape[0] == n)
     if not rows_fit or (shape[1] == 0 and (shape[0] > 0 or not typed)):
-        rows = f"at most {n}, at least 1): one row for each of the first nodes" if typed else ""
-        raise ValueError(f"features has shape {shape}; expected ({rows or f'{n}, at least 1): one row for each label'}")
+        rows = f"at most {n}" if typed else str(n)
+        owner = "each of the first nodes" if typed else "each label"
+        raise ValueError(f"features has shape {shape}; expected ({rows}, at least 1): one row for {owner}")
     if features.dtype != np.float32:
         raise ValueError(f"features has dtype {features.dtype}; expected float32")
     if isinstance(features, sp.csr_matrix):

@@ -1,4 +1,4 @@
-"""Data sets by name: `load("cora")` gives a checked `types.Dataset` on the host.
+"""Data sets by name: `load("cora")` gives a checked `types.Dataset` or `types.GraphDataset` on the host.
 
 >>> from abkd_jax import datasets
 >>> data = datasets.load("digits", seed=0)
@@ -13,18 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from abkd_jax.datasets import digits, npz, planetoid, synthetic
+from abkd_jax.datasets import digits, heco, kgbench, npz, planetoid, synthetic, tu
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.datasets.validation import validate
-from abkd_jax.types import Dataset, InputError
+from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["data_root", "describe", "generate", "load", "names", "per_class", "validate"]
 
 
 class _Entry(NamedTuple):
     description: str
-    load: Callable[[Path, int], Dataset]
+    load: Callable[[Path, int], Dataset | GraphDataset]
     files: Callable[[Path], tuple[Path, ...]]
 
 
@@ -36,6 +36,18 @@ def _planetoid(name: str, description: str) -> _Entry:
     return _Entry(description, lambda root, seed: planetoid.load(name, root), partial(planetoid.files, name))
 
 
+def _heco(name: str, description: str) -> _Entry:
+    return _Entry(description, lambda root, seed: heco.load(name, root), partial(heco.files, name))
+
+
+def _kgbench(name: str, description: str) -> _Entry:
+    return _Entry(description, lambda root, seed: kgbench.load(name, root), partial(kgbench.files, name))
+
+
+def _tu(name: str, description: str) -> _Entry:
+    return _Entry(description, partial(tu.load, name), partial(tu.files, name))
+
+
 def _npz(name: str, description: str) -> _Entry:
     return _Entry(description, partial(npz.load, name), partial(npz.files, name))
 
@@ -45,6 +57,9 @@ _ENTRIES = {
     "synthetic": _embedded(synthetic.DESCRIPTION, synthetic.load),
     **{name: _planetoid(name, text) for name, text in planetoid.DESCRIPTIONS.items()},
     **{name: _npz(name, text) for name, text in npz.DESCRIPTIONS.items()},
+    **{name: _heco(name, text) for name, text in heco.DESCRIPTIONS.items()},
+    **{name: _kgbench(name, text) for name, text in kgbench.DESCRIPTIONS.items()},
+    **{name: _tu(name, text) for name, text in tu.DESCRIPTIONS.items()},
 }
 
 
@@ -89,7 +104,7 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
     return listing
 
 
-def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset:
+def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | GraphDataset:
     """Load a data set by name and check it.
 
     Args:

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Int
 
 from abkd_jax.types import InputError
 
-__all__ = ["per_class"]
+__all__ = ["folds", "per_class"]
 
 
 def per_class(
@@ -42,3 +42,21 @@ def per_class(
         val[members[train_per_class : needed - 1]] = True
         test[members[needed - 1 :]] = True
     return train, val, test
+
+
+def folds(labels: Int[np.ndarray, " n"], count: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """Deal items into folds of equal size, to one, with the same share of every class, to one item.
+
+    Args:
+        labels: `[n]` classes.
+        count: number of folds.
+        rng: the source of the draw.
+
+    Returns:
+        `[n]` the fold of each item, in `[0, count)`.
+    """
+    order = rng.permutation(labels.shape[0])
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    fold = np.empty(labels.shape, np.int64)
+    fold[by_class] = np.arange(labels.shape[0]) % count
+    return fold

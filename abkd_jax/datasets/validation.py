@@ -1,20 +1,27 @@
 """The checks that every data set passes before anything is computed from it."""
 
-from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 
-from abkd_jax.types import Dataset, InputError
+from abkd_jax.datasets.checks import check_array, check_disjoint, check_finite, check_range
+from abkd_jax.datasets.graph_checks import check_graphs
+from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["validate"]
 
+AnyDataset = TypeVar("AnyDataset", bound=Dataset | GraphDataset)
 
-def validate(dataset: Dataset) -> Dataset:
-    """Check that a data set keeps the promises of `types.Dataset`.
 
-    Shapes, lengths and number types agree; edges stay inside the nodes; features are finite; labels are -1 or a class;
-    the masks are not empty, do not overlap and hold labelled nodes only.
+def validate(dataset: AnyDataset) -> AnyDataset:
+    """Check that a data set keeps the promises of `types.Dataset` or `types.GraphDataset`.
+
+    Shapes, lengths and number types agree; edges stay inside the nodes, or inside their graph; features are finite, or
+    categories of the vocabulary; labels are -1 or a class, or what the task asks for; the masks are not empty, do not
+    overlap and hold labelled nodes or graphs only. In a typed graph the node types are ascending, those with features
+    come first and whole, relations and reverse relations are in range; in a graph-level data set every graph has a node
+    and every edge its reverse. Linear in the size, and small next to it: arrays may be memory-mapped.
 
     Args:
         dataset: from any loader, or made by hand.
@@ -26,11 +33,14 @@ def validate(dataset: Dataset) -> Dataset:
         InputError: one line with the name of the data set, what is wrong and what was expected.
     """
     try:
-        _check_shapes(dataset)
-        _check_features(dataset)
-        _check_edges(dataset)
-        _check_labels(dataset)
-        _check_masks(dataset)
+        if isinstance(dataset, GraphDataset):
+            check_graphs(dataset)
+        else:
+            _check_shapes(dataset)
+            _check_features(dataset)
+            _check_edges(dataset)
+            _check_labels(dataset)
+            _check_types(dataset)
     except ValueError as error:
         raise InputError(f"{dataset.name}: {error}") from None
     return dataset
@@ -40,22 +50,24 @@ def _masks(dataset: Dataset) -> dict[str, np.ndarray]:
     return {"train": dataset.train_mask, "val": dataset.val_mask, "test": dataset.test_mask}
 
 
-def _check_array(what: str, array: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
-    if array.dtype != dtype:
-        raise ValueError(f"{what} has dtype {array.dtype}; expected {np.dtype(dtype)}")
-    if array.shape != shape:
-        raise ValueError(f"{what} has shape {array.shape}; expected {shape}")
-
-
 def _check_shapes(dataset: Dataset) -> None:
     if dataset.labels.ndim != 1:
         raise ValueError(f"labels has shape {dataset.labels.shape}; expected one label for each node")
-    n = dataset.num_nodes
-    _check_array("labels", dataset.labels, np.int32, (n,))
-    _check_array("senders", dataset.senders, np.int32, (dataset.senders.size,))
-    _check_array("receivers", dataset.receivers, np.int32, (dataset.senders.size,))
+    n, e = dataset.num_nodes, dataset.senders.size
+    check_array("labels", dataset.labels, np.int32, (n,))
+    check_array("senders", dataset.senders, np.int32, (e,))
+    check_array("receivers", dataset.receivers, np.int32, (e,))
     for split, mask in _masks(dataset).items():
-        _check_array(f"{split}_mask", mask, np.bool_, (n,))
+        check_array(f"{split}_mask", mask, np.bool_, (n,))
+    typed = {"node_types": (dataset.node_types, n), "relations": (dataset.relations, e)}
+    for name, (array, length) in typed.items():
+        if (array is None) != (dataset.schema is None):
+            raise ValueError(
+                f"{name} is {'missing' if array is None else 'there'} and schema is "
+                f"{'missing' if dataset.schema is None else 'there'}; expected both or neither"
+            )
+        if array is not None:
+            check_array(name, array, np.int32, (length,))
 
 
 def _check_features(dataset: Dataset) -> None:
@@ -65,61 +77,61 @@ def _check_features(dataset: Dataset) -> None:
             f"features is a {type(features).__name__}; expected a numpy.ndarray or scipy.sparse.csr_matrix"
         )
     shape = np.shape(features) if isinstance(features, np.ndarray) else features.get_shape()
-    if len(shape) != 2 or shape[0] != n or shape[1] == 0:
-        raise ValueError(f"features has shape {shape}; expected ({n}, at least 1): one row for each label")
+    typed = dataset.schema is not None
+    rows_fit = len(shape) == 2 and (shape[0] <= n if typed else shape[0] == n)
+    if not rows_fit or (shape[1] == 0 and (shape[0] > 0 or not typed)):
+        rows = f"at most {n}" if typed else str(n)
+        owner = "each of the first nodes" if typed else "each label"
+        raise ValueError(f"features has shape {shape}; expected ({rows}, at least 1): one row for {owner}")
     if features.dtype != np.float32:
         raise ValueError(f"features has dtype {features.dtype}; expected float32")
-    if isinstance(features, np.ndarray):
-        bad_rows = np.nonzero(~np.isfinite(features))[0]
-    else:
+    if isinstance(features, sp.csr_matrix):
         features.check_format(full_check=True)
-        bad_rows = np.repeat(np.arange(n), np.diff(features.indptr))[~np.isfinite(features.data)]
-    bad_nodes = np.unique(bad_rows)
-    if bad_nodes.size:
-        raise ValueError(
-            f"features of {bad_nodes.size} of {n} nodes are NaN or infinite (first: node {bad_nodes[0]}); "
-            "expected finite numbers"
-        )
+    check_finite("node", features)
 
 
 def _check_edges(dataset: Dataset) -> None:
-    n = dataset.num_nodes
-    ends = np.stack([dataset.senders, dataset.receivers])
-    outside = np.nonzero(((ends < 0) | (ends >= n)).any(axis=0))[0]
-    if outside.size:
-        sender, receiver = ends[:, outside[0]]
-        raise ValueError(
-            f"{outside.size} of {ends.shape[1]} edges point outside the {n} nodes "
-            f"(first: edge {outside[0]}, {sender} -> {receiver}); expected node numbers in [0, {n})"
-        )
+    n, ends = dataset.num_nodes, (dataset.senders, dataset.receivers)
+    if all(end.size == 0 or (end.min() >= 0 and end.max() < n) for end in ends):
+        return
+    outside = np.nonzero(np.logical_or(*((end < 0) | (end >= n) for end in ends)))[0]
+    sender, receiver = (end[outside[0]] for end in ends)
+    raise ValueError(
+        f"{outside.size} of {dataset.senders.size} edges point outside the {n} nodes "
+        f"(first: edge {outside[0]}, {sender} -> {receiver}); expected node numbers in [0, {n})"
+    )
 
 
 def _check_labels(dataset: Dataset) -> None:
-    if dataset.num_classes < 2:
-        raise ValueError(f"num_classes is {dataset.num_classes}; expected at least 2")
-    bad = np.nonzero((dataset.labels < -1) | (dataset.labels >= dataset.num_classes))[0]
-    if bad.size:
+    classes = dataset.num_classes
+    if classes < 2:
+        raise ValueError(f"num_classes is {classes}; expected at least 2")
+    check_range("label", dataset.labels, -1, classes, f"-1 or a class in [0, {classes})")
+    check_disjoint(_masks(dataset), dataset.labels < 0, "node")
+
+
+def _check_types(dataset: Dataset) -> None:
+    schema, types, relations = dataset.schema, dataset.node_types, dataset.relations
+    if schema is None or types is None or relations is None:
+        return
+    kinds, raw = len(schema.node_types), len(schema.relations)
+    check_range("node type", types, 0, kinds, f"a type in [0, {kinds})")
+    fall = np.nonzero(types[1:] < types[:-1])[0]
+    if fall.size:
         raise ValueError(
-            f"{bad.size} labels out of range (first: node {bad[0]}, label {dataset.labels[bad[0]]}); "
-            f"expected -1 or a class in [0, {dataset.num_classes})"
+            f"node types are not ascending (first: node {fall[0] + 1}, type {types[fall[0] + 1]} after "
+            f"{types[fall[0]]}); expected the nodes type by type"
         )
-
-
-def _check_masks(dataset: Dataset) -> None:
-    masks = _masks(dataset)
-    for split, mask in masks.items():
-        if not mask.any():
-            raise ValueError(f"{split}_mask selects none of the {dataset.num_nodes} nodes; expected at least 1")
-        unlabelled = np.nonzero(mask & (dataset.labels < 0))[0]
-        if unlabelled.size:
-            raise ValueError(
-                f"{split}_mask holds {unlabelled.size} unlabelled nodes (first: node {unlabelled[0]}); "
-                "expected labelled nodes only"
-            )
-    for (first, first_mask), (second, second_mask) in combinations(masks.items(), 2):
-        shared = np.nonzero(first_mask & second_mask)[0]
-        if shared.size:
-            raise ValueError(
-                f"{shared.size} nodes are in both {first}_mask and {second}_mask (first: node {shared[0]}); "
-                "expected disjoint masks"
-            )
+    m = dataset.num_nodes - dataset.num_embeddings
+    if 0 < m < dataset.num_nodes and types[m - 1] == types[m]:
+        raise ValueError(
+            f"features has {m} rows, which end within node type {types[m]}, {schema.node_types[types[m]]!r}; "
+            "expected features for all nodes of a type or for none"
+        )
+    check_range("relation", relations, 0, raw, f"a relation in [0, {raw})", item="edge")
+    backward = {reverse for number, reverse in enumerate(schema.reverses) if reverse != number}
+    if raw == 0 or len(schema.reverses) != raw or backward != set(range(raw, raw + len(backward))):
+        raise ValueError(
+            f"schema has {raw} relations with reverses {schema.reverses}; expected at least 1 relation, and for each "
+            f"its own number or one of the next free numbers from {raw} on"
+        )

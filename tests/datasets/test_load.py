@@ -5,7 +5,9 @@ import pytest
 from abkd_jax import datasets
 from abkd_jax.types import InputError
 
-NAMES = ("digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm")
+ONE_TYPE = ("digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm")
+HECO = tuple(f"heco_{name}{labels}" for name in ("acm", "freebase") for labels in ("", "_40", "_60"))
+NAMES = (*ONE_TYPE, *HECO, "aifb", "mutag", "proteins")
 
 
 def test_names():

@@ -1,0 +1,182 @@
+"""The typed graphs ACM and Freebase in the layout of HeCo: text edge lists, sparse features, 20/40/60 labels a class.
+
+Source: Wang, Liu, Han, Shi 2021 (arXiv 2105.09111, section 5.1), https://github.com/liun-online/HeCo. Files are
+`<root>/heco/<acm or freebase>/*`. Every edge list starts at the target type, which has the labels.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Bool, Int
+
+from abkd_jax.datasets.csr import csr_from_parts, row_normalize
+from abkd_jax.datasets.text import read_table, require_files
+from abkd_jax.types import Dataset, InputError, Schema
+
+__all__ = ["DESCRIPTIONS", "files", "load"]
+
+LABELS_PER_CLASS = (20, 40, 60)
+PUBLISHED = "https://github.com/liun-online/HeCo"
+DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+
+
+class _Layout(NamedTuple):
+    """What a folder holds: node types with their numbers, edge lists from the target type, features of first types."""
+
+    text: str
+    types: dict[str, int]
+    edges: dict[str, str]
+    features: tuple[str, ...]
+
+
+LAYOUTS = {
+    "acm": _Layout(
+        "4,019 papers in 3 fields (1,902 words), their 7,167 authors (same words) and 60 subjects",
+        {"paper": 4019, "author": 7167, "subject": 60},
+        {"author": "pa.txt", "subject": "ps.txt"},
+        ("p_feat.npz", "a_feat.npz"),
+    ),
+    "freebase": _Layout(
+        "3,492 films of 3 genres, their 33,401 actors, 2,502 directors and 4,459 writers; no features",
+        {"movie": 3492, "actor": 33401, "director": 2502, "writer": 4459},
+        {"actor": "ma.txt", "director": "md.txt", "writer": "mw.txt"},
+        (),
+    ),
+}
+
+_VARIANTS = {
+    f"heco_{folder}" + ("" if labels == LABELS_PER_CLASS[0] else f"_{labels}"): (folder, labels)
+    for folder in LAYOUTS
+    for labels in LABELS_PER_CLASS
+}
+
+DESCRIPTIONS = {
+    name: f"{LAYOUTS[folder].text}; {labels} of each class/1000/1000" for name, (folder, labels) in _VARIANTS.items()
+}
+
+
+def files(name: str, root: Path) -> tuple[Path, ...]:
+    """Where the files of a data set are looked for.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+
+    Returns:
+        Labels, train, validation and test nodes, the edge lists, the features.
+    """
+    folder, labels = _VARIANTS[name]
+    layout = LAYOUTS[folder]
+    parts = ("labels.npy", *(f"{split}_{labels}.npy" for split in ("train", "val", "test")))
+    return tuple(root / "heco" / folder / part for part in (*parts, *layout.edges.values(), *layout.features))
+
+
+def load(name: str, root: Path) -> Dataset:
+    """Read a typed graph with one of HeCo's splits: 20, 40 or 60 training nodes a class, 1000 and 1000.
+
+    Features are divided by their row sums, as HeCo does. The authors of ACM have features too, in the words of the
+    papers, which HeCo publishes and does not use. All other types have none.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+
+    Returns:
+        The data set, features `[m, f]` CSR float32 of the first types; `[0, 0]` for Freebase.
+
+    Raises:
+        InputError: a file is missing or damaged, or the files do not belong together.
+    """
+    paths = files(name, root)
+    require_files(name, paths, PUBLISHED)
+    folder, _ = _VARIANTS[name]
+    layout = LAYOUTS[folder]
+    sizes = list(layout.types.values())
+    target, *others = layout.types
+    lists = paths[4 : 4 + len(others)]
+    ends = [_read_edges(path, sizes[0], size) for path, size in zip(lists, sizes[1:], strict=True)]
+    starts = np.repeat(np.cumsum(sizes)[:-1], [len(pairs) for pairs in ends])  # the first node of the receiver's type
+    pairs = np.concatenate(ends)
+    labels = np.full(sum(sizes), -1, np.int32)
+    labels[: sizes[0]] = _read_integers(paths[0], (sizes[0],))
+    train, val, test = (_read_mask(path, sizes[0], labels.size) for path in paths[1:4])
+    return Dataset(
+        name=name,
+        features=_read_features(paths[4 + len(others) :], sizes),
+        senders=pairs[:, 0].astype(np.int32),
+        receivers=(pairs[:, 1] + starts).astype(np.int32),
+        labels=labels,
+        num_classes=int(labels.max()) + 1,
+        train_mask=train,
+        val_mask=val,
+        test_mask=test,
+        source=f"HeCo (arXiv 2105.09111, {PUBLISHED.removeprefix('https://')}), {paths[1].stem}",
+        schema=Schema(
+            node_types=tuple(layout.types),
+            relations=tuple(f"{target}-{other}" for other in others),
+            reverses=tuple(range(len(others), 2 * len(others))),
+        ),
+        node_types=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
+        relations=np.repeat(np.arange(len(others), dtype=np.int32), [len(pairs) for pairs in ends]),
+    )
+
+
+def _read_edges(path: Path, rows: int, columns: int) -> Int[np.ndarray, "edges 2"]:
+    pairs = read_table(path, 2)
+    outside = np.nonzero(((pairs < 0) | (pairs >= (rows, columns))).any(axis=1))[0]
+    if outside.size:
+        first, second = pairs[outside[0]]
+        raise InputError(
+            f"{path}: damaged; {outside.size} lines point outside (first: line {outside[0] + 1}, {first} {second}); "
+            f"expected numbers in [0, {rows}) and [0, {columns})"
+        )
+    return pairs
+
+
+def _read_integers(path: Path, shape: tuple[int, ...] | None = None) -> Int[np.ndarray, " k"]:
+    """Whole numbers, which some of the files hold as floats."""
+    try:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+        with np.errstate(invalid="ignore"):  # NaN becomes a number that differs from it
+            values = found.astype(np.int64)
+        if (values != found).any() or values.ndim != 1 or shape not in (None, values.shape):
+            raise ValueError(f"shape {found.shape}, type {found.dtype}")
+    except DAMAGED as error:
+        raise InputError(f"{path}: damaged ({error}); expected whole numbers of shape {shape or '(k,)'}") from error
+    return values
+
+
+def _read_mask(path: Path, targets: int, n: int) -> Bool[np.ndarray, " n"]:
+    ids = _read_integers(path)
+    if ids.size == 0 or ids.min() < 0 or ids.max() >= targets:
+        raise InputError(f"{path}: damaged; expected node numbers in [0, {targets})")
+    mask = np.zeros(n, bool)
+    mask[ids] = True
+    return mask
+
+
+def _read_features(paths: tuple[Path, ...], sizes: list[int]) -> sp.csr_matrix | np.ndarray:
+    if not paths:
+        return np.zeros((0, 0), np.float32)
+    blocks = [_read_sparse(path, size) for path, size in zip(paths, sizes, strict=False)]
+    widths = {block.get_shape()[1] for block in blocks}
+    if len(widths) > 1:
+        raise InputError(f"{paths[0].parent}: features have {sorted(widths)} columns; expected the same number")
+    return row_normalize(sp.csr_matrix(sp.vstack(blocks, format="csr")))
+
+
+def _read_sparse(path: Path, rows: int) -> sp.csr_matrix:
+    try:
+        with path.open("rb") as file:
+            matrix = sp.load_npz(file).tocsr()  # load_npz refuses pickles
+        features = csr_from_parts(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
+        if features.get_shape()[0] != rows:
+            raise ValueError(f"shape {features.get_shape()}")
+    except DAMAGED as error:
+        raise InputError(f"{path}: damaged ({error}); expected a sparse matrix of {rows} rows") from error
+    return features

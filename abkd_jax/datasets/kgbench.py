@@ -1,0 +1,99 @@
+"""AIFB, a knowledge graph whose nodes have no features, in the layout of kgbench: comma-separated whole numbers.
+
+Source: Bloem, Wilcke, van Berkel, de Boer 2021 (kgbench, ESWC), https://github.com/pbloem/kgbench-data; the graph is
+that of Schlichtkrull et al. 2018 (arXiv 1703.06103, section 5.1). Files are `<root>/kgbench/aifb/*`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from abkd_jax.datasets.text import count_records, read_table, require_files
+from abkd_jax.types import Dataset, InputError, Schema
+
+__all__ = ["DESCRIPTIONS", "files", "load"]
+
+DESCRIPTIONS = {
+    "aifb": "8,285 things at a research institute, 45 relations, 4 groups of people; no features; 104/36/36"
+}
+PUBLISHED = "https://github.com/pbloem/kgbench-data"
+SPLITS = ("training.int.csv", "validation.int.csv", "testing.int.csv")
+PARTS = ("triples.int.csv.gz", "nodes.int.csv", "relations.int.csv", *SPLITS)
+
+
+def files(name: str, root: Path) -> tuple[Path, ...]:
+    """Where the files of a data set are looked for.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+
+    Returns:
+        One path for each of `PARTS`.
+    """
+    return tuple(root / "kgbench" / name / part for part in PARTS)
+
+
+def load(name: str, root: Path) -> Dataset:
+    """Read a knowledge graph with kgbench's split: every node of one type, without features; every relation directed.
+
+    The validation nodes stay apart, where kgbench adds them to the training nodes of its final runs.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+
+    Returns:
+        The data set, features `[0, 0]`.
+
+    Raises:
+        InputError: a file is missing or damaged, or the files do not belong together.
+    """
+    paths = files(name, root)
+    require_files(name, paths, PUBLISHED)
+    n, kinds = count_records(paths[1]), count_records(paths[2])
+    triples = read_table(paths[0], 3, delimiter=",")
+    _check_range(paths[0], triples, (n, kinds, n))
+    splits = [_read_split(path, n) for path in paths[3:]]
+    labels = np.full(n, -1, np.int32)
+    masks = np.zeros((3, n), bool)
+    for mask, split in zip(masks, splits, strict=True):
+        labels[split[:, 0]] = split[:, 1]
+        mask[split[:, 0]] = True
+    train, val, test = masks
+    return Dataset(
+        name=name,
+        features=np.zeros((0, 0), np.float32),
+        senders=triples[:, 0].astype(np.int32),
+        receivers=triples[:, 2].astype(np.int32),
+        labels=labels,
+        num_classes=int(labels.max()) + 1,
+        train_mask=train,
+        val_mask=val,
+        test_mask=test,
+        source=f"kgbench ({PUBLISHED.removeprefix('https://')}), its training, validation and testing nodes",
+        schema=Schema(
+            node_types=("entity",),
+            relations=tuple(f"relation_{number}" for number in range(kinds)),
+            reverses=tuple(range(kinds, 2 * kinds)),
+        ),
+        node_types=np.zeros(n, np.int32),
+        relations=triples[:, 1].astype(np.int32),
+    )
+
+
+def _read_split(path: Path, n: int) -> Int[np.ndarray, "nodes 2"]:
+    """Node and class of each line."""
+    table = read_table(path, 2, delimiter=",")
+    _check_range(path, table, (n, np.iinfo(np.int32).max))
+    return table
+
+
+def _check_range(path: Path, table: Int[np.ndarray, "rows columns"], limits: tuple[int, ...]) -> None:
+    outside = np.nonzero(((table < 0) | (table >= limits)).any(axis=1))[0]
+    if outside.size:
+        raise InputError(
+            f"{path}: damaged; {outside.size} lines are out of range (first: {table[outside[0]].tolist()}); "
+            f"expected numbers from 0 to below {list(limits)}"
+        )

@@ -1,0 +1,136 @@
+"""Graph-level data sets in the TU text layout: MUTAG and PROTEINS.
+
+Source: Morris et al. 2020 (TUDataset, arXiv 2007.08663), https://chrsmrrs.github.io/datasets. Files are
+`<root>/tu/<NAME>/<NAME>_*.txt`; nodes and graphs are numbered from 1 through the whole set.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from abkd_jax.datasets.splits import folds
+from abkd_jax.datasets.text import read_table, require_files
+from abkd_jax.types import GraphDataset, InputError
+
+__all__ = ["DESCRIPTIONS", "files", "load"]
+
+DESCRIPTIONS = {
+    "mutag": "188 molecules, 7 kinds of atoms, 4 kinds of bonds, mutagenic or not; 8/1/1 of 10 folds",
+    "proteins": "1,113 proteins, 3 kinds of structures and their lengths, enzyme or not; 8/1/1 of 10 folds",
+}
+PUBLISHED = "https://chrsmrrs.github.io/datasets"
+PARTS = {
+    "mutag": ("A", "graph_indicator", "graph_labels", "node_labels", "edge_labels"),
+    "proteins": ("A", "graph_indicator", "graph_labels", "node_labels", "node_attributes"),
+}
+NUM_FOLDS = 10
+FOLD_SEED = 0
+
+
+def files(name: str, root: Path) -> tuple[Path, ...]:
+    """Where the files of a data set are looked for.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+
+    Returns:
+        One path for each of `PARTS[name]`.
+    """
+    upper = name.upper()
+    return tuple(root / "tu" / upper / f"{upper}_{part}.txt" for part in PARTS[name])
+
+
+def load(name: str, root: Path, seed: int) -> GraphDataset:
+    """Read a TU data set; the seed chooses one of ten splits.
+
+    The graphs are dealt once and for all, by a generator with seed 0, into 10 folds with the same share of every class.
+    Fold `seed % 10` is the test set, the next one (after 9 comes 0) the validation set, the other eight are for
+    training: seeds 0 to 9 make a tenfold cross-validation.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+        seed: of the split.
+
+    Returns:
+        The data set. Features `[nodes, f]` float32 are node labels one-hot, then node attributes as they are in the
+        files; edge features `[edges, 1]` int32 are edge labels, None where there are none.
+
+    Raises:
+        InputError: a file is missing or damaged, or the files do not belong together.
+    """
+    paths = dict(zip(PARTS[name], files(name, root), strict=True))
+    require_files(name, paths.values(), PUBLISHED)
+    graph_of_node = read_table(paths["graph_indicator"], 1)[:, 0] - 1
+    _, labels = np.unique(read_table(paths["graph_labels"], 1)[:, 0], return_inverse=True)
+    n_node = _count_nodes(paths["graph_indicator"], graph_of_node, labels.size)
+    pairs, order = _read_edges(paths["A"], graph_of_node)
+    edge_labels = _rows(paths["edge_labels"], order.size)[order] if "edge_labels" in paths else None
+    graph_of_edge = graph_of_node[pairs[:, 0]]
+    local = pairs - (np.cumsum(n_node) - n_node)[graph_of_edge][:, None]
+    fold = folds(labels, NUM_FOLDS, np.random.default_rng(FOLD_SEED))
+    test, val = fold == seed % NUM_FOLDS, fold == (seed + 1) % NUM_FOLDS
+    return GraphDataset(
+        name=name,
+        features=_read_features(paths, graph_of_node.size),
+        edge_features=None if edge_labels is None else edge_labels.astype(np.int32),
+        senders=local[:, 0].astype(np.int32),
+        receivers=local[:, 1].astype(np.int32),
+        n_node=n_node.astype(np.int32),
+        n_edge=np.bincount(graph_of_edge, minlength=labels.size).astype(np.int32),
+        labels=labels.astype(np.int32),
+        num_outputs=int(labels.max()) + 1,
+        task="classification",
+        metric="accuracy",
+        train_mask=~(test | val),
+        val_mask=val,
+        test_mask=test,
+        source=f"TUDataset (arXiv 2007.08663), fold {seed % NUM_FOLDS} of {NUM_FOLDS} drawn with seed {FOLD_SEED}",
+        edge_vocabulary=() if edge_labels is None else (int(edge_labels.max()) + 1,),
+    )
+
+
+def _rows(path: Path, rows: int) -> Int[np.ndarray, "rows 1"]:
+    """One category a line."""
+    table = read_table(path, 1)
+    if len(table) != rows or table.min() < 0:
+        raise InputError(f"{path}: damaged; {len(table)} lines, smallest {table.min()}; expected {rows}, from 0 on")
+    return table
+
+
+def _count_nodes(path: Path, graph_of_node: Int[np.ndarray, " n"], graphs: int) -> Int[np.ndarray, " g"]:
+    if (np.diff(graph_of_node) < 0).any() or graph_of_node[0] < 0 or graph_of_node[-1] >= graphs:
+        raise InputError(f"{path}: damaged; expected ascending graph numbers from 1 to {graphs}")
+    return np.bincount(graph_of_node, minlength=graphs)
+
+
+def _read_edges(
+    path: Path, graph_of_node: Int[np.ndarray, " n"]
+) -> tuple[Int[np.ndarray, "edges 2"], Int[np.ndarray, " edges"]]:
+    """Edges by node number from 0, graph after graph, and the line of the file that each comes from."""
+    pairs = read_table(path, 2, delimiter=",") - 1
+    n = graph_of_node.size
+    if pairs.min() < 0 or pairs.max() >= n:
+        raise InputError(f"{path}: damaged; node numbers reach {pairs.min() + 1} and {pairs.max() + 1}; expected 1-{n}")
+    graphs = graph_of_node[pairs]
+    astray = np.nonzero(graphs[:, 0] != graphs[:, 1])[0]
+    if astray.size:
+        raise InputError(
+            f"{path}: damaged; {astray.size} edges join two graphs (first: line {astray[0] + 1}); "
+            "expected both ends in one graph"
+        )
+    order = np.argsort(graphs[:, 0], kind="stable")
+    return pairs[order], order
+
+
+def _read_features(paths: dict[str, Path], n: int) -> Float32[np.ndarray, "n f"]:
+    kinds = _rows(paths["node_labels"], n)[:, 0]
+    one_hot = (kinds[:, None] == np.arange(kinds.max() + 1)).astype(np.float32)
+    if "node_attributes" not in paths:
+        return one_hot
+    attributes = read_table(paths["node_attributes"], None, np.float32, delimiter=",")
+    if len(attributes) != n:
+        raise InputError(f"{paths['node_attributes']}: damaged; {len(attributes)} lines; expected {n}")
+    return np.concatenate([one_hot, attributes], axis=1)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from abkd_jax.datasets import digits, npz, planetoid, synthetic
+from abkd_jax.datasets import digits, npz, ogb, planetoid, synthetic
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.datasets.validation import validate
@@ -40,16 +40,21 @@ def _npz(name: str, description: str) -> _Entry:
     return _Entry(description, partial(npz.load, name), partial(npz.files, name))
 
 
+def _ogb(name: str, description: str) -> _Entry:
+    return _Entry(description, partial(ogb.load, name), partial(ogb.files, name))
+
+
 _ENTRIES = {
     "digits": _embedded(digits.DESCRIPTION, digits.load),
     "synthetic": _embedded(synthetic.DESCRIPTION, synthetic.load),
     **{name: _planetoid(name, text) for name, text in planetoid.DESCRIPTIONS.items()},
     **{name: _npz(name, text) for name, text in npz.DESCRIPTIONS.items()},
+    **{name: _ogb(name, text) for name, text in ogb.DESCRIPTIONS.items()},
 }
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """The folder that holds `planetoid/` and `gnn_benchmark/`.
+    """The folder that holds `planetoid/`, `gnn_benchmark/` and `ogb/`.
 
     Args:
         root: the folder, or None for the environment variable `ABKD_JAX_DATA`, else `~/.cache/abkd_jax`.

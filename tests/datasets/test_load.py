@@ -5,7 +5,10 @@ import pytest
 from abkd_jax import datasets
 from abkd_jax.types import InputError
 
-NAMES = ("digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm")
+NAMES = (
+    *("digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm"),
+    *("ogbn-arxiv", "ogbn-mag"),
+)
 
 
 def test_names():

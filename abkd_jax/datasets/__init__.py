@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from abkd_jax.datasets import digits, npz, ogb, planetoid, synthetic
+from abkd_jax.datasets import digits, npz, ogb, ogb_graphs, planetoid, synthetic
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.datasets.validation import validate
@@ -24,7 +24,7 @@ __all__ = ["data_root", "describe", "generate", "load", "names", "per_class", "v
 
 class _Entry(NamedTuple):
     description: str
-    load: Callable[[Path, int], Dataset]
+    load: Callable[[Path, int], Any]
     files: Callable[[Path], tuple[Path, ...]]
 
 
@@ -44,12 +44,17 @@ def _ogb(name: str, description: str) -> _Entry:
     return _Entry(description, partial(ogb.load, name), partial(ogb.files, name))
 
 
+def _ogb_graphs(name: str, description: str) -> _Entry:
+    return _Entry(description, partial(ogb_graphs.load, name), partial(ogb_graphs.files, name))
+
+
 _ENTRIES = {
     "digits": _embedded(digits.DESCRIPTION, digits.load),
     "synthetic": _embedded(synthetic.DESCRIPTION, synthetic.load),
     **{name: _planetoid(name, text) for name, text in planetoid.DESCRIPTIONS.items()},
     **{name: _npz(name, text) for name, text in npz.DESCRIPTIONS.items()},
     **{name: _ogb(name, text) for name, text in ogb.DESCRIPTIONS.items()},
+    **{name: _ogb_graphs(name, text) for name, text in ogb_graphs.DESCRIPTIONS.items()},
 }
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from abkd_jax.types import InputError
 
-__all__ = ["cache_root", "cached", "write_rows"]
+__all__ = ["cache_root", "cached", "cached_folder", "write_rows"]
 
 FORMAT = 1  # of the folders: another number where their files mean something else
 DAY = 86_400.0  # seconds; what a killed process has left is removed after this time
@@ -28,6 +28,21 @@ DAY = 86_400.0  # seconds; what a killed process has left is removed after this 
 def cache_root() -> Path:
     """The folder of all cached data sets, which need not exist."""
     return Path(os.environ.get("ABKD_JAX_CACHE") or "~/.cache/abkd_jax/graphs").expanduser()
+
+
+def cached_folder(name: str, sources: Iterable[Path]) -> Path:
+    """Where the arrays of a data set are, or will be.
+
+    Args:
+        name: of the data set.
+        sources: the files that it is read from; they must exist.
+    """
+    words = [name, str(FORMAT)]
+    for path in sources:
+        facts = path.stat()
+        words += [str(path.resolve()), str(facts.st_size), str(facts.st_mtime_ns)]
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
+    return cache_root() / f"{name}-{digest}"
 
 
 def cached(
@@ -51,15 +66,15 @@ def cached(
         InputError: from `read`; no room or no right to write; or a damaged folder in the cache. In each case what was
             in the cache before is untouched.
     """
-    folder = cache_root() / f"{name}-{_digest(name, sources)}"
+    folder = cached_folder(name, sources)
     if not folder.is_dir():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             _fill(folder, read)
         except OSError as error:
             raise InputError(
-                f"{name}: cannot be written to {folder.parent} ({error.strerror or error}); expected room and the right "
-                "to write there, or another folder in ABKD_JAX_CACHE"
+                f"{name}: cannot be written to {folder.parent} ({error.strerror or error}); expected room and "
+                "the right to write there, or another folder in ABKD_JAX_CACHE"
             ) from error
     return {path.stem: _load(path, path.stem in set(mapped)) for path in sorted(folder.glob("*.npy"))}
 
@@ -84,14 +99,6 @@ def write_rows(path: Path, dtype: type, shape: tuple[int, int], parts: Iterable[
         for part in parts:
             file.write(np.ascontiguousarray(part, dtype).data)
         _flush(file)
-
-
-def _digest(name: str, sources: Iterable[Path]) -> str:
-    words = [name, str(FORMAT)]
-    for path in sources:
-        facts = path.stat()
-        words += [str(path.resolve()), str(facts.st_size), str(facts.st_mtime_ns)]
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def _fill(folder: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> None:

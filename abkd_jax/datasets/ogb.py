@@ -134,9 +134,8 @@ def _read_relation(paths: dict[str, Path], triplet: tuple[str, str, str], counts
     place = f"raw/relations/{'___'.join(triplet)}"
     rows = int(integers(paths[f"{place}/num-edge-list"], 1, rows=1)[0, 0])
     edges = integers(paths[f"{place}/edge"], 2, rows, below=(counts[head], counts[tail]))
-    first = dict(zip(NODE_TYPES, np.cumsum([0, *(counts[kind] for kind in NODE_TYPES)]), strict=False))
-    edges += np.array([first[head], first[tail]], np.int32)
-    return edges
+    first = [sum(counts[kind] for kind in NODE_TYPES[: NODE_TYPES.index(end)]) for end in (head, tail)]
+    return edges + np.array(first, np.int32)
 
 
 def _header_and_line(path: Path) -> dict[str, str]:

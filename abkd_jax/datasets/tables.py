@@ -139,9 +139,7 @@ def _pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise InputError(
-            "pandas is not installed; expected it for reading .csv.gz tables: pip install pandas"
-        ) from error
+        raise InputError("pandas is not installed; .csv.gz tables are read with it: pip install pandas") from error
     return pandas
 
 

@@ -8,6 +8,8 @@ from abkd_jax.types import InputError
 NAMES = (
     *("digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm"),
     *("ogbn-arxiv", "ogbn-mag"),
+    *(f"ogbg-mol{name}" for name in ("bace", "bbbp", "clintox", "sider", "tox21", "toxcast", "hiv", "chembl")),
+    *(f"ogbg-mol{name}" for name in ("esol", "freesolv", "lipo")),
 )
 
 

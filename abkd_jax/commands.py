@@ -11,7 +11,7 @@ from abkd_jax import evaluation, pipeline, report, results, runfolder
 from abkd_jax.config import DistillConfig, RunConfig
 from abkd_jax.problems import Problem, build_model, load_problem
 from abkd_jax.students import Students
-from abkd_jax.types import GNNOutput, GraphDataset, InputError
+from abkd_jax.types import Dataset, GNNOutput, GraphDataset, InputError
 
 __all__ = ["datasets", "distill", "evaluate", "teacher"]
 
@@ -99,18 +99,17 @@ def datasets(config: RunConfig) -> None:
         return
     found = data.load(config.dataset, config.data_root)
     masks = " / ".join(f"{m.sum():,}" for m in (found.train_mask, found.val_mask, found.test_mask))
-    graphs = isinstance(found, GraphDataset)
     rows = [("source", found.source)]
-    if graphs:
+    if isinstance(found, GraphDataset):
         rows += [("graphs", f"{found.labels.shape[0]:,}"), ("nodes", f"{found.features.shape[0]:,}")]
         rows += [("edges, both directions", f"{found.senders.shape[0]:,}"), ("outputs", found.num_outputs)]
     else:
         rows += [("nodes", f"{found.num_nodes:,}"), ("edges of the files", f"{found.senders.shape[0]:,}")]
         rows += [("classes", found.num_classes)]
-    if not graphs and found.schema is not None:
+    if isinstance(found, Dataset) and found.schema is not None:
         rows += [("node types", ", ".join(found.schema.node_types)), ("edge types", f"{len(found.schema.relations)}")]
         rows += [("nodes without features", f"{found.num_embeddings:,}")]
-    rows += [("features", f"{found.features.shape[1]:,}"), ("train / validation / test", masks)]
+    rows += [("features", f"{np.shape(found.features)[1]:,}"), ("train / validation / test", masks)]
     print(tabulate.tabulate(rows, tablefmt="plain"))
 
 

@@ -32,8 +32,9 @@ class Setting(NamedTuple):
 
 def setting_of(problem: Problem) -> Setting:
     """The setting of a problem."""
-    graphs = isinstance(problem.dataset, GraphDataset)
-    return Setting(problem.dataset.task if graphs else "classification", graphs, problem.epoch is not None)
+    dataset = problem.dataset
+    task = dataset.task if isinstance(dataset, GraphDataset) else "classification"
+    return Setting(task, isinstance(dataset, GraphDataset), problem.epoch is not None)
 
 
 def build_objective(method: MethodConfig, setting: Setting = Setting()) -> Objective | None:  # noqa: B008

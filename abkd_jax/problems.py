@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 
 from abkd_jax import datasets, sampling, tasks
 from abkd_jax.config import BatchConfig, ModelConfig, described
@@ -125,8 +126,9 @@ def _whole(dataset: Dataset) -> Problem:
     graph = jax.device_put(from_dataset(dataset))
     targets = node_mask(graph) & jnp.asarray(target_mask(dataset))
     batch = Batch(graph, jnp.asarray(dataset.labels), NodeMasks(all=targets, train=jnp.asarray(dataset.train_mask)))
-    masks = (jnp.asarray(mask) for mask in (dataset.train_mask, dataset.val_mask, dataset.test_mask))
-    return Problem(dataset, tasks.classification(), batch, batch.labels, *masks, _fingerprint(dataset), {})
+    masks = (jnp.asarray(mask) for mask in _masks(dataset))
+    task, fingerprint = tasks.classification(), _fingerprint(dataset)
+    return Problem(dataset, task, batch, batch.labels, *masks, fingerprint=fingerprint, batches={})
 
 
 def _sampled(dataset: Dataset, batches: BatchConfig) -> Problem:
@@ -136,18 +138,21 @@ def _sampled(dataset: Dataset, batches: BatchConfig) -> Problem:
         return _whole(dataset)._replace(batches=described(batches), epoch=epoch, host=host)
     batch = jax.device_put(next(iter(epoch(np.random.default_rng(0)))))
     rows = np.flatnonzero(dataset.val_mask | dataset.test_mask)
-    of_rows = (dataset.labels, dataset.train_mask, dataset.val_mask, dataset.test_mask)
     return Problem(
         dataset,
         tasks.classification(),
         batch,
-        *(jnp.asarray(array[rows]) for array in of_rows),
-        _fingerprint(dataset),
-        described(batches),
-        epoch,
-        host,
-        rows,
+        *(jnp.asarray(array[rows]) for array in (dataset.labels, *_masks(dataset))),
+        fingerprint=_fingerprint(dataset),
+        batches=described(batches),
+        epoch=epoch,
+        host=host,
+        rows=rows,
     )
+
+
+def _masks(dataset: Dataset | GraphDataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return dataset.train_mask, dataset.val_mask, dataset.test_mask
 
 
 def _epochs(host: HostGraph, batches: BatchConfig) -> Callable[[np.random.Generator], Iterator[Batch]]:
@@ -155,7 +160,7 @@ def _epochs(host: HostGraph, batches: BatchConfig) -> Callable[[np.random.Genera
         return sampling.neighbour_batches(host, batches.size, batches.fan_outs)
     if batches.kind == "walks":
         return sampling.walk_batches(host, batches.size, batches.length, batches.steps)
-    return sampling.cluster_batches(host, batches.parts, batches.size)
+    return sampling.cluster_batches(host, sampling.partition(host, batches.parts), batches.size)
 
 
 def _of_graphs(dataset: GraphDataset, batches: BatchConfig) -> Problem:
@@ -165,12 +170,10 @@ def _of_graphs(dataset: GraphDataset, batches: BatchConfig) -> Problem:
         TASKS[dataset.task](),
         batch,
         batch.labels,
-        jnp.asarray(dataset.train_mask),
-        jnp.asarray(dataset.val_mask),
-        jnp.asarray(dataset.test_mask),
-        _fingerprint(dataset),
-        described(batches),
-        sampling.graph_batches(dataset, batches.size),
+        *(jnp.asarray(np.append(mask, False)) for mask in _masks(dataset)),  # the last graph is padding
+        fingerprint=_fingerprint(dataset),
+        batches=described(batches),
+        epoch=sampling.graph_batches(dataset, batches.size),
     )
 
 
@@ -179,7 +182,7 @@ def _fingerprint(dataset: Dataset | GraphDataset) -> str:
     for part in dataset:
         if isinstance(part, np.ndarray):
             digest.update(np.ascontiguousarray(part).tobytes())
-        elif hasattr(part, "indptr"):
+        elif isinstance(part, sp.csr_matrix):
             for array in (part.indptr, part.indices, part.data):
                 digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from abkd_jax.datasets import digits, heco, kgbench, npz, planetoid, synthetic, tu
+from abkd_jax.datasets import digits, heco, kgbench, npz, ogb, ogb_graphs, planetoid, synthetic, tu
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.datasets.validation import validate
@@ -52,6 +52,14 @@ def _npz(name: str, description: str) -> _Entry:
     return _Entry(description, partial(npz.load, name), partial(npz.files, name))
 
 
+def _ogb(name: str, description: str) -> _Entry:
+    return _Entry(description, partial(ogb.load, name), partial(ogb.files, name))
+
+
+def _ogb_graphs(name: str, description: str) -> _Entry:
+    return _Entry(description, partial(ogb_graphs.load, name), partial(ogb_graphs.files, name))
+
+
 _ENTRIES = {
     "digits": _embedded(digits.DESCRIPTION, digits.load),
     "synthetic": _embedded(synthetic.DESCRIPTION, synthetic.load),
@@ -60,11 +68,13 @@ _ENTRIES = {
     **{name: _heco(name, text) for name, text in heco.DESCRIPTIONS.items()},
     **{name: _kgbench(name, text) for name, text in kgbench.DESCRIPTIONS.items()},
     **{name: _tu(name, text) for name, text in tu.DESCRIPTIONS.items()},
+    **{name: _ogb(name, text) for name, text in ogb.DESCRIPTIONS.items()},
+    **{name: _ogb_graphs(name, text) for name, text in ogb_graphs.DESCRIPTIONS.items()},
 }
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """The folder that holds `planetoid/` and `gnn_benchmark/`.
+    """The folder that holds `planetoid/`, `gnn_benchmark/` and `ogb/`.
 
     Args:
         root: the folder, or None for the environment variable `ABKD_JAX_DATA`, else `~/.cache/abkd_jax`.

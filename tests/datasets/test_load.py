@@ -7,7 +7,9 @@ from abkd_jax.types import InputError
 
 ONE_TYPE = ("digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm")
 HECO = tuple(f"heco_{name}{labels}" for name in ("acm", "freebase") for labels in ("", "_40", "_60"))
-NAMES = (*ONE_TYPE, *HECO, "aifb", "mutag", "proteins")
+MOLECULES = ("bace", "bbbp", "clintox", "sider", "tox21", "toxcast", "hiv", "chembl", "esol", "freesolv", "lipo")
+OGB = ("ogbn-arxiv", "ogbn-mag", *(f"ogbg-mol{name}" for name in MOLECULES))
+NAMES = (*ONE_TYPE, *HECO, "aifb", "mutag", "proteins", *OGB)
 
 
 def test_names():

@@ -1,0 +1,83 @@
+"""Where the files of the Open Graph Benchmark lie, and what its node-level and graph-level sets have in common.
+
+Layout of the published archives (Hu et al. 2020, arXiv 2005.00687; https://ogb.stanford.edu), version 1.3.6 of its
+package: `<root>/ogb/ogbn_arxiv/{raw,split}/...csv.gz`; `<root>/ogbn_arxiv`, as that package lays it out, serves too.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from abkd_jax.datasets.archive import fetch_zip
+from abkd_jax.datasets.tables import integers
+from abkd_jax.types import InputError
+
+__all__ = ["SPLITS", "fetch_missing", "find_files", "split_masks"]
+
+SPLITS = ("train", "valid", "test")
+
+
+def find_files(name: str, root: Path, parts: tuple[str, ...]) -> tuple[Path, ...]:
+    """Where the files of a data set are looked for.
+
+    Args:
+        name: with a dash, as OGB writes it: `ogbn-arxiv`.
+        root: the data root.
+        parts: the paths of the files in the folder of the set, without `.csv.gz`.
+
+    Returns:
+        One path for each part, in the first of the two possible folders that exists, else in `<root>/ogb`.
+    """
+    places = [root / "ogb" / name.replace("-", "_"), root / name.replace("-", "_")]
+    folder = next((place for place in places if place.is_dir()), places[0])
+    return tuple(folder / f"{part}.csv.gz" for part in parts)
+
+
+def fetch_missing(name: str, root: Path, parts: tuple[str, ...], url: str) -> dict[str, Path]:
+    """The files of a data set; where its whole folder is missing, the archive is downloaded and unpacked.
+
+    Args:
+        name: of the set.
+        root: the data root.
+        parts: see `find_files`.
+        url: of the archive.
+
+    Returns:
+        The path of each part.
+
+    Raises:
+        InputError: a file is missing in a folder that exists, or the download fails (`fetch_zip`).
+    """
+    paths = dict(zip(parts, find_files(name, root, parts), strict=True))
+    folder = paths[parts[0]].parents[parts[0].count("/")]
+    if not folder.is_dir():
+        fetch_zip(url, folder)
+    for part, path in paths.items():
+        if not path.exists():
+            raise InputError(f"{name}: {part}.csv.gz is missing; put it in {path.parent} by hand, from {url}")
+    return paths
+
+
+def split_masks(paths: list[Path], count: int) -> dict[str, np.ndarray]:
+    """The masks of the official split.
+
+    Args:
+        paths: of the index files, in the order of `SPLITS`.
+        count: number of nodes, or graphs, that they number.
+
+    Returns:
+        `train_mask`, `val_mask` and `test_mask`, each `[count]` bool, without overlap.
+
+    Raises:
+        InputError: an index is out of range or listed twice, or a file is damaged.
+    """
+    owner = np.full(count, -1, np.int8)
+    for number, path in enumerate(paths):
+        ids = integers(path, 1, below=count)[:, 0]
+        taken = ids[owner[ids] >= 0]
+        if taken.size:
+            raise InputError(f"{path}: {taken[0]} is in {paths[owner[taken[0]]].name} too; expected disjoint splits")
+        owner[ids] = number
+        if np.count_nonzero(owner == number) != ids.size:
+            raise InputError(f"{path}: lists a number twice; expected each once")
+    return {f"{name}_mask": owner == number for number, name in enumerate(("train", "val", "test"))}

@@ -1,0 +1,144 @@
+"""The molecules of the Open Graph Benchmark, `ogbg-mol*`: one graph each, without its package and without PyTorch.
+
+Hu et al. 2020 (arXiv 2005.00687), after MoleculeNet (Wu et al. 2018, arXiv 1703.00564). Atoms have 9 categories and
+bonds 3 (`ogb/utils/features.py` of version 1.3.6). Splits are by scaffold: test molecules have other ring systems.
+
+`ogbg-molmuv` and `ogbg-molpcba`, which are judged by average precision, are not among them.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from abkd_jax.datasets.cache import cached
+from abkd_jax.datasets.ogb_files import SPLITS, fetch_missing, find_files, split_masks
+from abkd_jax.datasets.tables import integers, reals
+from abkd_jax.types import GraphDataset, InputError
+
+__all__ = ["ATOM_VOCABULARY", "BOND_VOCABULARY", "DESCRIPTIONS", "files", "load"]
+
+ATOM_VOCABULARY = (119, 5, 12, 12, 10, 6, 6, 2, 2)
+"""Element, chirality, degree, charge, hydrogens, radical electrons, hybridisation, aromatic, in a ring."""
+BOND_VOCABULARY = (5, 6, 2)
+"""Type, stereo, conjugated."""
+
+URL = "http://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/{}.zip"
+
+
+class _Facts(NamedTuple):
+    """A row of `ogb/graphproppred/master.csv`, version 1.3.6."""
+
+    download_name: str
+    tasks: int
+    task: Literal["multilabel", "regression"]
+    metric: Literal["rocauc", "rmse"]
+    description: str
+
+
+_SETS = {
+    "ogbg-molbace": _Facts("bace", 1, "multilabel", "rocauc", "1,513 molecules: do they inhibit an enzyme, BACE-1?"),
+    "ogbg-molbbbp": _Facts("bbbp", 1, "multilabel", "rocauc", "2,039 molecules: do they enter the brain?"),
+    "ogbg-molclintox": _Facts("clintox", 2, "multilabel", "rocauc", "1,477 drugs: approved, and failed as toxic"),
+    "ogbg-molsider": _Facts("sider", 27, "multilabel", "rocauc", "1,427 drugs: 27 kinds of side effects"),
+    "ogbg-moltox21": _Facts("tox21", 12, "multilabel", "rocauc", "7,831 molecules: 12 tests of toxicity"),
+    "ogbg-moltoxcast": _Facts("toxcast", 617, "multilabel", "rocauc", "8,576 molecules: 617 tests of toxicity"),
+    "ogbg-molhiv": _Facts("hiv", 1, "multilabel", "rocauc", "41,127 molecules: do they inhibit HIV?"),
+    "ogbg-molchembl": _Facts("chembl", 1310, "multilabel", "rocauc", "molecules of ChEMBL: 1,310 assays"),
+    "ogbg-molesol": _Facts("esol", 1, "regression", "rmse", "1,128 molecules: log solubility in water"),
+    "ogbg-molfreesolv": _Facts("freesolv", 1, "regression", "rmse", "642 molecules: energy of hydration, kcal/mol"),
+    "ogbg-mollipo": _Facts("lipophilicity", 1, "regression", "rmse", "4,200 molecules: octanol/water log D"),
+}
+
+DESCRIPTIONS = {name: f"{facts.description}; {facts.metric}, scaffold split" for name, facts in _SETS.items()}
+
+_PARTS = (
+    *(f"raw/{part}" for part in ("num-node-list", "num-edge-list", "node-feat", "edge-feat", "edge", "graph-label")),
+    *(f"split/scaffold/{part}" for part in SPLITS),
+)
+
+
+def files(name: str, root: Path) -> tuple[Path, ...]:
+    """Where the files of a data set are looked for.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+
+    Returns:
+        The paths of all files that are read.
+    """
+    return find_files(name, root, _PARTS)
+
+
+def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
+    """Read a set of molecules; the archive is downloaded where its folder is missing.
+
+    Each bond is an edge in both directions, side by side, with the same features, as OGB adds them.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+        root: the data root.
+        seed: unused: the split is official.
+
+    Returns:
+        The data set: features `[atoms, 9]` and edge features `[2 bonds, 3]`, int32 categories; labels `[g, tasks]`
+        float32, NaN where a molecule was not measured.
+
+    Raises:
+        InputError: a file is missing, damaged, or does not agree with the others; no network or no room on the disk.
+    """
+    facts = _SETS[name]
+    url = URL.format(facts.download_name)
+    paths = fetch_missing(name, root, _PARTS, url)
+    return GraphDataset(
+        name=name,
+        num_outputs=facts.tasks,
+        task=facts.task,
+        metric=facts.metric,
+        source=f"Open Graph Benchmark (arXiv 2005.00687, {url}), scaffold split",
+        vocabulary=ATOM_VOCABULARY,
+        edge_vocabulary=BOND_VOCABULARY,
+        **cached(name, paths.values(), partial(_read, paths, facts)),
+    )
+
+
+def _read(paths: dict[str, Path], facts: _Facts, folder: Path) -> dict[str, np.ndarray]:
+    n_node = integers(paths["raw/num-node-list"], 1)[:, 0]
+    n_bond = integers(paths["raw/num-edge-list"], 1, n_node.size)[:, 0]
+    atoms, bonds = int(n_node.sum(dtype=np.int64)), int(n_bond.sum(dtype=np.int64))
+    bond_features = integers(paths["raw/edge-feat"], len(BOND_VOCABULARY), bonds, BOND_VOCABULARY)
+    ends = integers(paths["raw/edge"], 2, bonds)
+    _check_inside(paths["raw/edge"], ends, n_node, n_bond)
+    return {
+        "features": integers(paths["raw/node-feat"], len(ATOM_VOCABULARY), atoms, ATOM_VOCABULARY),
+        "edge_features": np.repeat(bond_features, 2, axis=0),
+        "senders": ends.reshape(-1),
+        "receivers": ends[:, ::-1].reshape(-1),
+        "n_node": n_node,
+        "n_edge": 2 * n_bond,
+        "labels": _read_labels(paths["raw/graph-label"], facts, n_node.size),
+        **split_masks([paths[f"split/scaffold/{split}"] for split in SPLITS], n_node.size),
+    }
+
+
+def _check_inside(path: Path, ends: np.ndarray, n_node: np.ndarray, n_bond: np.ndarray) -> None:
+    owner = np.repeat(np.arange(n_node.size), n_bond)
+    outside = np.nonzero((ends >= n_node[owner][:, None]).any(axis=1))[0]
+    if outside.size:
+        line, graph = outside[0], owner[outside[0]]
+        raise InputError(
+            f"{path}, line {line + 1}: bond {ends[line, 0]},{ends[line, 1]} points outside molecule {graph}; "
+            f"expected atoms in [0, {n_node[graph]})"
+        )
+
+
+def _read_labels(path: Path, facts: _Facts, rows: int) -> np.ndarray:
+    labels = reals(path, facts.tasks, rows, gaps=facts.task == "multilabel")
+    if facts.task == "multilabel":
+        bad = np.argwhere(~np.isnan(labels) & (labels != 0) & (labels != 1))
+        if bad.size:
+            row, column = bad[0]
+            raise InputError(f"{path}, line {row + 1}: label {labels[row, column]:g}; expected 0, 1 or nothing")
+    return labels

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from abkd_jax.hostgraph import HostGraph
 from abkd_jax.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
-from abkd_jax.models import GAT
+from abkd_jax.models import GAT, GIN
 from abkd_jax.models.stack import Stack, Stage
 from abkd_jax.types import InputError, Pytree
 
@@ -162,6 +162,8 @@ def _check(model: Any, graph: HostGraph, nodes: np.ndarray | None, chunk_edges: 
         raise InputError(f"layerwise: {name} is no stack for nodes, expected a Stack without readout")
     if isinstance(model, GAT) and model.symmetric_norm:
         raise InputError("layerwise: GAT with symmetric_norm, expected one whose senders' degrees do not matter")
+    if isinstance(model, GIN) and model.edge_vocabulary:
+        raise InputError("layerwise: GIN with an edge_vocabulary, expected a model that reads no edge features")
     if chunk_edges < 1:
         raise InputError(f"layerwise: chunk_edges is {chunk_edges}, expected at least 1")
     if nodes is None or not len(nodes):
@@ -225,7 +227,7 @@ def _padded(values: np.ndarray, size: int, fill: int) -> np.ndarray:
 
 
 def _bucket(size: int) -> int:
-    """The next of four sizes between one power of two and the next: few programs are compiled, and little is padding."""
+    """The next of the sizes that cut each doubling in four: few programs are compiled, and little is padding."""
     step = max(16, (1 << max(size - 1, 0).bit_length()) // 8)
     return -(-size // step) * step
 

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features
-from abkd_jax.layers import Dense, GINConv, dense_features
-from abkd_jax.models.stack import Convolution, Stack
+from abkd_jax.graph import raw_edges
+from abkd_jax.layers import Dense, GINConv, cast, dense_features
+from abkd_jax.models.stack import Convolution, Stack, features_of
+from abkd_jax.types import InputError
 
 __all__ = ["GIN"]
 
@@ -21,21 +24,70 @@ class GIN(Stack):
     (equation 4.2, without that of the input features). Sums of all neighbours grow with the degrees and the depth:
     choose `norm="batch"` where training starts badly. Sparse features become dense.
 
+    For molecules: with a `vocabulary` the features are `[n, k]` integers, and the input is the sum of a trained vector
+    for each, `[n, hidden]` (`atoms/table_0`, ...). With an `edge_vocabulary` so are `graph.edges`, or their entry
+    `"features"`, `[e, k]`; every layer adds the sum of its own vectors of an edge (`bonds_0/table_0`, ...) to what is
+    sent along it, before a ReLU (GINE: Hu et al., arXiv 1905.12265; the tables of OGB, arXiv 2005.00687). Features that
+    are real numbers pass through a linear map, `input`, then.
+
     Attributes:
         train_epsilon: whether the weight `1 + eps` of the node itself is trained, from 1.
+        vocabulary: for each column of the features the number of its categories; () where they are real numbers.
+        edge_vocabulary: likewise for the edges; () where they are not read.
     """
 
     train_epsilon: bool = False
+    vocabulary: tuple[int, ...] = ()
+    edge_vocabulary: tuple[int, ...] = ()
+
+    @nn.nowrap
+    def inputs(self, graph: jraph.GraphsTuple) -> Any:
+        if self.vocabulary:
+            return _Categories(self.vocabulary, self.hidden, self.dtype, name="atoms")(features_of(graph, None))
+        features = features_of(graph, self.dtype)
+        return Dense(self.hidden, dtype=self.dtype, name="input")(features) if self.edge_vocabulary else features
 
     def convolution(self, train: bool) -> Convolution:
-        train_epsilon, dtype = self.train_epsilon, self.dtype
+        train_epsilon, edge_vocabulary, dtype = self.train_epsilon, self.edge_vocabulary, self.dtype
 
         def isomorphic(width: int, last: bool, suffix: str) -> Callable[[jraph.GraphsTuple, Features], Array]:
             mlp = _Perceptron(width, dtype, parent=None)  # a child of the convolution: conv_0/mlp
             conv = GINConv(mlp, train_epsilon=train_epsilon, dtype=dtype, name=f"conv{suffix}")
-            return lambda graph, x: conv(graph, dense_features(x))
+            if not edge_vocabulary:
+                return lambda graph, x: conv(graph, dense_features(x))
+
+            def with_edges(graph: jraph.GraphsTuple, x: Float[Array, "n d"]) -> Array:
+                bonds = _Categories(edge_vocabulary, x.shape[1], dtype, name=f"bonds{suffix}")
+                return conv(graph, x, edges=bonds(_edge_features(graph)))
+
+            return with_edges
 
         return isomorphic
+
+
+class _Categories(nn.Module):
+    """The sum of a trained vector for each column of `[n, k]` categories."""
+
+    vocabulary: tuple[int, ...]
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Any) -> Float[Array, "n {self.width}"]:
+        if x is None or x.shape[1:] != (len(self.vocabulary),) or not jnp.issubdtype(x.dtype, jnp.integer):
+            seen = "missing" if x is None else f"{x.dtype} {x.shape}"
+            raise InputError(f"GIN: {self.name} are {seen}, expected {len(self.vocabulary)} integers in a row")
+        out = jnp.zeros((x.shape[0], self.width), self.dtype)
+        for column, size in enumerate(self.vocabulary):
+            table = self.param(f"table_{column}", nn.initializers.glorot_uniform(), (size, self.width))
+            out = out + cast(table[x[:, column]], self.dtype)
+        return out
+
+
+def _edge_features(graph: jraph.GraphsTuple) -> Any:
+    edges = raw_edges(graph)
+    edges = edges.get("features") if isinstance(edges, dict) else edges
+    return edges if edges is None else jnp.asarray(edges)
 
 
 class _Perceptron(nn.Module):

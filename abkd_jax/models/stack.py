@@ -239,8 +239,8 @@ class Stack(nn.Module):
         return precise(logits)
 
 
-def features_of(graph: jraph.GraphsTuple, dtype: Any) -> Features:
-    """The node features: `graph.nodes`, or `graph.nodes["features"]` where nodes have types too."""
+def features_of(graph: jraph.GraphsTuple, dtype: Any) -> Any:
+    """The node features: `graph.nodes`, or `graph.nodes["features"]` where nodes have types or embeddings too."""
     nodes: Any = graph.nodes
     features = nodes["features"] if isinstance(nodes, dict) else nodes
     return features if isinstance(features, SparseFeatures) else jnp.asarray(features, dtype)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from abkd_jax.config import DistillConfig, RunConfig
-from abkd_jax.presets import distill_config, teacher
+from abkd_jax.presets import distill_config
 
 __all__ = ["dataset_in", "main"]
 
@@ -69,7 +69,7 @@ def dataset_in(arguments: list[str], default: str = "digits") -> str:
 def _commands(dataset: str) -> Any:
     """The union of the four commands, with the defaults for `dataset`."""
     defaults = {name: getattr(distill_config(dataset), name) for name in DistillConfig.__dataclass_fields__}
-    run = {"dataset": dataset, "teacher": teacher(dataset)}
+    run = {name: defaults[name] for name in RunConfig.__dataclass_fields__}
     return (
         Annotated[Teacher, tyro.conf.subcommand("teacher", default=Teacher(**run))]
         | Annotated[Distill, tyro.conf.subcommand("distill", default=Distill(**defaults))]

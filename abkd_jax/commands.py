@@ -109,7 +109,8 @@ def datasets(config: RunConfig) -> None:
     if isinstance(found, Dataset) and found.schema is not None:
         rows += [("node types", ", ".join(found.schema.node_types)), ("edge types", f"{len(found.schema.relations)}")]
         rows += [("nodes without features", f"{found.num_embeddings:,}")]
-    rows += [("features", f"{np.shape(found.features)[1]:,}"), ("train / validation / test", masks)]
+    shape: Any = found.features.shape
+    rows += [("features", f"{shape[1]:,}"), ("train / validation / test", masks)]
     print(tabulate.tabulate(rows, tablefmt="plain"))
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
+from abkd_jax.large_presets import preset
 
 __all__ = ["AUXILIARY_WEIGHTS", "distill_config", "methods", "student", "teacher"]
 
@@ -13,7 +14,9 @@ def teacher(dataset: str) -> TeacherConfig:
 
     Sets outside that paper take Cora's recipe; the embedded `digits` a shallower one that trains in a minute.
     """
-    base = TeacherConfig()
+    base, large = TeacherConfig(), preset(dataset)
+    if large is not None:
+        return large.teacher
     if dataset == "citeseer":
         return replace(base, model=replace(base.model, lam=0.6, dropout=0.7))
     if dataset == "pubmed":
@@ -41,7 +44,10 @@ AUXILIARY_WEIGHTS = {
 
 def student(dataset: str) -> ModelConfig:
     """The 4-layer, 4-hidden GCNII of the paper's headline (Pubmed, 141x), with the teacher's lambda and no dropout."""
-    return ModelConfig(layers=4, hidden=4, dropout=0.0, lam=teacher(dataset).model.lam)
+    large = preset(dataset)
+    return (
+        ModelConfig(layers=4, hidden=4, dropout=0.0, lam=teacher(dataset).model.lam) if large is None else large.student
+    )
 
 
 def methods(dataset: str) -> dict[str, MethodConfig]:
@@ -54,11 +60,14 @@ def methods(dataset: str) -> dict[str, MethodConfig]:
         conv_decay=0.01,
         dense_decay=1e-4 if dataset == "citeseer" else 5e-4,
     )
+    large = preset(dataset)
     temperature = 0.125 if dataset in ("cora", "citeseer", "pubmed") else 0.25
     soft_label = MethodConfig(task_weight=0.0, soft_label_weight=1.0, temperature=temperature)
-    abkd = replace(soft_label, alignment_weight=0.1)
+    supervised, abkd = MethodConfig(optim=labels), replace(soft_label, alignment_weight=0.1)
+    if large is not None:
+        supervised, soft_label, abkd = large.supervised, large.soft_label, large.abkd
     return {
-        "supervised": MethodConfig(optim=labels),
+        "supervised": supervised,
         "soft_label": soft_label,
         "abkd": abkd,
         "abkd_paper": replace(abkd, dissimilarity="trained_heads"),
@@ -89,4 +98,7 @@ def _glnn(dataset: str) -> MethodConfig:
 def distill_config(dataset: str) -> DistillConfig:
     """The default run on a data set."""
     named: dict[str, Any] = {**methods(dataset)}
+    large = preset(dataset)
+    if large is not None:
+        named["batches"] = large.batches
     return DistillConfig(dataset=dataset, teacher=teacher(dataset), student=student(dataset), **named)

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,12 @@ _TEXTS = np.array([f"{v / 100:.2f}," if v < 0 else f"{v / 100:.3f}," for v in ra
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small gzip file; its folder is created."""
-    write_lines(path, [np.zeros((0, 1), np.int64)], lambda block: text.encode(), None)
+    """Write a small gzip file; its folder is created. The same text gives the same bytes."""
+    with _create(path) as file:
+        file.write(text.encode())
 
 
-def write_lines(
-    path: Path, parts: Iterable[np.ndarray], form: Callable[[np.ndarray], bytes], progress: tqdm | None
-) -> None:
+def write_lines(path: Path, parts: Iterable[np.ndarray], form: Callable[[np.ndarray], bytes], progress: tqdm) -> None:
     """Write tables as lines of a gzip file, one after the other; its folder is created.
 
     The same numbers give the same bytes: the file holds neither a name nor a time.
@@ -35,14 +35,12 @@ def write_lines(
         path: the file.
         parts: tables `[rows, columns]`.
         form: makes text of them, `whole_numbers` or `hundredths`.
-        progress: a bar that advances by a step for each number, or None.
+        progress: a bar that advances by a step for each number.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
+    with _create(path) as file:
         for part in parts:
             file.write(form(part))
-            if progress is not None:
-                progress.update(part.size)
+            progress.update(part.size)
 
 
 def blocks(table: Int[np.ndarray, "rows columns"]) -> Iterator[Int[np.ndarray, "some columns"]]:
@@ -53,8 +51,6 @@ def blocks(table: Int[np.ndarray, "rows columns"]) -> Iterator[Int[np.ndarray, "
 
 def whole_numbers(table: Int[np.ndarray, "rows columns"]) -> bytes:
     """Lines of whole numbers that are not negative, with commas between them."""
-    if table.size == 0:
-        return b""
     powers = 10 ** np.arange(len(str(table.max())))[::-1].astype(table.dtype)  # of the digits, first to last
     text = np.empty((*table.shape, powers.size + 1), np.uint8)
     text[..., :-1] = table[..., None] // powers % 10 + ZERO
@@ -70,3 +66,10 @@ def hundredths(table: Int[np.ndarray, "rows columns"]) -> bytes:
     text = _TEXTS[table + LIMIT].view(np.uint8).reshape(len(table), -1)
     text[:, -1] = LINE_FEED
     return text.tobytes()
+
+
+@contextmanager
+def _create(path: Path) -> Iterator[gzip.GzipFile]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
+        yield file

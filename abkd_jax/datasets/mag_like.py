@@ -6,6 +6,7 @@ result: the counts and the files are those of Hu et al. 2020 (arXiv 2005.00687, 
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,7 +135,7 @@ def _write(folder: Path, sizes: dict[str, int], scale: float, classes: int, feat
     )
 
 
-def _row(fields) -> str:
+def _row(fields: Iterable[object]) -> str:
     return ",".join(map(str, fields)) + "\n"
 
 

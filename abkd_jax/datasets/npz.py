@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 from abkd_jax.datasets.csr import csr_from_parts, row_normalize
 from abkd_jax.datasets.splits import per_class
+from abkd_jax.datasets.text import require_files
 from abkd_jax.types import Dataset, InputError
 
 __all__ = ["DESCRIPTIONS", "files", "load"]
@@ -66,8 +67,7 @@ def load(name: str, root: Path, seed: int) -> Dataset:
         InputError: the file is missing or damaged, or a class is too small for the split.
     """
     (path,) = files(name, root)
-    if not path.exists():
-        raise InputError(f"{name}: {path.name} is missing; put the file in {path.parent} by hand, from {PUBLISHED}")
+    require_files(name, (path,), PUBLISHED)
     adjacency, attributes, labels = _read(path)
     edges = adjacency.tocoo()
     between_two = edges.row != edges.col

@@ -18,6 +18,13 @@ def _csr_with_column_9(features):
     return matrix
 
 
+def _assert_refused(dataset, change, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        validate(dataset._replace(**change(dataset)))
+    assert str(refusal.value).startswith(f"{dataset.name}: ")
+    assert "\n" not in str(refusal.value)
+
+
 def test_a_sound_data_set_passes_unchanged(tiny):
     assert validate(tiny) is tiny
     sparse = tiny._replace(features=sp.csr_matrix(tiny.features))
@@ -80,10 +87,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_is_refused_in_one_line(tiny, fault):
     change, message = FAULTS[fault]
-    with pytest.raises(InputError, match=message) as refusal:
-        validate(tiny._replace(**change(tiny)))
-    assert str(refusal.value).startswith("tiny: ")
-    assert "\n" not in str(refusal.value)
+    _assert_refused(tiny, change, message)
 
 
 def test_sound_typed_graphs_pass_unchanged(typed):
@@ -129,10 +133,7 @@ TYPED_FAULTS = {
 @pytest.mark.parametrize("fault", TYPED_FAULTS)
 def test_each_fault_of_a_typed_graph_is_refused_in_one_line(typed, fault):
     change, message = TYPED_FAULTS[fault]
-    with pytest.raises(InputError, match=message) as refusal:
-        validate(typed._replace(**change(typed)))
-    assert str(refusal.value).startswith("typed: ")
-    assert "\n" not in str(refusal.value)
+    _assert_refused(typed, change, message)
 
 
 def _tasks(values, task):
@@ -205,10 +206,7 @@ GRAPH_FAULTS = {
 @pytest.mark.parametrize("fault", GRAPH_FAULTS)
 def test_each_fault_of_a_graph_level_set_is_refused_in_one_line(graphs, fault):
     change, message = GRAPH_FAULTS[fault]
-    with pytest.raises(InputError, match=message) as refusal:
-        validate(graphs._replace(**change(graphs)))
-    assert str(refusal.value).startswith("graphs: ")
-    assert "\n" not in str(refusal.value)
+    _assert_refused(graphs, change, message)
 
 
 def test_every_chunk_of_large_and_mapped_features_is_looked_at(typed, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Hu et al. 2020 (arXiv 2005.00687), https://ogb.stanford.edu. The files are those
 read once (`cache`), and the features stay on disk, memory-mapped. Splits are by the year of publication.
 """
 
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,8 @@ def _read_mag(paths: dict[str, Path], num_classes: int, folder: Path) -> dict[st
 
 
 def _write_features(folder: Path, path: Path, rows: int) -> None:
-    parts = chunks(path, NUM_FEATURES, np.float32, rows)
-    write_rows(folder / "features.npy", np.float32, (rows, NUM_FEATURES), parts)
+    with closing(chunks(path, NUM_FEATURES, np.float32, rows)) as parts:  # ends the progress bar before an error shows
+        write_rows(folder / "features.npy", np.float32, (rows, NUM_FEATURES), parts)
 
 
 def _read_relation(paths: dict[str, Path], triplet: tuple[str, str, str], counts: dict[str, int]) -> np.ndarray:

@@ -4,7 +4,8 @@ import csv
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ CHUNK_NUMBERS = 2**23  # 64 MiB of float64 while a chunk is parsed
 SHOWN_FROM = 8 * 2**20  # bytes of a compressed file that takes long enough for a progress bar
 
 
-def chunks(path: Path, columns: int, dtype: type, rows: int | None = None, gaps: bool = False) -> Iterator[np.ndarray]:
+def chunks(
+    path: Path, columns: int, dtype: type, rows: int | None = None, gaps: bool = False
+) -> Generator[np.ndarray, None, None]:
     """The rows of a table without a header, a chunk of at most 2^23 numbers at a time.
 
     A progress bar on stderr counts the compressed bytes of large files.
@@ -78,16 +81,17 @@ def integers(path: Path, columns: int, rows: int | None = None, below: int | tup
     """
     bounds = np.broadcast_to(np.asarray(below, np.int64), (columns,))
     parts, done = [np.zeros((0, columns), np.int32)], 0
-    for part in chunks(path, columns, np.int64, rows):
-        outside = (part < 0) | (part >= bounds)
-        if outside.any():
-            row, column = np.argwhere(outside)[0]
-            raise InputError(
-                f"{path}, line {done + row + 1}: {part[row, column]} is out of range; "
-                f"expected whole numbers in [0, {bounds[column]})"
-            )
-        parts.append(part.astype(np.int32))
-        done += part.shape[0]
+    with closing(chunks(path, columns, np.int64, rows)) as table:  # ends the progress bar before an error shows
+        for part in table:
+            outside = (part < 0) | (part >= bounds)
+            if outside.any():
+                row, column = np.argwhere(outside)[0]
+                raise InputError(
+                    f"{path}, line {done + row + 1}: {part[row, column]} is out of range; "
+                    f"expected whole numbers in [0, {bounds[column]})"
+                )
+            parts.append(part.astype(np.int32))
+            done += part.shape[0]
     return np.concatenate(parts)
 
 

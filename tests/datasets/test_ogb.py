@@ -1,4 +1,5 @@
 import gzip
+import sys
 
 import numpy as np
 import ogb_samples
@@ -156,3 +157,26 @@ def test_a_missing_folder_is_fetched(tmp_path, monkeypatch):
 
     monkeypatch.setattr("abkd_jax.datasets.ogb_files.fetch_zip", fetch)
     assert ogb.load("ogbn-mag", tmp_path).num_nodes == 13
+
+
+@pytest.mark.parametrize("shown_from", [0, 10**6])
+def test_large_files_have_a_progress_bar_on_stderr(tmp_path, monkeypatch, capsys, shown_from):
+    monkeypatch.setattr("abkd_jax.datasets.tables.SHOWN_FROM", shown_from)
+    ogb_samples.write_arxiv(tmp_path)
+    ogb.load("ogbn-arxiv", tmp_path)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert ("node-feat.csv.gz:" in shown.err) == (shown_from == 0)
+
+
+def test_a_table_in_chunks_is_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("abkd_jax.datasets.tables.CHUNK_NUMBERS", 256)  # two rows of features at a time
+    ogb_samples.write_arxiv(tmp_path)
+    np.testing.assert_array_equal(ogb.load("ogbn-arxiv", tmp_path).features, np.float32(ogb_samples.features(6)))
+
+
+def test_without_pandas_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    ogb_samples.write_arxiv(tmp_path)
+    with pytest.raises(InputError, match=r"^pandas is not installed; .*: pip install pandas$"):
+        ogb.load("ogbn-arxiv", tmp_path)

@@ -50,6 +50,16 @@ class ModelConfig:
     """GAT: attention heads of the hidden layers, a divisor of their width; the last layer has one."""
     attention_dropout: float = 0.0
     """GAT: dropout rate of the attention weights."""
+    edge_dropout: float = 0.0
+    """GAT: share of the edges that a layer does not see in a training step."""
+    destination_term: bool = True
+    """GAT: whether the attention sees the receiving node too (not gatv2)."""
+    symmetric_norm: bool = False
+    """GAT: roots of the degrees scale the messages (not gatv2)."""
+    bases: int | None = None
+    """RGCN: number of matrices that those of the edge types are combinations of; default: each has its own."""
+    embedding_width: int | None = None
+    """RGCN: width of the trained vectors of nodes without features; default: that of the hidden layers."""
     hops: int = 5
     """SIGN: largest power of the normalised adjacency whose product with the features is read."""
     remat: bool = False

@@ -24,6 +24,11 @@ _ONLY_OF = {
     "variant": ("gcnii",),
     "heads": ("gat", "gatv2"),
     "attention_dropout": ("gat", "gatv2"),
+    "edge_dropout": ("gat", "gatv2"),
+    "destination_term": ("gat",),
+    "symmetric_norm": ("gat",),
+    "bases": ("rgcn",),
+    "embedding_width": ("rgcn",),
     "hops": ("sign",),
     "jumping": tuple(STACKS),
     "norm": ("gcnii", *STACKS),
@@ -33,7 +38,16 @@ _ONLY_OF = {
 }
 
 
-def build(config: ModelConfig, classes: int, *, relations: int = 1, node_types: int = 1) -> nn.Module:
+def build(
+    config: ModelConfig,
+    classes: int,
+    *,
+    relations: int = 1,
+    node_types: int = 1,
+    embeddings: int = 0,
+    vocabulary: tuple[int, ...] = (),
+    edge_vocabulary: tuple[int, ...] = (),
+) -> nn.Module:
     """The model that a config names.
 
     Args:
@@ -41,6 +55,9 @@ def build(config: ModelConfig, classes: int, *, relations: int = 1, node_types: 
         classes: width of the logits.
         relations: number of edge types of the graph, for rgcn.
         node_types: number of its node types, for rgcn.
+        embeddings: number of its nodes without features, for rgcn.
+        vocabulary: numbers of categories of the node features, for gin; () where they are real numbers.
+        edge_vocabulary: likewise of the edge features.
 
     Raises:
         InputError: the name is unknown, a size or rate makes no model, or the model has no such option.
@@ -62,9 +79,14 @@ def build(config: ModelConfig, classes: int, *, relations: int = 1, node_types: 
         return GCNII(**shared, alpha=config.alpha, lam=config.lam, variant=config.variant)
     shared["jumping"] = config.jumping
     if config.name in ("gat", "gatv2"):
-        shared |= {"heads": config.heads, "attention_dropout": config.attention_dropout}
+        shared |= {option: getattr(config, option) for option in ("heads", "attention_dropout", "edge_dropout")}
+    if config.name == "gat":
+        shared |= {"destination_term": config.destination_term, "symmetric_norm": config.symmetric_norm}
     if config.name == "rgcn":
-        shared |= {"relations": relations, "node_types": node_types}
+        shared |= {"relations": relations, "node_types": node_types, "bases": config.bases}
+        shared |= {"embeddings": embeddings, "embedding_width": config.embedding_width}
+    if config.name == "gin":
+        shared |= {"vocabulary": vocabulary, "edge_vocabulary": edge_vocabulary}
     return STACKS[config.name](**shared)
 
 
@@ -78,7 +100,7 @@ def _check(config: ModelConfig, classes: int) -> None:
         if name not in models and value != getattr(defaults, option):
             raise InputError(f"{name}: it has no option {option} ({value!r}), only {', '.join(models)} do")
     _check_sizes(config, classes)
-    for option in ("dropout", "input_dropout", "attention_dropout"):
+    for option in ("dropout", "input_dropout", "attention_dropout", "edge_dropout"):
         rate = getattr(config, option)
         if rate is not None and not 0.0 <= rate < 1.0:
             raise InputError(f"{name}: {option.replace('_', ' ')} is {rate}, expected 0 <= rate < 1")
@@ -100,6 +122,10 @@ def _check_sizes(config: ModelConfig, classes: int) -> None:
         raise InputError(f"{name}: number of layers is {config.layers}, expected at least {least}")
     if config.heads < 1 or config.hidden % config.heads:
         raise InputError(f"{name}: heads is {config.heads}, expected a divisor of the hidden width {config.hidden}")
+    for option in ("bases", "embedding_width"):
+        size = getattr(config, option)
+        if size is not None and size < 1:
+            raise InputError(f"{name}: {option.replace('_', ' ')} is {size}, expected at least 1")
     if config.hops < 0:
         raise InputError(f"{name}: hops is {config.hops}, expected at least 0")
     if classes < 1:

@@ -56,7 +56,7 @@ class GIN(Stack):
             if not edge_vocabulary:
                 return lambda graph, x: conv(graph, dense_features(x))
 
-            def with_edges(graph: jraph.GraphsTuple, x: Float[Array, "n d"]) -> Array:
+            def with_edges(graph: jraph.GraphsTuple, x: Any) -> Array:
                 bonds = _Categories(edge_vocabulary, x.shape[1], dtype, name=f"bonds{suffix}")
                 return conv(graph, x, edges=bonds(_edge_features(graph)))
 

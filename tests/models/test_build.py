@@ -27,11 +27,17 @@ def test_build_reads_the_options_of_each_model():
     for name, kind in kinds.items():
         built = models.build(ModelConfig(name, 2, 6, 0.3, jumping="cat", **shared), 4)
         assert built == kind(6, 2, 4, jumping="cat", **common)
+    molecules = {"vocabulary": (7, 4), "edge_vocabulary": (5,)}
+    assert models.build(ModelConfig("gin", 2, 6), 4, **molecules) == models.GIN(6, 2, 4, dropout=0.6, **molecules)
     for name, kind in {"gat": models.GAT, "gatv2": models.GATv2}.items():
-        built = models.build(ModelConfig(name, 2, 6, 0.3, heads=3, attention_dropout=0.2, **shared), 4)
-        assert built == kind(6, 2, 4, heads=3, attention_dropout=0.2, **common)
-    built = models.build(ModelConfig("rgcn", 2, 6, 0.3, **shared), 4, relations=7, node_types=4)
-    assert built == models.RGCN(6, 2, 4, relations=7, node_types=4, **common)
+        built = models.build(
+            ModelConfig(name, 2, 6, 0.3, heads=3, attention_dropout=0.2, edge_dropout=0.4, **shared), 4
+        )
+        assert built == kind(6, 2, 4, heads=3, attention_dropout=0.2, edge_dropout=0.4, **common)
+    own = {"bases": 2, "embedding_width": 5}
+    graph = {"relations": 7, "node_types": 4, "embeddings": 9}
+    built = models.build(ModelConfig("rgcn", 2, 6, 0.3, **own, **shared), 4, **graph)
+    assert built == models.RGCN(6, 2, 4, **graph, **own, **common)
     built = models.build(ModelConfig("sign", 1, 6, 0.3, hops=3, input_dropout=0.1), 4)
     assert built == models.SIGN(6, 1, 4, hops=3, dropout=0.3, input_dropout=0.1)
 
@@ -58,6 +64,14 @@ def test_build_reads_the_options_of_each_model():
         ({"name": "gat", "hidden": 4, "heads": 3}, 3, "gat: heads is 3, expected a divisor of the hidden width 4"),
         ({"name": "gat", "heads": 0}, 3, "gat: heads is 0, expected a divisor of the hidden width 64"),
         ({"name": "gat", "attention_dropout": 1.0}, 3, "gat: attention dropout is 1.0, expected 0 <= rate < 1"),
+        ({"name": "gat", "edge_dropout": 1.0}, 3, "gat: edge dropout is 1.0, expected 0 <= rate < 1"),
+        (
+            {"name": "gatv2", "symmetric_norm": True},
+            3,
+            "gatv2: it has no option symmetric_norm (True), only gat do",
+        ),
+        ({"name": "rgcn", "bases": 0}, 3, "rgcn: bases is 0, expected at least 1"),
+        ({"name": "rgcn", "embedding_width": 0}, 3, "rgcn: embedding width is 0, expected at least 1"),
         ({"name": "sign", "hops": -1}, 3, "sign: hops is -1, expected at least 0"),
         ({"name": "rgcn", "layers": 1}, 3, "rgcn: number of layers is 1, expected at least 2"),
         ({"name": "rgcn", "layers": 0, "jumping": "last"}, 3, "rgcn: number of layers is 0, expected at least 1"),

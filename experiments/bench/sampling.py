@@ -1,10 +1,11 @@
 """Sampled minibatches: edges a second, here and in PyTorch Geometric, on a graph of ogbn-arxiv's size.
 
-`python -m experiments.bench.sampling --edges edge.csv.gz` reads the real edges (two columns, as OGB packs them); without
-the file a random graph of as many nodes and edges stands in. Neighbour sampling, undirected, one process and one thread
-on both sides, in turn, medians of the rounds. "draw" is the choice of nodes and edges alone; "ready" is what a training
-step takes: here features gathered, padded, laid out for the kernels and normalised, there a `Data` of `NeighborLoader`,
-which neither pads nor normalises. The peer's sampler is `torch-sparse` or `pyg-lib`; without either it is left out.
+`python -m experiments.bench.sampling --edges edge.csv.gz` reads the real edges (two columns, as in the files of OGB);
+without it a random graph of as many nodes and edges stands in. Neighbour sampling, undirected, one process and one
+thread on both sides, in turn, medians of the rounds. "draw" is the choice of nodes and edges alone; "ready" is what a
+training step takes: here features gathered, padded, laid out for the kernels and normalised, there a `Data` of
+`NeighborLoader`, which neither pads nor normalises. The peer's sampler is `torch-sparse` or `pyg-lib`; without either
+it is left out.
 """
 
 import itertools

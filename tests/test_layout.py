@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from abkd_jax import checkpoint
 from abkd_jax.aggregate import attention_sum, maximum, propagate
 from abkd_jax.graph import prepare
-from abkd_jax.layout import BUCKET_SIZES, bucketise, build_pattern
+from abkd_jax.layout import BUCKET_SIZES, bucketise, build_pattern, stable_order
 
 PADDING = np.iinfo(np.int32).max
 lengths = st.lists(st.one_of(st.integers(0, 40), st.sampled_from([64, 65, 1023, 1024, 1025, 1057])), max_size=12)
@@ -166,3 +166,13 @@ def test_a_prepared_graph_survives_every_journey(make):
         assert jax.tree.structure(other) == jax.tree.structure(graph)
         jax.tree.map(np.testing.assert_array_equal, other, graph)
         assert other.edges.facts == graph.edges.facts
+
+
+@quick
+@given(st.integers(1, 9), st.lists(st.integers(0, 8), max_size=30))
+def test_sorting_by_counting_is_stable(size, keys):
+    keys = np.array(keys, np.int32) % size
+    order, begins = stable_order(keys, size)
+    np.testing.assert_array_equal(order, np.argsort(keys, kind="stable"))
+    assert np.diff(begins).tolist() == [(keys == key).sum() for key in range(size)]
+    assert order.dtype == begins.dtype == np.int32

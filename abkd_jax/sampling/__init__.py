@@ -1,7 +1,7 @@
 """Minibatches of few shapes from graphs on the host, drawn in NumPy from a given generator.
 
 `epochs = neighbour_batches(graph, 1024, (15, 10, 5))` once, then `for batch in prefetch(epochs(rng))` in each epoch;
-`walk_batches`, `cluster_batches` and `graph_batches` likewise. `epochs.draw(rng)` also says where the batches come from.
+`walk_batches`, `cluster_batches` and `graph_batches` likewise. `epochs.draw(rng)` also says which nodes a batch holds.
 """
 
 from abkd_jax.sampling.batches import (

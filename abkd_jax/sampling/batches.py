@@ -180,13 +180,18 @@ def gather_outputs(
     )
 
 
-def _rows(matrix: Any, rows: np.ndarray, capacity: int) -> Any:
+def _rows(matrix: Any, rows: np.ndarray, capacity: int) -> np.ndarray:
     """`[capacity, f]` dense; zero beyond the rows, and for rows that the matrix does not have."""
-    out = np.zeros((capacity, matrix.shape[1]), matrix.dtype)
-    has = np.flatnonzero(rows < matrix.shape[0])
-    whole = has.shape[0] == rows.shape[0]
-    found = matrix[rows if whole else rows[has]]
-    out[slice(rows.shape[0]) if whole else has] = found.toarray() if sp.issparse(found) else found
+    count, (height, width) = rows.shape[0], matrix.shape
+    if sp.issparse(matrix) or height == 0:
+        out = np.zeros((capacity, width), matrix.dtype)
+        has = np.flatnonzero(rows < height)
+        out[has] = matrix[rows[has]].toarray() if sp.issparse(matrix) else 0
+        return out
+    out = np.empty((capacity, width), matrix.dtype)  # written once: most of the time of a batch goes into this
+    np.take(matrix, rows, axis=0, out=out[:count], mode="clip")
+    out[:count][rows >= height] = 0
+    out[count:] = 0
     return out
 
 

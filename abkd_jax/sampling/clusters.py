@@ -37,7 +37,7 @@ def partition(graph: HostGraph, parts: int, seed: int = 0) -> Int[np.ndarray, " 
     if parts == 1:
         return np.zeros(graph.num_nodes, np.int32)
     pointers, neighbours = _neighbours(graph)
-    found = pymetis.part_graph(parts, xadj=pointers, adjncy=neighbours, options=pymetis.Options(seed=seed))
+    found = pymetis.part_graph(parts, pymetis.CSRAdjacency(pointers, neighbours), options=pymetis.Options(seed=seed))
     return np.asarray(found[1], np.int32)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jraph
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from abkd_jax.graph import prepare
 from abkd_jax.sampling.batches import Epochs, Minibatch
@@ -40,7 +40,7 @@ def graph_batches(dataset: GraphDataset, batch_size: int, *, graphs: Int[np.ndar
     starts = tuple(np.cumsum(size) - size for size in (dataset.n_node, dataset.n_edge))
 
     def draw(rng: np.random.Generator) -> Iterator[Minibatch]:
-        single = (_graph(dataset, starts, graph) for graph in rng.permutation(chosen))
+        single = (_graph(dataset, starts, graph) for graph in rng.permutation(chosen).tolist())
         for padded in jraph.dynamically_batch(single, room[0] + 1, room[1], batch_size + 1):
             numbers: Any = padded.globals
             members = numbers[numbers > 0] - 1
@@ -105,9 +105,5 @@ def _batch(dataset: GraphDataset, graph: jraph.GraphsTuple, members: Int[np.ndar
     labels[: members.shape[0]] = dataset.labels[members]
     train = np.zeros_like(real)
     train[: members.shape[0]] = dataset.train_mask[members]
-    masks = NodeMasks(all=_of_nodes(real, sizes), train=_of_nodes(train, sizes), graphs=real, train_graphs=train)
+    masks = NodeMasks(all=np.repeat(real, sizes), train=np.repeat(train, sizes), graphs=real, train_graphs=train)
     return Batch(prepare(graph, buckets=buckets), labels, masks)
-
-
-def _of_nodes(mask: Bool[np.ndarray, " g"], sizes: Int[np.ndarray, " g"]) -> Bool[np.ndarray, " n"]:
-    return np.repeat(mask, sizes)

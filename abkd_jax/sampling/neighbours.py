@@ -68,23 +68,23 @@ def sample_neighbours(
     _check_fan_outs(fan_outs)
     positions = Positions(graph.num_nodes) if positions is None else positions
     frontier = positions.add(roots.astype(np.int32, copy=False), 0)
-    layers, edges, receivers, known = [frontier], [], [], 0
+    layers, edges, senders, receivers, known = [frontier], [], [], [], 0
     for fan_out in fan_outs:
         drawn, owners = _draw(graph.indptr, frontier, fan_out, rng)
         edges.append(drawn)
+        senders.append(graph.senders[drawn])
         receivers.append(owners + np.int32(known))
         known += frontier.shape[0]
-        frontier = positions.add(graph.senders[drawn], known)
+        frontier = positions.add(senders[-1], known)
         layers.append(frontier)
-    nodes, taken = np.concatenate(layers), np.concatenate(edges)
-    senders = positions.of(graph.senders[taken])
+    nodes, local = np.concatenate(layers), positions.of(np.concatenate(senders))
     positions.clear(nodes)
     return Subgraph(
         nodes=nodes,
         num_roots=layers[0].shape[0],
-        senders=senders,
+        senders=local,
         receivers=np.concatenate(receivers),
-        relations=None if graph.relations is None else graph.relations[taken],
+        relations=None if graph.relations is None else graph.relations[np.concatenate(edges)],
     )
 
 

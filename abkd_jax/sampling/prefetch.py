@@ -57,7 +57,6 @@ def prefetch(
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(max(depth, 1))
     stop = threading.Event()
     worker = threading.Thread(target=_build, args=(batches, put, ready, stop), daemon=True, name="prefetch")
-    worker.start()
     return _consume(ready, stop, worker, stats)
 
 
@@ -65,6 +64,7 @@ def _consume(
     ready: queue.Queue[tuple[str, Any]], stop: threading.Event, worker: threading.Thread, stats: PrefetchStats
 ) -> Iterator[Any]:
     began, before = time.perf_counter(), stats.total
+    worker.start()  # with the first request: an iterator that nobody asks leaves no thread behind
     try:
         while True:
             asked = time.perf_counter()

@@ -1,0 +1,157 @@
+"""Sampled minibatches: edges a second, here and in PyTorch Geometric, on a graph of ogbn-arxiv's size.
+
+`python -m experiments.bench.sampling --edges edge.csv.gz` reads the real edges (two columns, as in the files of OGB);
+without it a random graph of as many nodes and edges stands in. Neighbour sampling, undirected, one process and one
+thread on both sides, in turn, medians of the rounds. "draw" is the choice of nodes and edges alone; "ready" is what a
+training step takes: here features gathered, padded, laid out for the kernels and normalised, there a `Data` of
+`NeighborLoader`, which neither pads nor normalises. The peer's sampler is `torch-sparse` or `pyg-lib`; without either
+it is left out.
+"""
+
+import itertools
+import json
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tabulate
+import tyro
+
+from abkd_jax.files import write_atomic
+from abkd_jax.hostgraph import HostGraph, host_graph
+from abkd_jax.sampling import neighbour_batches, sample_neighbours
+from abkd_jax.types import Dataset
+
+NODES, EDGES, WIDTH, CLASSES = 169_343, 1_166_243, 128, 40  # ogbn-arxiv
+
+
+@dataclass(frozen=True)
+class Args:
+    """Measure neighbour sampling."""
+
+    edges: Path | None = None
+    """The edge list, `edge.csv.gz` of ogbn-arxiv; a random graph without it."""
+    fan_outs: tuple[int, ...] = (15, 10, 5)
+    """Edges into a node, hop by hop."""
+    batch_size: int = 1024
+    """Roots a batch."""
+    batches: int = 10
+    """Batches a round."""
+    rounds: int = 7
+    """Timed rounds of every side."""
+    out: Path = Path("experiments/results/bench_sampling.json")
+    """Where the figures are stored."""
+
+
+def main(args: Args) -> None:
+    """Measures, prints and stores."""
+    graph = _graph(args.edges)
+    runs = _ours(graph, args) | _peers(graph, args)
+    found: dict[str, list[tuple[float, int]]] = {name: [] for name in runs}
+    for run in runs.values():
+        run(0)
+    for number, (name, run) in itertools.product(range(args.rounds), runs.items()):
+        began = time.perf_counter()
+        edges = run(number)
+        found[name].append((time.perf_counter() - began, edges))
+    rows = [
+        {
+            "what": name,
+            "edges_a_second_millions": float(np.median([edges / seconds / 1e6 for seconds, edges in rounds])),
+            "ms_a_batch": float(np.median([1e3 * seconds / args.batches for seconds, _ in rounds])),
+            "min_ms": min(1e3 * seconds / args.batches for seconds, _ in rounds),
+            "edges_a_batch": float(np.mean([edges / args.batches for _, edges in rounds])),
+        }
+        for name, rounds in found.items()
+    ]
+    hardware = f"{os.cpu_count()} x {platform.machine()} cores, one thread"
+    settings = {"fan_outs": args.fan_outs, "batch_size": args.batch_size, "rounds": args.rounds}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(args.out, json.dumps({"hardware": hardware, **settings, "rows": rows}, indent=1) + "\n")
+    print(tabulate.tabulate(rows, headers="keys", floatfmt=".2f"))
+    print(f"\n{hardware}; {args.rounds} rounds of {args.batches} batches, in turn; medians")
+
+
+def _graph(path: Path | None) -> HostGraph:
+    rng = np.random.default_rng(0)
+    if path is None:
+        senders, receivers = rng.integers(0, NODES, (2, EDGES), dtype=np.int32)
+    else:
+        senders, receivers = np.loadtxt(path, np.int32, delimiter=",").T
+    train = rng.random(NODES) < 0.5
+    dataset = Dataset(
+        name="bench",
+        features=rng.normal(size=(NODES, WIDTH)).astype(np.float32),
+        senders=senders.copy(),
+        receivers=receivers.copy(),
+        labels=rng.integers(0, CLASSES, NODES, dtype=np.int32),
+        num_classes=CLASSES,
+        train_mask=train,
+        val_mask=~train,
+        test_mask=np.zeros(NODES, bool),
+        source="edges of ogbn-arxiv" if path else "random",
+    )
+    return host_graph(dataset)
+
+
+def _ours(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
+    epochs = neighbour_batches(graph, args.batch_size, args.fan_outs)
+
+    def draw(seed: int) -> int:
+        rng = np.random.default_rng(seed)
+        return sum(sample_neighbours(graph, roots, args.fan_outs, rng).senders.size for roots in _roots(args, rng))
+
+    def ready(seed: int) -> int:
+        batches = itertools.islice(epochs(np.random.default_rng(seed)), args.batches)
+        return sum(int(batch.graph.n_edge[0]) for batch in batches)
+
+    return {"draw, abkd_jax": draw, "ready, abkd_jax": ready}
+
+
+def _peers(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
+    import torch
+    from torch_geometric.data import Data
+    from torch_geometric.loader import NeighborLoader
+    from torch_geometric.sampler import NeighborSampler, NodeSamplerInput
+    from torch_geometric.typing import WITH_PYG_LIB, WITH_TORCH_SPARSE
+
+    if not (WITH_PYG_LIB or WITH_TORCH_SPARSE):
+        print("neither torch-sparse nor pyg-lib is installed: PyTorch Geometric cannot sample")
+        return {}
+    torch.set_num_threads(1)
+    receivers = np.repeat(np.arange(graph.num_nodes), np.diff(graph.indptr))
+    ends = torch.from_numpy(np.stack([graph.senders.astype(np.int64), receivers]))
+    data = Data(x=torch.from_numpy(graph.features), y=torch.from_numpy(graph.labels), edge_index=ends)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that pyg-lib would be faster than torch-sparse
+        sampler = NeighborSampler(data, num_neighbors=list(args.fan_outs))
+        loader: Any = NeighborLoader(data, list(args.fan_outs), batch_size=args.batch_size, shuffle=True)
+
+    def draw(seed: int) -> int:
+        torch.manual_seed(seed)
+        total = 0
+        for roots in _roots(args, np.random.default_rng(seed)):
+            out: Any = sampler.sample_from_nodes(NodeSamplerInput(None, torch.from_numpy(roots.astype(np.int64))))
+            total += out.row.numel()
+        return total
+
+    def ready(seed: int) -> int:
+        torch.manual_seed(seed)
+        return sum(batch.edge_index.shape[1] for batch in itertools.islice(loader, args.batches))
+
+    return {"draw, PyTorch Geometric": draw, "ready, PyTorch Geometric": ready}
+
+
+def _roots(args: Args, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    order = rng.permutation(NODES)[: args.batch_size * args.batches]
+    return iter(order.reshape(args.batches, args.batch_size))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

@@ -4,6 +4,7 @@ A piece is some nodes, which receive, the senders of all edges that enter them, 
 receivers is exact, with the degrees of the whole graph.
 """
 
+import functools
 import math
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from abkd_jax.hostgraph import HostGraph
 from abkd_jax.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
-from abkd_jax.models import GAT, GIN
+from abkd_jax.models import GAT, GIN, RGCN
 from abkd_jax.models.stack import Stack, Stage
 from abkd_jax.types import InputError, Pytree
 
@@ -54,16 +55,16 @@ def layerwise(
         `[k, classes]` float32.
 
     Raises:
-        InputError: the model is no such stack, or reads what pieces do not have; a node is outside the graph.
+        InputError: the model is no such stack, or reads what pieces do not have; a node is outside the graph; another
+            number of embeddings.
     """
     _check(model, graph, nodes, chunk_edges)
+    variables = jax.device_put(variables)  # once, not for every piece
     hiddens: list[np.ndarray] = []
-    programs: dict[int, Callable[..., Any]] = {}
-    stages = model.stages()
-    for number, stage in enumerate(stages):
+    stages = _stages(model)
+    for number, (stage, run) in enumerate(stages):
         last = number + 1 == len(stages)
         rows = np.arange(graph.num_nodes) if nodes is None or not last else np.asarray(nodes)
-        run = programs.setdefault(id(stage.module), jax.jit(stage.module.apply))
         cut, own = _cut(graph, stage, rows, chunk_edges), stage.variables(variables)
         read, out = hiddens[len(hiddens) - stage.reads :], np.zeros((0, model.classes), np.float32)
         spans = list(cut.spans())
@@ -74,9 +75,17 @@ def layerwise(
             if begin == 0:
                 out = _room((rows.shape[0], result.shape[1]), memory_bytes)
             out[begin:end] = np.asarray(result[: end - begin], np.float32)
-        needed = max((after.reads - i for i, after in enumerate(stages[number + 1 :])), default=1)
+        needed = max((after.reads - i for i, (after, _) in enumerate(stages[number + 1 :])), default=1)
         hiddens = [*hiddens, out][-needed:]
     return hiddens[-1]
+
+
+@functools.lru_cache(maxsize=8)
+def _stages(model: Stack) -> tuple[tuple[Stage, Callable[..., Any]], ...]:
+    """The stages of a model and their programs, kept so that its next evaluation compiles nothing."""
+    stages = model.stages()
+    programs = {id(stage.module): jax.jit(stage.module.apply) for stage in stages}
+    return tuple((stage, programs[id(stage.module)]) for stage in stages)
 
 
 class _Cut(NamedTuple):
@@ -164,6 +173,11 @@ def _check(model: Any, graph: HostGraph, nodes: np.ndarray | None, chunk_edges: 
         raise InputError("layerwise: GAT with symmetric_norm, expected one whose senders' degrees do not matter")
     if isinstance(model, GIN) and model.edge_vocabulary:
         raise InputError("layerwise: GIN with an edge_vocabulary, expected a model that reads no edge features")
+    missing = graph.num_nodes - graph.features.shape[0]
+    if isinstance(model, RGCN) and model.embeddings not in (0, missing):
+        raise InputError(
+            f"layerwise: RGCN of {model.embeddings} embeddings, expected {missing}: nodes without features"
+        )
     if chunk_edges < 1:
         raise InputError(f"layerwise: chunk_edges is {chunk_edges}, expected at least 1")
     if nodes is None or not len(nodes):

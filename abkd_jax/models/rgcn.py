@@ -31,9 +31,9 @@ class RGCN(Stack):
         node_types: number of node types.
         bases: number of matrices that those of the relations are combinations of; None gives each its own.
         embeddings: number of trained vectors, `input/embedding` `[embeddings, width]`: the input of a node whose
-            `graph.nodes["embedding"]` `[n]` names one, instead of its features; -1 names none. Features as wide as
-            they are stay, others pass through the linear map `input/linear`; there may be none, `f = 0`. Started
-            uniform after Glorot & Bengio, as G-CRD's on ogbn-mag (Joshi et al., arXiv 2111.04964).
+            `graph.nodes["embedding"]` `[n]` names one, instead of its features; -1 names none. Features of that
+            width stay as they are, others pass through the linear map `input/linear`; there may be none, `f = 0`.
+            Started uniform after Glorot & Bengio, as G-CRD's on ogbn-mag (Joshi et al., arXiv 2111.04964).
         embedding_width: width of these vectors; None takes `hidden`.
     """
 

@@ -152,7 +152,7 @@ def prepare(
     senders, receivers = senders[order], receivers[order]
     pattern = build_pattern(receivers, senders, (size, size), buckets)
     weights = _weights_of(edges)
-    weights = np.ones(senders.shape[0], np.float32) if weights is None else _in_jax_precision(weights)
+    weights = _in_jax_precision(np.ones(senders.shape[0]) if weights is None else weights)
     coefficients, self_coefficients = symmetric_coefficients(senders, receivers, weights, size)
     layout = PreparedEdges(
         features=edges,

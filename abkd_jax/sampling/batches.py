@@ -138,15 +138,14 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
     if spare[0] < 1 or spare[1] < 0:
         raise InputError(f"a batch of {count} nodes and {edges} edges in a {capacity}, expected one node to spare")
     relations = None if drawn.relations is None else _padded(drawn.relations, capacity.edges, 0)
-    plain = jraph.GraphsTuple(
-        nodes=_node_inputs(graph, drawn.nodes, capacity.nodes),
-        edges=None if relations is None else {"relation": relations},
-        senders=_padded(drawn.senders, capacity.edges, count),
-        receivers=_padded(drawn.receivers, capacity.edges, count),
-        globals=None,
-        n_node=np.array([count, spare[0]], np.int32),
-        n_edge=np.array([edges, spare[1]], np.int32),
-    )
+    fields: dict[str, Any] = {
+        "nodes": _node_inputs(graph, drawn.nodes, capacity.nodes),
+        "edges": None if relations is None else {"relation": relations},
+        "senders": _padded(drawn.senders, capacity.edges, count),
+        "receivers": _padded(drawn.receivers, capacity.edges, count),
+        "n_node": np.array([count, spare[0]], np.int32),
+        "n_edge": np.array([edges, spare[1]], np.int32),
+    }
     chosen = graph.target_mask[drawn.nodes]
     if roots_only:
         chosen[drawn.num_roots :] = False
@@ -154,6 +153,7 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
         all=_padded(chosen, capacity.nodes, False),
         train=_padded(chosen & graph.train_mask[drawn.nodes], capacity.nodes, False),
     )
+    plain = jraph.GraphsTuple(globals=None, **fields)
     prepared = prepare(plain, buckets=False, relations=None if relations is None else graph.num_relations)
     return Batch(prepared, _padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
 
@@ -180,7 +180,7 @@ def gather_outputs(
     )
 
 
-def _rows(matrix: Any, rows: np.ndarray, capacity: int) -> np.ndarray:
+def _rows(matrix: Any, rows: np.ndarray, capacity: int) -> Any:
     """`[capacity, f]` dense; zero beyond the rows, and for rows that the matrix does not have."""
     count, (height, width) = rows.shape[0], matrix.shape
     if sp.issparse(matrix) or height == 0:
@@ -207,7 +207,7 @@ def _node_inputs(graph: HostGraph, nodes: np.ndarray, capacity: int) -> Any:
     }
 
 
-def _padded(values: np.ndarray, size: int, fill: int | bool) -> np.ndarray:
+def _padded(values: np.ndarray, size: int, fill: int | bool) -> Any:
     out = np.full((size, *values.shape[1:]), fill, values.dtype)
     out[: values.shape[0]] = values
     return out

@@ -62,33 +62,35 @@ def whole(dataset: GraphDataset) -> Batch:
     """
     offsets = np.repeat(np.cumsum(dataset.n_node) - dataset.n_node, dataset.n_edge).astype(np.int32)
     features = dataset.features
-    graph = jraph.GraphsTuple(
-        nodes=np.concatenate([features, np.zeros((1, features.shape[1]), features.dtype)]),
-        edges=dataset.edge_features,
-        senders=dataset.senders + offsets,
-        receivers=dataset.receivers + offsets,
-        globals=None,
-        n_node=np.append(dataset.n_node, 1).astype(np.int32),
-        n_edge=np.append(dataset.n_edge, 0).astype(np.int32),
-    )
+    fields: dict[str, Any] = {
+        "nodes": np.concatenate([features, np.zeros((1, features.shape[1]), features.dtype)]),
+        "edges": dataset.edge_features,
+        "senders": dataset.senders + offsets,
+        "receivers": dataset.receivers + offsets,
+        "globals": None,
+        "n_node": np.append(dataset.n_node, 1).astype(np.int32),
+        "n_edge": np.append(dataset.n_edge, 0).astype(np.int32),
+    }
+    graph = jraph.GraphsTuple(**fields)
     return _batch(dataset, graph, np.arange(dataset.n_node.shape[0], dtype=np.int32), buckets=True)
 
 
-def _graph(dataset: GraphDataset, starts: tuple[np.ndarray, np.ndarray], graph: int) -> jraph.GraphsTuple:
+def _graph(dataset: GraphDataset, starts: tuple[np.ndarray, ...], graph: int) -> jraph.GraphsTuple:
     """One graph; its number, from 1 on, is its global feature: 0 is left for padding."""
     nodes, edges = (
         slice(begin[graph], begin[graph] + size[graph])
         for begin, size in zip(starts, (dataset.n_node, dataset.n_edge), strict=True)
     )
-    return jraph.GraphsTuple(
-        nodes=dataset.features[nodes],
-        edges=None if dataset.edge_features is None else dataset.edge_features[edges],
-        senders=dataset.senders[edges],
-        receivers=dataset.receivers[edges],
-        globals=np.array([graph + 1], np.int32),
-        n_node=dataset.n_node[graph : graph + 1],
-        n_edge=dataset.n_edge[graph : graph + 1],
-    )
+    fields: dict[str, Any] = {
+        "nodes": dataset.features[nodes],
+        "edges": None if dataset.edge_features is None else dataset.edge_features[edges],
+        "senders": dataset.senders[edges],
+        "receivers": dataset.receivers[edges],
+        "globals": np.array([graph + 1], np.int32),
+        "n_node": dataset.n_node[graph : graph + 1],
+        "n_edge": dataset.n_edge[graph : graph + 1],
+    }
+    return jraph.GraphsTuple(**fields)
 
 
 def _padding_last(sizes: Any, graphs: int) -> Int[np.ndarray, " g"]:
@@ -100,10 +102,10 @@ def _padding_last(sizes: Any, graphs: int) -> Int[np.ndarray, " g"]:
 
 def _batch(dataset: GraphDataset, graph: jraph.GraphsTuple, members: Int[np.ndarray, " g"], *, buckets: bool) -> Batch:
     sizes: Any = graph.n_node
-    real = np.arange(sizes.shape[0]) < members.shape[0]
-    labels = np.zeros((sizes.shape[0], *dataset.labels.shape[1:]), dataset.labels.dtype)
+    labels: Any = np.zeros((sizes.shape[0], *dataset.labels.shape[1:]), dataset.labels.dtype)
     labels[: members.shape[0]] = dataset.labels[members]
-    train = np.zeros_like(real)
+    real: Any = np.arange(sizes.shape[0]) < members.shape[0]
+    train: Any = np.zeros_like(real)
     train[: members.shape[0]] = dataset.train_mask[members]
-    masks = NodeMasks(all=np.repeat(real, sizes), train=np.repeat(train, sizes), graphs=real, train_graphs=train)
-    return Batch(prepare(graph, buckets=buckets), labels, masks)
+    of_nodes: dict[str, Any] = {"all": np.repeat(real, sizes), "train": np.repeat(train, sizes)}
+    return Batch(prepare(graph, buckets=buckets), labels, NodeMasks(**of_nodes, graphs=real, train_graphs=train))

@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,17 +86,15 @@ def _consume(
 def _build(
     batches: Iterable[Any], put: Callable[[Any], Any], ready: queue.Queue[tuple[str, Any]], stop: threading.Event
 ) -> None:
+    last: tuple[str, Any] = ("end", None)
     try:
         for batch in batches:
             if not _offer(ready, ("batch", put(batch)), stop):
                 break
-        last: tuple[str, Any] = ("end", None)
+        if isinstance(batches, Generator):
+            batches.close()
     except BaseException as error:  # raised again where the batches are used
         last = ("error", error)
-    finally:
-        close = getattr(batches, "close", None)
-        if close is not None:
-            close()
     _offer(ready, last, stop)
 
 

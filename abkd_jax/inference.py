@@ -176,7 +176,7 @@ def _check(model: Any, graph: HostGraph, nodes: np.ndarray | None, chunk_edges: 
     missing = graph.num_nodes - graph.features.shape[0]
     if isinstance(model, RGCN) and model.embeddings not in (0, missing):
         raise InputError(
-            f"layerwise: RGCN of {model.embeddings} embeddings, expected {missing}: nodes without features"
+            f"layerwise: RGCN of {model.embeddings} embeddings, expected {missing} as nodes without features"
         )
     if chunk_edges < 1:
         raise InputError(f"layerwise: chunk_edges is {chunk_edges}, expected at least 1")

@@ -104,7 +104,7 @@ def test_no_nodes_are_no_logits():
         (models.GIN(4, 2, 3, readout="sum"), {}, "layerwise: GIN is no stack for nodes"),
         (models.GAT(4, 2, 3, symmetric_norm=True), {}, "layerwise: GAT with symmetric_norm, expected"),
         (models.GIN(4, 2, 3, edge_vocabulary=(2,)), {}, "layerwise: GIN with an edge_vocabulary, expected"),
-        (models.RGCN(4, 2, 3, embeddings=2), {}, "layerwise: RGCN of 2 embeddings, expected 0 for as many nodes"),
+        (models.RGCN(4, 2, 3, embeddings=2), {}, "layerwise: RGCN of 2 embeddings, expected 0 as nodes without"),
         (CASES["gcn"], {"nodes": np.array([30])}, "layerwise: nodes 30 to 30, expected 0 to 29"),
         (CASES["gcn"], {"chunk_edges": 0}, "layerwise: chunk_edges is 0, expected at least 1"),
     ],

@@ -74,7 +74,8 @@ def _graphs(dataset: str) -> Preset:
 def _arxiv() -> Preset:
     """The GAT of the OGB leader board and the GCN of the G-CRD study (arXiv 2111.04964), for the real features.
 
-    Sizes and rates as in github.com/chaitjo/efficient-gnns. Adam instead of that teacher's RMSprop, no labels among its inputs, and its layers have ELU.
+    Sizes and rates as in github.com/chaitjo/efficient-gnns. Adam instead of that teacher's RMSprop, no labels among its
+    inputs, and its layers have ELU.
     """
     model = ModelConfig(
         name="gat",

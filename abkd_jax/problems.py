@@ -93,8 +93,13 @@ def build_model(problem: Problem, config: ModelConfig) -> nn.Module:
         return build(config, problem.outputs, vocabulary=dataset.vocabulary, edge_vocabulary=dataset.edge_vocabulary)
     if dataset.schema is None:
         return build(config, problem.outputs)
-    kinds = {"relations": dataset.schema.num_relations, "node_types": len(dataset.schema.node_types)}
-    return build(config, problem.outputs, **kinds, embeddings=dataset.num_embeddings)
+    return build(
+        config,
+        problem.outputs,
+        relations=dataset.schema.num_relations,
+        node_types=len(dataset.schema.node_types),
+        embeddings=dataset.num_embeddings,
+    )
 
 
 def make_predict(problem: Problem, model: nn.Module) -> Callable[[Pytree], Any]:

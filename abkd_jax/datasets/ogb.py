@@ -88,10 +88,18 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
     return Dataset(
         name=name,
         num_classes=NUM_CLASSES[name],
-        source=f"Open Graph Benchmark (arXiv 2005.00687, {url}), split by year",
+        source=_source(paths, url),
         **arrays,
         **typed,
     )
+
+
+def _source(paths: dict[str, Path], url: str) -> str:
+    """Where the files come from; a generated graph says so in a file of its own (`mag_like`)."""
+    folder = paths[next(iter(paths))].parent.parent  # the first part lies in raw/
+    if (folder / "SYNTHETIC.txt").exists():
+        return f"generated in the layout of the Open Graph Benchmark, in {folder}"
+    return f"Open Graph Benchmark (arXiv 2005.00687, {url}), split by year"
 
 
 def _read_arxiv(paths: dict[str, Path], num_classes: int, folder: Path) -> dict[str, np.ndarray]:

@@ -110,8 +110,9 @@ def main(args: Args) -> None:
             f"layer-wise inference, {name}, all papers", papers=len(papers), finite=bool(np.isfinite(logits).all())
         )
         del logits
+    platform_name = jax.devices()[0].device_kind
     record = {
-        "hardware": f"{os.cpu_count()} x {platform.machine()} cores, jax {jax.__version__} on {jax.devices()[0].device_kind}",
+        "hardware": f"{os.cpu_count()} x {platform.machine()} cores, jax {jax.__version__} on {platform_name}",
         "stages": stages.rows,
     }
     write_atomic(args.out, json.dumps(record, indent=1) + "\n")

@@ -15,6 +15,7 @@ from abkd_jax.types import InputError, Pytree
 
 __all__ = ["accuracy", "agreement", "cka", "embedding_count", "flops", "hidden_cka", "latency", "parameter_count"]
 
+LEAST_CALLS, LONGEST = 3, 5.0  # timed calls at least, and seconds after which no more are made
 WARM_UP_CALLS = 3  # the first calls after a compilation fill caches and allocate buffers
 
 
@@ -57,7 +58,7 @@ def latency(function: Callable[..., Any], *args: Any, repeats: int = 30) -> dict
     Args:
         function: a function that `jax.jit` accepts, or one that it has returned.
         *args: its arguments, pytrees of arrays.
-        repeats: timed calls.
+        repeats: timed calls, fewer where they take seconds.
 
     Returns:
         `{"median_ms", "min_ms", "max_ms"}` in milliseconds.
@@ -70,7 +71,11 @@ def latency(function: Callable[..., Any], *args: Any, repeats: int = 30) -> dict
     compiled, args = jax.jit(function), jax.device_put(args)
     for _ in range(WARM_UP_CALLS):
         jax.block_until_ready(compiled(*args))
-    milliseconds = [_milliseconds(compiled, args) for _ in range(repeats)]
+    milliseconds: list[float] = []
+    while len(milliseconds) < min(repeats, LEAST_CALLS) or (
+        len(milliseconds) < repeats and sum(milliseconds) < 1e3 * LONGEST
+    ):
+        milliseconds.append(_milliseconds(compiled, args))
     return {
         "median_ms": statistics.median(milliseconds),
         "min_ms": min(milliseconds),

@@ -14,7 +14,7 @@ from abkd_jax import evaluation, runfolder
 from abkd_jax.config import BatchConfig, DistillConfig, MethodConfig, ModelConfig, OptimConfig, RunConfig
 from abkd_jax.methods import build_objective
 from abkd_jax.models import build
-from abkd_jax.problems import Problem, build_model, load_problem, make_scores
+from abkd_jax.problems import Problem, build_model, load_problem, make_scores, with_powers
 from abkd_jax.students import Students, train_students
 from abkd_jax.teachers import Teacher, train_or_load
 from abkd_jax.training import make_optimizer
@@ -78,6 +78,7 @@ def trained(config: DistillConfig, problem: Problem, folder: Path) -> dict[str, 
 
 
 def _train(config: DistillConfig, problem: Problem, folder: Path) -> Iterator[tuple[str, Students]]:
+    problem = with_powers(problem, *(model_of(config, name) for name in ("teacher", *config.methods)))
     teachers = teachers_of(config, problem)
     yield "teacher", as_students(teachers)
     for name in config.methods:

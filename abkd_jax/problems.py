@@ -16,11 +16,11 @@ from abkd_jax.config import BatchConfig, ModelConfig, described
 from abkd_jax.graph import from_dataset, node_mask
 from abkd_jax.hostgraph import HostGraph, host_graph, target_mask
 from abkd_jax.inference import layerwise
-from abkd_jax.models import build
+from abkd_jax.models import build, with_hops
 from abkd_jax.tasks import Task
 from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree
 
-__all__ = ["Problem", "build_model", "load_problem", "make_predict", "make_scores"]
+__all__ = ["Problem", "build_model", "load_problem", "make_predict", "make_scores", "with_powers"]
 
 # Graphs of more nodes are evaluated layer by layer from the host: an RGCN of 512 units holds 14 kB a node and layer.
 LARGEST_WHOLE = 1_000_000
@@ -102,6 +102,20 @@ def build_model(problem: Problem, config: ModelConfig) -> nn.Module:
     )
 
 
+def with_powers(problem: Problem, *configs: ModelConfig) -> Problem:
+    """The problem with what its models read of the graph once: the powers of the adjacency, where one is a SIGN.
+
+    Raises:
+        InputError: two SIGN models read different powers, or steps see parts of the graph.
+    """
+    powers = {config.hops for config in configs if config.name == "sign"}
+    if not powers:
+        return problem
+    if len(powers) > 1 or problem.epoch is not None:
+        raise InputError(f"sign: hops are {sorted(powers)}, expected one number for all models and the whole graph")
+    return problem._replace(batch=problem.batch._replace(graph=with_hops(problem.batch.graph, powers.pop())))
+
+
 def make_predict(problem: Problem, model: nn.Module) -> Callable[[Pytree], Any]:
     """`variables -> logits` of the rows that are evaluated."""
     if problem.rows is None or problem.host is None:
@@ -162,7 +176,8 @@ def _masks(dataset: Dataset | GraphDataset) -> tuple[np.ndarray, np.ndarray, np.
 
 def _epochs(host: HostGraph, batches: BatchConfig) -> Callable[[np.random.Generator], Iterator[Batch]]:
     if batches.kind == "neighbours":
-        return sampling.neighbour_batches(host, batches.size, batches.fan_outs)
+        roots = np.flatnonzero(host.train_mask).astype(np.int32)
+        return sampling.neighbour_batches(host, batches.size, batches.fan_outs, roots=roots)
     if batches.kind == "walks":
         return sampling.walk_batches(host, batches.size, batches.length, batches.steps)
     return sampling.cluster_batches(host, sampling.partition(host, batches.parts), batches.size)

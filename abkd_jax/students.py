@@ -17,6 +17,7 @@ from abkd_jax.methods import build_objective, setting_of, terms_of
 from abkd_jax.minibatch import on_minibatches, steps_an_epoch, taught
 from abkd_jax.problems import Problem, build_model
 from abkd_jax.runs import resumable_fit
+from abkd_jax.seeds import over_seeds
 from abkd_jax.teachers import Teacher
 from abkd_jax.training import (
     TrainState,
@@ -93,8 +94,8 @@ def _side_by_side(
     score = make_validate(student, task, problem.val_mask)
     shares = make_gradient_shares(student, terms_of(method, setting_of(problem)), task, method.task_weight)
     validate = lambda state, batch: score(state, batch) | shares(state, batch)  # noqa: E731
-    look = jax.jit(jax.vmap(lambda state, batch: step(state, batch)[1] | validate(state, batch), in_axes=(0, axes)))
-    untrained = jax.device_get(look(states, batch))
+    look = lambda state, batch: step(state, batch)[1] | validate(state, batch)  # noqa: E731
+    untrained = jax.device_get(jax.jit(over_seeds(look, axes, states.params["student"]))(states, batch))
     identity = _identity(problem, teacher_config, [t.seed for t in teachers], student_config, name, method)
     training = functools.partial(fit, step, validate, states, batch, axes, method.optim)
     fresh = jax.eval_shape(jax.vmap(start), states)

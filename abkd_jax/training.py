@@ -28,7 +28,9 @@ __all__ = [
     "start",
 ]
 
-CHUNK_EVALUATIONS = 20  # evaluations a dispatch: seconds between two signs of life, with little idling at the end
+# Evaluations a dispatch, fewer where an epoch of the graph takes long: seconds between two signs of life, with little
+# idling at the end.
+CHUNK_EVALUATIONS, CHUNK_NODES = 20, 4_000_000
 
 
 class TrainState(NamedTuple):
@@ -264,7 +266,8 @@ def fit(
     evaluations, rest = divmod(config.epochs, config.eval_every)
     if rest:
         raise InputError(f"epochs is {config.epochs}, expected a multiple of eval_every ({config.eval_every})")
-    chunks = -(-evaluations // CHUNK_EVALUATIONS)
+    nodes = config.eval_every * (1 if batch.labels is None else batch.labels.shape[0])
+    chunks = -(-evaluations // max(1, min(CHUNK_EVALUATIONS, CHUNK_NODES // nodes)))
     length = -(-evaluations // chunks)
     block = over_seeds(_make_block(step, validate, config), batch_axes, states.params["student"])
 

@@ -1,10 +1,11 @@
-"""Runs a study: `python -m experiments.run [citation | initialisation] --dataset cora --seeds 10`.
+"""Runs a study: `python -m experiments.run [citation | initialisation | arxiv | ...] --dataset cora --seeds 10`.
 
 Without a name it is the table of the citation graphs. Finished runs are resumed, or shown.
 """
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import tabulate
@@ -12,21 +13,32 @@ import tyro
 
 from abkd_jax import commands
 from abkd_jax.cli import dataset_in
+from abkd_jax.config import DistillConfig
 from abkd_jax.files import read_json_lines
 from abkd_jax.types import InputError
-from experiments.configs import citation, initialisation
+from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
 
 RESULTS = Path("experiments/results")
-STUDIES = {"citation": citation, "initialisation": initialisation}
+# The study, and the data set that it takes where none is named.
+STUDIES: dict[str, tuple[Callable[[str], DistillConfig], str]] = {
+    "citation": (citation.study, "cora"),
+    "initialisation": (initialisation.study, "cora"),
+    "typed": (typed.study, "aifb"),
+    "graphs": (graphs.study, "ogbg-molbace"),
+    "arxiv": (arxiv.study, "ogbn-arxiv"),
+    "arxiv_small": (arxiv.small, "ogbn-arxiv"),
+    "mag": (mag.study, "ogbn-mag"),
+}
 
 
 def main() -> None:
     """Reads the options, runs or resumes the study in its folder of `experiments/results`."""
     arguments = sys.argv[1:]
     name = arguments.pop(0) if arguments and arguments[0] in STUDIES else "citation"
-    dataset = dataset_in(arguments, default="cora")
-    study = STUDIES[name].study(dataset)
-    folder = RESULTS / (dataset if name == "citation" else f"{name}_{dataset}")
+    make, usual = STUDIES[name]
+    dataset = dataset_in(arguments, default=usual)
+    study = make(dataset)
+    folder = RESULTS / {"citation": dataset}.get(name, name if name == "arxiv_small" else f"{name}_{dataset}")
     default = dataclasses.replace(study, seeds=10, out=folder)
     options = (tyro.conf.AvoidSubcommands,)
     config = tyro.cli(type(study), default=default, description=__doc__, args=arguments, config=options)

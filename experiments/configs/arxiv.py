@@ -1,0 +1,70 @@
+"""GAT teacher to GCN, GraphSAGE and SIGN students on ogbn-arxiv, full batch: the setting of the G-CRD study.
+
+Shows: what soft labels and attention-weighted layer alignment add to students of three kinds.
+Commands: python -m experiments.run arxiv --seeds 10           the published sizes: GAT 3 x (3 x 250), students 256 wide
+          python -m experiments.run arxiv_small --seeds 3      sizes for 2 CPU cores: GAT 3 x (3 x 64), students 64 wide
+Hardware and time: published sizes one GPU of 16 GB, hours (not run here); small 2 CPU cores, 8 GB, about an hour.
+Expected, published sizes and OGB's features: teacher 73.91 +- .12, GCN 71.25 to 71.64, GraphSAGE 70.97 to 71.59, SIGN
+71.98 to 72.32 (arXiv 2111.04964, tables 2 and 10, github.com/chaitjo/efficient-gnns). Our teacher has no labels among
+its inputs, so expect about 73.66 less the gain of labels (OGB leader board). Small: experiments/results/arxiv_small.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+
+from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, TeacherConfig
+from abkd_jax.presets import distill_config
+
+METHODS = ("supervised", "soft_label", "abkd")
+
+
+@dataclass(frozen=True)
+class Arxiv(DistillConfig):
+    """The table of ogbn-arxiv: the three methods for GCN are the run's own."""
+
+    sage_supervised: MethodConfig = field(default_factory=MethodConfig)
+    """GraphSAGE, labels alone."""
+    sage_soft_label: MethodConfig = field(default_factory=MethodConfig)
+    """GraphSAGE, labels and soft labels."""
+    sage_abkd: MethodConfig = field(default_factory=MethodConfig)
+    """GraphSAGE, labels, soft labels and closed-form alignment."""
+    sign_supervised: MethodConfig = field(default_factory=MethodConfig)
+    """SIGN, labels alone."""
+    sign_soft_label: MethodConfig = field(default_factory=MethodConfig)
+    """SIGN, labels and soft labels."""
+    sign_abkd: MethodConfig = field(default_factory=MethodConfig)
+    """SIGN, labels, soft labels and closed-form alignment."""
+
+
+def study(dataset: str = "ogbn-arxiv") -> Arxiv:
+    """The published sizes."""
+    base = distill_config(dataset)
+    sage = replace(base.student, name="graphsage")
+    sign = ModelConfig(name="sign", layers=2, hidden=512, hops=5, dropout=0.5)
+    return _with_students(base, sage, sign)
+
+
+def small(dataset: str = "ogbn-arxiv") -> Arxiv:
+    """Sizes that two cores train in an hour."""
+    base = distill_config(dataset)
+    model = replace(base.teacher.model, hidden=192, dropout=0.25, input_dropout=0.0, edge_dropout=0.0)
+    optim = replace(base.teacher.optim, epochs=100, learning_rate=0.01, schedule="cosine")
+    student = replace(base.student, hidden=64, dropout=0.2)
+    base = replace(base, teacher=TeacherConfig(model, optim), student=student)
+    for name in METHODS:
+        method: MethodConfig = getattr(base, name)
+        shorter = replace(method.optim, epochs=100, schedule="cosine")
+        base = replace(base, **{name: replace(method, optim=shorter)})
+    sage = replace(student, name="graphsage")
+    sign = ModelConfig(name="sign", layers=2, hidden=32, hops=3, dropout=0.2)
+    return _with_students(base, sage, sign)
+
+
+def _with_students(base: DistillConfig, sage: ModelConfig, sign: ModelConfig) -> Arxiv:
+    """The run's methods, and each of them for two students more."""
+    more = {
+        f"{kind}_{name}": replace(getattr(base, name), student=model)
+        for kind, model in (("sage", sage), ("sign", sign))
+        for name in METHODS
+    }
+    own = {f.name: getattr(base, f.name) for f in fields(base) if f.name != "methods"}
+    return Arxiv(**own, **more, methods=(*METHODS, *more))

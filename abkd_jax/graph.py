@@ -108,8 +108,7 @@ def from_edges(
 def from_dataset(dataset: Dataset) -> jraph.GraphsTuple:
     """The prepared, undirected graph of a data set, without self loops; sparse features stay sparse.
 
-    A typed one has `nodes` as `{"features": [n, f], "type": [n], "embedding": [n]}`, see `hostgraph.node_inputs`, and
-    `edges` as `{"relation": [e]}`.
+    Of a typed data set the graph is that of `hostgraph.typed_graph`.
     """
     if dataset.schema is not None:
         return prepare(typed_graph(host_graph(dataset)), relations=dataset.schema.num_relations)

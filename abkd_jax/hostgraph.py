@@ -13,7 +13,7 @@ from jaxtyping import Int
 from abkd_jax.layout import sparse_features
 from abkd_jax.types import Dataset
 
-__all__ = ["HostGraph", "host_graph", "node_inputs", "target_mask", "typed_graph"]
+__all__ = ["HostGraph", "host_graph", "target_mask", "typed_graph"]
 
 
 class HostGraph(NamedTuple):
@@ -85,38 +85,22 @@ def host_graph(dataset: Dataset) -> HostGraph:
     )
 
 
-def node_inputs(graph: HostGraph, nodes: Int[np.ndarray, " k"]) -> Any:
-    """What models read of some nodes: their features `[k, f]`, in a typed graph with what else is known of them.
-
-    Args:
-        graph: the whole graph.
-        nodes: `[k]` their numbers.
-
-    Returns:
-        `[k, f]`, or for a typed graph `{"features": [k, f], "type": [k], "embedding": [k]}`: nodes without features
-        have zeros there and the number of their trainable vector in `embedding`, others -1.
-    """
-    rows: int = graph.features.shape[0]
-    features = np.zeros((len(nodes), graph.features.shape[1]), np.float32)
-    has = nodes < rows
-    found: Any = graph.features[nodes[has]] if rows else features[:0]
-    features[has] = found.toarray() if sp.issparse(found) else found
-    if graph.node_types is None:
-        return features
-    embedding = np.where(has, -1, nodes - rows).astype(np.int32)
-    return {"features": features, "type": graph.node_types[nodes].astype(np.int32), "embedding": embedding}
-
-
 def typed_graph(graph: HostGraph) -> jraph.GraphsTuple:
-    """A typed graph as a whole, sparse features as such; for graphs that fit a device."""
+    """A typed graph as a whole, for graphs that fit a device.
+
+    `nodes` are `{"features": [n, f], "type": [n], "embedding": [n]}`: nodes without features have zeros there and the
+    number of their trainable vector in `embedding`, others -1; sparse features stay sparse. `edges` are
+    `{"relation": [e]}`.
+    """
     nodes = np.arange(graph.num_nodes, dtype=np.int32)
-    features = graph.features
-    if sp.issparse(features):
-        without = sp.csr_matrix((graph.num_nodes - features.shape[0], features.shape[1]), dtype=np.float32)
-        inputs = node_inputs(graph._replace(features=np.zeros((features.shape[0], 0), np.float32)), nodes)
-        inputs["features"] = sparse_features(sp.csr_matrix(sp.vstack([features, without])))
+    rows, width = graph.features.shape
+    if sp.issparse(graph.features):
+        without = sp.csr_matrix((graph.num_nodes - rows, width), dtype=np.float32)
+        features: Any = sparse_features(sp.csr_matrix(sp.vstack([graph.features, without])))
     else:
-        inputs = node_inputs(graph, nodes)
+        features = np.zeros((graph.num_nodes, width), np.float32)
+        features[:rows] = graph.features
+    inputs = {"features": features, "type": graph.node_types, "embedding": np.maximum(nodes - rows, -1)}
     fields: dict[str, Any] = {
         "nodes": inputs,
         "edges": {"relation": graph.relations},

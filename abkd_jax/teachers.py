@@ -81,10 +81,11 @@ def _train_or_load_one(problem: Problem, config: TeacherConfig, seed: int, root:
 
 
 def _identity(problem: Problem, config: TeacherConfig, seed: int) -> dict[str, Any]:
-    return {
+    identity = {
         "dataset": problem.dataset.name,
         "data": problem.fingerprint,
         "seed": seed,
         **({"batches": problem.batches} if problem.batches else {}),
-        **json.loads(json.dumps(described(config))),
+        **described(config),
     }
+    return json.loads(json.dumps(identity))

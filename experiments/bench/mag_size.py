@@ -71,6 +71,9 @@ def main(args: Args) -> None:
     epochs = sampling.walk_batches(host, args.roots, config.batches.length, args.steps)
     example = next(iter(epochs(np.random.default_rng(0))))
     stages.done("sampler ready", batch_nodes=example.labels.shape[0], batch_edges=example.graph.senders.shape[0])
+    sum(1 for _ in epochs(np.random.default_rng(0)))
+    seconds = time.perf_counter() - stages.began
+    stages.done(f"{args.steps} batches on the host, none of them used", batch_seconds=seconds / args.steps)
     kinds = {"relations": host.num_relations, "node_types": 4, "embeddings": dataset.num_embeddings}
     teacher = build(config.teacher.model, dataset.num_classes, **kinds)
     student = build(config.student, dataset.num_classes, **kinds)

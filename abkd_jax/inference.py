@@ -22,6 +22,7 @@ from abkd_jax.hostgraph import HostGraph
 from abkd_jax.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
 from abkd_jax.models import GAT, GIN, RGCN
 from abkd_jax.models.stack import Stack, Stage
+from abkd_jax.sampling import prefetch
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["layerwise"]
@@ -42,7 +43,8 @@ def layerwise(
     """The logits that a model gives in evaluation mode on the whole graph, in bounded memory.
 
     Beside the graph there are two layers of all nodes on the host (all layers where `jumping` reads them), and for a
-    piece its senders' features and what the layer makes of them: at most `chunk_edges` rows.
+    piece its senders' features and what the layer makes of them: at most `chunk_edges` rows. Two more
+    pieces are built ahead.
 
     Args:
         model: any `Stack` without readout.
@@ -72,9 +74,9 @@ def layerwise(
         read, out = hiddens[len(hiddens) - stage.reads :], np.zeros((0, model.classes), np.float32)
         spans = list(cut.spans())
         label = f"layer {number + 1} of {len(stages)}"
-        for begin, end in tqdm(spans, label, unit="piece", file=sys.stderr, disable=not progress, dynamic_ncols=True):
-            piece, ids = cut.piece(begin, end)
-            result = run(own, piece, [hidden[ids] for hidden in read])
+        bar = tqdm(spans, label, unit="piece", file=sys.stderr, disable=not progress, dynamic_ncols=True)
+        for (piece, inputs), (begin, end) in zip(prefetch(cut.pieces(spans, read), 1), bar, strict=True):
+            result = run(own, piece, inputs)
             if begin == 0:
                 out = _room((rows.shape[0], result.shape[1]), memory_bytes)
             out[order[begin:end]] = np.asarray(result[: end - begin], np.float32)
@@ -122,6 +124,12 @@ class _Cut(NamedTuple):
             end = min(max(fits, begin + 1), begin + self.most[0], same)
             yield begin, end
             begin = end
+
+    def pieces(self, spans: Sequence[tuple[int, int]], read: Sequence[np.ndarray]) -> Iterator[tuple[Any, Any]]:
+        """The pieces of some runs of rows, each with its nodes' rows of what the stage reads."""
+        for begin, end in spans:
+            piece, ids = self.piece(begin, end)
+            yield piece, [hidden[ids] for hidden in read]
 
     def piece(self, begin: int, end: int) -> tuple[jraph.GraphsTuple, np.ndarray]:
         """The piece of some receivers, and which nodes of the graph its own are: receivers first, then senders.

@@ -1,7 +1,8 @@
 """Inference on graphs that fit no device: one layer of all nodes at a time, a piece of the graph after the other.
 
 A piece is some nodes, which receive, the senders of all edges that enter them, and nothing else: what a layer gives the
-receivers is exact, with the degrees of the whole graph.
+receivers is exact, with the degrees of the whole graph. In a typed graph they are of one type, and layers multiply by
+the weights of the types of edges that enter this type alone.
 """
 
 import functools
@@ -9,6 +10,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +22,7 @@ from abkd_jax.hostgraph import HostGraph
 from abkd_jax.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
 from abkd_jax.models import GAT, GIN, RGCN
 from abkd_jax.models.stack import Stack, Stage
+from abkd_jax.sampling import prefetch
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["layerwise"]
@@ -40,7 +43,8 @@ def layerwise(
     """The logits that a model gives in evaluation mode on the whole graph, in bounded memory.
 
     Beside the graph there are two layers of all nodes on the host (all layers where `jumping` reads them), and for a
-    piece its senders' features and what the layer makes of them: at most `chunk_edges` rows.
+    piece its senders' features and what the layer makes of them: at most `chunk_edges` rows. Two more
+    pieces are built ahead.
 
     Args:
         model: any `Stack` without readout.
@@ -56,25 +60,26 @@ def layerwise(
 
     Raises:
         InputError: the model is no such stack, or reads what pieces do not have; a node is outside the graph; another
-            number of embeddings.
+            number of embeddings or of relations.
     """
     _check(model, graph, nodes, chunk_edges)
     variables = jax.device_put(variables)  # once, not for every piece
     hiddens: list[np.ndarray] = []
-    stages = _stages(model)
+    stages, present = _stages(model), _present(graph)
     for number, (stage, run) in enumerate(stages):
         last = number + 1 == len(stages)
         rows = np.arange(graph.num_nodes) if nodes is None or not last else np.asarray(nodes)
-        cut, own = _cut(graph, stage, rows, chunk_edges), stage.variables(variables)
+        order = np.argsort(_types(graph, rows), kind="stable")
+        cut, own = _cut(graph, stage, rows[order], chunk_edges, present), stage.variables(variables)
         read, out = hiddens[len(hiddens) - stage.reads :], np.zeros((0, model.classes), np.float32)
         spans = list(cut.spans())
         label = f"layer {number + 1} of {len(stages)}"
-        for begin, end in tqdm(spans, label, unit="piece", file=sys.stderr, disable=not progress, dynamic_ncols=True):
-            piece, ids = cut.piece(begin, end)
-            result = run(own, piece, [hidden[ids] for hidden in read])
+        bar = tqdm(spans, label, unit="piece", file=sys.stderr, disable=not progress, dynamic_ncols=True)
+        for (piece, inputs), (begin, end) in zip(prefetch(cut.pieces(spans, read), 1), bar, strict=True):
+            result = run(own, piece, inputs)
             if begin == 0:
                 out = _room((rows.shape[0], result.shape[1]), memory_bytes)
-            out[begin:end] = np.asarray(result[: end - begin], np.float32)
+            out[order[begin:end]] = np.asarray(result[: end - begin], np.float32)
         needed = max((after.reads - i for i, (after, _) in enumerate(stages[number + 1 :])), default=1)
         hiddens = [*hiddens, out][-needed:]
     return hiddens[-1]
@@ -94,9 +99,10 @@ class _Cut(NamedTuple):
     Attributes:
         graph: all of it.
         inputs: whether the stage reads the features.
-        rows: nodes that it has an output for.
+        rows: nodes that it has an output for, those of a type side by side.
         degrees: of these the edges that enter, as far as the stage reads edges.
         most: receivers and edges of a piece.
+        present: of each type of nodes the types of edges that enter them; None without types.
     """
 
     graph: HostGraph
@@ -104,16 +110,26 @@ class _Cut(NamedTuple):
     rows: np.ndarray
     degrees: np.ndarray
     most: tuple[int, int]
+    present: tuple[tuple[int, ...], ...] | None
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """Begin and end of the runs of rows that make a piece."""
+        """Begin and end of the runs of rows that make a piece; all of one type."""
         totals, begin = np.cumsum(self.degrees), 0
+        kinds = _types(self.graph, self.rows)
+        bounds = np.append(np.flatnonzero(np.diff(kinds)) + 1, kinds.shape[0])
         while begin < self.rows.shape[0]:
             done = totals[begin - 1] if begin else 0
             fits = int(np.searchsorted(totals, done + self.most[1], "right"))
-            end = min(max(fits, begin + 1), begin + self.most[0])
+            same = int(bounds[np.searchsorted(bounds, begin, "right")])
+            end = min(max(fits, begin + 1), begin + self.most[0], same)
             yield begin, end
             begin = end
+
+    def pieces(self, spans: Sequence[tuple[int, int]], read: Sequence[np.ndarray]) -> Iterator[tuple[Any, Any]]:
+        """The pieces of some runs of rows, each with its nodes' rows of what the stage reads."""
+        for begin, end in spans:
+            piece, ids = self.piece(begin, end)
+            yield piece, [hidden[ids] for hidden in read]
 
     def piece(self, begin: int, end: int) -> tuple[jraph.GraphsTuple, np.ndarray]:
         """The piece of some receivers, and which nodes of the graph its own are: receivers first, then senders.
@@ -131,10 +147,14 @@ class _Cut(NamedTuple):
         ids[: rows.shape[0]], ids[receivers : receivers + senders.shape[0]] = rows, senders
         to = _padded(np.repeat(np.arange(rows.shape[0]), degrees), padded, receivers - 1)
         by = _padded(receivers + columns.reshape(-1), padded, size - 1)
-        types = None if graph.relations is None else _padded(graph.relations[positions], padded, 0)
+        facts, types = LayoutFacts(size, padded), None
+        if self.present is not None and graph.node_types is not None and graph.relations is not None:
+            own = int(graph.node_types[rows[0]])
+            facts = replace(facts, relations=self.present[own], types=(own,))
+            types = _padded(np.searchsorted(self.present[own], graph.relations[positions]), padded, 0)
         fields: dict[str, Any] = {
             "nodes": self._nodes(ids),
-            "edges": _layout(to, by, types, (receivers, size, graph.num_relations), self._scale(ids)),
+            "edges": _layout(to, by, types, self._scale(ids), receivers, facts),
             "senders": by,
             "receivers": to,
             "n_node": np.array([size], np.int32),
@@ -158,11 +178,33 @@ class _Cut(NamedTuple):
         return nodes or None
 
 
-def _cut(graph: HostGraph, stage: Stage, rows: np.ndarray, chunk_edges: int) -> _Cut:
+def _cut(
+    graph: HostGraph,
+    stage: Stage,
+    rows: np.ndarray,
+    chunk_edges: int,
+    present: tuple[tuple[int, ...], ...] | None,
+) -> _Cut:
     degrees = np.diff(graph.indptr)[rows] if stage.edges else np.zeros(rows.shape[0], np.int64)
     most = math.ceil(chunk_edges * NODES_PER_EDGE), chunk_edges
     most = min(most[0], max(rows.shape[0], 1)), min(most[1], int(degrees.sum()))
-    return _Cut(graph, stage.reads == 0, rows, degrees, most)
+    return _Cut(graph, stage.reads == 0, rows, degrees, most, present)
+
+
+def _types(graph: HostGraph, rows: np.ndarray) -> np.ndarray:
+    return np.zeros_like(rows) if graph.node_types is None else graph.node_types[rows]
+
+
+def _present(graph: HostGraph) -> tuple[tuple[int, ...], ...] | None:
+    """The types of the edges that enter nodes of each type, never none at all, as padding has one."""
+    if graph.node_types is None or graph.relations is None:
+        return None
+    begins = np.flatnonzero(np.diff(graph.node_types, prepend=-1))
+    seen = np.zeros((int(graph.node_types.max(initial=0)) + 1, graph.num_relations), bool)
+    for begin, end in zip(begins, np.append(begins[1:], graph.num_nodes), strict=True):
+        found = graph.relations[graph.indptr[begin] : graph.indptr[end]]
+        seen[graph.node_types[begin]] |= np.bincount(found, minlength=graph.num_relations) > 0
+    return tuple(tuple(np.flatnonzero(row).tolist()) or (0,) for row in seen)
 
 
 def _check(model: Any, graph: HostGraph, nodes: np.ndarray | None, chunk_edges: int) -> None:
@@ -178,6 +220,8 @@ def _check(model: Any, graph: HostGraph, nodes: np.ndarray | None, chunk_edges: 
         raise InputError(
             f"layerwise: RGCN of {model.embeddings} embeddings, expected {missing} as nodes without features"
         )
+    if isinstance(model, RGCN) and model.relations != graph.num_relations:
+        raise InputError(f"layerwise: RGCN of {model.relations} relations, expected {graph.num_relations} as the graph")
     if chunk_edges < 1:
         raise InputError(f"layerwise: chunk_edges is {chunk_edges}, expected at least 1")
     if nodes is None or not len(nodes):
@@ -206,12 +250,17 @@ def _features(features: Any, ids: np.ndarray) -> Any:
 
 
 def _layout(
-    to: np.ndarray, by: np.ndarray, types: np.ndarray | None, sizes: tuple[int, int, int], scale: np.ndarray
+    to: np.ndarray,
+    by: np.ndarray,
+    types: np.ndarray | None,
+    scale: np.ndarray,
+    rows: int,
+    facts: LayoutFacts,
 ) -> PreparedEdges:
-    """The layout of a piece of `sizes` receivers, nodes and relations; `to` and `by` are the ends of its edges."""
-    rows, nodes, kinds = sizes
-    by_relation = None
+    """The layout of a piece of so many receivers; `to` and `by` are the ends of its edges."""
+    nodes, by_relation = facts.nodes, None
     if types is not None:
+        kinds = len(facts.relations or ())
         by_relation = RelationLayout(
             rows=_pattern(to * kinds + types, by, (rows * kinds, nodes)),
             columns=_pattern(to, by * kinds + types, (rows, nodes * kinds)),
@@ -222,7 +271,7 @@ def _layout(
         coefficients=scale[by] * scale[to],
         self_coefficients=scale[:rows] ** 2,
         relations=by_relation,
-        facts=LayoutFacts(nodes, to.shape[0]),
+        facts=facts,
     )
 
 

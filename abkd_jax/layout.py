@@ -109,11 +109,16 @@ class LayoutFacts:
         nodes: number of nodes that the layout was made for.
         edges: number of edges.
         backend: how sums over it run, see `aggregate.backends`.
+        relations: of a piece of a graph (`inference`) the types that its edges may have, ascending: the types in the
+            layout are positions in this; None where they are the types themselves.
+        types: of a piece the types that its receivers may have; None for all.
     """
 
     nodes: int
     edges: int
     backend: str = "auto"
+    relations: tuple[int, ...] | None = None
+    types: tuple[int, ...] | None = None
 
 
 class RelationLayout(NamedTuple):

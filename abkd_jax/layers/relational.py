@@ -5,10 +5,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import jraph
+import numpy as np
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features, feature_matmul, num_receivers, receiving, relation_means, relation_sum
-from abkd_jax.graph import SparseFeatures
+from abkd_jax.graph import SparseFeatures, layout_of
 from abkd_jax.layers.dense import Dense, cast
 from abkd_jax.types import InputError
 
@@ -68,12 +69,14 @@ class RGCNConv(nn.Module):
         if self.bases is not None:
             mix = self.param("coefficients", _GLOROT, (self.relations, self.bases))
             kernel = jnp.einsum("rb,bfd->rfd", cast(mix, self.dtype), kernel)
+        kernel = _of_present(graph, kernel)
+        relations = kernel.shape[0]
         whole = num_receivers(graph) == x.shape[0]  # of a piece, the many nodes that send are better left as they are
         if isinstance(x, SparseFeatures) or (whole and width > self.features):
-            flat = jnp.moveaxis(kernel, 0, 1).reshape(width, self.relations * self.features)
-            return relation_sum(graph, feature_matmul(x, flat).reshape(-1, self.relations, self.features))
-        means = relation_means(graph, x, self.relations)
-        return means.reshape(-1, self.relations * width) @ kernel.reshape(self.relations * width, self.features)
+            flat = jnp.moveaxis(kernel, 0, 1).reshape(width, relations * self.features)
+            return relation_sum(graph, feature_matmul(x, flat).reshape(-1, relations, self.features))
+        means = relation_means(graph, x, relations)
+        return means.reshape(-1, relations * width) @ kernel.reshape(relations * width, self.features)
 
     def _blockwise(self, graph: jraph.GraphsTuple, x: Features) -> Array:
         blocks: Any = self.blocks
@@ -86,10 +89,18 @@ class RGCNConv(nn.Module):
         if isinstance(x, SparseFeatures):
             raise InputError("RGCNConv: blocks of sparse features, expected dense ones")
         shape = (self.relations, blocks, x.shape[1] // blocks, self.features // blocks)
-        kernel = cast(self.param("kernel", _GLOROT_OF_BLOCKS, shape), self.dtype)
+        kernel = _of_present(graph, cast(self.param("kernel", _GLOROT_OF_BLOCKS, shape), self.dtype))
+        relations = kernel.shape[0]
         if x.shape[1] > self.features:
             parts = x.reshape(-1, blocks, shape[2])
-            sent = jnp.einsum("nbf,rbfd->nrbd", parts, kernel).reshape(-1, self.relations, self.features)
+            sent = jnp.einsum("nbf,rbfd->nrbd", parts, kernel).reshape(-1, relations, self.features)
             return relation_sum(graph, sent)
-        parts = relation_means(graph, x, self.relations).reshape(-1, self.relations, blocks, shape[2])
+        parts = relation_means(graph, x, relations).reshape(-1, relations, blocks, shape[2])
         return jnp.einsum("nrbf,rbfd->nbd", parts, kernel).reshape(-1, self.features)
+
+
+def _of_present(graph: jraph.GraphsTuple, kernel: Array) -> Array:
+    """The weights of the relations that a piece of a graph holds, see `LayoutFacts`; of other graphs all."""
+    layout = layout_of(graph)
+    known = None if layout is None else layout.facts.relations
+    return kernel if known is None else kernel[np.array(known)]

@@ -9,7 +9,7 @@ import jraph
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import Features, feature_matmul, receiving
-from abkd_jax.graph import PreparedEdges, edge_relations, num_edges
+from abkd_jax.graph import PreparedEdges, edge_relations, layout_of, num_edges
 from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
 from abkd_jax.models.stack import Convolution, Stack, features_of
 from abkd_jax.types import InputError
@@ -115,16 +115,19 @@ class _TypedConv(nn.Module):
             dtype=self.dtype,
             name="relations",
         )
-        root = _TypedDense(self.features, self.node_types, self.dtype, name="root")
+        layout = layout_of(graph)
+        present = None if layout is None else layout.facts.types
+        root = _TypedDense(self.features, self.node_types, self.dtype, present, name="root")
         return relations(graph, x) + root(receiving(graph, x), receiving(graph, jnp.asarray(nodes["type"])))
 
 
 class _TypedDense(nn.Module):
-    """`W_type x + b_type`, `kernel` `[types, in, out]` and `bias` `[types, out]`."""
+    """`W_type x + b_type`, `kernel` `[types, in, out]` and `bias` `[types, out]`; of types that are not present any."""
 
     features: int
     types: int
     dtype: Any
+    present: tuple[int, ...] | None
 
     @nn.compact
     def __call__(self, x: Features, types: Int[Array, " n"]) -> Float[Array, "n {self.features}"]:
@@ -132,8 +135,8 @@ class _TypedDense(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.types, self.features))
         if self.dtype is not None:
             kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
-        out = bias[types]
-        for number in range(self.types):  # few, and no [n, types, out] is built
+        out, present = bias[types], range(self.types) if self.present is None else self.present
+        for number in present:  # few, and no [n, types, out] is built
             out = out + jnp.where((types == number)[:, None], feature_matmul(x, kernel[number]), 0.0)
         return out
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +61,19 @@ def test_sparse_features(layer):
     x, graph = jax.device_put(sparse_features(sp.csr_matrix(X))), prepare(graph_of(EDGES, X, TYPES))
     variables = params_of(layer, graph, x)
     np.testing.assert_allclose(run(layer, variables, graph, x), _formula(layer, variables, X), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_piece_has_the_weights_of_its_own_relations(name):
+    """The layer has five, and the types of the layout stand for three of them."""
+    layer, present = LAYERS[name].clone(relations=5), (0, 2, 4)
+    graph = prepare(graph_of(EDGES, X, TYPES))
+    layout = graph.edges
+    graph = graph._replace(edges=layout._replace(facts=replace(layout.facts, relations=present)))
+    variables = params_of(layer, graph, X)
+    params, mixed = variables["params"], "kernel" if layer.bases is None else "coefficients"
+    own = {"params": {**params, mixed: params[mixed][np.array(present)]}}
+    np.testing.assert_allclose(run(layer, variables, graph, X), _formula(layer, own, X), rtol=1e-5, atol=1e-5)
 
 
 def test_every_matrix_starts_as_glorots_alone():

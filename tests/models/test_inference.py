@@ -8,7 +8,7 @@ from compiling import QUICK
 from graphs import EdgeList, raw_graph
 from model_samples import CLASSES, HIDDEN, initialised
 
-from abkd_jax import inference, models
+from abkd_jax import evaluation, inference, models
 from abkd_jax.graph import sparse_features
 from abkd_jax.hostgraph import host_graph
 from abkd_jax.types import Dataset, InputError, Schema
@@ -17,17 +17,18 @@ NODES, FEATURED, WIDTH = 30, 18, 5
 RNG = np.random.default_rng(0)
 SENDERS, RECEIVERS = RNG.integers(0, NODES - 1, (2, 60)).astype(np.int32)  # the last node is isolated
 SENDERS[:20] = 3  # a hub
+PARITY = np.arange(60) % 2
 X = RNG.normal(size=(NODES, WIDTH)).astype(np.float32)
 TYPES = np.repeat([0, 1, 2], [FEATURED, 8, 4]).astype(np.int32)
 SCHEMA = Schema(("a", "b", "c"), ("x", "y"), (0, 2))
 
 
-def _host(typed=False, features=X):
+def _host(typed=False, features=X, edges=(SENDERS, RECEIVERS, PARITY)):
     mask = np.zeros(NODES, bool)
-    relations = (np.arange(60) % 2).astype(np.int32)
+    senders, receivers, relations = (ends.astype(np.int32) for ends in edges)
     extra = (SCHEMA, TYPES, relations) if typed else ()
     labels = np.zeros(NODES, np.int32)
-    dataset = Dataset("", features, SENDERS, RECEIVERS, labels, CLASSES, mask, mask, mask, "", *extra)
+    dataset = Dataset("", features, senders, receivers, labels, CLASSES, mask, mask, mask, "", *extra)
     return host_graph(dataset)
 
 
@@ -86,6 +87,35 @@ def test_typed_graphs_with_embeddings(width):
     _check(model, _host(True, X[:FEATURED]), X[:FEATURED], chunk_edges=64, nodes=np.array([20, 3, 3, 29]))
 
 
+def test_a_piece_is_of_one_type_and_multiplies_by_the_weights_of_its_own_relations_alone(monkeypatch):
+    """Relation 0 is among nodes of type 0, 1 leads from there to type 1 and 2 back; nothing enters type 2."""
+    among, across = RNG.integers(0, FEATURED, (2, 20)), RNG.integers(0, FEATURED, 15)
+    into = RNG.integers(FEATURED, FEATURED + 8, 15)
+    edges = np.append(among[0], across), np.append(among[1], into), np.repeat([0, 1], [20, 15])
+    entering = {0: 2, 1: 1, 2: 1}  # number of relations; with none at all that of padding is left
+    stages, seen = inference._stages, []
+
+    def counted(stage, run):
+        def program(own, piece, read):
+            width = read[0].shape[1] if read else WIDTH
+            out = run(own, piece, read)
+            rows = out.shape[0]
+            sparse = 2 * piece.senders.shape[0] * width
+            dense = evaluation.flops(run, own, piece, read) - sparse
+            (kind,) = piece.edges.facts.types
+            seen.append((kind, dense / (2 * rows * width * out.shape[1])))
+            return out
+
+        return stage, program
+
+    monkeypatch.setattr(inference, "_stages", lambda model: [counted(*pair) for pair in stages(model)])
+    model = models.RGCN(
+        HIDDEN, 2, CLASSES, relations=3, node_types=3, embeddings=NODES - FEATURED, embedding_width=WIDTH
+    )
+    _check(model, _host(True, X[:FEATURED], edges), X[:FEATURED], chunk_edges=256)
+    assert seen == [(kind, relations + 1) for kind, relations in entering.items()] * 2  # and the root's product
+
+
 def test_sparse_features_and_layers_in_a_file():
     sparse = sp.csr_matrix(np.where(X > 0.5, X, 0.0))
     _check(models.GraphSAGE(HIDDEN, 2, CLASSES), _host(features=sparse), sparse_features(sparse), memory_bytes=0)
@@ -105,6 +135,7 @@ def test_no_nodes_are_no_logits():
         (models.GAT(4, 2, 3, symmetric_norm=True), {}, "layerwise: GAT with symmetric_norm, expected"),
         (models.GIN(4, 2, 3, edge_vocabulary=(2,)), {}, "layerwise: GIN with an edge_vocabulary, expected"),
         (models.RGCN(4, 2, 3, embeddings=2), {}, "layerwise: RGCN of 2 embeddings, expected 0 as nodes without"),
+        (models.RGCN(4, 2, 3, relations=2), {}, "layerwise: RGCN of 2 relations, expected 1 as the graph"),
         (CASES["gcn"], {"nodes": np.array([30])}, "layerwise: nodes 30 to 30, expected 0 to 29"),
         (CASES["gcn"], {"chunk_edges": 0}, "layerwise: chunk_edges is 0, expected at least 1"),
     ],

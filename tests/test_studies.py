@@ -8,7 +8,7 @@ from abkd_jax import pipeline
 from abkd_jax.config import MethodConfig
 from abkd_jax.methods import build_objective
 from abkd_jax.presets import AUXILIARY_WEIGHTS
-from experiments.configs import citation, initialisation
+from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
 
 
 @pytest.mark.parametrize("study", [citation.study, initialisation.study])
@@ -18,6 +18,33 @@ def test_every_row_is_a_method_that_can_be_trained(study, dataset):
     assert config.dataset == dataset
     pipeline.check(config)
     assert all(isinstance(getattr(config, name), MethodConfig) for name in config.methods)
+
+
+@pytest.mark.parametrize(
+    ("study", "datasets"),
+    [
+        (typed.study, ("aifb", "heco_acm", "heco_freebase")),
+        (graphs.study, ("ogbg-molbace", "ogbg-molesol", "mutag", "proteins")),
+        (arxiv.study, ("ogbn-arxiv",)),
+        (arxiv.small, ("ogbn-arxiv",)),
+        (mag.study, ("ogbn-mag",)),
+    ],
+)
+def test_studies_of_other_graphs_can_be_trained(study, datasets):
+    for dataset in datasets:
+        config = study(dataset)
+        assert config.dataset == dataset
+        pipeline.check(config)
+        assert {"supervised", "soft_label", "abkd"} <= set(config.methods)
+        assert config.abkd == dataclasses.replace(config.soft_label, alignment_weight=config.abkd.alignment_weight)
+
+
+def test_the_sizes_on_ogbn_mag_are_those_of_the_paper():
+    """The G-CRD study, arXiv 2111.04964: RGCN 3 x 512 and 2 x 32 on walks from 20,000 roots."""
+    config = mag.study()
+    assert (config.teacher.model.layers, config.teacher.model.hidden) == (3, 512)
+    assert (config.student.layers, config.student.hidden) == (2, 32)
+    assert (config.batches.kind, config.batches.size, config.batches.length) == ("walks", 20_000, 2)
 
 
 def test_citation_holds_the_earlier_losses_and_glnn():

@@ -66,20 +66,38 @@ def train_students(
     Raises:
         InputError: a config makes no model or no loss, or `folder` holds students of another config.
     """
-    run = _side_by_side if problem.epoch is None else _one_by_one
-    return run(problem, teacher_config, teachers, student_config, name, method, folder)
+    job = _Job(problem, teacher_config, teachers, student_config, name, method, folder)
+    return _side_by_side(job) if problem.epoch is None else _one_by_one(job)
 
 
-def _side_by_side(
-    problem: Problem,
-    teacher_config: ModelConfig,
-    teachers: list[Teacher],
-    student_config: ModelConfig,
-    name: str,
-    method: MethodConfig,
-    folder: Path,
-) -> Students:
+class _Job(NamedTuple):
+    """The arguments of `train_students`."""
+
+    problem: Problem
+    teacher_config: ModelConfig
+    teachers: list[Teacher]
+    student_config: ModelConfig
+    name: str
+    method: MethodConfig
+    folder: Path
+
+    def identity(self, seeds: list[int]) -> dict[str, Any]:
+        """What identifies the checkpoints of these seeds."""
+        identity = {
+            "method": self.name,
+            "data": self.problem.fingerprint,
+            "seeds": seeds,
+            **({"batches": self.problem.batches} if self.problem.batches else {}),
+            "teacher": described(self.teacher_config),
+            **described(self.method),
+            "student": described(self.student_config),
+        }
+        return json.loads(json.dumps(identity))
+
+
+def _side_by_side(job: _Job) -> Students:
     """All seeds in one program, which sees the whole graph and the targets of the teachers, computed once."""
+    problem, teacher_config, teachers, student_config, name, method, folder = job
     student, objective = build_model(problem, student_config), build_objective(method, setting_of(problem))
     task, optimizer = problem.task, make_optimizer(method.optim)
     prepare = jax.jit(
@@ -96,7 +114,7 @@ def _side_by_side(
     validate = lambda state, batch: score(state, batch) | shares(state, batch)  # noqa: E731
     look = lambda state, batch: step(state, batch)[1] | validate(state, batch)  # noqa: E731
     untrained = jax.device_get(jax.jit(over_seeds(look, axes, states.params["student"]))(states, batch))
-    identity = _identity(problem, teacher_config, [t.seed for t in teachers], student_config, name, method)
+    identity = job.identity([t.seed for t in teachers])
     training = functools.partial(fit, step, validate, states, batch, axes, method.optim)
     fresh = jax.eval_shape(jax.vmap(start), states)
     label = f"{name} x {len(teachers)} seeds"
@@ -105,16 +123,9 @@ def _side_by_side(
     return Students(last, best, np.asarray(state.train.step), _with_start(history, untrained))
 
 
-def _one_by_one(
-    problem: Problem,
-    teacher_config: ModelConfig,
-    teachers: list[Teacher],
-    student_config: ModelConfig,
-    name: str,
-    method: MethodConfig,
-    folder: Path,
-) -> Students:
+def _one_by_one(job: _Job) -> Students:
     """One seed after the other on minibatches; the teacher sees each batch first."""
+    problem, teacher_config, teachers, student_config, name, method, folder = job
     student, objective = build_model(problem, student_config), build_objective(method, setting_of(problem))
     teacher = build_model(problem, teacher_config)
     optimizer = make_optimizer(method.optim, steps_an_epoch(problem, method.optim))
@@ -127,11 +138,12 @@ def _one_by_one(
         state, _ = prepare(jax.random.key(t.seed), t.variables, example)
         step = lambda state, batch, of=t.variables: learn(state, batch, of)  # noqa: E731
         training = on_minibatches(problem, student, step, state, method.optim, t.seed)
-        identity = _identity(problem, teacher_config, [t.seed], student_config, name, method)
+        identity = job.identity([t.seed])
         fresh = jax.eval_shape(start, state)
         label = f"{name} seed {t.seed}"
-        runs.append(resumable_fit(folder / f"seed_{t.seed}", identity, training, fresh, method.optim, label))
-    models = zip(*(_variables(state) for state, _ in runs), strict=True)
+        state, history = resumable_fit(folder / f"seed_{t.seed}", identity, training, fresh, method.optim, label)
+        runs.append((_variables(state), history))  # without the optimizer's state
+    models = zip(*(variables for variables, _ in runs), strict=True)
     last, best = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables) for variables in models)
     names = [key for key, values in runs[0][1].items() if np.ndim(values) > 1]
     history = {key: np.concatenate([history[key] for _, history in runs], axis=1) for key in names}
@@ -143,27 +155,6 @@ def _variables(state: Any) -> tuple[Pytree, Pytree]:
     """What the model reads, after the last epoch and at the best evaluation."""
     last = {"params": state.train.params["student"], **state.train.model_state}
     return last, {"params": state.best_params, **state.best_model_state}
-
-
-def _identity(
-    problem: Problem,
-    teacher_config: ModelConfig,
-    seeds: list[int],
-    student_config: ModelConfig,
-    name: str,
-    method: MethodConfig,
-) -> dict[str, Any]:
-    """What identifies the checkpoints of a method."""
-    identity = {
-        "method": name,
-        "data": problem.fingerprint,
-        "seeds": seeds,
-        **({"batches": problem.batches} if problem.batches else {}),
-        "teacher": described(teacher_config),
-        **described(method),
-        "student": described(student_config),
-    }
-    return json.loads(json.dumps(identity))
 
 
 def _with_start(history: dict[str, np.ndarray], untrained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

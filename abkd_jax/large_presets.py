@@ -63,7 +63,7 @@ def _typed(dataset: str) -> Preset:
 
 
 def _graphs(dataset: str) -> Preset:
-    """GIN for graphs, 5 layers as OGB's baseline (arXiv 2005.00687, 300 wide there), sized for two cores; students ours."""
+    """GIN for graphs, 5 layers as OGB's baseline (arXiv 2005.00687), which is 300 wide; students ours."""
     small = dataset in ("mutag", "proteins")
     model = ModelConfig(name="gin", layers=5, hidden=64 if small else 128, dropout=0.5, norm="batch")
     model = replace(model, input_dropout=0.0, readout="sum" if small else "mean")

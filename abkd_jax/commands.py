@@ -28,7 +28,7 @@ def teacher(config: RunConfig) -> None:
     """Trains the teachers that are not kept yet and prints their accuracy, a row a seed."""
     config = pipeline.capped(config)
     pipeline.check(config)
-    problem = load_problem(config.dataset, config.data_root, config.batches)
+    problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     teachers = pipeline.as_students(pipeline.teachers_of(config, problem))
     records = pipeline.records(problem, "teacher", config.teacher.model, teachers)
     rows = [(r["seed"], 100 * r["test_accuracy"], 100 * r["val_accuracy"], r["epochs"], r["seconds"]) for r in records]
@@ -53,7 +53,7 @@ def evaluate(config: DistillConfig) -> None:
         raise InputError(
             f"run folder {folder} holds no results of {', '.join(missing)}: `distill` first, or name other --methods"
         )
-    problem = load_problem(config.dataset, config.data_root, config.batches)
+    problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     if problem.rows is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {folder}")
     runfolder.claim(folder, config, problem.fingerprint)
@@ -97,7 +97,7 @@ def datasets(config: RunConfig) -> None:
         print(tabulate.tabulate(rows, ("name", "what it is", "files"), maxcolwidths=[None, 60, 50]))
         print(f"\ndata root: {data.data_root(config.data_root)} (--data-root, or $ABKD_JAX_DATA)")
         return
-    found = data.load(config.dataset, config.data_root)
+    found = data.load(config.dataset, config.data_root, config.split)
     masks = " / ".join(f"{m.sum():,}" for m in (found.train_mask, found.val_mask, found.test_mask))
     rows = [("source", found.source)]
     if isinstance(found, GraphDataset):

@@ -203,6 +203,8 @@ class RunConfig:
     """Folder of the run; default: runs/<dataset>. The same command again resumes it, or shows what it found."""
     teachers: Path | None = None
     """Folder where trained teachers are kept for all runs; default: ~/.cache/abkd_jax/teachers."""
+    split: int = 0
+    """Seed of the split, or number of the fold, of data sets without an official one."""
     batches: BatchConfig = field(default_factory=BatchConfig)
     """What a training step of teacher and students sees of the graph."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

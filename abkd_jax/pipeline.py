@@ -36,7 +36,7 @@ def distill(config: DistillConfig) -> Path:
     config = capped(config)
     check(config)
     folder = run_folder(config)
-    problem = load_problem(config.dataset, config.data_root, config.batches)
+    problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     runfolder.claim(folder, config, problem.fingerprint)
     known = runfolder.finished_records(folder)
     config = dataclasses.replace(config, methods=_ordered(known, config))

@@ -65,19 +65,22 @@ class Problem(NamedTuple):
         return self.dataset.num_outputs if isinstance(self.dataset, GraphDataset) else self.dataset.num_classes
 
 
-def load_problem(name: str, data_root: str | Path | None, batches: BatchConfig | None = None) -> Problem:
+def load_problem(
+    name: str, data_root: str | Path | None, batches: BatchConfig | None = None, split: int = 0
+) -> Problem:
     """Loads a data set by name and puts what fits of it on the device.
 
     Args:
         name: of the data set.
         data_root: see `datasets.data_root`.
         batches: what a step sees; None is the whole graph.
+        split: seed of the split, where there is no official one.
 
     Raises:
         InputError: the data set cannot be loaded, or its graphs cannot be sampled so.
     """
     batches = BatchConfig() if batches is None else batches
-    dataset: Dataset | GraphDataset = datasets.load(name, data_root)
+    dataset: Dataset | GraphDataset = datasets.load(name, data_root, split)
     if isinstance(dataset, GraphDataset) != (batches.kind == "graphs"):
         fitting = "graphs" if isinstance(dataset, GraphDataset) else "full, neighbours, walks or clusters"
         raise InputError(f"{name}: batches are {batches.kind}, expected {fitting}")

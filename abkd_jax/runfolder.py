@@ -22,7 +22,8 @@ __all__ = ["claim", "finished_records", "read_results", "write"]
 
 MAP_EVALUATIONS = 6  # evaluations whose layer maps are kept for the figures
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jraph", "numpy")
-NOT_THE_NUMBERS = ("data_root", "out", "teachers", "max_epochs", "methods")  # settings that change no record
+# Settings that change no record; the split is part of the data's fingerprint.
+NOT_THE_NUMBERS = ("data_root", "out", "teachers", "max_epochs", "methods", "split")
 
 
 def claim(folder: Path, config: DistillConfig, fingerprint: str) -> None:

@@ -62,7 +62,7 @@ def evaluate(config: DistillConfig) -> None:
     rows = _evaluation_rows(config, problem, runs)
     print(tabulate.tabulate(rows, headers, floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".3f", "", ".1f"), intfmt=","))
     print(
-        f"\nmeans over {config.seeds} seeds; agreement: nodes classified as by the teacher of the same seed; "
+        f"\nmeans over {config.seeds} seeds; agreement: nodes or graphs classified as by the teacher of the same seed; "
         "CKA: last hidden layer against the teacher's last; "
         "MFLOP: matrix products of one inference, dense and sparse"
     )

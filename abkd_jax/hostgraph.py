@@ -49,6 +49,10 @@ class HostGraph(NamedTuple):
     def num_edges(self) -> int:
         return self.senders.shape[0]
 
+    def embedding_rows(self, nodes: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
+        """`[k]` int32, the trainable vector of each node, -1 where the node has features."""
+        return np.maximum(nodes - self.features.shape[0], -1).astype(np.int32)
+
 
 def host_graph(dataset: Dataset) -> HostGraph:
     """The graph of a data set with all reverse edges, without self loops and repeated edges.
@@ -100,7 +104,7 @@ def typed_graph(graph: HostGraph) -> jraph.GraphsTuple:
     else:
         features = np.zeros((graph.num_nodes, width), np.float32)
         features[:rows] = graph.features
-    inputs = {"features": features, "type": graph.node_types, "embedding": np.maximum(nodes - rows, -1)}
+    inputs = {"features": features, "type": graph.node_types, "embedding": graph.embedding_rows(nodes)}
     fields: dict[str, Any] = {
         "nodes": inputs,
         "edges": {"relation": graph.relations},

@@ -172,9 +172,8 @@ class _Cut(NamedTuple):
         if graph.node_types is not None:
             nodes["type"] = graph.node_types[ids]
         if self.inputs:
-            known = graph.features.shape[0]
             nodes["features"] = _features(graph.features, ids)
-            nodes["embedding"] = np.where(ids >= known, ids - known, -1).astype(np.int32)
+            nodes["embedding"] = graph.embedding_rows(ids)
         return nodes or None
 
 

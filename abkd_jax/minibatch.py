@@ -137,7 +137,7 @@ def steps_an_epoch(problem: Problem, config: OptimConfig) -> int:
     """How many steps an epoch has, as a schedule counts them; 1 where the rate is constant."""
     if problem.epoch is None or config.schedule == "constant":
         return 1
-    return sum(1 for _ in problem.epoch(np.random.default_rng(0)))
+    return problem.epoch.steps or sum(1 for _ in problem.epoch(np.random.default_rng(0)))
 
 
 def _advance(run: FitState, train: TrainState, metrics: dict[str, Any], epoch: int, config: OptimConfig) -> FitState:

@@ -1,7 +1,7 @@
 """A data set made ready: on the device, with its task, its masks, and what a training step sees of it."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ class Problem(NamedTuple):
         test_mask: likewise.
         fingerprint: hash of everything a teacher saw; part of its identity.
         batches: the sampling options, `{}` where a step sees all.
-        epoch: `generator -> minibatches` of one epoch, arrays of the host; None where a step sees all.
+        epoch: makes the minibatches of an epoch, arrays of the host; None where a step sees all.
         host: the graph on the host, where it is sampled.
         rows: nodes that are evaluated, layer by layer from the host; None evaluates `batch` as a whole.
     """
@@ -55,7 +55,7 @@ class Problem(NamedTuple):
     test_mask: jax.Array
     fingerprint: str
     batches: dict[str, Any]
-    epoch: Callable[[np.random.Generator], Iterator[Batch]] | None = None
+    epoch: sampling.Epochs | None = None
     host: HostGraph | None = None
     rows: np.ndarray | None = None
 
@@ -177,7 +177,7 @@ def _masks(dataset: Dataset | GraphDataset) -> tuple[np.ndarray, np.ndarray, np.
     return dataset.train_mask, dataset.val_mask, dataset.test_mask
 
 
-def _epochs(host: HostGraph, batches: BatchConfig) -> Callable[[np.random.Generator], Iterator[Batch]]:
+def _epochs(host: HostGraph, batches: BatchConfig) -> sampling.Epochs:
     if batches.kind == "neighbours":
         roots = np.flatnonzero(host.train_mask).astype(np.int32)
         return sampling.neighbour_batches(host, batches.size, batches.fan_outs, roots=roots)

@@ -53,11 +53,11 @@ def _npz(name: str, description: str) -> _Entry:
 
 
 def _ogb(name: str, description: str) -> _Entry:
-    return _Entry(description, partial(ogb.load, name), partial(ogb.files, name))
+    return _Entry(description, lambda root, seed: ogb.load(name, root), partial(ogb.files, name))
 
 
 def _ogb_graphs(name: str, description: str) -> _Entry:
-    return _Entry(description, partial(ogb_graphs.load, name), partial(ogb_graphs.files, name))
+    return _Entry(description, lambda root, seed: ogb_graphs.load(name, root), partial(ogb_graphs.files, name))
 
 
 _ENTRIES = {

@@ -63,7 +63,7 @@ def files(name: str, root: Path) -> tuple[Path, ...]:
     return find_files(name, root, _PARTS[name])
 
 
-def load(name: str, root: Path, seed: int = 0) -> Dataset:
+def load(name: str, root: Path) -> Dataset:
     """Read an OGB node-level set; the archive is downloaded where its folder is missing.
 
     Edges are those of the files, self loops and repeated ones too. In `ogbn-mag` the nodes are numbered type by type in
@@ -72,7 +72,6 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
-        seed: unused: the split is official.
 
     Returns:
         The data set, features `[papers, 128]` float32, a read-only `np.memmap`.

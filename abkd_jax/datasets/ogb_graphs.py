@@ -72,7 +72,7 @@ def files(name: str, root: Path) -> tuple[Path, ...]:
     return find_files(name, root, _PARTS)
 
 
-def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
+def load(name: str, root: Path) -> GraphDataset:
     """Read a set of molecules; the archive is downloaded where its folder is missing.
 
     Each bond is an edge in both directions, side by side, with the same features, as OGB adds them.
@@ -80,7 +80,6 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
-        seed: unused: the split is official.
 
     Returns:
         The data set: features `[atoms, 9]` and edge features `[2 bonds, 3]`, int32 categories; labels `[g, tasks]`

@@ -1,5 +1,6 @@
 """Distillation from the logits: soft labels (Hinton et al., arXiv 1503.02531), of one class or of many labels."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -87,27 +88,10 @@ def soft_label_multilabel() -> Objective:
         InputError: at `init`, teacher and student with different numbers of classes.
     """
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        _require_same_classes("soft_label_multilabel", teacher, student)
-        return {}
+    def per_node(logits: Float[Array, "n c"], probabilities: Float[Array, "n c"]) -> Float[Array, " n"]:
+        return jnp.mean(jax.nn.softplus(logits) - probabilities * logits, axis=-1)
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
-        return jax.nn.sigmoid(_masked(freeze(teacher).logits, mask))
-
-    def apply(
-        params: Pytree,
-        targets: Float[Array, "n c"],
-        student: GNNOutput,
-        *,
-        graph: Any,
-        mask: Bool[Array, " n"],
-        key: PRNGKey | None,
-    ) -> tuple[Array, dict[str, Array]]:
-        logits = _masked(student.logits, mask)
-        per_node = jnp.mean(jax.nn.softplus(logits) - targets * logits, axis=-1)
-        return masked_mean(per_node, mask), {}
-
-    return Objective(init, targets, apply)
+    return _of_outputs("soft_label_multilabel", jax.nn.sigmoid, per_node)
 
 
 def output_error() -> Objective:
@@ -123,13 +107,24 @@ def output_error() -> Objective:
     Raises:
         InputError: at `init`, teacher and student with different numbers of outputs.
     """
+    return _of_outputs(
+        "output_error", lambda outputs: outputs, lambda own, other: jnp.mean((own - other) ** 2, axis=-1)
+    )
+
+
+def _of_outputs(
+    factory: str,
+    of_teacher: Callable[[Float[Array, "n c"]], Float[Array, "n c"]],
+    per_node: Callable[[Float[Array, "n c"], Float[Array, "n c"]], Float[Array, " n"]],
+) -> Objective:
+    """The mean over the masked rows of `per_node(student's logits, of_teacher(teacher's logits))`."""
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        _require_same_classes("output_error", teacher, student)
+        _require_same_classes(factory, teacher, student)
         return {}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
-        return _masked(freeze(teacher).logits, mask)
+        return of_teacher(_masked(freeze(teacher).logits, mask))
 
     def apply(
         params: Pytree,
@@ -140,7 +135,7 @@ def output_error() -> Objective:
         mask: Bool[Array, " n"],
         key: PRNGKey | None,
     ) -> tuple[Array, dict[str, Array]]:
-        return masked_mean(jnp.mean((_masked(student.logits, mask) - targets) ** 2, axis=-1), mask), {}
+        return masked_mean(per_node(_masked(student.logits, mask), targets), mask), {}
 
     return Objective(init, targets, apply)
 

@@ -199,11 +199,10 @@ def _node_inputs(graph: HostGraph, nodes: np.ndarray, capacity: int) -> Any:
     features = _rows(graph.features, nodes, capacity)
     if graph.node_types is None:
         return features
-    with_features = graph.features.shape[0]
     return {
         "features": features,
         "type": _padded(graph.node_types[nodes], capacity, 0),
-        "embedding": _padded(np.maximum(nodes - with_features, -1), capacity, -1),
+        "embedding": _padded(graph.embedding_rows(nodes), capacity, -1),
     }
 
 

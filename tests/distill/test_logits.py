@@ -12,7 +12,7 @@ import pytest
 from distill_samples import QUICK, make_output
 from numpy.testing import assert_allclose
 
-from abkd_jax.distill import Term, soft_label, weighted_sum
+from abkd_jax.distill import Term, output_error, soft_label, weighted_sum
 from abkd_jax.types import GNNOutput, InputError, NodeMasks, Objective
 
 KEY = jax.random.key(0)
@@ -147,3 +147,11 @@ def test_weighted_sum_gives_each_term_its_own_key():
 def test_bad_terms_are_refused(terms, message):
     with pytest.raises(InputError, match=message):
         weighted_sum(*terms)
+
+
+def test_the_error_of_outputs_by_hand_and_for_a_teacher_of_other_width():
+    teacher, student = output([[1.0, 2.0], [0.0, 0.0]]), output([[0.0, 4.0], [9.0, 9.0]])
+    loss, _ = evaluate(output_error(), teacher, student, [True, False])
+    assert float(loss) == pytest.approx((1.0 + 4.0) / 2)
+    with pytest.raises(InputError, match="output_error: the student has 2 classes, expected the teacher's 1"):
+        output_error().init(KEY, output([[1.0]]), student)

@@ -43,7 +43,7 @@ def teacher(config: RunConfig) -> None:
 def _print_table(records: Sequence[results.Record]) -> None:
     """Prints the summaries of the records, and below them what must be known of single methods."""
     summaries = results.summarise(records)
-    print("\n".join([report.table(summaries), *report.remarks(summaries)]))
+    print("\n\n".join(filter(None, [report.table(summaries), "\n".join(report.remarks(summaries))])))
 
 
 def evaluate(config: DistillConfig) -> None:

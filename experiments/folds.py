@@ -41,8 +41,8 @@ def main(args: Args) -> None:
         found = runfolder.read_results(folder / "checkpoints" / f"fold_{fold}")["records"]
         records += [record | {"fold": fold} for record in found]
     summaries = summarise([record | {"seed": record["fold"]} for record in records])
-    print("\n".join([table(summaries), *remarks(summaries)]))
-    print("\nseeds in this table are folds, each of them trained with one seed")
+    note = "seeds in this table are folds, each of them trained with one seed"
+    print("\n".join([table(summaries), "", *remarks(summaries), note]))
     write_atomic(folder / "results.json", json.dumps({"dataset": args.dataset, "records": records}, indent=1) + "\n")
 
 

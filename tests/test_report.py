@@ -12,6 +12,7 @@ from report_samples import TEST, cells, diverged, full_results, log, maps, pixel
 
 from abkd_jax import figures, files, report, results
 from abkd_jax.types import InputError
+from experiments import run
 
 STORED = Path(__file__).resolve().parents[1] / "experiments" / "results"
 
@@ -33,6 +34,16 @@ def test_comparisons_of_errors_say_that_lower_is_better(tmp_path):
     assert "percent" not in text
     assert "negative differences are better" in section.replace("\n", " ")
     assert "## RMSE" in text
+
+
+def test_before_and_after_of_a_study_of_errors(tmp_path):
+    logged = [("a", 0, 0, -3.0), ("a", 1, 0, -2.0), ("a", 0, 5, -1.5), ("a", 1, 5, None), ("teacher", 0, 1, -1.0)]
+    metrics = [{"method": m, "seed": s, "epoch": e, "val_accuracy": v} for m, s, e, v in logged]
+    write_run(tmp_path, results={"complete": True, "records": regression_records()}, metrics=metrics)
+    header, _, row = run._before_and_after(tmp_path).splitlines()
+    assert "validation RMSE" in header
+    assert "%" not in header
+    assert row.split() == ["a", "2.5", "1.5"]
 
 
 def test_write_report_of_a_full_run(tmp_path):

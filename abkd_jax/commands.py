@@ -1,5 +1,6 @@
 """What the four commands do once their options are read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from abkd_jax import evaluation, pipeline, report, results, runfolder
 from abkd_jax.config import DistillConfig, RunConfig
 from abkd_jax.problems import Problem, build_model, load_problem
 from abkd_jax.students import Students
-from abkd_jax.types import Dataset, GNNOutput, GraphDataset, InputError
+from abkd_jax.types import Dataset, GNNOutput, GraphDataset, InputError, Metric
 
 __all__ = ["datasets", "distill", "evaluate", "teacher"]
 
@@ -19,23 +20,30 @@ __all__ = ["datasets", "distill", "evaluate", "teacher"]
 def distill(config: DistillConfig) -> None:
     """Runs or resumes the comparison and prints its table."""
     folder = pipeline.distill(config)
-    records = runfolder.read_results(folder)["records"]
-    print(report.table(results.summarise(records), metric=records[0].get("metric", "accuracy")))
+    _print_table(runfolder.read_results(folder)["records"])
     print(f"\nreport, figures and records: {folder}")
 
 
 def teacher(config: RunConfig) -> None:
-    """Trains the teachers that are not kept yet and prints their accuracy, a row a seed."""
+    """Trains the teachers that are not kept yet and prints their scores, a row a seed."""
     config = pipeline.capped(config)
     pipeline.check(config)
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     teachers = pipeline.as_students(pipeline.teachers_of(config, problem))
     records = pipeline.records(problem, "teacher", config.teacher.model, teachers)
-    rows = [(r["seed"], 100 * r["test_accuracy"], 100 * r["val_accuracy"], r["epochs"], r["seconds"]) for r in records]
-    headers = ("seed", "test accuracy %", "validation %", "best epoch", "training s")
-    print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
+    metric = results.metric_of(records)
+    scores = [[report.shown(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
+    rows = [(r["seed"], *shown, r["epochs"], r["seconds"]) for r, shown in zip(records, scores, strict=True)]
+    headers = ("seed", f"test {metric.heading}", f"validation {metric.unit}".rstrip(), "best epoch", "training s")
+    print(tabulate.tabulate(rows, headers, floatfmt=".2f", disable_numparse=[1, 2], colalign=("right",) * 5))
     print()
-    print(report.table(results.summarise(records), metric=records[0].get("metric", "accuracy")))
+    _print_table(records)
+
+
+def _print_table(records: Sequence[results.Record]) -> None:
+    """Prints the summaries of the records, and below them what must be known of single methods."""
+    summaries = results.summarise(records)
+    print("\n\n".join(filter(None, [report.table(summaries), "\n".join(report.remarks(summaries))])))
 
 
 def evaluate(config: DistillConfig) -> None:
@@ -58,9 +66,12 @@ def evaluate(config: DistillConfig) -> None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {folder}")
     runfolder.claim(folder, config, problem.fingerprint)
     runs = pipeline.trained(config, problem, folder)
-    headers = ("method", "train %", "validation %", "test %", "agreement %", "CKA", "parameters", "MFLOP")
-    rows = _evaluation_rows(config, problem, runs)
-    print(tabulate.tabulate(rows, headers, floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".3f", "", ".1f"), intfmt=","))
+    metric = results.metric_named(problem.task.metric)
+    headings = (f"{part} {metric.heading}" for part in ("train", "validation", "test"))
+    headers = ("method", *headings, "agreement %", "CKA", "parameters", "MFLOP")
+    formats: Any = {"floatfmt": ("", "", "", "", "", ".3f", "", ".1f"), "intfmt": ",", "disable_numparse": [1, 2, 3, 4]}
+    align = ("left", *["right"] * (len(headers) - 1))
+    print(tabulate.tabulate(_evaluation_rows(config, problem, runs, metric), headers, **formats, colalign=align))
     print(
         f"\nmeans over {config.seeds} seeds; agreement: nodes or graphs classified as by the teacher of the same seed; "
         "CKA: last hidden layer against the teacher's last; "
@@ -68,8 +79,10 @@ def evaluate(config: DistillConfig) -> None:
     )
 
 
-def _evaluation_rows(config: DistillConfig, problem: Problem, runs: dict[str, Students]) -> list[tuple[Any, ...]]:
-    """One row a method; `runs` starts with the teacher."""
+def _evaluation_rows(
+    config: DistillConfig, problem: Problem, runs: dict[str, Students], metric: Metric
+) -> list[tuple[Any, ...]]:
+    """One row a method; `runs` starts with the teacher. Only classes can agree."""
     graph, labels, masks = problem.batch.graph, problem.labels, problem.batch.masks
     rows_of_logits = masks.all if masks.graphs is None else masks.graphs
     splits = (problem.train_mask, problem.val_mask, problem.test_mask)
@@ -83,10 +96,12 @@ def _evaluation_rows(config: DistillConfig, problem: Problem, runs: dict[str, St
         pairs = list(zip(outs, teacher_outs, strict=True))
         agreement = [evaluation.agreement(o.logits, t.logits, rows_of_logits) for o, t in pairs]
         similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs]
-        scores = [100 * np.mean([problem.task.score(o.logits, labels, m) for o in outs]) for m in splits]
+        scores = [float(np.mean([problem.task.score(o.logits, labels, m) for o in outs])) for m in splits]
         size = evaluation.parameter_count(variables[0]["params"])
         flops = evaluation.flops(predict, variables[0], graph)
-        rows.append((name, *scores, 100 * np.mean(agreement), np.mean(similarity), size, flops / 1e6))
+        agreed = f"{100 * np.mean(agreement):.2f}" if metric.name == "accuracy" else "-"
+        row = (name, *(report.shown(score, metric) for score in scores), agreed)
+        rows.append((*row, np.mean(similarity), size, flops / 1e6))
     return rows
 
 

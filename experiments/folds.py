@@ -8,12 +8,12 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import tabulate
 import tyro
 
 from abkd_jax import pipeline, runfolder
 from abkd_jax.files import write_atomic
+from abkd_jax.report import remarks, table
+from abkd_jax.results import summarise
 from experiments.configs import graphs
 
 
@@ -40,11 +40,9 @@ def main(args: Args) -> None:
         pipeline.distill(replace(study, split=fold, out=folder / "checkpoints" / f"fold_{fold}"))
         found = runfolder.read_results(folder / "checkpoints" / f"fold_{fold}")["records"]
         records += [record | {"fold": fold} for record in found]
-    by_method: dict[str, list[float]] = {}
-    for record in records:
-        by_method.setdefault(record["method"], []).append(100 * record["test_accuracy"])
-    rows = [(name, np.mean(values), np.std(values, ddof=1), len(values)) for name, values in by_method.items()]
-    print(tabulate.tabulate(rows, ("method", "test %", "std", "folds"), floatfmt=".2f"))
+    summaries = summarise([record | {"seed": record["fold"]} for record in records])
+    note = "seeds in this table are folds, each of them trained with one seed"
+    print("\n".join([table(summaries), "", *remarks(summaries), note]))
     write_atomic(folder / "results.json", json.dumps({"dataset": args.dataset, "records": records}, indent=1) + "\n")
 
 

@@ -15,6 +15,10 @@ from abkd_jax import commands
 from abkd_jax.cli import dataset_in
 from abkd_jax.config import DistillConfig
 from abkd_jax.files import read_json_lines
+from abkd_jax.report import shown
+from abkd_jax.results import metric_of
+from abkd_jax.runfolder import read_results
+from abkd_jax.trends import is_finite
 from abkd_jax.types import InputError
 from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
 
@@ -50,13 +54,16 @@ def main() -> None:
 
 
 def _before_and_after(folder: Path) -> str:
-    """Validation accuracy of every student at epoch 0 and at its last epoch, means over the seeds."""
+    """Validation score of every student at epoch 0 and at its last epoch, means over the seeds that have one."""
+    metric = metric_of(read_results(folder)["records"])
     found: dict[str, dict[int, list[float]]] = {}
     for line in read_json_lines(folder / "metrics.jsonl"):
-        found.setdefault(line["method"], {}).setdefault(line["epoch"], []).append(100 * line["val_accuracy"])
+        if is_finite(line["val_accuracy"]):
+            found.setdefault(line["method"], {}).setdefault(line["epoch"], []).append(line["val_accuracy"])
     means = {name: {epoch: sum(v) / len(v) for epoch, v in of.items()} for name, of in found.items() if 0 in of}
-    rows = [(name, of[0], of[max(of)]) for name, of in means.items()]
-    return tabulate.tabulate(rows, ("method", "no training: validation %", "trained: validation %"), floatfmt=".2f")
+    rows = [(name, shown(of[0], metric), shown(of[max(of)], metric)) for name, of in means.items()]
+    headers = ("method", *(f"{when}: validation {metric.heading}" for when in ("no training", "trained")))
+    return tabulate.tabulate(rows, headers, disable_numparse=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    def fetch(url, folder):
+    def fetch(url, folder, sha256):
         raise AssertionError(f"{url} was asked for")
 
     monkeypatch.setattr("abkd_jax.datasets.ogb_files.fetch_zip", fetch)
@@ -146,13 +146,13 @@ def test_a_missing_file_is_named_with_its_place_and_source(tmp_path):
         ogb.load("ogbn-arxiv", tmp_path)
     assert str(refusal.value) == (
         f"ogbn-arxiv: raw/node-feat.csv.gz is missing; put it in {folder / 'raw'} by hand, "
-        "from http://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"
+        "from https://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"
     )
 
 
 def test_a_missing_folder_is_fetched(tmp_path, monkeypatch):
-    def fetch(url, folder):
-        assert (url, folder) == ("http://snap.stanford.edu/ogb/data/nodeproppred/mag.zip", tmp_path / "ogb/ogbn_mag")
+    def fetch(url, folder, sha256):
+        assert (url, folder) == ("https://snap.stanford.edu/ogb/data/nodeproppred/mag.zip", tmp_path / "ogb/ogbn_mag")
         ogb_samples.write_mag(tmp_path)
 
     monkeypatch.setattr("abkd_jax.datasets.ogb_files.fetch_zip", fetch)

@@ -27,8 +27,12 @@ class TooLargeError(http.client.HTTPException):
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments: Any) -> None:
-        """`open_url` follows, with its own checks; the answer itself is not read."""
+    """Leaves a redirect to `open_url`: the handler of urllib reads the whole answer, and follows to ftp and http."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> None:
+        return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)

@@ -24,6 +24,7 @@ SHOWN_FROM = 8 * 2**20  # bytes of a compressed file that takes long enough for 
 FIELD = 40  # bytes of a number and its comma, at most
 MOST_ROWS = 2**28  # of a table of unknown length: 2 GiB of pairs
 MOST_WORDS = 2**20  # bytes of a table of words
+SLACK = 2**16  # bytes of a file besides the table: headers, and what cannot be compressed
 
 GAPS = ("", '""')
 WHOLE, REAL = (re.compile(text) for text in (r"[+-]?\d{1,18}", r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"))
@@ -55,7 +56,7 @@ def chunks(
     parse, done, limit = partial(_parse, _pandas(), columns, dtype, gaps), 0, most if rows is None else rows
     rest = ""
     try:
-        with closing(_blocks(path, columns)) as blocks:
+        with closing(_blocks(path, columns, limit)) as blocks:
             for block in blocks:
                 if done == 0 and (found := 1 + block[: block.find(b"\n")].count(b",")) != columns:
                     raise InputError(f"{path}: has {found} columns; expected {columns}")
@@ -128,18 +129,21 @@ def strings(path: Path) -> list[list[str]]:
         InputError: the file is missing, truncated, not a gzip file of text, or of more than a megabyte.
     """
     try:
+        _checked_size(path, MOST_WORDS)
         with gzip.open(path) as file:
             content = file.read(MOST_WORDS + 1)
         if len(content) > MOST_WORDS:
             raise ValueError(f"more than {MOST_WORDS} bytes")
         return list(csv.reader(io.StringIO(content.decode(), newline="")))
+    except InputError:
+        raise
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise InputError(f"{path}: {_first_line(error)}; expected a whole gzip file of text") from error
 
 
-def _blocks(path: Path, columns: int) -> Generator[bytes, None, None]:
+def _blocks(path: Path, columns: int, rows: int) -> Generator[bytes, None, None]:
     """Whole lines, each block a little longer than the shortest text of `CHUNK_NUMBERS` numbers."""
-    size = path.stat().st_size
+    size = _checked_size(path, FIELD * columns * rows)
     with (
         open(path, "rb") as raw,
         gzip.GzipFile(fileobj=raw) as text,
@@ -155,6 +159,14 @@ def _blocks(path: Path, columns: int) -> Generator[bytes, None, None]:
             yield block.replace(b"\r\n", b"\n")
 
 
+def _checked_size(path: Path, unpacked: int) -> int:
+    """The bytes of a file, not many more than of what it unpacks to: long headers and fillings of gzip take ages."""
+    size = path.stat().st_size
+    if size > unpacked + SLACK:
+        raise InputError(f"{path}: has {size} bytes; expected at most {unpacked + SLACK}")
+    return size
+
+
 def _parse(pandas: Any, columns: int, dtype: type, gaps: bool, block: bytes) -> np.ndarray | None:
     """The numbers of these lines; None where one of them is not as it must be."""
     lines = block.count(b"\n")
@@ -163,15 +175,16 @@ def _parse(pandas: Any, columns: int, dtype: type, gaps: bool, block: bytes) -> 
     if block.translate(None, b'0123456789+-.eE,\n"'):
         return None  # pandas reads "nan", "True" and what comes before a zero byte
     try:
-        frame = pandas.read_csv(
-            io.BytesIO(block),
-            header=None,
-            dtype=dtype,
-            skip_blank_lines=False,
-            quoting=csv.QUOTE_NONE,
-            keep_default_na=False,
-            na_values=GAPS,
-        )
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+            frame = pandas.read_csv(
+                io.BytesIO(block),
+                header=None,
+                dtype=dtype,
+                skip_blank_lines=False,
+                quoting=csv.QUOTE_NONE,
+                keep_default_na=False,
+                na_values=GAPS,
+            )
     except (ValueError, OverflowError):
         return None
     part = frame.to_numpy()
@@ -183,14 +196,14 @@ def _first_bad(
     block: bytes, parse: Callable[[bytes], np.ndarray | None], columns: int, number: re.Pattern[str]
 ) -> tuple[int, str]:
     """The first line that `parse` refuses, found by halving, and what is wrong with it."""
-    first, lines = 0, block.split(b"\n")[:-1]
-    while len(lines) > 1:
-        half = len(lines) // 2
-        if parse(b"\n".join(lines[:half]) + b"\n") is None:
-            lines = lines[:half]
+    first = 0
+    while (end := block.find(b"\n") + 1) < len(block):
+        cut = max(end, block.rfind(b"\n", 0, len(block) // 2) + 1)
+        if parse(block[:cut]) is None:
+            block = block[:cut]
         else:
-            first, lines = first + half, lines[half:]
-    fields = lines[0].decode("ascii", "backslashreplace").split(",")
+            first, block = first + block.count(b"\n", 0, cut), block[cut:]
+    fields = block[:-1].decode("ascii", "backslashreplace").split(",")
     if fields == [""]:
         return first, "is blank"
     if len(fields) > columns:

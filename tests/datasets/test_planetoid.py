@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from damage import check_damaged_files
 
 from abkd_jax import datasets
 from abkd_jax.datasets import planetoid
@@ -35,7 +36,7 @@ def no_network(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def six_nodes(tmp_path, monkeypatch):
+def six_nodes(tmp_path, monkeypatch, unpublished):
     """Nodes 0 1 | 2 for training and validation, 5 then 3 for testing, 4 isolated and in no file; named cora."""
     monkeypatch.setattr(planetoid, "NUM_VALIDATION", 1)
     neighbours = {0: [1, 1, 2], 1: [0], 2: [2, 0], 3: [5], 4: [], 5: [3]}
@@ -70,12 +71,22 @@ def test_every_row_finds_its_node(six_nodes):
 
 INCONSISTENT = {
     "an edge outside": ("graph", {0: [1], 1: [6], 2: [], 3: [], 4: [], 5: []}, "cora: 1 of 2 edges point outside"),
-    "a huge node": ("graph", {0: [2**40], 1: []}, "ind.cora.graph: damaged; expected a dict"),
-    "not a dict": ("graph", [1, 2], "ind.cora.graph: damaged; expected a dict"),
+    "a huge node": ("graph", {0: [2**40], 1: []}, "ind.cora.graph: damaged .* expected a dict"),
+    "not a dict": ("graph", [1, 2], "ind.cora.graph: damaged .* expected a dict"),
     "labels of another set": ("ally", np.eye(2, dtype=np.int32), "do not belong together"),
-    "no labels": ("ally", np.zeros(3, np.int32), "ind.cora.ally: damaged; expected a numpy.ndarray of one-hot"),
-    "no matrix": ("tx", np.zeros((2, 3), np.float32), "ind.cora.tx: damaged; expected a scipy.sparse.csr_matrix"),
+    "no labels": ("ally", np.zeros(3, np.int32), "ind.cora.ally: damaged .* expected a numpy.ndarray of one-hot"),
+    "no matrix": ("tx", np.zeros((2, 3), np.float32), "ind.cora.tx: damaged .* expected a scipy.sparse.csr_matrix"),
     "wider words": ("tx", sp.csr_matrix(np.ones((2, 4), np.float32)), "do not belong together"),
+    "a row twice": ("tx", sp.csr_matrix(np.ones((3, 3), np.float32)), "do not belong together"),
+    "a class of another set": ("ty", np.eye(3, dtype=np.int32)[[1, 0]], "do not belong together"),
+    "training labels of another set": ("y", np.eye(2, dtype=np.int32)[[1, 1]], "y does not repeat the first rows"),
+    "two classes": ("ally", np.ones((3, 2), np.int32), "ind.cora.ally: damaged .* else than one 1"),
+    "negative class": ("ally", -np.eye(2, dtype=np.int32)[[0, 1, 0]], "ind.cora.ally: damaged"),
+    "a negative node": ("graph", {-1: [1], 0: []}, "ind.cora.graph: damaged .*not numbered from 0"),
+    "a gap": ("graph", {0: [1], 1: [0], 3: []}, "3 nodes that are not numbered from 0 on"),
+    "no list": ("graph", {0: 1}, "ind.cora.graph: damaged"),
+    "text": ("graph", {0: ["1"], 1: [0]}, "ind.cora.graph: damaged .* else than whole numbers"),
+    "yes": ("graph", {0: [True], 1: [0]}, "ind.cora.graph: damaged"),
     "nan": ("allx", sp.csr_matrix(np.full((3, 3), np.nan, np.float32)), "cora: features of 3 of 6 nodes are NaN"),
 }
 
@@ -91,11 +102,27 @@ def test_inconsistent_files_are_refused_in_one_line(six_nodes, case):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("5\nthree", "one node number a line"), ("5 6", r"\[0, 6\)"), ("", r"\[0, 6\)"), ("5 1", "two rows describe")],
+    [
+        ("5\nthree", "1 whole numbers a line"),
+        ("5 6", "it has 2 columns"),
+        ("5\n6", r"\[0, 6\)"),
+        ("", "it holds no line"),
+        ("5\n1", "two rows describe"),
+        ("5\n5", "two rows describe"),
+        ("5", "test.index 1"),
+        ("5\n3\n4", "test.index 3"),
+    ],
 )
 def test_a_damaged_test_index_is_refused(six_nodes, text, message):
     (six_nodes / "ind.cora.test.index").write_text(text)
     with pytest.raises(InputError, match=message):
+        datasets.load("cora", six_nodes.parent)
+
+
+def test_one_list_for_many_nodes_is_not_unfolded(six_nodes):
+    everyone = list(range(2000))
+    _write(six_nodes / "ind.cora.graph", dict.fromkeys(everyone, everyone))
+    with pytest.raises(InputError, match=r"ind\.cora\.graph: damaged \(4000000 neighbours\)"):
         datasets.load("cora", six_nodes.parent)
 
 
@@ -111,8 +138,12 @@ def test_a_column_beyond_the_matrix_is_refused(six_nodes):
 def test_a_truncated_file_is_named(six_nodes, part):
     path = six_nodes / f"ind.cora.{part}"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputError, match=f"{path}: not a readable pickle"):
+    with pytest.raises(InputError, match=f"{path}: damaged"):
         datasets.load("cora", six_nodes.parent)
+
+
+def test_damaged_files_are_refused_or_named(six_nodes, monkeypatch):
+    assert len(check_damaged_files("cora", six_nodes.parent, monkeypatch)) > 30
 
 
 def test_cora(data_root, count_undirected):
@@ -146,10 +177,13 @@ def test_a_file_without_a_checksum_is_asked_for_and_not_downloaded(data_root, tm
             (tmp_path / "planetoid").mkdir(exist_ok=True)
             shutil.copy(path, tmp_path / "planetoid")
     fetched = []
+    monkeypatch.delitem(planetoid.CHECKSUMS, "planetoid/ind.pubmed.allx")
     monkeypatch.setattr(planetoid, "fetch", lambda *arguments: fetched.append(arguments))
-    with pytest.raises(InputError, match=r"pubmed: ind\.pubmed\.allx is missing and has no known checksum") as refusal:
+    with pytest.raises(
+        InputError, match=r"pubmed: ind\.pubmed\.allx missing, and ind\.pubmed\.allx has no known checksum"
+    ) as refusal:
         datasets.load("pubmed", tmp_path)
-    assert f"put the file in {tmp_path / 'planetoid'} by hand, from {planetoid.BASE_URL}" in str(refusal.value)
+    assert f"put the files in {tmp_path / 'planetoid'} by hand, from {planetoid.BASE_URL}" in str(refusal.value)
     assert fetched == []
 
 
@@ -168,8 +202,9 @@ def test_another_file_at_the_source_is_refused(six_nodes, tmp_path, monkeypatch)
     assert not (tmp_path / "empty").exists()
 
 
-def test_no_network_says_which_file_goes_where(tmp_path):
-    with pytest.raises(
-        InputError, match=f"ind.citeseer.allx: cannot be downloaded .* in {tmp_path / 'planetoid'} by hand"
-    ):
+def test_no_network_says_which_files_go_where(tmp_path):
+    with pytest.raises(InputError) as refusal:
         datasets.load("citeseer", tmp_path)
+    missing = ", ".join(f"ind.citeseer.{part}" for part in planetoid.PARTS)
+    assert str(refusal.value).startswith(f"citeseer: {missing} missing; ind.citeseer.allx: cannot be downloaded")
+    assert f"in {tmp_path / 'planetoid'} by hand" in str(refusal.value)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from damage import check_damaged_files
 
 from abkd_jax import datasets
 from abkd_jax.datasets.splits import folds
@@ -26,7 +27,7 @@ def _write(root, contents):
 
 
 @pytest.fixture
-def chains_root(tmp_path):
+def chains_root(tmp_path, unpublished):
     _write(tmp_path, _chains())
     return tmp_path
 
@@ -67,7 +68,7 @@ DAMAGE = {
     "node outside": ({"A": "1, 2\n2, 81"}, "node numbers reach 1 and 81; expected 1-80"),
     "node 0": ({"A": "0, 1\n1, 0"}, "node numbers reach 0 and 1"),
     "two graphs": ({"A": "1, 2\n2, 3"}, r"1 edges join two graphs \(first: line 2\)"),
-    "columns": ({"A": "1, 2, 3"}, "has 3 columns; expected 2 whole numbers a line"),
+    "columns": ({"A": "1, 2, 3"}, r"has 3 columns\); expected 2 whole numbers a line"),
     "one direction": ({"A": "\n".join(["1, 2"] * 80)}, "mutag: .* edges have no reverse"),
     "unsorted": ({"graph_indicator": "\n".join(["2", "1"] * 40)}, "expected ascending graph numbers from 1 to 40"),
     "graph outside": ({"graph_indicator": "\n".join(["1"] * 79 + ["41"])}, "ascending graph numbers from 1 to 40"),
@@ -75,9 +76,19 @@ DAMAGE = {
         {"graph_indicator": "\n".join(["1"] * 80), "A": "1, 2\n2, 1", "edge_labels": "0\n0"},
         "graph 1 has n_node 0",
     ),
-    "short node labels": ({"node_labels": "0\n1"}, r"node_labels\.txt: damaged; 2 lines"),
-    "negative node label": ({"node_labels": "\n".join(["-1"] * 80)}, "smallest -1; expected 80, from 0 on"),
-    "short edge labels": ({"edge_labels": "0\n1"}, r"edge_labels\.txt: damaged; 2 lines"),
+    "short node labels": ({"node_labels": "0\n1"}, r"node_labels\.txt: damaged \(2 lines\); expected 80"),
+    "negative node label": ({"node_labels": "\n".join(["-1"] * 80)}, "categories from -1 to -1"),
+    "short edge labels": ({"edge_labels": "0\n1"}, r"edge_labels\.txt: damaged \(2 lines\); expected 80"),
+    "node label a billion": (
+        {"node_labels": "\n".join(["0"] * 79 + ["1000000000"])},
+        "2 different categories from 0 to 1000000000",
+    ),
+    "edge label a billion": (
+        {"edge_labels": "\n".join(["0"] * 79 + ["1000000000"])},
+        r"edge_labels\.txt: damaged \(2 different categories from 0 to 1000000000",
+    ),
+    "beyond 64 bits": ({"A": "1, 99999999999999999999"}, r"A\.txt: damaged"),
+    "lowest number": ({"A": f"1, {-(2**63)}"}, f"node numbers reach 1 and {2**63}"),
     "fraction": ({"graph_labels": "0.5"}, r"graph_labels\.txt: damaged"),
     "nothing": ({"graph_labels": ""}, r"graph_labels\.txt: damaged"),
 }
@@ -90,6 +101,18 @@ def test_damage_is_refused_in_one_line(chains_root, case):
     with pytest.raises(InputError, match=message) as refusal:
         datasets.load("mutag", chains_root)
     assert "\n" not in str(refusal.value)
+
+
+def test_damaged_files_are_refused_or_named(chains_root, monkeypatch):
+    assert len(check_damaged_files("mutag", chains_root, monkeypatch)) > 20
+
+
+def test_a_column_for_each_of_very_many_categories_is_refused(tmp_path, unpublished):
+    nodes = range(1002)
+    contents = {"A": "1, 2\n2, 1", "graph_indicator": "1\n" * 1002, "graph_labels": "1", "edge_labels": "0\n0"}
+    _write(tmp_path, contents | {"node_labels": "\n".join(map(str, nodes))})
+    with pytest.raises(InputError, match=r"node_labels\.txt: damaged \(1002 categories\)"):
+        datasets.load("mutag", tmp_path)
 
 
 def test_a_missing_file_is_asked_for(chains_root):

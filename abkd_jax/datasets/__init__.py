@@ -17,6 +17,7 @@ from abkd_jax.datasets import digits, heco, kgbench, npz, ogb, ogb_graphs, plane
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.datasets.validation import validate
+from abkd_jax.files import cache_root, expanded
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["data_root", "describe", "generate", "load", "names", "per_class", "validate"]
@@ -26,6 +27,7 @@ class _Entry(NamedTuple):
     description: str
     load: Callable[[Path, int], Dataset | GraphDataset]
     files: Callable[[Path], tuple[Path, ...]]
+    downloads: bool = False
 
 
 def _embedded(description: str, load: Callable[[int], Dataset]) -> _Entry:
@@ -33,7 +35,7 @@ def _embedded(description: str, load: Callable[[int], Dataset]) -> _Entry:
 
 
 def _planetoid(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: planetoid.load(name, root), partial(planetoid.files, name))
+    return _Entry(description, lambda root, seed: planetoid.load(name, root), partial(planetoid.files, name), True)
 
 
 def _heco(name: str, description: str) -> _Entry:
@@ -53,11 +55,11 @@ def _npz(name: str, description: str) -> _Entry:
 
 
 def _ogb(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: ogb.load(name, root), partial(ogb.files, name))
+    return _Entry(description, lambda root, seed: ogb.load(name, root), partial(ogb.files, name), True)
 
 
 def _ogb_graphs(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: ogb_graphs.load(name, root), partial(ogb_graphs.files, name))
+    return _Entry(description, lambda root, seed: ogb_graphs.load(name, root), partial(ogb_graphs.files, name), True)
 
 
 _ENTRIES = {
@@ -82,7 +84,8 @@ def data_root(root: str | Path | None = None) -> Path:
     Returns:
         The folder, which need not exist.
     """
-    return Path(root or os.environ.get("ABKD_JAX_DATA") or "~/.cache/abkd_jax").expanduser()
+    named = root or os.environ.get("ABKD_JAX_DATA")
+    return expanded(named) if named else cache_root()
 
 
 def names() -> tuple[str, ...]:
@@ -98,7 +101,7 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
 
     Returns:
         One dict for each name: `name`, `description`, `folder` (where the files are looked for; None where none are
-        needed) and `missing` (names of the files that are not there).
+        needed), `missing` (names of the files that are not there) and `downloads` (whether `load` fetches them).
     """
     listing = []
     for name, entry in _ENTRIES.items():
@@ -109,6 +112,7 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
                 "description": entry.description,
                 "folder": paths[0].parent if paths else None,
                 "missing": [path.name for path in paths if not path.exists()],
+                "downloads": entry.downloads,
             }
         )
     return listing

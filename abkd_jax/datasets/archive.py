@@ -18,9 +18,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from abkd_jax.datasets.download import TIMEOUT
+from abkd_jax.progress import bar
 from abkd_jax.types import InputError
 
 __all__ = ["fetch_zip"]
@@ -76,7 +75,7 @@ def _download(url: str, part: Path) -> None:
             raise OSError(f"{total:,} bytes, more than the disk has room for")
         with (
             part.open("ab" if done else "wb") as file,
-            tqdm(total=total, initial=done, desc=part.name[1:-5], unit="B", unit_scale=True, leave=False) as progress,
+            bar(total=total, initial=done, desc=part.name[1:-5], unit="B", unit_scale=True, leave=False) as progress,
         ):
             while block := response.read(BLOCK):
                 file.write(block)

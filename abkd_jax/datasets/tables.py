@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from abkd_jax.progress import bar
 from abkd_jax.types import InputError
 
 __all__ = ["chunks", "integers", "reals", "strings"]
@@ -125,7 +125,7 @@ def _frames(path: Path, dtype: type) -> Iterator[np.ndarray]:
     with (
         open(path, "rb") as raw,
         gzip.GzipFile(fileobj=raw) as text,
-        tqdm(total=size, desc=path.name, unit="B", unit_scale=True, leave=False, disable=size < SHOWN_FROM) as progress,
+        bar(total=size, desc=path.name, unit="B", unit_scale=True, leave=False, disable=size < SHOWN_FROM) as progress,
     ):
         try:
             columns = pandas.read_csv(text, header=None, nrows=1).shape[1]

@@ -1,5 +1,6 @@
 """What the four commands do once their options are read."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,25 +8,43 @@ import jax
 import numpy as np
 import tabulate
 
+from abkd_jax import backend, evaluation, listing, pipeline, report, results, runfolder
 from abkd_jax import datasets as data
-from abkd_jax import evaluation, pipeline, report, results, runfolder
 from abkd_jax.config import DistillConfig, RunConfig
 from abkd_jax.problems import Problem, build_model, load_problem
 from abkd_jax.students import Students
-from abkd_jax.types import Dataset, GNNOutput, GraphDataset, InputError, Metric
+from abkd_jax.types import GNNOutput, InputError, Metric
 
 __all__ = ["datasets", "distill", "evaluate", "teacher"]
 
+DIVERGED = 3  # exit status
 
-def distill(config: DistillConfig) -> None:
-    """Runs or resumes the comparison and prints its table."""
+log = logging.getLogger(__name__)
+
+
+@backend.ready()
+def distill(config: DistillConfig) -> int:
+    """Runs or resumes the comparison and prints its table; gives the exit status."""
     folder = pipeline.distill(config)
-    _print_table(runfolder.read_results(folder)["records"])
+    records = runfolder.read_results(folder)["records"]
+    _print_table(records)
     print(f"\nreport, figures and records: {folder}")
+    return _status(records)
 
 
-def teacher(config: RunConfig) -> None:
-    """Trains the teachers that are not kept yet and prints their scores, a row a seed."""
+def _status(records: Sequence[results.Record]) -> int:
+    """The exit status of a run, with one line in the log where seeds have diverged."""
+    diverged = [r for r in records if r.get("diverged") is not None]
+    if not diverged:
+        return 0
+    named = "; ".join(f"{r['method']} seed {r['seed']} at epoch {r['diverged']}" for r in diverged)
+    log.error("%d of %d models diverged: %s", len(diverged), len(records), named)
+    return DIVERGED
+
+
+@backend.ready()
+def teacher(config: RunConfig) -> int:
+    """Trains the teachers that are not kept yet and prints their scores, a row a seed; gives the exit status."""
     config = pipeline.capped(config)
     pipeline.check(config)
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
@@ -38,6 +57,7 @@ def teacher(config: RunConfig) -> None:
     print(tabulate.tabulate(rows, headers, floatfmt=".2f", disable_numparse=[1, 2], colalign=("right",) * 5))
     print()
     _print_table(records)
+    return _status(records)
 
 
 def _print_table(records: Sequence[results.Record]) -> None:
@@ -46,8 +66,9 @@ def _print_table(records: Sequence[results.Record]) -> None:
     print("\n\n".join(filter(None, [report.table(summaries), "\n".join(report.remarks(summaries))])))
 
 
-def evaluate(config: DistillConfig) -> None:
-    """Reads the models of a finished run and prints what the table of `distill` does not say.
+@backend.ready()
+def evaluate(config: DistillConfig) -> int:
+    """Reads the models of a finished run and prints what the table of `distill` does not say; gives the exit status.
 
     Raises:
         InputError: there is no finished run of this config in the folder.
@@ -77,6 +98,7 @@ def evaluate(config: DistillConfig) -> None:
         "CKA: last hidden layer against the teacher's last; "
         "MFLOP: matrix products of one inference, dense and sparse"
     )
+    return 0
 
 
 def _evaluation_rows(
@@ -105,31 +127,7 @@ def _evaluation_rows(
     return rows
 
 
-def datasets(config: RunConfig) -> None:
-    """Lists the data sets, or loads and describes one."""
-    if not config.dataset:
-        rows = [(entry["name"], entry["description"], _state(entry)) for entry in data.describe(config.data_root)]
-        print(tabulate.tabulate(rows, ("name", "what it is", "files"), maxcolwidths=[None, 60, 50]))
-        print(f"\ndata root: {data.data_root(config.data_root)} (--data-root, or $ABKD_JAX_DATA)")
-        return
-    found = data.load(config.dataset, config.data_root, config.split)
-    masks = " / ".join(f"{m.sum():,}" for m in (found.train_mask, found.val_mask, found.test_mask))
-    rows = [("source", found.source)]
-    if isinstance(found, GraphDataset):
-        rows += [("graphs", f"{found.labels.shape[0]:,}"), ("nodes", f"{found.features.shape[0]:,}")]
-        rows += [("edges, both directions", f"{found.senders.shape[0]:,}"), ("outputs", found.num_outputs)]
-    else:
-        rows += [("nodes", f"{found.num_nodes:,}"), ("edges of the files", f"{found.senders.shape[0]:,}")]
-        rows += [("classes", found.num_classes)]
-    if isinstance(found, Dataset) and found.schema is not None:
-        rows += [("node types", ", ".join(found.schema.node_types)), ("edge types", f"{len(found.schema.relations)}")]
-        rows += [("nodes without features", f"{found.num_embeddings:,}")]
-    shape: Any = found.features.shape
-    rows += [("features", f"{shape[1]:,}"), ("train / validation / test", masks)]
-    print(tabulate.tabulate(rows, tablefmt="plain"))
-
-
-def _state(entry: dict) -> str:
-    if entry["folder"] is None:
-        return "embedded"
-    return f"missing in {entry['folder']}: {', '.join(entry['missing'])}" if entry["missing"] else "present"
+def datasets(name: str, data_root: Path | None, split: int) -> int:
+    """Lists the data sets, or loads and describes one; gives the exit status."""
+    print(listing.described(data.load(name, data_root, split)) if name else listing.listed(data_root))
+    return 0

@@ -1,29 +1,23 @@
 """The whole job: data set in, teachers trained or loaded, students distilled, run folder with an honest table out."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from abkd_jax import evaluation, runfolder
-from abkd_jax.config import BatchConfig, DistillConfig, MethodConfig, ModelConfig, OptimConfig, RunConfig
+from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, RunConfig
 from abkd_jax.files import cache_root, writable
-from abkd_jax.methods import build_objective
-from abkd_jax.models import build
 from abkd_jax.problems import Problem, build_model, load_problem, make_scores, with_powers
+from abkd_jax.resolve import capped, check, methods_of, model_of
 from abkd_jax.students import Students, train_students
 from abkd_jax.teachers import Teacher, train_or_load
-from abkd_jax.training import make_optimizer
-from abkd_jax.types import InputError
 
 __all__ = ["as_students", "capped", "check", "distill", "model_of", "records", "run_folder", "teachers_of", "trained"]
-
-Run = TypeVar("Run", bound=RunConfig)
 
 
 def distill(config: DistillConfig) -> Path:
@@ -65,12 +59,7 @@ def _compare_sizes(teacher: dict[str, Any], students: list[dict[str, Any]]) -> N
 
 def _ordered(known: Iterable[str], config: DistillConfig) -> tuple[Any, ...]:
     """Known students, then the new ones."""
-    return tuple(name for name in dict.fromkeys([*known, *config.methods]) if name in _methods_of(config))
-
-
-def _methods_of(config: RunConfig) -> tuple[str, ...]:
-    """The fields of a config that describe a method; a study adds its own to those of `DistillConfig`."""
-    return tuple(f.name for f in dataclasses.fields(config) if isinstance(getattr(config, f.name), MethodConfig))
+    return tuple(name for name in dict.fromkeys([*known, *config.methods]) if name in methods_of(config))
 
 
 def trained(config: DistillConfig, problem: Problem, folder: Path) -> dict[str, Students]:
@@ -87,14 +76,6 @@ def _train(config: DistillConfig, problem: Problem, folder: Path) -> Iterator[tu
         checkpoints = folder / "checkpoints" / name
         model = model_of(config, name)
         yield name, train_students(problem, config.teacher.model, teachers, model, name, method, checkpoints)
-
-
-def model_of(config: DistillConfig, name: str) -> ModelConfig:
-    """The model that a method trains: the teacher, the run's student, or the method's own."""
-    if name == "teacher":
-        return config.teacher.model
-    method: MethodConfig = getattr(config, name)
-    return method.student or config.student
 
 
 def run_folder(config: RunConfig) -> Path:
@@ -150,73 +131,3 @@ def records(problem: Problem, name: str, config: ModelConfig, run: Students) -> 
         }
         found.append(record | ({"embedding_parameters": embedded} if embedded else {}))
     return found
-
-
-def capped(config: Run) -> Run:
-    """The config with `max_epochs` applied to every training, and evaluations that divide the epochs."""
-
-    def cap(optim: OptimConfig) -> OptimConfig:
-        epochs = optim.epochs if config.max_epochs is None else min(optim.epochs, config.max_epochs)
-        return dataclasses.replace(optim, epochs=epochs, eval_every=math.gcd(epochs, optim.eval_every))
-
-    parts = {name: getattr(config, name) for name in ("teacher", *_methods_of(config))}
-    return dataclasses.replace(
-        config, **{name: dataclasses.replace(part, optim=cap(part.optim)) for name, part in parts.items()}
-    )
-
-
-def check(config: RunConfig) -> None:
-    """Everything that can be wrong with the settings, before anything is read, written or compiled.
-
-    Raises:
-        InputError: one line that names the setting.
-    """
-    if config.seeds < 1:
-        raise InputError(f"seeds is {config.seeds}, expected at least 1")
-    if config.max_epochs is not None and config.max_epochs < 1:
-        raise InputError(f"max_epochs is {config.max_epochs}, expected at least 1")
-    _check_batches(config.batches)
-    _check_model(config.teacher.model, config.batches)
-    make_optimizer(config.teacher.optim)
-    if isinstance(config, DistillConfig):
-        _check_students(config)
-
-
-def _check_batches(batches: BatchConfig) -> None:
-    for option in ("size", "length", "steps", "parts"):
-        if getattr(batches, option) < 1:
-            raise InputError(f"batches: {option} is {getattr(batches, option)}, expected at least 1")
-    if not batches.fan_outs or any(number < 1 and number != -1 for number in batches.fan_outs):
-        raise InputError(f"batches: fan_outs are {batches.fan_outs}, expected numbers of at least 1, or -1 for all")
-
-
-def _check_model(model: ModelConfig, batches: BatchConfig) -> None:
-    build(model, 2)
-    if batches.kind == "graphs" and model.readout is None:
-        raise InputError(f"{model.name}: readout is None, expected sum, mean or max: the data set labels graphs")
-    if batches.kind != "graphs" and model.readout is not None:
-        raise InputError(f"{model.name}: readout is {model.readout}, expected none: the data set labels nodes")
-
-
-def _check_students(config: DistillConfig) -> None:
-    if len(set(config.methods)) != len(config.methods) or not config.methods:
-        raise InputError(f"methods are {', '.join(config.methods) or 'none'}: expected at least one, each named once")
-    unknown = set(config.methods) - set(_methods_of(config))
-    if unknown:
-        raise InputError(f"method {min(unknown)} is unknown, expected some of {', '.join(_methods_of(config))}")
-    _check_model(config.student, config.batches)
-    for name in config.methods:
-        method: MethodConfig = getattr(config, name)
-        model, teacher = model_of(config, name), config.teacher.model
-        _check_model(model, config.batches)
-        if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
-            raise InputError(
-                f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}"
-            )
-        if method.start in ("attention_map", "teacher_directions") and model.hidden > teacher.hidden:
-            raise InputError(
-                f"{name}: start {method.start} needs a student no wider than its teacher, got {model.hidden} and "
-                f"{teacher.hidden} units"
-            )
-        make_optimizer(method.optim)
-        build_objective(method)

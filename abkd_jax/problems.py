@@ -1,6 +1,7 @@
 """A data set made ready: on the device, with its task, its masks, and what a training step sees of it."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from abkd_jax.tasks import Task
 from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree
 
 __all__ = ["Problem", "build_model", "load_problem", "make_predict", "make_scores", "with_powers"]
+
+log = logging.getLogger(__name__)
 
 # Graphs of more nodes are evaluated layer by layer from the host: an RGCN of 512 units holds 14 kB a node and layer.
 LARGEST_WHOLE = 1_000_000
@@ -79,6 +82,7 @@ def load_problem(
     Raises:
         InputError: the data set cannot be loaded, or its graphs cannot be sampled so.
     """
+    log.info("loading %s", name)
     batches = BatchConfig() if batches is None else batches
     dataset: Dataset | GraphDataset = datasets.load(name, data_root, split)
     if isinstance(dataset, GraphDataset) != (batches.kind == "graphs"):

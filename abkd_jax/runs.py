@@ -1,15 +1,13 @@
 """One training program that shows its progress, survives a kill and resumes to the same bits."""
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from abkd_jax import checkpoint
+from abkd_jax import checkpoint, progress
 from abkd_jax.config import OptimConfig
 from abkd_jax.training import FitState
 
@@ -35,7 +33,7 @@ def resumable_fit(
         fit: `training.fit` or `minibatch.fit_minibatches` with all its arguments but `resume` and `on_chunk`.
         fresh: structure, shapes and types of its state.
         optim: epochs.
-        label: what the progress bar says.
+        label: what is trained, for the progress that is shown.
 
     Returns:
         Final state and history; `history["seconds"]` holds the training time, all sittings together.
@@ -46,22 +44,16 @@ def resumable_fit(
     began = last_save = time.perf_counter()
     pause = SAVE_EVERY
 
-    with tqdm(total=optim.epochs, desc=label, unit="epoch", file=sys.stderr, dynamic_ncols=True) as bar:
+    with progress.training(label, optim.epochs, resume) as show:
 
         def on_chunk(state: FitState, history: dict[str, np.ndarray], epochs: int) -> None:
             nonlocal last_save, pause
             now = time.perf_counter()
             history["seconds"] = np.asarray(before + now - began)
-            shown = np.flatnonzero(history["recorded"].any(axis=1))[-1]
-            bar.set_postfix(
-                loss=f"{np.mean(history['loss'][shown]):.4f}", val=f"{np.mean(history['val_accuracy'][shown]):.4f}"
-            )
-            bar.update(epochs - bar.n)
+            show(history)
             if now - last_save > pause or epochs >= optim.epochs or not np.asarray(state.active).any():
                 checkpoint.save(directory, state, history, config, step=epochs)
                 last_save = time.perf_counter()
                 pause = max(SAVE_EVERY, (last_save - now) / SAVE_SHARE)
 
-        if resume:
-            bar.update(int(np.max(resume[1]["epoch"])))
         return fit(resume=resume, on_chunk=on_chunk)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,9 @@ from abkd_jax.training import (
 from abkd_jax.types import Batch, Objective, Pytree
 
 __all__ = ["Students", "train_students"]
+
+
+log = logging.getLogger(__name__)
 
 
 class Students(NamedTuple):
@@ -66,6 +70,7 @@ def train_students(
     Raises:
         InputError: a config makes no model or no loss, or `folder` holds students of another config.
     """
+    log.info("%s: preparing", name)
     job = _Job(problem, teacher_config, teachers, student_config, name, method, folder)
     return _side_by_side(job) if problem.epoch is None else _one_by_one(job)
 

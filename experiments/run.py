@@ -47,10 +47,11 @@ def main() -> None:
     options = (tyro.conf.AvoidSubcommands,)
     config = tyro.cli(type(study), default=default, description=__doc__, args=arguments, config=options)
     try:
-        commands.distill(config)
+        status = commands.distill(config)
     except InputError as error:
         sys.exit(f"experiments.run: {error}")
     print(f"\nbefore and after training:\n{_before_and_after(config.out or folder)}")
+    sys.exit(status)
 
 
 def _before_and_after(folder: Path) -> str:

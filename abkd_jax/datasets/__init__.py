@@ -29,6 +29,7 @@ class _Entry(NamedTuple):
     description: str
     load: Callable[[Path, int], Dataset | GraphDataset]
     files: Callable[[Path], tuple[Path, ...]]
+    downloads: bool = False
 
 
 def _embedded(description: str, load: Callable[[int], Dataset]) -> _Entry:
@@ -36,7 +37,7 @@ def _embedded(description: str, load: Callable[[int], Dataset]) -> _Entry:
 
 
 def _planetoid(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: planetoid.load(name, root), partial(planetoid.files, name))
+    return _Entry(description, lambda root, seed: planetoid.load(name, root), partial(planetoid.files, name), True)
 
 
 def _heco(name: str, description: str) -> _Entry:
@@ -56,11 +57,11 @@ def _npz(name: str, description: str) -> _Entry:
 
 
 def _ogb(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: ogb.load(name, root), partial(ogb.files, name))
+    return _Entry(description, lambda root, seed: ogb.load(name, root), partial(ogb.files, name), True)
 
 
 def _ogb_graphs(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: ogb_graphs.load(name, root), partial(ogb_graphs.files, name))
+    return _Entry(description, lambda root, seed: ogb_graphs.load(name, root), partial(ogb_graphs.files, name), True)
 
 
 _ENTRIES = {
@@ -102,7 +103,7 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
 
     Returns:
         One dict for each name: `name`, `description`, `folder` (where the files are looked for; None where none are
-        needed) and `missing` (names of the files that are not there).
+        needed), `missing` (names of the files that are not there) and `downloads` (whether `load` fetches them).
     """
     listing = []
     for name, entry in _ENTRIES.items():
@@ -113,6 +114,7 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
                 "description": entry.description,
                 "folder": paths[0].parent if paths else None,
                 "missing": [path.name for path in missing_files(paths)],
+                "downloads": entry.downloads,
             }
         )
     return listing

@@ -10,6 +10,7 @@ from abkd_jax import datasets as data
 from abkd_jax import evaluation, pipeline, report, results, runfolder
 from abkd_jax.config import DistillConfig, RunConfig
 from abkd_jax.problems import Problem, build_model, load_problem
+from abkd_jax.records import records as of_models
 from abkd_jax.students import Students
 from abkd_jax.types import Dataset, GNNOutput, GraphDataset, InputError
 
@@ -30,7 +31,7 @@ def teacher(config: RunConfig) -> None:
     pipeline.check(config)
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     teachers = pipeline.as_students(pipeline.teachers_of(config, problem))
-    records = pipeline.records(problem, "teacher", config.teacher.model, teachers)
+    records = of_models(problem, "teacher", config.teacher.model, teachers)
     rows = [(r["seed"], 100 * r["test_accuracy"], 100 * r["val_accuracy"], r["epochs"], r["seconds"]) for r in records]
     headers = ("seed", "test accuracy %", "validation %", "best epoch", "training s")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
@@ -56,7 +57,9 @@ def evaluate(config: DistillConfig) -> None:
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     if problem.rows is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {folder}")
-    runfolder.claim(folder, config, problem.fingerprint)
+    changed = runfolder.conflicts(folder, runfolder.plan(folder, config), problem.fingerprint)
+    if changed:
+        raise InputError(f"run folder {folder} holds a run of another config: {'; '.join(changed)}")
     runs = pipeline.trained(config, problem, folder)
     headers = ("method", "train %", "validation %", "test %", "agreement %", "CKA", "parameters", "MFLOP")
     rows = _evaluation_rows(config, problem, runs)

@@ -19,7 +19,7 @@ from abkd_jax.datasets.synthetic import generate
 from abkd_jax.datasets.validation import validate
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
-__all__ = ["data_root", "describe", "generate", "load", "names", "per_class", "validate"]
+__all__ = ["data_root", "describe", "files", "generate", "load", "names", "per_class", "validate"]
 
 
 class _Entry(NamedTuple):
@@ -83,6 +83,11 @@ def data_root(root: str | Path | None = None) -> Path:
         The folder, which need not exist.
     """
     return Path(root or os.environ.get("ABKD_JAX_DATA") or "~/.cache/abkd_jax").expanduser()
+
+
+def files(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
+    """Returns the files that `load` reads, whether they are there or not; `()` for embedded sets and unknown names."""
+    return _ENTRIES[name].files(data_root(root)) if name in _ENTRIES else ()
 
 
 def names() -> tuple[str, ...]:

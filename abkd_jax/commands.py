@@ -12,6 +12,7 @@ from abkd_jax import backend, evaluation, listing, pipeline, report, results, ru
 from abkd_jax import datasets as data
 from abkd_jax.config import DistillConfig, RunConfig
 from abkd_jax.problems import Problem, build_model, load_problem
+from abkd_jax.records import records as of_models
 from abkd_jax.students import Students
 from abkd_jax.types import GNNOutput, InputError, Metric
 
@@ -49,7 +50,7 @@ def teacher(config: RunConfig) -> int:
     pipeline.check(config)
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     teachers = pipeline.as_students(pipeline.teachers_of(config, problem))
-    records = pipeline.records(problem, "teacher", config.teacher.model, teachers)
+    records = of_models(problem, "teacher", config.teacher.model, teachers)
     metric = results.metric_of(records)
     scores = [[report.shown(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
     rows = [(r["seed"], *shown, r["epochs"], r["seconds"]) for r, shown in zip(records, scores, strict=True)]
@@ -85,7 +86,9 @@ def evaluate(config: DistillConfig) -> int:
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     if problem.rows is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {folder}")
-    runfolder.claim(folder, config, problem.fingerprint)
+    changed = runfolder.conflicts(folder, runfolder.plan(folder, config), problem.fingerprint)
+    if changed:
+        raise InputError(f"run folder {folder} holds a run of another config: {'; '.join(changed)}")
     runs = pipeline.trained(config, problem, folder)
     metric = results.metric_named(problem.task.metric)
     headings = (f"{part} {metric.heading}" for part in ("train", "validation", "test"))

@@ -1,29 +1,31 @@
 """The whole job: data set in, teachers trained or loaded, students distilled, run folder with an honest table out."""
 
-import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from abkd_jax import evaluation, runfolder
-from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, RunConfig
+from abkd_jax import checkpoint, datasets, records, runfolder
+from abkd_jax.config import DistillConfig, MethodConfig, RunConfig, described
 from abkd_jax.files import cache_root, writable
-from abkd_jax.problems import Problem, build_model, load_problem, make_scores, with_powers
-from abkd_jax.resolve import capped, check, methods_of, model_of
-from abkd_jax.students import Students, train_students
-from abkd_jax.teachers import Teacher, train_or_load
+from abkd_jax.identity import DataIdentity, student_identity, teacher_identity
+from abkd_jax.problems import Problem, load_problem, with_powers
+from abkd_jax.resolve import capped, check, model_of
+from abkd_jax.runfolder import Plan, run_folder
+from abkd_jax.students import Students, joined, train_students
+from abkd_jax.teachers import Teacher, teacher_folder, train_or_load
+from abkd_jax.training import diverged_epochs
 
-__all__ = ["as_students", "capped", "check", "distill", "model_of", "records", "run_folder", "teachers_of", "trained"]
+__all__ = ["as_students", "capped", "check", "distill", "model_of", "run_folder", "teachers_of", "trained"]
 
 
 def distill(config: DistillConfig) -> Path:
     """Runs the comparison, or what is left of it, and returns the run folder.
 
-    Methods that the folder already holds stay in it, before the new ones, whether the config names them or not.
+    Methods and seeds that the folder already holds stay in it, before the new ones, whether the config names them or
+    not. A finished run whose checkpoints and data files are as it left them is not touched.
 
     Raises:
         InputError: bad settings or data, an unwritable folder, or a folder that holds another run.
@@ -31,103 +33,118 @@ def distill(config: DistillConfig) -> Path:
     config = capped(config)
     check(config)
     folder = run_folder(config)
+    if config.overwrite:
+        runfolder.clear(folder)
+    plan = runfolder.plan(folder, config)
+    if _is_finished(folder, plan):
+        return folder
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
-    runfolder.claim(folder, config, problem.fingerprint)
+    runfolder.claim(folder, plan, problem.fingerprint)
     known = runfolder.finished_records(folder)
-    config = dataclasses.replace(config, methods=_ordered(known, config))
     runs: dict[str, Students] = {}
     found: dict[str, list[dict[str, Any]]] = {}
-    for name, run in _train(config, problem, folder):
+    for name, run in _train(plan, problem, folder):
         runs[name] = run
-        found[name] = known.get(name) or records(problem, name, model_of(config, name), run)
-        _compare_sizes(found["teacher"][0], found[name])
+        found[name] = records.kept_or_new(known.get(name, []), problem, name, model_of(plan.config, name), run)
+        if name != "teacher" and _reads_teacher(getattr(plan.config, name)):
+            found[name] = _of_teachers(found[name], runs["teacher"])
+        records.compare_sizes(found["teacher"][0], found[name])
         if not known.keys() <= runs.keys():
             continue  # all that is on disk is read back first: a kill now loses no record
-        complete = len(runs) == 1 + len(config.methods)
-        runfolder.write(folder, config, found, {k: run.history for k, run in runs.items()}, complete=complete)
+        complete = len(runs) == 1 + len(plan.config.methods)
+        histories = {k: run.history for k, run in runs.items()}
+        runfolder.write(folder, plan, problem.facts, found, histories, complete=complete)
+    runfolder.finish(folder, _made_from(folder, plan, problem.identity))
     return folder
 
 
-def _compare_sizes(teacher: dict[str, Any], students: list[dict[str, Any]]) -> None:
-    """Writes down how many times smaller the students are, with and without the vectors of nodes without features."""
-    whole = lambda record: record["parameters"] + record.get("embedding_parameters", 0)  # noqa: E731
-    for record in students:
-        record["compression"] = teacher["parameters"] / record["parameters"]
-        if "embedding_parameters" in record:
-            record["compression_with_embeddings"] = whole(teacher) / whole(record)
+def _of_teachers(found: list[dict[str, Any]], teachers: Students) -> list[dict[str, Any]]:
+    """The records of students, without the scores of those whose teacher has diverged."""
+    epochs = diverged_epochs(teachers.history)
+    return [r if "diverged" in r else records.invalidate(r, epochs[r["seed"]]) for r in found]
 
 
-def _ordered(known: Iterable[str], config: DistillConfig) -> tuple[Any, ...]:
-    """Known students, then the new ones."""
-    return tuple(name for name in dict.fromkeys([*known, *config.methods]) if name in methods_of(config))
+def _reads_teacher(method: MethodConfig) -> bool:
+    weights = (method.soft_label_weight, method.alignment_weight, method.auxiliary_weight)
+    return any(weights) or method.start in ("teacher_directions", "attention_map")
+
+
+def _made_from(folder: Path, plan: Plan, data: DataIdentity) -> dict[str, Any]:
+    """What the records of a finished run stand on: the last whole step of every checkpoint, and the data files.
+
+    While size and time of change of a file stay as they are, so does the fingerprint of the data.
+    """
+    config, kept = plan.config, teachers_root(plan.config)
+    steps = {}
+    for seed in range(config.seeds):
+        identity = teacher_identity(data, config.teacher, seed)
+        steps[f"teacher {seed}"] = checkpoint.verify(teacher_folder(kept, data, config.teacher, seed), identity)
+    for name in config.methods:
+        parts = (config.teacher.model, name, getattr(config, name), model_of(config, name))
+        for path, seeds in plan.folders(folder, name):
+            identity = student_identity(data, seeds, *parts)
+            steps[f"{name} {', '.join(map(str, seeds))}"] = checkpoint.verify(path, identity)
+    paths = [path for path in datasets.files(config.dataset, config.data_root) if path.exists()]
+    files = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
+    return {"fingerprint": data.fingerprint, "checkpoints": steps, "files": files}
+
+
+def _is_finished(folder: Path, plan: Plan) -> bool:
+    """Whether all that the plan names stands in the folder, made from the checkpoints and data files of now."""
+    config, finished = plan.config, runfolder.finished(folder)
+    if finished is None or runfolder.conflicts(folder, plan, None):
+        return False
+    found = {name: [r["seed"] for r in of] for name, of in runfolder.finished_records(folder).items()}
+    if any(found.get(name) != list(range(config.seeds)) for name in ("teacher", *config.methods)):
+        return False
+    batches = {} if config.batches.kind == "full" else described(config.batches)
+    made_from = _made_from(folder, plan, DataIdentity(config.dataset, finished["fingerprint"], batches))
+    return None not in made_from["checkpoints"].values() and made_from == finished
 
 
 def trained(config: DistillConfig, problem: Problem, folder: Path) -> dict[str, Students]:
-    """The models of a run by method, the teacher first; what `folder` does not hold yet is trained."""
-    return dict(_train(config, problem, folder))
+    """Reads the models of a finished run by method, the teacher first.
+
+    Raises:
+        InputError: one of them has no finished checkpoint.
+    """
+    return dict(_train(runfolder.plan(folder, config), problem, folder, may_train=False))
 
 
-def _train(config: DistillConfig, problem: Problem, folder: Path) -> Iterator[tuple[str, Students]]:
+def _train(plan: Plan, problem: Problem, folder: Path, *, may_train: bool = True) -> Iterator[tuple[str, Students]]:
+    config = plan.config
     problem = with_powers(problem, *(model_of(config, name) for name in ("teacher", *config.methods)))
-    teachers = teachers_of(config, problem)
+    teachers = teachers_of(config, problem, may_train=may_train)
     yield "teacher", as_students(teachers)
+    sittings = plan.sittings if problem.epoch is None else ((0, config.seeds),)
     for name in config.methods:
         method: MethodConfig = getattr(config, name)
-        checkpoints = folder / "checkpoints" / name
         model = model_of(config, name)
-        yield name, train_students(problem, config.teacher.model, teachers, model, name, method, checkpoints)
+        own = folder / "checkpoints" / name
+        paths = [path for path, _ in plan.folders(folder, name)] if problem.epoch is None else [own]
+        parts = [
+            train_students(
+                problem, config.teacher.model, teachers[first:last], model, name, method, path, may_train=may_train
+            )
+            for (first, last), path in zip(sittings, paths, strict=True)
+        ]
+        yield name, joined(parts) if len(parts) > 1 else parts[0]
 
 
-def run_folder(config: RunConfig) -> Path:
-    """Where the run lives: `config.out`, or `runs/<dataset>`."""
-    return config.out if config.out is not None else Path("runs") / config.dataset
+def teachers_root(config: RunConfig) -> Path:
+    """Where the teachers of all runs are kept."""
+    return config.teachers if config.teachers is not None else writable(cache_root() / "teachers")
 
 
-def teachers_of(config: RunConfig, problem: Problem) -> list[Teacher]:
+def teachers_of(config: RunConfig, problem: Problem, *, may_train: bool = True) -> list[Teacher]:
     """The teachers of a run, trained where they are not kept yet."""
-    kept = config.teachers if config.teachers is not None else writable(cache_root() / "teachers")
-    return train_or_load(problem, config.teacher, list(range(config.seeds)), kept)
+    return train_or_load(problem, config.teacher, list(range(config.seeds)), teachers_root(config), may_train=may_train)
 
 
 def as_students(teachers: list[Teacher]) -> Students:
     """The teachers as one more method; their result is the best validation epoch, as in the GCNII recipe."""
-    variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[t.variables for t in teachers])
-    names = [name for name, values in teachers[0].history.items() if np.ndim(values) > 1]
-    history = {name: np.concatenate([t.history[name] for t in teachers], axis=1) for name in names}
-    history["seconds"] = np.array([t.history["seconds"] for t in teachers])
-    return Students(variables, variables, np.array([t.best_epoch for t in teachers]), history)
-
-
-def records(problem: Problem, name: str, config: ModelConfig, run: Students) -> list[dict[str, Any]]:
-    """One record a seed: accuracies, sizes, times. A run side by side has one time for all its seeds."""
-    model = build_model(problem, config)
-    apply: Any = model.apply
-    scores = make_scores(problem, model)
-    seeds = len(run.epochs)
-    last, best = (
-        [jax.tree.map(lambda x, s=s: x[s], t) for s in range(seeds)] for t in (run.variables, run.best_variables)
-    )
-    predict = jax.jit(lambda variables, graph: apply(variables, graph).logits)
-    latency = evaluation.latency(predict, last[0], problem.batch.graph)
-    seconds = np.broadcast_to(run.history["seconds"], seeds)
-    parameters = evaluation.parameter_count(last[0]["params"])
-    embedded = evaluation.embedding_count(last[0]["params"])
-    found = []
-    for seed in range(seeds):
-        at_end, at_best = scores(last[seed]), scores(best[seed])
-        record = {
-            "dataset": problem.dataset.name,
-            "method": name,
-            "metric": problem.task.metric,
-            "seed": seed,
-            "test_accuracy": float(at_end["test_accuracy"]),
-            "val_accuracy": float(at_end["val_accuracy"]),
-            "test_accuracy_best_val": float(at_best["test_accuracy"]),
-            "parameters": parameters - embedded,
-            "compression": 1.0,
-            "epochs": int(run.epochs[seed]),
-            "seconds": float(seconds[seed]),
-            "latency_ms": latency["median_ms"],
-        }
-        found.append(record | ({"embedding_parameters": embedded} if embedded else {}))
-    return found
+    parts = []
+    for teacher in teachers:
+        variables = jax.tree.map(lambda leaf: leaf[None], teacher.variables)
+        parts.append(Students(variables, variables, np.array([teacher.best_epoch]), teacher.history, (teacher.origin,)))
+    return joined(parts)

@@ -22,7 +22,7 @@ from abkd_jax.datasets.validation import validate
 from abkd_jax.files import cache_root, expanded
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
-__all__ = ["data_root", "describe", "generate", "load", "names", "per_class", "validate"]
+__all__ = ["data_root", "describe", "files", "generate", "load", "names", "per_class", "validate"]
 
 
 class _Entry(NamedTuple):
@@ -88,6 +88,11 @@ def data_root(root: str | Path | None = None) -> Path:
     """
     named = root or os.environ.get("ABKD_JAX_DATA")
     return expanded(named) if named else cache_root()
+
+
+def files(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
+    """Returns the files that `load` reads, whether they are there or not; `()` for embedded sets and unknown names."""
+    return _ENTRIES[name].files(data_root(root)) if name in _ENTRIES else ()
 
 
 def names() -> tuple[str, ...]:

@@ -266,6 +266,14 @@ def test_interrupt_is_one_line(capsys, monkeypatch):
     assert logging.getLogger("abkd_jax").handlers == []
 
 
+def test_a_fault_of_the_machine_is_one_line(capsys, monkeypatch):
+    def run(_):
+        raise OSError(28, "No space left on device", "some/file")
+
+    monkeypatch.setattr(cli, "_run", run)
+    assert refused(capsys, "distill") == "abkd_jax distill: [Errno 28] No space left on device: 'some/file'"
+
+
 def test_a_folder_that_cannot_be_made_below_the_current_one_is_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").write_text("a file")

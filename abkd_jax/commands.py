@@ -87,7 +87,8 @@ def evaluate(config: DistillConfig) -> int:
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     if problem.rows is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {folder}")
-    changed = runfolder.conflicts(folder, runfolder.plan(folder, config), problem.fingerprint)
+    plan = runfolder.plan(folder, config)
+    changed = runfolder.conflicts(folder, plan, problem.fingerprint)
     if changed:
         raise InputError(f"run folder {folder} holds a run of another config: {'; '.join(changed)}")
     runs = pipeline.trained(config, problem, folder)
@@ -96,9 +97,12 @@ def evaluate(config: DistillConfig) -> int:
     headers = ("method", *headings, "agreement %", "CKA", "parameters", "MFLOP")
     formats: Any = {"floatfmt": ("", "", "", "", "", ".3f", "", ".1f"), "intfmt": ",", "disable_numparse": [1, 2, 3, 4]}
     align = ("left", *["right"] * (len(headers) - 1))
-    print(tabulate.tabulate(_evaluation_rows(config, problem, runs, metric), headers, **formats, colalign=align))
+    diverged = {(r["method"], r["seed"]) for of in known.values() for r in of if r.get("diverged") is not None}
+    rows = _evaluation_rows(plan.config, problem, runs, metric, diverged)
+    print(tabulate.tabulate(rows, headers, **formats, colalign=align))
+    left_out = f", {len(diverged)} diverged models left out" if diverged else ""
     print(
-        f"\nmeans over {config.seeds} seeds; agreement: nodes or graphs classified as by the teacher of the same seed; "
+        f"\nmeans over {plan.config.seeds} seeds{left_out}; agreement: nodes or graphs classified as by the teacher of the same seed; "
         "CKA: last hidden layer against the teacher's last; "
         "MFLOP: matrix products of one inference, dense and sparse"
     )
@@ -106,28 +110,31 @@ def evaluate(config: DistillConfig) -> int:
 
 
 def _evaluation_rows(
-    config: DistillConfig, problem: Problem, runs: dict[str, Students], metric: Metric
+    config: DistillConfig, problem: Problem, runs: dict[str, Students], metric: Metric, diverged: set[tuple[str, int]]
 ) -> list[tuple[Any, ...]]:
-    """One row a method; `runs` starts with the teacher. Only classes can agree."""
+    """One row a method with a seed that has not diverged; `runs` starts with the teacher. Only classes can agree."""
     graph, labels, masks = problem.batch.graph, problem.labels, problem.batch.masks
     rows_of_logits = masks.all if masks.graphs is None else masks.graphs
     splits = (problem.train_mask, problem.val_mask, problem.test_mask)
-    teacher_outs: list[GNNOutput] = []
+    teacher_outs: dict[int, GNNOutput] = {}
     rows = []
     for name, run in runs.items():
+        seeds = [seed for seed in range(config.seeds) if (name, seed) not in diverged]
+        if not seeds:
+            continue
         predict: Any = jax.jit(build_model(problem, pipeline.model_of(config, name)).apply)
-        variables = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.variables) for seed in range(config.seeds)]
+        variables = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.variables) for seed in seeds]
         outs: list[Any] = [predict(v, graph) for v in variables]
-        teacher_outs = teacher_outs or outs
-        pairs = list(zip(outs, teacher_outs, strict=True))
+        teacher_outs = teacher_outs or dict(zip(seeds, outs, strict=True))
+        pairs = [(o, teacher_outs[seed]) for seed, o in zip(seeds, outs, strict=True) if seed in teacher_outs]
         agreement = [evaluation.agreement(o.logits, t.logits, rows_of_logits) for o, t in pairs]
         similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs]
         scores = [float(np.mean([problem.task.score(o.logits, labels, m) for o in outs])) for m in splits]
         size = evaluation.parameter_count(variables[0]["params"])
         flops = evaluation.flops(predict, variables[0], graph)
-        agreed = f"{100 * np.mean(agreement):.2f}" if metric.name == "accuracy" else "-"
+        agreed = f"{100 * np.mean(agreement):.2f}" if metric.name == "accuracy" and pairs else "-"
         row = (name, *(report.shown(score, metric) for score in scores), agreed)
-        rows.append((*row, np.mean(similarity), size, flops / 1e6))
+        rows.append((*row, np.mean(similarity) if pairs else "-", size, flops / 1e6))
     return rows
 
 

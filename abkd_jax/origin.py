@@ -60,7 +60,7 @@ def _remark(data: Mapping[str, Any]) -> str:
         return "stand-in features"
     if source.startswith("generated"):
         return "generated data"
-    return "not the published data" if data.get("published") is False else ""
+    return "not the published data" if "differ from the published" in source else ""
 
 
 def _fact(records: Sequence[Record], value_of: Callable[[Record], Any]) -> str | None:

@@ -1,6 +1,8 @@
 """Runs a study: `python -m experiments.run [citation | initialisation | arxiv | ...] --dataset cora --seeds 10`.
 
-Without a name it is the table of the citation graphs. Finished runs are resumed, or shown.
+Without a name it is the table of the citation graphs. A study trains in `runs/studies`, its teachers too; the same
+command resumes or shows it. Where this repository stores the same study, both are then shown side by side;
+nothing that is stored changes, unless `--out` names its folder.
 """
 
 import dataclasses
@@ -21,8 +23,9 @@ from abkd_jax.runfolder import read_results
 from abkd_jax.trends import is_finite
 from abkd_jax.types import InputError
 from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
+from experiments.stored import comparison
 
-RESULTS = Path("experiments/results")
+RESULTS, RUNS = Path("experiments/results"), Path("runs/studies")
 # The study, and the data set that it takes where none is named.
 STUDIES: dict[str, tuple[Callable[[str], DistillConfig], str]] = {
     "citation": (citation.study, "cora"),
@@ -36,21 +39,24 @@ STUDIES: dict[str, tuple[Callable[[str], DistillConfig], str]] = {
 
 
 def main() -> None:
-    """Reads the options, runs or resumes the study in its folder of `experiments/results`."""
+    """Reads the options, runs or resumes the study, and compares it with the stored one."""
     arguments = sys.argv[1:]
     name = arguments.pop(0) if arguments and arguments[0] in STUDIES else "citation"
     make, usual = STUDIES[name]
     dataset = dataset_in(arguments, default=usual)
     study = make(dataset)
-    folder = RESULTS / {"citation": dataset}.get(name, name if name == "arxiv_small" else f"{name}_{dataset}")
-    default = dataclasses.replace(study, seeds=10, out=folder)
+    table = {"citation": dataset}.get(name, name if name == "arxiv_small" else f"{name}_{dataset}")
+    default = dataclasses.replace(study, seeds=10, out=RUNS / table, teachers=RUNS / "teachers")
     options = (tyro.conf.AvoidSubcommands,)
     config = tyro.cli(type(study), default=default, description=__doc__, args=arguments, config=options)
     try:
+        folder, stored = config.out or RUNS / table, read_results(RESULTS / table)["records"]
         status = commands.distill(config)
+        print(f"\nbefore and after training:\n{_before_and_after(folder)}")
+        if stored:
+            print(f"\nstored in {RESULTS / table}, and new:\n{comparison(stored, read_results(folder)['records'])}")
     except InputError as error:
         sys.exit(f"experiments.run: {error}")
-    print(f"\nbefore and after training:\n{_before_and_after(config.out or folder)}")
     sys.exit(status)
 
 

@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from abkd_jax import checkpoint
 from abkd_jax.config import OptimConfig
+from abkd_jax.locks import locked
 from abkd_jax.training import FitState
+from abkd_jax.types import InputError
 
 __all__ = ["resumable_fit"]
 
@@ -30,7 +32,8 @@ def resumable_fit(
     """A fit with a checkpoint folder and a progress bar.
 
     Args:
-        directory: checkpoints of this program; a finished one is read, not trained again.
+        directory: checkpoints of this program; a finished one is read, not trained again. It is locked meanwhile: a
+            second process that trains the same program waits, and then reads the result.
         config: identifies the program; a checkpoint of another config is refused.
         fit: `training.fit` or `minibatch.fit_minibatches` with all its arguments but `resume` and `on_chunk`.
         fresh: structure, shapes and types of its state.
@@ -40,8 +43,24 @@ def resumable_fit(
     Returns:
         Final state and history; `history["seconds"]` holds the training time, all sittings together.
     """
-    checkpoint.prepare(directory)
-    resume = checkpoint.restore(directory, fresh, config)
+    with locked(directory, f"trains {label}", wait=True):
+        resume = checkpoint.restore(directory, fresh, config)
+        try:
+            checkpoint.prepare(directory)
+        except InputError:
+            if resume is None or np.asarray(resume[0].active).any():
+                raise  # else all that is left to do is to read, which a shared, read-only folder allows
+        return _fit(directory, config, fit, resume, optim, label)
+
+
+def _fit(
+    directory: Path,
+    config: dict[str, Any],
+    fit: Callable[..., tuple[FitState, dict[str, np.ndarray]]],
+    resume: tuple[FitState, dict[str, np.ndarray]] | None,
+    optim: OptimConfig,
+    label: str,
+) -> tuple[FitState, dict[str, np.ndarray]]:
     before = float(resume[1]["seconds"]) if resume else 0.0
     began = last_save = time.perf_counter()
     pause = SAVE_EVERY

@@ -145,9 +145,19 @@ def test_a_missing_file_is_named_with_its_place_and_source(tmp_path):
     with pytest.raises(InputError) as refusal:
         ogb.load("ogbn-arxiv", tmp_path)
     assert str(refusal.value) == (
-        f"ogbn-arxiv: raw/node-feat.csv.gz is missing; put it in {folder / 'raw'} by hand, "
+        f"ogbn-arxiv: raw/node-feat.csv.gz is missing; put it in {folder} by hand, "
         "from https://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"
     )
+
+
+@pytest.mark.usefixtures("no_network")
+def test_all_missing_files_are_named_at_once(tmp_path):
+    folder = ogb_samples.write_arxiv(tmp_path)
+    for name in ("raw/edge.csv.gz", "split/time/valid.csv.gz"):
+        (folder / name).unlink()
+    with pytest.raises(InputError) as refusal:
+        ogb.load("ogbn-arxiv", tmp_path)
+    assert "raw/edge.csv.gz, split/time/valid.csv.gz are missing; put them in" in str(refusal.value)
 
 
 @pytest.mark.usefixtures("no_network")

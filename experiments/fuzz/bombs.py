@@ -1,0 +1,211 @@
+"""Small files that ask for a hundred gigabytes: archives that unpack without end, headers that promise too much."""
+
+import gzip
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["BOMBS", "Bomb"]
+
+MEMBER = 2**26  # bytes that one member of a gzip file unpacks to
+MEMBERS = 128  # 8 GiB together, in 8 MB
+SPARSE = 2**33  # bytes of a file of zeros that takes no room on the disk
+
+
+class Bomb(NamedTuple):
+    """A file of a layout that is replaced: the pattern of its name, and what writes the bomb in its place."""
+
+    layout: str
+    pattern: str
+    make: Callable[[Path], None]
+
+    def plant(self, folder: Path, rng: np.random.Generator) -> str:
+        """Replaces one of the files; what was done is returned."""
+        files = sorted(path for path in folder.rglob(self.pattern) if path.is_file())
+        path = files[int(rng.integers(len(files)))]
+        self.make(path)
+        return f"{path.relative_to(folder)}: {self.make.__name__}"
+
+
+def gzip_of_blank_lines(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"\n" * MEMBER, mtime=0) * MEMBERS)
+
+
+def gzip_of_rows(path: Path) -> None:
+    """Rows as the file has them, again and again."""
+    row = gzip.decompress(path.read_bytes()) or b"0\n"
+    path.write_bytes(gzip.compress(row * (MEMBER // len(row)), mtime=0) * MEMBERS)
+
+
+def gzip_of_one_line(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"1" * MEMBER, mtime=0) * MEMBERS)
+
+
+def gzip_of_columns(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"1," * (MEMBER // 2), mtime=0) * MEMBERS)
+
+
+def gzip_of_zeros(path: Path) -> None:
+    path.write_bytes(gzip.compress(bytes(MEMBER), mtime=0) * MEMBERS)
+
+
+def gzip_of_quotes(path: Path) -> None:
+    """One quoted field without an end."""
+    path.write_bytes(gzip.compress(b'"' + b"\n" * MEMBER, mtime=0) + gzip.compress(b"\n" * MEMBER, mtime=0) * MEMBERS)
+
+
+def sparse(path: Path) -> None:
+    """A file that the file system says is 8 GiB long."""
+    with path.open("r+b") as file:
+        file.truncate(SPARSE)
+
+
+def one_line(path: Path) -> None:
+    """128 MB without a line feed."""
+    path.write_bytes(b"1 " * 2**26)
+
+
+def blank_lines(path: Path) -> None:
+    path.write_bytes(b"\n" * 2**27)
+
+
+def nested_json(path: Path) -> None:
+    path.write_bytes(b"[" * 200_000 + b"]" * 200_000)
+
+
+def long_json_number(path: Path) -> None:
+    path.write_bytes(b'{"records": [' + b"9" * 2**22 + b"]}")
+
+
+def huge_shape(path: Path) -> None:
+    """The header of an `.npy` file, or of all arrays of an `.npz`, promises 8 TB."""
+    _write_arrays(path, _npy("(1000000000000,)", bytes(64)))
+
+
+def large_shape(path: Path) -> None:
+    """As `huge_shape`, with 6 GB, which many machines grant."""
+    _write_arrays(path, _npy("(800000000,)", bytes(64)))
+
+
+def overflowing_shape(path: Path) -> None:
+    """Dimensions whose product is a small number modulo 2^64."""
+    _write_arrays(path, _npy("(4294967296, 4294967297)", bytes(64)))
+
+
+def long_header(path: Path) -> None:
+    _write_arrays(path, b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**31 - 1) + b"{" * 2**20)
+
+
+def nested_header(path: Path) -> None:
+    _write_arrays(path, _npy("(" * 9000 + "1" + ",)" * 9000, bytes(64)))
+
+
+def power_in_header(path: Path) -> None:
+    _write_arrays(path, _npy("(9**9**9,)", bytes(64)))
+
+
+def deflated_zeros(path: Path) -> None:
+    """Members of 8 GiB of zeros each, in 8 MB, whose `.npy` headers are right about them."""
+    _write_members(path, lambda name: (_npy("(1073741816,)", b""), 8 * 1073741816))
+
+
+def overlapping_members(path: Path) -> None:
+    """A thousand entries of the directory that all name the same gigabyte."""
+    _write_members(path, lambda name: (b"", 2**30), times=1000)
+
+
+def many_members(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(60_000):
+            archive.writestr(zipfile.ZipInfo(f"arxiv/raw/{number}"), b"")
+
+
+def lying_sizes(path: Path) -> None:
+    """A member of a gigabyte that the directory says is of 100 bytes."""
+    _write_members(path, lambda name: (b"", 2**30), claimed=100)
+
+
+def _npy(shape: str, content: bytes) -> bytes:
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header + content
+
+
+def _write_arrays(path: Path, array: bytes) -> None:
+    if path.suffix == ".npy":
+        path.write_bytes(array)
+        return
+    names = zipfile.ZipFile(path).namelist()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(zipfile.ZipInfo(name), array)
+    path.write_bytes(file.getvalue())
+
+
+def _write_members(
+    path: Path, content: Callable[[str], tuple[bytes, int]], times: int = 1, claimed: int | None = None
+) -> None:
+    """Writes the names of an archive anew: each member some bytes and then zeros up to a size, CRCs left 0."""
+    names = zipfile.ZipFile(path).namelist()[:: -1 if times > 1 else 1][: 1 if times > 1 or claimed else 2]
+    with path.open("wb") as file:
+        directory = b""
+        for name in names:
+            start, size = content(name)
+            body = b"".join(_deflated(start, size))
+            sizes = _zip64(len(body), claimed or size)
+            offset, raw = file.tell(), name.encode()
+            header = struct.pack("<HHHHHIIIHH", 45, 0, 8, 0, 33, 0, 2**32 - 1, 2**32 - 1, len(raw), len(sizes))
+            file.write(b"PK\3\4" + header + raw + sizes + body)
+            entry = struct.pack("<HHHHIII", 8, 0, 33, 0, 0, 2**32 - 1, 2**32 - 1)
+            entry = struct.pack("<HHH", 45, 45, 0) + entry[:2] + entry[4:]
+            entry += struct.pack("<HHHHHII", len(raw), len(sizes), 0, 0, 0, 0, offset)
+            directory += (b"PK\1\2" + entry + raw + sizes) * times
+        begin = file.tell()
+        end = struct.pack("<HHHHIIH", 0, 0, len(names) * times, len(names) * times, len(directory), begin, 0)
+        file.write(directory + b"PK\5\6" + end)
+
+
+def _zip64(packed: int, size: int) -> bytes:
+    return struct.pack("<HHQQ", 1, 16, size, packed)
+
+
+def _deflated(start: bytes, size: int) -> Iterator[bytes]:
+    """A raw deflate stream of some bytes and zeros; a block of zeros is packed once and repeated."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    yield packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)
+    yield block * (size // 2**24)
+    yield packer.compress(bytes(size % 2**24)) + packer.flush()
+
+
+GZIP = (gzip_of_blank_lines, gzip_of_rows, gzip_of_one_line, gzip_of_columns, gzip_of_zeros, gzip_of_quotes)
+HEADERS = (huge_shape, large_shape, overflowing_shape, long_header, nested_header, power_in_header)
+TEXTS = (sparse, one_line, blank_lines)
+PLACES: dict[tuple[str, str], tuple[Callable[[Path], None], ...]] = {
+    ("kgbench", "*.gz"): GZIP,
+    ("arxiv", "edge.csv.gz"): GZIP,
+    ("arxiv", "node-feat.csv.gz"): GZIP,
+    ("mag", "num-node-dict.csv.gz"): GZIP,
+    ("molecules", "num-node-list.csv.gz"): GZIP,
+    ("kgbench", "*.csv"): TEXTS,
+    ("tu", "*.txt"): TEXTS,
+    ("heco", "*.txt"): TEXTS,
+    ("planetoid", "ind.cora.*"): (sparse,),
+    ("planetoid", "*.index"): TEXTS,
+    ("gnn_benchmark", "*.npz"): (sparse, *HEADERS, deflated_zeros, overlapping_members),
+    ("heco", "*.npz"): (*HEADERS, deflated_zeros),
+    ("heco", "*.npy"): (sparse, *HEADERS),
+    ("cache", "*.npy"): (sparse, *HEADERS),
+    ("archive", "*.zip"): (sparse, deflated_zeros, overlapping_members, many_members, lying_sizes),
+    ("run", "*.npz"): (sparse, *HEADERS, deflated_zeros),
+    ("run", "*.json"): (sparse, nested_json, long_json_number),
+    ("run", "*.jsonl"): (sparse, *TEXTS, nested_json),
+    ("checkpoint", "*"): (sparse, blank_lines, nested_json),
+}
+BOMBS = [Bomb(layout, pattern, make) for (layout, pattern), makers in PLACES.items() for make in makers]

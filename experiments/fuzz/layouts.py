@@ -1,0 +1,180 @@
+"""Everything that the package reads from disk: how a small clean one is written, and how it is read."""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from abkd_jax import checkpoint, datasets, figures, report, runfolder
+from abkd_jax.datasets import heco, kgbench, npz, ogb, ogb_graphs, planetoid, tu
+from abkd_jax.presets import distill_config
+from experiments.fuzz import samples
+
+__all__ = ["LAYOUTS", "Layout", "real"]
+
+
+class Layout(NamedTuple):
+    """One kind of files.
+
+    Attributes:
+        write: writes clean files below a folder.
+        read: reads them back by a public function of the package; the value is compared with that of the clean files.
+        damaged: the folder in it whose files are damaged; the others stay as they are.
+        sealed: whether a changed content must be noticed. The files of data sets carry no digests: one number may be
+            another there, as long as all counts are the same.
+    """
+
+    write: Callable[[Path], None]
+    read: Callable[[Path], Any]
+    damaged: str = "."
+    sealed: bool = False
+
+
+def _load(*names: str) -> Callable[[Path], Any]:
+    """Makes a function that reads small data sets under the names of published ones."""
+
+    def read(folder: Path) -> Any:
+        sizes = heco.LAYOUTS["acm"]._replace(types=samples.SIZES)
+        with mock.patch.dict(heco.LAYOUTS, acm=sizes), mock.patch.object(planetoid, "NUM_VALIDATION", 6):
+            return [datasets.load(name, folder) for name in names]
+
+    return read
+
+
+def _write_cache(folder: Path) -> None:
+    samples.write_arxiv(folder)
+    _load("ogbn-arxiv")(folder)  # leaves the graph in folder/cache, see worker
+
+
+def _write_archive(folder: Path) -> None:
+    samples.write_arxiv(folder)
+    samples.write_zip(folder / "published" / "arxiv.zip", folder / "ogb" / "ogbn_arxiv")
+    shutil.rmtree(folder / "ogb")
+
+
+def _read_archive(folder: Path) -> Any:
+    with mock.patch.object(ogb, "URL", (folder / "published" / "arxiv.zip").as_uri()):
+        return _load("ogbn-arxiv")(folder)
+
+
+CHECKPOINT_CONFIG = {"model": {"layers": 2, "hidden": 3}, "seed": 0, "rate": 0.01}
+
+
+def _state(scale: float) -> dict[str, Any]:
+    weights = {"kernel": scale * jnp.arange(3072, dtype=jnp.float32).reshape(64, 48), "bias": jnp.full(48, scale)}
+    return {"params": weights, "key": jax.random.key(7), "step": jnp.int32(scale), "active": jnp.array([True, False])}
+
+
+def _write_checkpoint(folder: Path) -> None:
+    for step in (10, 20):
+        history = {"epoch": np.arange(0, step, 5), "loss": np.linspace(2, 1, step // 5)}
+        checkpoint.save(folder / "checkpoint", _state(step), history, CHECKPOINT_CONFIG, step)
+
+
+def _read_checkpoint(folder: Path) -> Any:
+    template = jax.eval_shape(partial(_state, 1.0))
+    found = checkpoint.restore(folder / "checkpoint", template, CHECKPOINT_CONFIG)
+    if found is None:
+        return None
+    state, history = found
+    return {**state, "key": jax.random.key_data(state["key"])}, history
+
+
+RUN = distill_config("synthetic")
+SEEDS, EVALUATIONS = 2, 3
+
+
+def _write_run(folder: Path) -> None:
+    run = folder / "run"
+    runfolder.claim(run, RUN, "fingerprint")
+    epochs = np.repeat(np.array([0, 5, 10])[:, None], SEEDS, axis=1)
+    curves = np.linspace(0.4, 0.9, EVALUATIONS * SEEDS).reshape(EVALUATIONS, SEEDS)
+    history = {"epoch": epochs, "recorded": np.ones_like(epochs, bool), "val_accuracy": curves, "loss": 2 - curves}
+    maps = np.random.default_rng(0).random((EVALUATIONS, SEEDS, 4, 2))
+    aligned = {f"abkd/{name}": maps for name in ("attention", "dissimilarity", "unexplained")}
+    scalars = {f"abkd/{name}": curves for name in ("attended_variance", "attended_dissimilarity", "row_entropy")}
+    records = {method: [_record(method, seed) for seed in range(SEEDS)] for method in ("teacher", "abkd")}
+    histories = {"teacher": history, "abkd": history | aligned | scalars}
+    runfolder.write(run, RUN, records, histories, complete=True)
+
+
+def _record(method: str, seed: int) -> dict[str, Any]:
+    score = 0.8 + 0.01 * seed + (0.05 if method == "teacher" else 0.0)
+    scores = {"test_accuracy": score, "val_accuracy": score - 0.01, "test_accuracy_best_val": score - 0.002}
+    sizes = {"parameters": 900 if method == "teacher" else 90, "compression": 1.0 if method == "teacher" else 10.0}
+    times = {"epochs": 10, "seconds": 1.5, "latency_ms": 0.25}
+    return {"dataset": "synthetic", "method": method, "metric": "accuracy", "seed": seed, **scores, **sizes, **times}
+
+
+def _read_run(folder: Path) -> Any:
+    run = folder / "run"
+    runfolder.claim(run, RUN, "fingerprint")
+    records = runfolder.finished_records(run)
+    with mock.patch.object(figures, "DOTS_PER_INCH", 15):  # large figures take a second
+        return records, report.write_report(run).read_text()
+
+
+LAYOUTS = {
+    "planetoid": Layout(samples.write_planetoid, _load("cora")),
+    "gnn_benchmark": Layout(samples.write_gnn_benchmark, _load("acm")),
+    "heco": Layout(samples.write_heco, _load("heco_acm")),
+    "kgbench": Layout(samples.write_kgbench, _load("aifb")),
+    "tu": Layout(samples.write_tu, _load("mutag", "proteins")),
+    "arxiv": Layout(samples.write_arxiv, _load("ogbn-arxiv")),
+    "mag": Layout(samples.write_mag, _load("ogbn-mag")),
+    "molecules": Layout(samples.write_molecules, _load("ogbg-moltox21")),
+    "archive": Layout(_write_archive, _read_archive),
+    "cache": Layout(_write_cache, _load("ogbn-arxiv"), damaged="cache", sealed=True),
+    "checkpoint": Layout(_write_checkpoint, _read_checkpoint, sealed=True),
+    "run": Layout(_write_run, _read_run, sealed=True),
+}
+"""By the names of the command line."""
+
+
+REAL = {
+    "cora": planetoid.files,
+    "citeseer": planetoid.files,
+    "acm": npz.files,
+    "cora_ml": npz.files,
+    "heco_acm": heco.files,
+    "heco_freebase": heco.files,
+    "aifb": kgbench.files,
+    "mutag": tu.files,
+    "proteins": tu.files,
+    "ogbg-molbace": ogb_graphs.files,
+    "ogbg-molesol": ogb_graphs.files,
+}
+
+
+def real(root: Path) -> dict[str, Layout]:
+    """The published data sets below a data root that load fast enough to be damaged many times.
+
+    Args:
+        root: as `datasets.load` takes it.
+
+    Returns:
+        One layout for each data set that is there, by name.
+    """
+    paths = {name: files(name, root) for name, files in REAL.items()}
+    return {
+        name: Layout(partial(_copy, root, of_name), partial(_load_real, name))
+        for name, of_name in paths.items()
+        if all(path.exists() for path in of_name)
+    }
+
+
+def _load_real(name: str, folder: Path) -> Any:
+    return datasets.load(name, folder)
+
+
+def _copy(root: Path, paths: tuple[Path, ...], folder: Path) -> None:
+    for path in paths:
+        target = folder / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)

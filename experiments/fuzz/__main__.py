@@ -50,10 +50,11 @@ def main(args: Args) -> int:
     results = pool.run(wanted, args.seed, args.real, args.workers)
     pause = 0.2 if sys.stderr.isatty() else 10.0  # between two lines of progress
     with contextlib.suppress(KeyboardInterrupt):  # what has been found is shown
-        for case, outcome in tqdm(results, total=len(wanted), unit="case", mininterval=pause, smoothing=0):
+        bar = tqdm(results, total=len(wanted), unit="case", mininterval=pause, smoothing=0, disable=bool(args.only))
+        for case, outcome in bar:
             found[case] = outcome
             if args.only:
-                tqdm.write(_line(case, outcome))
+                print(_line(case, outcome), flush=True)
     print(_table({case: found[case] for case in wanted if case in found}))
     print(f"\n{NOTE}\nslowest {max(o.seconds for o in found.values()):.1f} s, ", end="")
     print(f"most memory {max(o.most_memory for o in found.values()) / 2**30:.2f} GiB")
@@ -77,8 +78,8 @@ def _table(found: dict[pool.Case, Outcome]) -> str:
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for (name, _), outcome in found.items():
         counts[name][outcome.kind] += 1
+    counts["all"] = sum(counts.values(), Counter())
     rows = [(name, *(of_name[kind] for kind in KINDS), of_name.total()) for name, of_name in counts.items()]
-    rows.append(("all", *(sum(row[column] for row in rows) for column in range(1, len(KINDS) + 2))))
     return tabulate.tabulate(rows, ("layout", *KINDS, "cases"))
 
 

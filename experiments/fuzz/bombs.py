@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -111,24 +111,24 @@ def power_in_header(path: Path) -> None:
 
 
 def deflated_zeros(path: Path) -> None:
-    """Members of 8 GiB of zeros each, in 8 MB, whose `.npy` headers are right about them."""
-    _write_members(path, lambda name: (_npy("(1073741816,)", b""), 8 * 1073741816))
+    """One member of 8 GiB of zeros, in 8 MB, whose `.npy` header is right about them."""
+    _write_member(path, _npy("(1073741824,)", b""), 8 * 1073741824)
 
 
 def overlapping_members(path: Path) -> None:
     """A thousand entries of the directory that all name the same gigabyte."""
-    _write_members(path, lambda name: (b"", 2**30), times=1000)
+    _write_member(path, b"", 2**30, times=1000)
+
+
+def lying_size(path: Path) -> None:
+    """A member of a gigabyte that the directory says is of 100 bytes."""
+    _write_member(path, b"", 2**30, claimed=100)
 
 
 def many_members(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "a") as archive:
         for number in range(60_000):
-            archive.writestr(zipfile.ZipInfo(f"arxiv/raw/{number}"), b"")
-
-
-def lying_sizes(path: Path) -> None:
-    """A member of a gigabyte that the directory says is of 100 bytes."""
-    _write_members(path, lambda name: (b"", 2**30), claimed=100)
+            archive.writestr(zipfile.ZipInfo(f"ogbn_arxiv/raw/{number}"), b"")
 
 
 def _npy(shape: str, content: bytes) -> bytes:
@@ -148,31 +148,35 @@ def _write_arrays(path: Path, array: bytes) -> None:
     path.write_bytes(file.getvalue())
 
 
-def _write_members(
-    path: Path, content: Callable[[str], tuple[bytes, int]], times: int = 1, claimed: int | None = None
-) -> None:
-    """Writes the names of an archive anew: each member some bytes and then zeros up to a size, CRCs left 0."""
-    names = zipfile.ZipFile(path).namelist()[:: -1 if times > 1 else 1][: 1 if times > 1 or claimed else 2]
+def _write_member(path: Path, start: bytes, zeros: int, times: int = 1, claimed: int | None = None) -> None:
+    """Replaces the largest member of an archive by some bytes and then zeros; the others stay as they are.
+
+    Args:
+        path: the archive.
+        start: the first bytes of the member.
+        zeros: how many zeros follow.
+        times: how often the directory lists the member.
+        claimed: the size that the directory states; None for the true one.
+    """
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size).filename
+        others = {name: archive.read(name) for name in archive.namelist() if name != largest}
     with path.open("wb") as file:
-        directory = b""
-        for name in names:
-            start, size = content(name)
-            body = b"".join(_deflated(start, size))
-            sizes = _zip64(len(body), claimed or size)
-            offset, raw = file.tell(), name.encode()
-            header = struct.pack("<HHHHHIIIHH", 45, 0, 8, 0, 33, 0, 2**32 - 1, 2**32 - 1, len(raw), len(sizes))
-            file.write(b"PK\3\4" + header + raw + sizes + body)
-            entry = struct.pack("<HHHHIII", 8, 0, 33, 0, 0, 2**32 - 1, 2**32 - 1)
-            entry = struct.pack("<HHH", 45, 45, 0) + entry[:2] + entry[4:]
-            entry += struct.pack("<HHHHHII", len(raw), len(sizes), 0, 0, 0, 0, offset)
-            directory += (b"PK\1\2" + entry + raw + sizes) * times
-        begin = file.tell()
-        end = struct.pack("<HHHHIIH", 0, 0, len(names) * times, len(names) * times, len(directory), begin, 0)
+        entries = [_append(file, name, content, 0, zlib.crc32(content), None) for name, content in others.items()]
+        entries += [_append(file, largest, start, zeros, 0, claimed)] * times
+        begin, directory = file.tell(), b"".join(entries)
+        end = struct.pack("<HHHHIIH", 0, 0, len(entries), len(entries), len(directory), begin, 0)
         file.write(directory + b"PK\5\6" + end)
 
 
-def _zip64(packed: int, size: int) -> bytes:
-    return struct.pack("<HHQQ", 1, 16, size, packed)
+def _append(file: BinaryIO, name: str, start: bytes, zeros: int, crc: int, claimed: int | None) -> bytes:
+    """Writes a member at the end of the file; its entry in the directory is returned."""
+    body = b"".join(_deflated(start, zeros))
+    raw, offset = name.encode(), file.tell()
+    extra = struct.pack("<HHQQ", 1, 16, claimed or len(start) + zeros, len(body))  # sizes of 64 bits
+    common = struct.pack("<HHHHHIIIHH", 45, 0, 8, 0, 33, crc, 2**32 - 1, 2**32 - 1, len(raw), len(extra))
+    file.write(b"PK\3\4" + common + raw + extra + body)
+    return b"PK\1\2" + struct.pack("<H", 45) + common + struct.pack("<HHHII", 0, 0, 0, 0, offset) + raw + extra
 
 
 def _deflated(start: bytes, size: int) -> Iterator[bytes]:
@@ -202,7 +206,7 @@ PLACES: dict[tuple[str, str], tuple[Callable[[Path], None], ...]] = {
     ("heco", "*.npz"): (*HEADERS, deflated_zeros),
     ("heco", "*.npy"): (sparse, *HEADERS),
     ("cache", "*.npy"): (sparse, *HEADERS),
-    ("archive", "*.zip"): (sparse, deflated_zeros, overlapping_members, many_members, lying_sizes),
+    ("archive", "*.zip"): (sparse, deflated_zeros, overlapping_members, many_members, lying_size),
     ("run", "*.npz"): (sparse, *HEADERS, deflated_zeros),
     ("run", "*.json"): (sparse, nested_json, long_json_number),
     ("run", "*.jsonl"): (sparse, *TEXTS, nested_json),

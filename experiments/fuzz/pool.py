@@ -12,7 +12,7 @@ from typing import Any
 from experiments.fuzz import worker
 from experiments.fuzz.worker import CHANGED, Outcome
 
-__all__ = ["run"]
+__all__ = ["Process", "run"]
 
 LIMIT_SECONDS = 10.0
 LIMIT_BYTES = 2 * 2**30
@@ -38,7 +38,7 @@ def run(cases: list[Case], seed: int, data_root: Path | None, workers: int) -> I
     """
     waiting = iter(cases)
     with tempfile.TemporaryDirectory(prefix="abkd_jax_fuzz_") as root:
-        pool = [_Process(Path(root) / str(number), seed, data_root) for number in range(min(workers, len(cases)))]
+        pool = [Process(Path(root) / str(number), seed, data_root) for number in range(min(workers, len(cases)))]
         try:
             for process in pool:
                 process.give(next(waiting))
@@ -55,7 +55,7 @@ def run(cases: list[Case], seed: int, data_root: Path | None, workers: int) -> I
                 process.end()
 
 
-class _Process:
+class Process:
     """One process and the case that it is at."""
 
     def __init__(self, root: Path, seed: int, data_root: Path | None):

@@ -5,7 +5,7 @@ import io
 import pickle
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ class _Python2Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is not np.ndarray:
             return NotImplemented
-        reconstruct, (kind, shape, _), (version, *state, content) = obj.__reduce__()  # type: ignore[misc]
+        reduced: Any = obj.__reduce__()
+        reconstruct, (kind, shape, _), (version, *state, content) = reduced
         return reconstruct, (kind, shape, "b"), (version, *state, content.decode("latin1"))
 
 
@@ -196,7 +197,7 @@ def _numbers(rows: int) -> list[list[float]]:
     return np.random.default_rng(rows).normal(size=(rows, 128)).round(6).tolist()
 
 
-def _write_tables(folder: Path, tables: dict[str, Iterable[Any]]) -> None:
+def _write_tables(folder: Path, tables: Mapping[str, Iterable[Any]]) -> None:
     for name, rows in tables.items():
         _write_gz(folder / f"{name}.csv.gz", rows, ",")
 

@@ -22,7 +22,7 @@ from abkd_jax.types import InputError
 from experiments.fuzz import cases
 from experiments.fuzz.compare import Reading, reading
 
-__all__ = ["Outcome", "serve"]
+__all__ = ["CHANGED", "Bench", "Outcome", "serve"]
 
 
 class Outcome(NamedTuple):
@@ -72,25 +72,45 @@ def serve(connection: Connection, seed: int, root: Path, data_root: Path | None)
     tqdm.set_lock(threading.RLock())  # its own lock between processes outlives one that is ended
     os.environ["ABKD_JAX_CACHE"] = str(root / "case" / "cache")
     os.environ |= {"http_proxy": NO_NETWORK, "https_proxy": NO_NETWORK, "no_proxy": ""}
-    bench = _Bench(root, cases.layouts(data_root))
-    while (case := connection.recv()) is not None:
-        connection.send(bench.run(*case, seed, connection.send))
+    with Bench(root, cases.layouts(data_root)) as bench:
+        while (case := connection.recv()) is not None:
+            name, number = case
+            connection.send(bench.run(name, number, seed, connection.send))
 
 
 NO_NETWORK = "http://127.0.0.1:9"  # the discard port: nobody answers
 
 
-class _Bench:
-    """Where clean files are kept, damaged and read."""
+class Bench:
+    """Where clean files are kept, damaged and read; as a context it listens to the warnings of the package.
+
+    Args:
+        root: a folder for the files.
+        layouts: by name, see `cases.plan`.
+    """
 
     def __init__(self, root: Path, layouts: dict[str, cases.Layout]):
-        self.root, self.layouts, self.clean = root, layouts, {}
+        self.root, self.layouts = root, layouts
+        self.clean: dict[str, _Clean] = {}
         self.messages: list[str] = []
-        logger = logging.getLogger("abkd_jax")
-        logger.propagate = False
-        logger.addHandler(_Listener(self.messages))
+        self.listener = _Listener(self.messages)
+
+    def __enter__(self) -> "Bench":
+        logging.getLogger("abkd_jax").addHandler(self.listener)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("abkd_jax").removeHandler(self.listener)
 
     def run(self, name: str, number: int, seed: int, begin: Callable[[str], None]) -> Outcome:
+        """Damages and reads one case.
+
+        Args:
+            name: of a layout, or one of the other names of `cases.plan`.
+            number: of the case.
+            seed: of all cases.
+            begin: is told what was done to the files, before they are read.
+        """
         base, damage = cases.plan(name, number)
         layout, case = self.layouts[base], self.root / "case"
         clean = self._prepare(base)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from abkd_jax.datasets import digits, heco, kgbench, npz, ogb, ogb_graphs, planetoid, synthetic, tu
+from abkd_jax.datasets.published import verify
+from abkd_jax.datasets.reading import missing_files
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.datasets.validation import validate
@@ -108,14 +110,14 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
                 "name": name,
                 "description": entry.description,
                 "folder": paths[0].parent if paths else None,
-                "missing": [path.name for path in paths if not path.exists()],
+                "missing": [path.name for path in missing_files(paths)],
             }
         )
     return listing
 
 
 def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | GraphDataset:
-    """Load a data set by name and check it.
+    """Loads a data set by name and checks it.
 
     Args:
         name: one of `names()`.
@@ -123,14 +125,18 @@ def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | 
         seed: of the split, for sets without an official one, and of everything in `synthetic`; not negative.
 
     Returns:
-        The data set.
+        The data set. Where files have the published totals and another content than was published, a warning is logged
+        and `source` says so.
 
     Raises:
-        InputError: an unknown name, a negative seed, or files that are missing, damaged or inconsistent.
+        InputError: an unknown name, a negative seed, files that are missing, damaged or inconsistent, or other totals
+            than those of the published data set.
     """
     if name not in _ENTRIES:
-        nearest = get_close_matches(name.lower(), _ENTRIES, n=1, cutoff=0)[0]
-        raise InputError(f"no data set {name!r}; did you mean {nearest!r}? Known: {', '.join(_ENTRIES)}")
+        nearest = get_close_matches(name.lower(), _ENTRIES, n=1)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        raise InputError(f"no data set {name!r}; {hint}Known: {', '.join(_ENTRIES)}")
     if seed < 0:
         raise InputError(f"{name}: seed is {seed}; expected a whole number that is not negative")
-    return validate(_ENTRIES[name].load(data_root(root), seed))
+    entry, folder = _ENTRIES[name], data_root(root)
+    return verify(validate(entry.load(folder, seed)), folder, entry.files(folder))

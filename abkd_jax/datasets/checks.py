@@ -1,23 +1,58 @@
 """Checks that data sets of one graph and of many have in common. Each raises a ValueError of one line."""
 
+import logging
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["check_array", "check_disjoint", "check_finite", "check_range"]
+__all__ = [
+    "LARGEST",
+    "check_array",
+    "check_disjoint",
+    "check_finite",
+    "check_outputs",
+    "check_range",
+    "check_vector",
+    "count_categories",
+    "warn_of_unseen",
+]
 
 CHUNK = 2**23
 """Numbers looked at in one go: memory for large and memory-mapped arrays stays at 8 MB."""
 
+SHOWN = 10  # classes in a warning
+
+LARGEST = 1e18
+"""Of features and of labels that are real numbers: squares of larger ones soon overflow float32."""
+
 
 def check_array(what: str, array: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
     """The array has the type and the shape."""
+    _check_numpy(what, array)
     if array.dtype != dtype:
         raise ValueError(f"{what} has dtype {array.dtype}; expected {np.dtype(dtype)}")
     if array.shape != shape:
         raise ValueError(f"{what} has shape {array.shape}; expected {shape}")
+
+
+def check_vector(what: str, array: np.ndarray) -> None:
+    """The array has one axis."""
+    _check_numpy(what, array)
+    if array.ndim != 1:
+        raise ValueError(f"{what} has shape {array.shape}; expected one number for each node, edge or graph")
+
+
+def _check_numpy(what: str, array: object) -> None:
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{what} is a {type(array).__name__}; expected a numpy.ndarray")
+
+
+def check_outputs(what: str, classes: int, items: int, of: str) -> None:
+    """A number of classes is whole, at least 2, and not above the number of nodes or graphs."""
+    if not isinstance(classes, int) or not 2 <= classes <= max(2, items):
+        raise ValueError(f"{what} is {classes}; expected at least 2 classes and at most {items}, the number of {of}")
 
 
 def check_range(what: str, numbers: np.ndarray, low: int, high: int, expected: str, item: str = "node") -> None:
@@ -31,22 +66,60 @@ def check_range(what: str, numbers: np.ndarray, low: int, high: int, expected: s
 
 
 def check_finite(what: str, features: np.ndarray | sp.csr_matrix) -> None:
-    """No number of `[rows, columns]` is NaN or infinite; dense arrays are looked at in chunks of rows."""
+    """No number of `[rows, columns]` is NaN or beyond `LARGEST`; dense arrays are looked at in chunks of rows."""
     if isinstance(features, sp.csr_matrix):
         rows = len(features.indptr) - 1
-        bad_rows = np.repeat(np.arange(rows), np.diff(features.indptr))[~np.isfinite(features.data)]
+        bad_rows = np.repeat(np.arange(rows), np.diff(features.indptr))[~(np.abs(features.data) <= LARGEST)]
     else:
         rows, columns = features.shape
         step = max(1, CHUNK // max(1, columns))
         bad_rows = np.concatenate(
-            [start + np.nonzero(~np.isfinite(features[start : start + step]))[0] for start in range(0, rows, step)]
+            [
+                start + np.nonzero(~(np.abs(features[start : start + step]) <= LARGEST))[0]
+                for start in range(0, rows, step)
+            ]
             or [np.zeros(0, np.int64)]
         )
     bad = np.unique(bad_rows)
     if bad.size:
+        row = features[[bad[0]]].data if isinstance(features, sp.csr_matrix) else features[bad[0]]
+        fault = f"beyond {LARGEST:g}" if np.isfinite(row).all() else "NaN or infinite"
         raise ValueError(
-            f"features of {bad.size} of {rows} {what}s are NaN or infinite (first: {what} {bad[0]}); "
-            "expected finite numbers"
+            f"features of {bad.size} of {rows} {what}s are {fault} (first: {what} {bad[0]}); "
+            "expected finite numbers with squares that float32 can hold"
+        )
+
+
+def count_categories(numbers: np.ndarray) -> int:
+    """Counts the categories or classes that are numbered in a file, every number from 0 on occurring.
+
+    One damaged number then makes a gap, and not a table or a model as wide as it is large.
+
+    Args:
+        numbers: `[n]` whole numbers, at least one.
+    """
+    present = np.unique(numbers)
+    low, high = int(present[0]), int(present[-1])
+    if low < 0 or high != present.size - 1:
+        raise ValueError(f"{present.size} different categories from {low} to {high}; expected every number from 0 on")
+    return high + 1
+
+
+def warn_of_unseen(name: str, what: str, count: int, seen: np.ndarray) -> None:
+    """Logs a warning that names the classes or tasks, out of `count`, that training never sees.
+
+    Args:
+        name: of the data set.
+        what: a class or a task.
+        count: how many there are.
+        seen: `[k]` those that training nodes or graphs have, in any order.
+    """
+    present = set(np.unique(seen).tolist())
+    unseen = count - len(present)
+    if unseen:
+        first = ", ".join(map(str, islice((number for number in range(count) if number not in present), SHOWN)))
+        logging.getLogger(__name__).warning(
+            "%s: no training label for %d of %d (%s %s%s)", name, unseen, count, what, first, ", ..." * (unseen > SHOWN)
         )
 
 

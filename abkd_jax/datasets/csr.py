@@ -1,19 +1,48 @@
 """CSR matrices: building them safely from the arrays of a file, and scaling their rows."""
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Num
 
-__all__ = ["csr_from_parts", "row_normalize"]
+__all__ = ["check_csr", "csr_from_entries", "csr_from_parts", "row_normalize"]
+
+LIMIT = 2**31  # rows and columns: node and word numbers are int32
 
 
-def csr_from_parts(
-    data: Num[np.ndarray, " nnz"],
-    indices: Num[np.ndarray, " nnz"],
-    indptr: Num[np.ndarray, " rows_plus_1"],
-    shape: tuple[int, int],
-) -> sp.csr_matrix:
-    """Build a CSR matrix and look at every index, since SciPy's compiled code trusts them.
+def check_csr(data: Any, indices: Any, indptr: Any, shape: Any) -> None:
+    """Compares every number of a CSR matrix with its shape, before SciPy's compiled code trusts it.
+
+    Args:
+        data: `[nnz]` values.
+        indices: `[nnz]` columns.
+        indptr: `[rows + 1]` row starts.
+        shape: `(rows, columns)`.
+
+    Raises:
+        ValueError: the arrays do not describe a matrix of that shape; the text begins with the part that is wrong.
+    """
+    for name, array, kinds in (("data", data, "biuf"), ("indices", indices, "iu"), ("indptr", indptr, "iu")):
+        vector = isinstance(array, np.ndarray) and array.ndim == 1
+        if not vector or array.dtype.kind not in kinds or not array.dtype.isnative:
+            found = f"shape {array.shape}, {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise ValueError(f"{name}: {found}; expected a vector of {'numbers' if name == 'data' else 'integers'}")
+    if len(shape) != 2 or not all(isinstance(n, int | np.integer) and 0 <= n < LIMIT for n in shape):
+        raise ValueError(f"shape {shape}; expected rows and columns, both below {LIMIT}")
+    rows, columns = shape
+    if indptr.size != rows + 1 or not indices.size == data.size == indptr[-1]:
+        raise ValueError(
+            f"indptr has {indptr.size} entries, indices {indices.size} and data {data.size}; expected {rows + 1}, "
+            "and as many as the last entry of indptr says"
+        )
+    if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
+        raise ValueError("indptr does not rise from 0")
+    if indices.size and (indices.min() < 0 or indices.max() >= columns):
+        raise ValueError(f"indices reach from {indices.min()} to {indices.max()}; expected columns in [0, {columns})")
+
+
+def csr_from_parts(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
+    """Builds a CSR matrix of arrays that pass `check_csr`.
 
     Args:
         data: `[nnz]` values.
@@ -27,24 +56,45 @@ def csr_from_parts(
     Raises:
         ValueError: the arrays do not describe a matrix of that shape.
     """
+    check_csr(data, indices, indptr, shape)
     matrix = sp.csr_matrix((data, indices, indptr), shape=shape)
-    matrix.check_format(full_check=True)
     matrix.sum_duplicates()
     return matrix
 
 
+def csr_from_entries(data: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
+    """Builds a CSR matrix of a list of entries, each of which is compared with the shape.
+
+    Args:
+        data: `[nnz]` values.
+        rows: `[nnz]` row of each.
+        columns: `[nnz]` column of each.
+        shape: `(rows, columns)`.
+
+    Returns:
+        The matrix, duplicates summed.
+
+    Raises:
+        ValueError: the arrays do not describe a matrix of that shape.
+    """
+    for numbers, limit in ((rows, shape[0]), (columns, shape[1])):
+        check_csr(data, numbers, np.array([0, data.size]), (1, limit))
+    return sp.csr_matrix(sp.coo_matrix((data, (rows, columns)), shape=shape))
+
+
 def row_normalize(features: sp.csr_matrix) -> sp.csr_matrix:
-    """Divide every row by its sum, as Planetoid, GCN and GCNII do; rows that sum to zero stay as they are.
+    """Divides every row by its sum, as Planetoid, GCN and GCNII do; rows that sum to zero stay as they are.
 
     Args:
         features: `[n, f]` CSR.
 
     Returns:
-        `[n, f]` CSR float32.
+        `[n, f]` CSR float32. Rows without a finite sum become NaN, which `validate` reports.
     """
-    values = features.data.astype(np.float64)
-    row_sums = np.asarray(features.sum(axis=1, dtype=np.float64)).ravel()
-    divisor = np.repeat(row_sums, np.diff(features.indptr))
-    with np.errstate(invalid="ignore"):  # infinities become NaN here, and validate reports them
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = features.data.astype(np.float64)
+        row_sums = np.asarray(features.sum(axis=1, dtype=np.float64)).ravel()
+        row_sums[~np.isfinite(row_sums)] = np.nan  # what is divided by infinity would pass as zero
+        divisor = np.repeat(row_sums, np.diff(features.indptr))
         np.divide(values, divisor, out=values, where=divisor != 0)
-    return sp.csr_matrix((values.astype(np.float32), features.indices, features.indptr), shape=features.shape)
+        return sp.csr_matrix((values.astype(np.float32), features.indices, features.indptr), shape=features.shape)

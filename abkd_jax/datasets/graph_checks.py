@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from abkd_jax.datasets.checks import check_array, check_disjoint, check_finite, check_range
+from abkd_jax.datasets.checks import (
+    LARGEST,
+    check_array,
+    check_disjoint,
+    check_finite,
+    check_outputs,
+    check_range,
+    check_vector,
+    warn_of_unseen,
+)
 from abkd_jax.types import GraphDataset
 
 __all__ = ["check_graphs"]
@@ -26,6 +35,7 @@ def check_graphs(dataset: GraphDataset) -> None:
 
 
 def _check_sizes(dataset: GraphDataset) -> None:
+    check_vector("n_node", dataset.n_node)
     graphs = dataset.n_node.size
     for name in ("n_node", "n_edge"):
         check_array(name, getattr(dataset, name), np.int32, (graphs,))
@@ -80,20 +90,22 @@ def _check_labels(dataset: GraphDataset) -> None:
     labels, graphs, width = dataset.labels, dataset.n_node.size, dataset.num_outputs
     masks = {"train": dataset.train_mask, "val": dataset.val_mask, "test": dataset.test_mask}
     if dataset.task == "classification":
-        if width < 2:
-            raise ValueError(f"num_outputs is {width}; expected at least 2 classes")
+        check_outputs("num_outputs", width, graphs, "graphs")
         check_array("labels", labels, np.int32, (graphs,))
         check_range("label", labels, 0, width, f"a class in [0, {width})", item="graph")
         check_disjoint(masks, np.zeros(graphs, bool), "graph")
+        warn_of_unseen(dataset.name, "class", width, labels[dataset.train_mask])
         return
     check_array("labels", labels, np.float32, (graphs, width))
     yes_or_no = dataset.task == "multilabel"
-    allowed = np.isnan(labels) | (np.isin(labels, (0, 1)) if yes_or_no else np.isfinite(labels))
+    allowed = np.isnan(labels) | (np.isin(labels, (0, 1)) if yes_or_no else np.abs(labels) <= LARGEST)
     bad = np.argwhere(~allowed)
     if bad.size:
         graph, task = bad[0]
         raise ValueError(
             f"{len(bad)} labels out of range (first: graph {graph}, task {task}, label {labels[graph, task]}); "
-            f"expected {'0, 1' if yes_or_no else 'a finite number'} or NaN"
+            f"expected {'0, 1' if yes_or_no else f'a finite number within {LARGEST:g}'} or NaN"
         )
     check_disjoint(masks, np.asarray(np.isnan(labels).all(axis=1)), "graph")
+    known = ~np.isnan(labels[dataset.train_mask]).all(axis=0)
+    warn_of_unseen(dataset.name, "task", width, np.nonzero(known)[0])

@@ -4,8 +4,6 @@ Source: Wang, Liu, Han, Shi 2021 (arXiv 2105.09111, section 5.1), https://github
 `<root>/heco/<acm or freebase>/*`. Every edge list starts at the target type, which has the labels.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,15 +11,18 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Int
 
-from abkd_jax.datasets.csr import csr_from_parts, row_normalize
-from abkd_jax.datasets.text import read_table, require_files
+from abkd_jax.datasets.arrays import from_npy, from_npz
+from abkd_jax.datasets.checks import count_categories
+from abkd_jax.datasets.csr import csr_from_entries, csr_from_parts, row_normalize
+from abkd_jax.datasets.reading import read_bytes, reading, require_files
+from abkd_jax.datasets.text import read_table
 from abkd_jax.types import Dataset, InputError, Schema
 
 __all__ = ["DESCRIPTIONS", "files", "load"]
 
 LABELS_PER_CLASS = (20, 40, 60)
 PUBLISHED = "https://github.com/liun-online/HeCo"
-DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+_FORMATS = {b"csr": (csr_from_parts, ("data", "indices", "indptr")), b"coo": (csr_from_entries, ("data", "row", "col"))}
 
 
 class _Layout(NamedTuple):
@@ -102,7 +103,7 @@ def load(name: str, root: Path) -> Dataset:
     starts = np.repeat(np.cumsum(sizes)[:-1], [len(pairs) for pairs in ends])  # the first node of the receiver's type
     pairs = np.concatenate(ends)
     labels = np.full(sum(sizes), -1, np.int32)
-    labels[: sizes[0]] = _read_integers(paths[0], (sizes[0],))
+    labels[: sizes[0]], classes = _read_labels(paths[0], sizes[0])
     train, val, test = (_read_mask(path, sizes[0], labels.size) for path in paths[1:4])
     return Dataset(
         name=name,
@@ -110,7 +111,7 @@ def load(name: str, root: Path) -> Dataset:
         senders=pairs[:, 0].astype(np.int32),
         receivers=(pairs[:, 1] + starts).astype(np.int32),
         labels=labels,
-        num_classes=int(labels.max()) + 1,
+        num_classes=classes,
         train_mask=train,
         val_mask=val,
         test_mask=test,
@@ -137,27 +138,35 @@ def _read_edges(path: Path, rows: int, columns: int) -> Int[np.ndarray, "edges 2
     return pairs
 
 
-def _read_integers(path: Path, shape: tuple[int, ...] | None = None) -> Int[np.ndarray, " k"]:
-    """Whole numbers, which some of the files hold as floats."""
-    try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-        with np.errstate(invalid="ignore"):  # NaN becomes a number that differs from it
-            values = found.astype(np.int64)
-        if (values != found).any() or values.ndim != 1 or shape not in (None, values.shape):
-            raise ValueError(f"shape {found.shape}, type {found.dtype}")
-    except DAMAGED as error:
-        raise InputError(f"{path}: damaged ({error}); expected whole numbers of shape {shape or '(k,)'}") from error
-    return values
+def _read_labels(path: Path, targets: int) -> tuple[Int[np.ndarray, " targets"], int]:
+    """The class of each target node, and the number of classes."""
+    with reading(path, f"whole numbers of shape ({targets},), one class for each node"):
+        labels = _integers(path)
+        if labels.size != targets:
+            raise ValueError(f"shape {labels.shape}")
+        return labels, count_categories(labels)
 
 
 def _read_mask(path: Path, targets: int, n: int) -> Bool[np.ndarray, " n"]:
-    ids = _read_integers(path)
-    if ids.size == 0 or ids.min() < 0 or ids.max() >= targets:
-        raise InputError(f"{path}: damaged; expected node numbers in [0, {targets})")
-    mask = np.zeros(n, bool)
-    mask[ids] = True
-    return mask
+    with reading(path, f"node numbers in [0, {targets}), each once"):
+        ids = _integers(path)
+        if ids.size == 0 or ids.min() < 0 or ids.max() >= targets or np.unique(ids).size < ids.size:
+            raise ValueError(f"{ids.size} numbers, some outside or there twice" if ids.size else "no number")
+        mask = np.zeros(n, bool)
+        mask[ids] = True
+        return mask
+
+
+def _integers(path: Path) -> Int[np.ndarray, " k"]:
+    """Whole numbers, which some of the files hold as floats."""
+    found = from_npy(read_bytes(path))
+    if found.ndim != 1 or found.dtype.kind not in "iuf":
+        raise ValueError(f"shape {found.shape}, type {found.dtype}")
+    with np.errstate(invalid="ignore"):  # NaN becomes a number that differs from it
+        values = found.astype(np.int32)
+    if (values != found).any():
+        raise ValueError("fractions, or numbers beyond int32")
+    return values
 
 
 def _read_features(paths: tuple[Path, ...], sizes: list[int]) -> sp.csr_matrix | np.ndarray:
@@ -171,12 +180,12 @@ def _read_features(paths: tuple[Path, ...], sizes: list[int]) -> sp.csr_matrix |
 
 
 def _read_sparse(path: Path, rows: int) -> sp.csr_matrix:
-    try:
-        with path.open("rb") as file:
-            matrix = sp.load_npz(file).tocsr()  # load_npz refuses pickles
-        features = csr_from_parts(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
-        if features.get_shape()[0] != rows:
-            raise ValueError(f"shape {features.get_shape()}")
-    except DAMAGED as error:
-        raise InputError(f"{path}: damaged ({error}); expected a sparse matrix of {rows} rows") from error
-    return features
+    with reading(path, f"a sparse matrix of {rows} rows"):
+        content = read_bytes(path)
+        header = from_npz(content, ("format", "shape"))
+        shape = tuple(header["shape"].tolist())
+        if shape[0] != rows:
+            raise ValueError(f"shape {shape}")
+        build, names = _FORMATS[header["format"].item()]
+        arrays = from_npz(content, names)
+        return build(*(arrays[name] for name in names), shape)

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.datasets.text import count_records, read_table, require_files
+from abkd_jax.datasets.checks import count_categories
+from abkd_jax.datasets.reading import reading, require_files
+from abkd_jax.datasets.text import count_records, read_table
 from abkd_jax.types import Dataset, InputError, Schema
 
 __all__ = ["DESCRIPTIONS", "files", "load"]
@@ -62,13 +64,15 @@ def load(name: str, root: Path) -> Dataset:
         labels[split[:, 0]] = split[:, 1]
         mask[split[:, 0]] = True
     train, val, test = masks
+    with reading(paths[0].parent, "classes in the files of the split"):
+        classes = count_categories(labels[labels >= 0])
     return Dataset(
         name=name,
         features=np.zeros((0, 0), np.float32),
         senders=triples[:, 0].astype(np.int32),
         receivers=triples[:, 2].astype(np.int32),
         labels=labels,
-        num_classes=int(labels.max()) + 1,
+        num_classes=classes,
         train_mask=train,
         val_mask=val,
         test_mask=test,
@@ -87,6 +91,8 @@ def _read_split(path: Path, n: int) -> Int[np.ndarray, "nodes 2"]:
     """Node and class of each line."""
     table = read_table(path, 2, delimiter=",")
     _check_range(path, table, (n, np.iinfo(np.int32).max))
+    if np.unique(table[:, 0]).size < len(table):
+        raise InputError(f"{path}: damaged (a node is there twice); expected each node once")
     return table
 
 

@@ -4,18 +4,18 @@ Layout of Shchur et al. 2018 (arXiv 1811.05868, github.com/shchur/gnn-benchmark)
 `<root>/gnn_benchmark/<name>.npz`; github.com/EdisonLeeeeee/GraphData publishes all of them.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
+from abkd_jax.datasets.arrays import from_npz
+from abkd_jax.datasets.checks import count_categories
 from abkd_jax.datasets.csr import csr_from_parts, row_normalize
+from abkd_jax.datasets.reading import read_bytes, reading, require_files
 from abkd_jax.datasets.splits import per_class
-from abkd_jax.datasets.text import require_files
-from abkd_jax.types import Dataset, InputError
+from abkd_jax.types import Dataset
 
 __all__ = ["DESCRIPTIONS", "files", "load"]
 
@@ -35,6 +35,7 @@ PAPERS = {
 PUBLISHED = "https://github.com/EdisonLeeeeee/GraphData"
 TRAIN_PER_CLASS = 20
 VAL_PER_CLASS = 30
+CSR_PARTS = ("data", "indices", "indptr", "shape")
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
@@ -68,7 +69,7 @@ def load(name: str, root: Path, seed: int) -> Dataset:
     """
     (path,) = files(name, root)
     require_files(name, (path,), PUBLISHED)
-    adjacency, attributes, labels = _read(path)
+    adjacency, attributes, labels, classes = _read(path)
     edges = adjacency.tocoo()
     between_two = edges.row != edges.col
     train, val, test = per_class(labels, TRAIN_PER_CLASS, VAL_PER_CLASS, np.random.default_rng(seed))
@@ -78,7 +79,7 @@ def load(name: str, root: Path, seed: int) -> Dataset:
         senders=edges.row[between_two].astype(np.int32),
         receivers=edges.col[between_two].astype(np.int32),
         labels=labels.astype(np.int32),
-        num_classes=int(labels.max()) + 1,
+        num_classes=classes,
         train_mask=train,
         val_mask=val,
         test_mask=test,
@@ -86,24 +87,25 @@ def load(name: str, root: Path, seed: int) -> Dataset:
     )
 
 
-def _read(path: Path) -> tuple[sp.csr_matrix, sp.csr_matrix, Int[np.ndarray, " n"]]:
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            adjacency, attributes = _read_csr(archive, "adj"), _read_csr(archive, "attr")
-            labels = archive["labels"]
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: not a readable gnn-benchmark archive ({error})") from error
-    adjacency.eliminate_zeros()
-    n = labels.size
-    if labels.shape != (n,) or labels.dtype.kind not in "iu" or n == 0 or adjacency.shape != (n, n):
-        raise InputError(
-            f"{path}: labels have shape {labels.shape} and type {labels.dtype}, the adjacency matrix has shape "
-            f"{adjacency.shape}; expected n whole numbers and (n, n)"
-        )
-    return adjacency, attributes, labels
+def _read(path: Path) -> tuple[sp.csr_matrix, sp.csr_matrix, Int[np.ndarray, " n"], int]:
+    """Adjacency, attributes, labels and the number of classes."""
+    with reading(path, "a gnn-benchmark archive"):
+        names = ("labels", *(f"{matrix}_{part}" for matrix in ("adj", "attr") for part in CSR_PARTS))
+        arrays = from_npz(read_bytes(path), names)
+        adjacency, attributes = _csr(arrays, "adj"), _csr(arrays, "attr")
+        labels, shape = arrays["labels"], adjacency.get_shape()
+        n = labels.size
+        if labels.shape != (n,) or labels.dtype.kind not in "iu" or n == 0 or shape != (n, n):
+            raise ValueError(
+                f"labels have shape {labels.shape} and type {labels.dtype}, the adjacency matrix has shape {shape}, "
+                "and not n whole numbers and (n, n)"
+            )
+        if not np.isfinite(adjacency.data).all():
+            raise ValueError("NaN or infinity in the adjacency matrix")
+        adjacency.eliminate_zeros()
+        return adjacency, attributes, labels, count_categories(labels)
 
 
-def _read_csr(archive: np.lib.npyio.NpzFile, prefix: str) -> sp.csr_matrix:
-    rows, columns = archive[f"{prefix}_shape"].tolist()
-    data, indices, indptr = (archive[f"{prefix}_{part}"] for part in ("data", "indices", "indptr"))
-    return csr_from_parts(data, indices, indptr, (rows, columns))
+def _csr(arrays: dict[str, np.ndarray], prefix: str) -> sp.csr_matrix:
+    data, indices, indptr, shape = (arrays[f"{prefix}_{part}"] for part in CSR_PARTS)
+    return csr_from_parts(data, indices, indptr, tuple(shape.tolist()))

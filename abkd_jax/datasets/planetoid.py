@@ -15,6 +15,9 @@ from jaxtyping import Int, Int32
 from abkd_jax.datasets import unpickle
 from abkd_jax.datasets.csr import csr_from_parts, row_normalize
 from abkd_jax.datasets.download import fetch
+from abkd_jax.datasets.published import CHECKSUMS
+from abkd_jax.datasets.reading import missing_files, reading
+from abkd_jax.datasets.text import read_table
 from abkd_jax.types import Dataset, InputError
 
 __all__ = ["DESCRIPTIONS", "files", "load"]
@@ -28,30 +31,6 @@ DESCRIPTIONS = {
 BASE_URL = "https://raw.githubusercontent.com/kimiyoung/planetoid/master/data"
 NUM_VALIDATION = 500
 PARTS = ("allx", "ally", "tx", "ty", "y", "graph", "test.index")
-
-# SHA-256 of the published files. A file without one is never downloaded.
-CHECKSUMS = {
-    "ind.cora.allx": "9419ba2f26f5c35243db64aba110e0f35a04851609e0dc5433450676ca6b8543",
-    "ind.cora.ally": "2b998f5cc7fedc86e7f97ca2498f47a1ffc1462c29e2d578b23bf3f62b6e7d71",
-    "ind.cora.tx": "b9afbaa4a400df991f6f02ef677e1e44da55ffc04801fd02f9e673987829226a",
-    "ind.cora.ty": "41f5ac76596a1699cc33f53084a2419e92961c42bb75f36fc38e616d348532ad",
-    "ind.cora.y": "94465c14eb53e04ca262198dcbb2521ee8af60fb3f3d546cd6ca24a511b0e7d1",
-    "ind.cora.graph": "58f13302f39dde8852dad6fe6d15b89b077b6d7f837626bce671ef80344b383d",
-    "ind.cora.test.index": "297ce89af2b51a6a194181c7dbe1796c6a1cf9cd9349a88383b1b1e227867875",
-    "ind.citeseer.allx": "2ac30345d95c9ec933a817ee0bdd6a5f077f8c184a20e696910192d534414668",
-    "ind.citeseer.ally": "f704b2d986dde6c2669934de1f3ae5696a6cf9455c0f6b2646a2d135ea0a1c95",
-    "ind.citeseer.tx": "539a8906a2da97628d212f2fdd668c109a8b3f0d36574b59e5d3fd5b5303da21",
-    "ind.citeseer.ty": "55e5bd1ba1e733a04598753ad1a8d57957f4b8f89e74519f41f4f4938767e4ce",
-    "ind.citeseer.y": "8ba87e515d8e3ee3cf52f6d2c5b86aa73f11ecad825a808455209ec26cd54924",
-    "ind.citeseer.graph": "d79a4ef9d3e7169aee8946145f6b7306e35bc79bffad26346cfb94e10e9912a7",
-    "ind.citeseer.test.index": "2af990671580b6b2df5d158d1038f8292e30c9cd821b5453f399659b25b723d4",
-    "ind.pubmed.ally": "0c37bbe3b5014ec365e9d393cf4791925e5ed94fb194305d74f064a8d7b50f0e",
-    "ind.pubmed.tx": "4eb5f5d0f30f26497eb0ac6ac9719d09c67e284f1ed0385c93f3ef27a671da3d",
-    "ind.pubmed.ty": "ee2e0d4819d9fbcc403689c3bf2e49face401b605932f093bc58ab6461130fdd",
-    "ind.pubmed.y": "e6c807633307a07ed659249006536a147c7999c797f11a2560752990181b41b3",
-    "ind.pubmed.graph": "5b89f0036ca22909471f1e6558eb42fa06e0c730a577bde5b058b40638f81dc9",
-    "ind.pubmed.test.index": "b101d421688bbaecbd82e8a18f1e282378d6830f3a37666f28ebc47f844341b5",
-}
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
@@ -91,13 +70,11 @@ def load(name: str, root: Path) -> Dataset:
     test_ids = _read_test_ids(test_index, n)
     words = _read_features(allx), _read_features(tx)
     one_hot = _read_one_hot(ally), _read_one_hot(ty)
-    num_train = _read_one_hot(y).shape[0]
-    try:
+    train_one_hot = _read_one_hot(y)
+    num_train = len(train_one_hot)
+    with reading(graph.parent, f"the files of {name} as published"):
+        _check_together(words, one_hot, train_one_hot, test_ids)
         features, labels = _place_rows(words, one_hot, test_ids, n)
-    except ValueError as error:
-        raise InputError(
-            f"{name}: the files in {graph.parent} do not belong together ({error}); expected the files as published"
-        ) from error
     node = np.arange(n)
     return Dataset(
         name=name,
@@ -113,71 +90,103 @@ def load(name: str, root: Path) -> Dataset:
     )
 
 
-def _place_rows(
+def _check_together(
     words: tuple[sp.csr_matrix, sp.csr_matrix],
     one_hot: tuple[Int[np.ndarray, "m c"], Int[np.ndarray, "t c2"]],
+    train_one_hot: Int[np.ndarray, "r c3"],
     test_ids: Int[np.ndarray, " t2"],
+) -> None:
+    rows = [matrix.get_shape()[0] for matrix in words]
+    if rows != [len(hot) for hot in one_hot] or rows[1] != test_ids.size:
+        raise ValueError(
+            f"they do not belong together: allx and tx have {rows} rows, ally and ty {[len(hot) for hot in one_hot]}, "
+            f"test.index {test_ids.size}"
+        )
+    if not np.array_equal(train_one_hot, one_hot[0][: len(train_one_hot)]):
+        raise ValueError("they do not belong together: y does not repeat the first rows of ally")
+    widths = [matrix.get_shape()[1] for matrix in words], [hot.shape[1] for hot in one_hot]
+    if any(len(set(width)) > 1 for width in widths):
+        raise ValueError(f"they do not belong together: allx and tx have {widths[0]} words, ally and ty {widths[1]}")
+    unused = np.nonzero(~np.concatenate(one_hot).any(axis=0))[0]
+    if unused.size:
+        raise ValueError(f"no node is of class {unused[0]}")
+
+
+def _place_rows(
+    words: tuple[sp.csr_matrix, sp.csr_matrix],
+    one_hot: tuple[Int[np.ndarray, "m c"], Int[np.ndarray, "t c"]],
+    test_ids: Int[np.ndarray, " t"],
     num_nodes: int,
 ) -> tuple[sp.csr_matrix, Int32[np.ndarray, " n"]]:
     hot = np.concatenate(one_hot)
     rows = np.arange(hot.shape[0])
     node_of_row = np.concatenate([np.arange(rows.size - test_ids.size), test_ids])
-    placement = sp.csr_matrix((np.ones(rows.size), (node_of_row, rows)), shape=(num_nodes, rows.size))
-    if np.diff(placement.indptr).max() > 1:
+    if rows.size > num_nodes or np.unique(node_of_row).size < rows.size:
         raise ValueError("two rows describe one node")
+    placement = sp.csr_matrix((np.ones(rows.size), (node_of_row, rows)), shape=(num_nodes, rows.size))
     labels = np.full(num_nodes, -1, np.int32)
     labels[node_of_row] = np.where(hot.any(axis=1), hot.argmax(axis=1), -1)
     return placement @ sp.vstack(words, format="csr"), labels
 
 
 def _fetch_missing(name: str, paths: tuple[Path, ...]) -> None:
-    missing = [path for path in paths if not path.exists()]
+    missing = missing_files(paths)
+    unknown = [path.name for path in missing if _key(path) not in CHECKSUMS]
+    if unknown:
+        raise InputError(
+            f"{name}: {', '.join(path.name for path in missing)} missing, and {', '.join(unknown)} has no known "
+            f"checksum to verify a download; put the files in {missing[0].parent} by hand, from {BASE_URL}"
+        )
     for path in missing:
-        if path.name not in CHECKSUMS:
-            raise InputError(
-                f"{name}: {path.name} is missing and has no known checksum to verify a download; "
-                f"put the file in {path.parent} by hand, from {BASE_URL}/{path.name}"
-            )
-    for path in missing:
-        fetch(f"{BASE_URL}/{path.name}", path, CHECKSUMS[path.name])
+        try:
+            fetch(f"{BASE_URL}/{path.name}", path, CHECKSUMS[_key(path)])
+        except InputError as error:
+            absent = ", ".join(path.name for path in missing_files(paths))
+            raise InputError(f"{name}: {absent} missing; {error}") from error
 
 
-def _damaged(path: Path, expected: str) -> InputError:
-    return InputError(f"{path}: damaged; expected {expected}")
+def _key(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
 def _read_features(path: Path) -> sp.csr_matrix:
-    raw = unpickle.load(path)
-    try:
-        return csr_from_parts(raw.data, raw.indices, raw.indptr, raw.shape)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise _damaged(path, "a scipy.sparse.csr_matrix of word counts") from error
+    with reading(path, "a scipy.sparse.csr_matrix of word counts"):
+        raw = unpickle.load(path)
+        if not isinstance(raw, unpickle.Csr):
+            raise ValueError(f"a {type(raw).__name__}")
+        return csr_from_parts(*raw)
 
 
 def _read_one_hot(path: Path) -> Int[np.ndarray, "rows classes"]:
-    raw = unpickle.load(path)
-    if not isinstance(raw, np.ndarray) or raw.ndim != 2 or raw.dtype.kind not in "iu":
-        raise _damaged(path, "a numpy.ndarray of one-hot labels, one row for each node")
-    return raw
+    with reading(path, "a numpy.ndarray of one-hot labels, one row for each node"):
+        raw = unpickle.load(path)
+        if not isinstance(raw, np.ndarray) or raw.ndim != 2 or raw.dtype.kind not in "iu":
+            raise ValueError(f"a {type(raw).__name__}")
+        if not np.isin(raw, (0, 1)).all() or (raw.sum(axis=1) > 1).any():
+            raise ValueError("a row with something else than one 1")
+        return raw
 
 
 def _read_graph(path: Path) -> tuple[Int32[np.ndarray, " e"], Int32[np.ndarray, " e"], int]:
-    raw = unpickle.load(path)
-    try:
+    with reading(path, "a dict from node number to the list of its neighbours"):
+        raw = unpickle.load(path)
+        if not isinstance(raw, dict) or not all(type(neighbours) is list for neighbours in raw.values()):
+            raise ValueError(f"a {type(raw).__name__}")
         degrees = [len(neighbours) for neighbours in raw.values()]
+        if sum(degrees) > unpickle.MAX_OPCODES:  # a list that stands for many nodes
+            raise ValueError(f"{sum(degrees)} neighbours")
+        if not all(type(node) is int for node in chain(raw, chain.from_iterable(raw.values()))):
+            raise ValueError("something else than whole numbers")
         senders = np.repeat(np.fromiter(raw.keys(), np.int32, len(raw)), degrees)
         receivers = np.fromiter(chain.from_iterable(raw.values()), np.int32, sum(degrees))
-    except (AttributeError, OverflowError, TypeError, ValueError) as error:
-        raise _damaged(path, "a dict from node number to the list of its neighbours") from error
-    between_two = senders != receivers
-    return senders[between_two], receivers[between_two], len(raw)
+        if raw.keys() != set(range(len(raw))):
+            raise ValueError(f"{len(raw)} nodes that are not numbered from 0 on")
+        between_two = senders != receivers
+        return senders[between_two], receivers[between_two], len(raw)
 
 
 def _read_test_ids(path: Path, num_nodes: int) -> Int[np.ndarray, " t"]:
-    try:
-        ids = np.array([int(word) for word in path.read_text().split()], np.int64)
-    except (OSError, OverflowError, ValueError) as error:
-        raise _damaged(path, "one node number a line") from error
-    if ids.size == 0 or ids.min() < 0 or ids.max() >= num_nodes:
-        raise _damaged(path, f"node numbers in [0, {num_nodes}), one a line")
+    ids = read_table(path, 1)[:, 0]
+    if ids.min() < 0 or ids.max() >= num_nodes:
+        raise InputError(f"{path}: damaged ({ids.min()} to {ids.max()}); expected node numbers in [0, {num_nodes})")
     return ids

@@ -81,7 +81,8 @@ def generate(
         train_mask=train,
         val_mask=val,
         test_mask=test,
-        source=f"stochastic block model, {num_nodes} nodes, mean degree {mean_degree:g}, homophily {homophily:g}",
+        source=f"generated: stochastic block model, {num_nodes} nodes, mean degree {mean_degree:g}, "
+        f"homophily {homophily:g}",
     )
 
 

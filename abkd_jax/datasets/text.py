@@ -1,42 +1,28 @@
-"""Tables of numbers in text files, gzipped or not, read with one clear line when they are missing or damaged."""
+"""Tables of numbers in text files, gzipped or not, read with one clear line when they are damaged."""
 
 import csv
 import gzip
-import zlib
-from collections.abc import Iterable
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
-from abkd_jax.types import InputError
+from abkd_jax.datasets.reading import read_bytes, reading
 
-__all__ = ["count_records", "read_table", "require_files"]
+__all__ = ["MAX_TEXT", "count_records", "read_table"]
 
-DAMAGED = (OSError, EOFError, UnicodeDecodeError, ValueError, csv.Error, zlib.error)
-"""What reading a file that is cut off, is not text or holds something else than numbers raises."""
+MAX_TEXT = 2**23
+"""Bytes of a file, as it is and unpacked; the largest published one (`PROTEINS_A.txt`) has 2 MB."""
 
-
-def require_files(name: str, paths: Iterable[Path], published: str) -> None:
-    """Refuse to go on where a file is missing.
-
-    Args:
-        name: of the data set.
-        paths: the files it needs.
-        published: where they can be had, for the message.
-
-    Raises:
-        InputError: the first file that is missing, where it belongs and where it can be had.
-    """
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{name}: {path.name} is missing; put the file in {path.parent} by hand, from {published}")
+MAX_LINE = 10_000  # characters
 
 
 def read_table(
     path: Path, columns: int | None, dtype: type = np.int64, *, delimiter: str | None = None
 ) -> Shaped[np.ndarray, "rows columns"]:
-    """Read a text file with the same number of numbers in every line.
+    """Reads a text file with the same number of numbers in every line; blank lines are no lines.
 
     Args:
         path: the file; `.gz` is unpacked on the way.
@@ -48,31 +34,56 @@ def read_table(
         `[rows, columns]`, at least one row.
 
     Raises:
-        InputError: the file cannot be read, has no row, or a line has other columns or something else than numbers.
+        InputError: the file cannot be read, is larger than `MAX_TEXT`, has no row, or a line has other columns or
+            something else than numbers.
     """
     kind = "whole numbers" if np.issubdtype(dtype, np.integer) else "numbers"
-    expected = f"{columns or 'the same count of'} {kind} a line"
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            lines = [line for line in file.read().splitlines() if line.strip()]
-        if not lines:
+    with reading(path, f"{columns or 'the same count of'} {kind} a line"):
+        content = _unpacked(path)
+        if not content.strip():
             raise ValueError("it holds no line")
-        table = np.loadtxt(lines, dtype, delimiter=delimiter, ndmin=2)
-    except DAMAGED as error:
-        raise InputError(f"{path}: damaged ({' '.join(str(error).split())}); expected {expected}") from error
-    if columns is not None and table.shape[1] != columns:
-        raise InputError(f"{path}: damaged; it has {table.shape[1]} columns; expected {expected}")
+        table = np.loadtxt(_lines(content), dtype, comments=None, delimiter=delimiter, ndmin=2)
+        if columns is not None and table.shape[1] != columns:
+            raise ValueError(f"it has {table.shape[1]} columns")
     return table
 
 
 def count_records(path: Path) -> int:
-    """Count the records of a comma-separated file below its header; quoted text may run over several lines.
+    """Counts the records of a comma-separated file below its header; quoted text may run over several lines.
+
+    Blank lines are no records. The first field of every record is its number, from 0 on.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, is larger than `MAX_TEXT`, or a record has another number or width.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return sum(1 for _ in csv.reader(file)) - 1
-    except DAMAGED as error:
-        raise InputError(f"{path}: damaged ({error}); expected comma-separated records below a header") from error
+    with reading(path, "comma-separated records below a header, numbered from 0 on"):
+        records = filter(None, csv.reader(_text(read_bytes(path, MAX_TEXT), newline=""), strict=True))
+        width, count = len(next(records)), 0
+        for record in records:
+            if len(record) != width or record[0] != str(count):
+                raise ValueError(f"record {count} has {len(record)} fields and begins with {record[0][:40]!r}")
+            count += 1
+    return count
+
+
+def _unpacked(path: Path) -> bytes:
+    content = read_bytes(path, MAX_TEXT)
+    if path.suffix != ".gz":
+        return content
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        text = file.read(MAX_TEXT + 1)
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"it unpacks to more than {MAX_TEXT} bytes")
+    return text
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    for line in _text(content):
+        if len(line) > MAX_LINE:
+            raise ValueError(f"a line of {len(line)} characters")
+        if line.strip():
+            yield line
+
+
+def _text(content: bytes, newline: str | None = None) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=newline)

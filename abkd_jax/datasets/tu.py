@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int
 
+from abkd_jax.datasets.checks import count_categories
+from abkd_jax.datasets.reading import reading, require_files
 from abkd_jax.datasets.splits import folds
-from abkd_jax.datasets.text import read_table, require_files
+from abkd_jax.datasets.text import read_table
 from abkd_jax.types import GraphDataset, InputError
 
 __all__ = ["DESCRIPTIONS", "files", "load"]
@@ -26,6 +28,7 @@ PARTS = {
 }
 NUM_FOLDS = 10
 FOLD_SEED = 0
+MAX_CATEGORIES = 1000  # of nodes and of edges: a column each
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
@@ -67,7 +70,10 @@ def load(name: str, root: Path, seed: int) -> GraphDataset:
     _, labels = np.unique(read_table(paths["graph_labels"], 1)[:, 0], return_inverse=True)
     n_node = _count_nodes(paths["graph_indicator"], graph_of_node, labels.size)
     pairs, order = _read_edges(paths["A"], graph_of_node)
-    edge_labels = _rows(paths["edge_labels"], order.size)[order] if "edge_labels" in paths else None
+    edge_labels, edge_vocabulary = None, ()
+    if "edge_labels" in paths:
+        kinds, count = _read_categories(paths["edge_labels"], order.size)
+        edge_labels, edge_vocabulary = kinds[order, None].astype(np.int32), (count,)
     graph_of_edge = graph_of_node[pairs[:, 0]]
     local = pairs - (np.cumsum(n_node) - n_node)[graph_of_edge][:, None]
     fold = folds(labels, NUM_FOLDS, np.random.default_rng(FOLD_SEED))
@@ -75,7 +81,7 @@ def load(name: str, root: Path, seed: int) -> GraphDataset:
     return GraphDataset(
         name=name,
         features=_read_features(paths, graph_of_node.size),
-        edge_features=None if edge_labels is None else edge_labels.astype(np.int32),
+        edge_features=edge_labels,
         senders=local[:, 0].astype(np.int32),
         receivers=local[:, 1].astype(np.int32),
         n_node=n_node.astype(np.int32),
@@ -88,16 +94,20 @@ def load(name: str, root: Path, seed: int) -> GraphDataset:
         val_mask=val,
         test_mask=test,
         source=f"TUDataset (arXiv 2007.08663), fold {seed % NUM_FOLDS} of {NUM_FOLDS} drawn with seed {FOLD_SEED}",
-        edge_vocabulary=() if edge_labels is None else (int(edge_labels.max()) + 1,),
+        edge_vocabulary=edge_vocabulary,
     )
 
 
-def _rows(path: Path, rows: int) -> Int[np.ndarray, "rows 1"]:
-    """One category a line."""
-    table = read_table(path, 1)
-    if len(table) != rows or table.min() < 0:
-        raise InputError(f"{path}: damaged; {len(table)} lines, smallest {table.min()}; expected {rows}, from 0 on")
-    return table
+def _read_categories(path: Path, lines: int) -> tuple[Int[np.ndarray, " lines"], int]:
+    """One category a line, and how many there are."""
+    with reading(path, f"{lines} categories, from 0 on"):
+        kinds = read_table(path, 1)[:, 0]
+        if kinds.size != lines:
+            raise ValueError(f"{kinds.size} lines")
+        count = count_categories(kinds)
+        if count > MAX_CATEGORIES:
+            raise ValueError(f"{count} categories")
+        return kinds, count
 
 
 def _count_nodes(path: Path, graph_of_node: Int[np.ndarray, " n"], graphs: int) -> Int[np.ndarray, " g"]:
@@ -126,8 +136,8 @@ def _read_edges(
 
 
 def _read_features(paths: dict[str, Path], n: int) -> Float32[np.ndarray, "n f"]:
-    kinds = _rows(paths["node_labels"], n)[:, 0]
-    one_hot = (kinds[:, None] == np.arange(kinds.max() + 1)).astype(np.float32)
+    kinds, count = _read_categories(paths["node_labels"], n)
+    one_hot = (kinds[:, None] == np.arange(count)).astype(np.float32)
     if "node_attributes" not in paths:
         return one_hot
     attributes = read_table(paths["node_attributes"], None, np.float32, delimiter=",")

@@ -5,7 +5,16 @@ from typing import TypeVar
 import numpy as np
 import scipy.sparse as sp
 
-from abkd_jax.datasets.checks import check_array, check_disjoint, check_finite, check_range
+from abkd_jax.datasets.checks import (
+    check_array,
+    check_disjoint,
+    check_finite,
+    check_outputs,
+    check_range,
+    check_vector,
+    warn_of_unseen,
+)
+from abkd_jax.datasets.csr import check_csr
 from abkd_jax.datasets.graph_checks import check_graphs
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
@@ -17,11 +26,14 @@ AnyDataset = TypeVar("AnyDataset", bound=Dataset | GraphDataset)
 def validate(dataset: AnyDataset) -> AnyDataset:
     """Check that a data set keeps the promises of `types.Dataset` or `types.GraphDataset`.
 
-    Shapes, lengths and number types agree; edges stay inside the nodes, or inside their graph; features are finite, or
-    categories of the vocabulary; labels are -1 or a class, or what the task asks for; the masks are not empty, do not
-    overlap and hold labelled nodes or graphs only. In a typed graph the node types are ascending, those with features
-    come first and whole, relations and reverse relations are in range; in a graph-level data set every graph has a node
-    and every edge its reverse. Linear in the size, and small next to it: arrays may be memory-mapped.
+    Shapes, lengths and number types agree; edges stay inside the nodes, or inside their graph; features are finite with
+    squares that float32 can hold, or categories of the vocabulary; labels are -1 or a class, or what the task asks for;
+    there are at most as many classes as nodes or graphs; the masks are not empty, do not overlap and hold labelled
+    nodes or graphs only. In a typed graph the node types are ascending, those with features come first and whole,
+    relations and reverse relations are in range; in a graph-level data set every graph has a node and every edge its
+    reverse. Linear in the size, and small next to it: arrays may be memory-mapped.
+
+    Classes and tasks that have no training label are named in a logged warning.
 
     Args:
         dataset: from any loader, or made by hand.
@@ -51,9 +63,9 @@ def _masks(dataset: Dataset) -> dict[str, np.ndarray]:
 
 
 def _check_shapes(dataset: Dataset) -> None:
-    if dataset.labels.ndim != 1:
-        raise ValueError(f"labels has shape {dataset.labels.shape}; expected one label for each node")
-    n, e = dataset.num_nodes, dataset.senders.size
+    check_vector("labels", dataset.labels)
+    check_vector("senders", dataset.senders)
+    n, e = dataset.labels.size, dataset.senders.size
     check_array("labels", dataset.labels, np.int32, (n,))
     check_array("senders", dataset.senders, np.int32, (e,))
     check_array("receivers", dataset.receivers, np.int32, (e,))
@@ -86,7 +98,7 @@ def _check_features(dataset: Dataset) -> None:
     if features.dtype != np.float32:
         raise ValueError(f"features has dtype {features.dtype}; expected float32")
     if isinstance(features, sp.csr_matrix):
-        features.check_format(full_check=True)
+        check_csr(features.data, features.indices, features.indptr, shape)
     check_finite("node", features)
 
 
@@ -104,10 +116,10 @@ def _check_edges(dataset: Dataset) -> None:
 
 def _check_labels(dataset: Dataset) -> None:
     classes = dataset.num_classes
-    if classes < 2:
-        raise ValueError(f"num_classes is {classes}; expected at least 2")
+    check_outputs("num_classes", classes, dataset.num_nodes, "nodes")
     check_range("label", dataset.labels, -1, classes, f"-1 or a class in [0, {classes})")
     check_disjoint(_masks(dataset), dataset.labels < 0, "node")
+    warn_of_unseen(dataset.name, "class", classes, dataset.labels[dataset.train_mask])
 
 
 def _check_types(dataset: Dataset) -> None:

@@ -20,7 +20,7 @@ def _save(path, array):
 
 
 @pytest.fixture
-def tiny_root(tmp_path, monkeypatch):
+def tiny_root(tmp_path, monkeypatch, unpublished):
     """Four papers, two authors (both with three words), two subjects."""
     layout = heco.LAYOUTS["acm"]._replace(types={"paper": 4, "author": 2, "subject": 2})
     monkeypatch.setitem(heco.LAYOUTS, "acm", layout)
@@ -63,14 +63,18 @@ def test_the_layout_is_read(tiny_root):
 DAMAGE = {
     "author outside": ("pa.txt", "0\t1\n2\t2\n", r"pa\.txt: .*1 lines point outside \(first: line 2, 2 2\)"),
     "negative": ("ps.txt", "-1\t1\n", r"ps\.txt: .*first: line 1, -1 1"),
-    "three columns": ("pa.txt", "0 1 2\n", "has 3 columns; expected 2 whole numbers a line"),
+    "three columns": ("pa.txt", "0 1 2\n", r"has 3 columns\); expected 2 whole numbers a line"),
     "ragged": ("pa.txt", "0 1\n2\n", r"pa\.txt: damaged"),
     "words": ("pa.txt", "0 b\n", r"pa\.txt: damaged .*expected 2 whole numbers a line"),
     "empty": ("pa.txt", "", "it holds no line"),
     "short labels": ("labels.npy", np.zeros(3), r"labels\.npy: damaged .*whole numbers of shape \(4,\)"),
     "half a class": ("labels.npy", np.array([0, 0.5, 1, 1]), r"labels\.npy: damaged"),
     "nan class": ("labels.npy", np.array([0, np.nan, 1, 1]), r"labels\.npy: damaged"),
-    "negative class": ("labels.npy", np.array([0, -3, 1, 1]), "labels out of range"),
+    "negative class": (
+        "labels.npy",
+        np.array([0, -3, 1, 1]),
+        r"labels\.npy: damaged \(3 different categories from -3 to 1;",
+    ),
     "author in the split": ("train_20.npy", np.array([4]), r"train_20\.npy: .*node numbers in \[0, 4\)"),
     "nobody in the split": ("val_20.npy", np.zeros(0, int), r"val_20\.npy: damaged"),
     "overlap": ("val_20.npy", np.array([2]), "both val_mask and test_mask"),

@@ -22,7 +22,7 @@ def _write(folder, name, text):
 
 
 @pytest.fixture
-def tiny_root(tmp_path):
+def tiny_root(tmp_path, unpublished):
     """Five nodes, two relations, three triples."""
     folder = tmp_path / "kgbench" / "aifb"
     folder.mkdir(parents=True)
@@ -44,7 +44,7 @@ def test_the_layout_is_read(tiny_root):
 DAMAGE = {
     "node outside": ("triples.int.csv.gz", "0, 1, 5\n", r"out of range \(first: \[0, 1, 5\]\)"),
     "relation outside": ("triples.int.csv.gz", "0, 0, 1\n0, 2, 4\n", r"first: \[0, 2, 4\]"),
-    "columns": ("triples.int.csv.gz", "0, 1\n", "has 2 columns; expected 3 whole numbers a line"),
+    "columns": ("triples.int.csv.gz", "0, 1\n", r"has 2 columns\); expected 3 whole numbers a line"),
     "words": ("triples.int.csv.gz", "a, b, c\n", r"triples\.int\.csv\.gz: damaged"),
     "labelled outside": ("testing.int.csv", "5,0\n", r"testing\.int\.csv: damaged; 1 lines are out of range"),
     "negative class": ("training.int.csv", "4,-1\n", r"training\.int\.csv: damaged"),

@@ -16,11 +16,18 @@ def test_names():
     assert datasets.names() == NAMES
 
 
-@pytest.mark.parametrize(("typo", "nearest"), [("coar", "cora"), ("Citeseer", "citeseer"), ("photo", "amazon_photo")])
+@pytest.mark.parametrize(
+    ("typo", "nearest"), [("coar", "cora"), ("Citeseer", "citeseer"), ("amazon-photos", "amazon_photo")]
+)
 def test_an_unknown_name_gets_the_nearest_and_the_list(typo, nearest):
     with pytest.raises(InputError, match=f"no data set '{typo}'; did you mean '{nearest}'") as refusal:
         datasets.load(typo)
     assert all(name in str(refusal.value) for name in NAMES)
+
+
+def test_a_name_like_no_other_gets_the_list_alone():
+    with pytest.raises(InputError, match="no data set 'reddit'; Known: digits"):
+        datasets.load("reddit")
 
 
 def test_a_negative_seed_is_refused():

@@ -21,7 +21,7 @@ def _arrays() -> dict:
 
 
 @pytest.fixture
-def ring_file(tmp_path):
+def ring_file(tmp_path, unpublished):
     path = tmp_path / "gnn_benchmark" / "acm.npz"
     path.parent.mkdir()
     np.savez(path, **_arrays())
@@ -47,11 +47,11 @@ def test_seed_changes_the_split_and_nothing_else(ring_file):
 
 
 DAMAGE = {
-    "missing array": ({"labels": None}, "not a readable gnn-benchmark archive"),
-    "column outside": ({"adj_indices": np.full(105, 104)}, "not a readable gnn-benchmark archive"),
-    "pickled labels": ({"labels": np.array([{}], object)}, "not a readable gnn-benchmark archive"),
+    "missing array": ({"labels": None}, r"damaged .*expected a gnn-benchmark archive"),
+    "column outside": ({"adj_indices": np.full(105, 104)}, r"damaged .*expected a gnn-benchmark archive"),
+    "pickled labels": ({"labels": np.array([{}], object)}, r"damaged .*expected a gnn-benchmark archive"),
     "too few labels": ({"labels": np.arange(60) % 1}, r"labels have shape \(60,\) .* has shape \(104, 104\)"),
-    "fractions": ({"labels": np.zeros(104)}, "type float64.* expected n whole numbers"),
+    "fractions": ({"labels": np.zeros(104)}, "type float64.* not n whole numbers"),
     "nan": ({"attr_data": np.full(104, np.nan, np.float32)}, "acm: features of 104 of 104 nodes are NaN"),
     "rare class": ({"labels": np.arange(104) // 50}, "class 0 has 50 nodes; .* make 51"),
 }
@@ -70,7 +70,7 @@ def test_damage_is_refused_in_one_line(ring_file, case):
 @pytest.mark.parametrize("keep", [0, 100, -50])
 def test_a_truncated_archive_is_named(ring_file, keep):
     ring_file.write_bytes(ring_file.read_bytes()[:keep])
-    with pytest.raises(InputError, match=f"{ring_file}: not a readable gnn-benchmark archive"):
+    with pytest.raises(InputError, match=rf"{ring_file}: damaged .*expected a gnn-benchmark archive"):
         datasets.load("acm", ring_file.parents[1])
 
 
@@ -78,14 +78,14 @@ def test_a_flipped_byte_is_noticed(ring_file):
     content = bytearray(ring_file.read_bytes())
     content[200] ^= 0xFF
     ring_file.write_bytes(content)
-    with pytest.raises(InputError, match="not a readable gnn-benchmark archive"):
+    with pytest.raises(InputError, match=r"damaged .*expected a gnn-benchmark archive"):
         datasets.load("acm", ring_file.parents[1])
 
 
 def test_a_plain_npy_file_is_refused(ring_file):
     with open(ring_file, "wb") as file:
         np.save(file, np.arange(3))
-    with pytest.raises(InputError, match="not a readable gnn-benchmark archive"):
+    with pytest.raises(InputError, match=r"damaged .*expected a gnn-benchmark archive"):
         datasets.load("acm", ring_file.parents[1])
 
 

@@ -26,7 +26,7 @@ def _write(root, contents):
 
 
 @pytest.fixture
-def chains_root(tmp_path):
+def chains_root(tmp_path, unpublished):
     _write(tmp_path, _chains())
     return tmp_path
 
@@ -67,7 +67,7 @@ DAMAGE = {
     "node outside": ({"A": "1, 2\n2, 81"}, "node numbers reach 1 and 81; expected 1-80"),
     "node 0": ({"A": "0, 1\n1, 0"}, "node numbers reach 0 and 1"),
     "two graphs": ({"A": "1, 2\n2, 3"}, r"1 edges join two graphs \(first: line 2\)"),
-    "columns": ({"A": "1, 2, 3"}, "has 3 columns; expected 2 whole numbers a line"),
+    "columns": ({"A": "1, 2, 3"}, r"has 3 columns\); expected 2 whole numbers a line"),
     "one direction": ({"A": "\n".join(["1, 2"] * 80)}, "mutag: .* edges have no reverse"),
     "unsorted": ({"graph_indicator": "\n".join(["2", "1"] * 40)}, "expected ascending graph numbers from 1 to 40"),
     "graph outside": ({"graph_indicator": "\n".join(["1"] * 79 + ["41"])}, "ascending graph numbers from 1 to 40"),
@@ -75,9 +75,9 @@ DAMAGE = {
         {"graph_indicator": "\n".join(["1"] * 80), "A": "1, 2\n2, 1", "edge_labels": "0\n0"},
         "graph 1 has n_node 0",
     ),
-    "short node labels": ({"node_labels": "0\n1"}, r"node_labels\.txt: damaged; 2 lines"),
-    "negative node label": ({"node_labels": "\n".join(["-1"] * 80)}, "smallest -1; expected 80, from 0 on"),
-    "short edge labels": ({"edge_labels": "0\n1"}, r"edge_labels\.txt: damaged; 2 lines"),
+    "short node labels": ({"node_labels": "0\n1"}, r"node_labels\.txt: damaged \(2 lines\); expected 80"),
+    "negative node label": ({"node_labels": "\n".join(["-1"] * 80)}, "categories from -1 to -1"),
+    "short edge labels": ({"edge_labels": "0\n1"}, r"edge_labels\.txt: damaged \(2 lines\); expected 80"),
     "fraction": ({"graph_labels": "0.5"}, r"graph_labels\.txt: damaged"),
     "nothing": ({"graph_labels": ""}, r"graph_labels\.txt: damaged"),
 }

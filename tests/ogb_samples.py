@@ -27,6 +27,12 @@ def write_lines(path: Path, lines) -> None:
         file.writelines(",".join(str(field) for field in np.atleast_1d(line).tolist()) + "\n" for line in lines)
 
 
+def marked(folder: Path) -> Path:
+    """The folder, which says that it does not hold the published set."""
+    (folder / "SYNTHETIC.txt").write_text("By hand, for tests.\n")
+    return folder
+
+
 def features(rows: int) -> np.ndarray:
     """`[rows, 128]` numbers with six decimals."""
     return np.random.default_rng(rows).normal(size=(rows, 128)).round(6)
@@ -50,7 +56,7 @@ def write_mag(root: Path) -> Path:
         write_lines(raw / "relations" / name / "edge_reltype", [number] * len(edges))
     for part, ids in SPLIT.items():
         write_lines(split / "paper" / part, ids)
-    return folder
+    return marked(folder)
 
 
 def write_arxiv(root: Path) -> Path:
@@ -64,7 +70,7 @@ def write_arxiv(root: Path) -> Path:
     write_lines(raw / "node-label", [0, 39, 7, 7, 1, 2])
     for part, ids in SPLIT.items():
         write_lines(folder / "split" / "time" / part, ids)
-    return folder
+    return marked(folder)
 
 
 def write_molecules(root: Path, name: str, labels) -> Path:
@@ -80,7 +86,7 @@ def write_molecules(root: Path, name: str, labels) -> Path:
     write_lines(raw / "graph-label", labels)
     for part, ids in {"train": [2, 0], "valid": [1], "test": [3]}.items():
         write_lines(folder / "split" / "scaffold" / part, ids)
-    return folder
+    return marked(folder)
 
 
 def ogb_module(path: str):

@@ -19,6 +19,7 @@ from abkd_jax.datasets.reading import missing_files
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.datasets.validation import validate
+from abkd_jax.files import cache_root, expanded
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["data_root", "describe", "generate", "load", "names", "per_class", "validate"]
@@ -84,7 +85,8 @@ def data_root(root: str | Path | None = None) -> Path:
     Returns:
         The folder, which need not exist.
     """
-    return Path(root or os.environ.get("ABKD_JAX_DATA") or "~/.cache/abkd_jax").expanduser()
+    named = root or os.environ.get("ABKD_JAX_DATA")
+    return expanded(named) if named else cache_root()
 
 
 def names() -> tuple[str, ...]:

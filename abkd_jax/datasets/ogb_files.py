@@ -2,19 +2,24 @@
 
 Layout of the published archives (Hu et al. 2020, arXiv 2005.00687; https://ogb.stanford.edu), version 1.3.6 of its
 package: `<root>/ogb/ogbn_arxiv/{raw,split}/...csv.gz`; `<root>/ogbn_arxiv`, as that package lays it out, serves too.
+
+What lies there is taken for the published set and must have its size. A folder with a file `SYNTHETIC.txt` holds
+another graph in the same layout (`mag_like` writes one): it may have any size, and its source says what it is.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from abkd_jax.datasets.archive import fetch_zip
+from abkd_jax.datasets.archive import check_recorded, fetch_zip
 from abkd_jax.datasets.tables import integers
 from abkd_jax.types import InputError
 
-__all__ = ["SPLITS", "fetch_missing", "find_files", "split_masks"]
+__all__ = ["SPLITS", "check_totals", "fetch_missing", "find_files", "generated", "split_masks"]
 
 SPLITS = ("train", "valid", "test")
+MARKER = "SYNTHETIC.txt"
 
 
 def find_files(name: str, root: Path, parts: tuple[str, ...]) -> tuple[Path, ...]:
@@ -33,7 +38,9 @@ def find_files(name: str, root: Path, parts: tuple[str, ...]) -> tuple[Path, ...
     return tuple(folder / f"{part}.csv.gz" for part in parts)
 
 
-def fetch_missing(name: str, root: Path, parts: tuple[str, ...], url: str) -> dict[str, Path]:
+def fetch_missing(
+    name: str, root: Path, parts: tuple[str, ...], url: str, sha256: str | None = None
+) -> dict[str, Path]:
     """The files of a data set; where its whole folder is missing, the archive is downloaded and unpacked.
 
     Args:
@@ -41,6 +48,7 @@ def fetch_missing(name: str, root: Path, parts: tuple[str, ...], url: str) -> di
         root: the data root.
         parts: see `find_files`.
         url: of the archive.
+        sha256: of the archive, where it is known. A folder that was unpacked from another archive is refused.
 
     Returns:
         The path of each part.
@@ -49,13 +57,55 @@ def fetch_missing(name: str, root: Path, parts: tuple[str, ...], url: str) -> di
         InputError: a file is missing in a folder that exists, or the download fails (`fetch_zip`).
     """
     paths = dict(zip(parts, find_files(name, root, parts), strict=True))
-    folder = paths[parts[0]].parents[parts[0].count("/")]
-    if not folder.is_dir():
-        fetch_zip(url, folder)
-    for part, path in paths.items():
-        if not path.exists():
-            raise InputError(f"{name}: {part}.csv.gz is missing; put it in {path.parent} by hand, from {url}")
+    folder = _folder(paths)
+    try:
+        if not folder.is_dir():
+            fetch_zip(url, folder, sha256)
+        missing = next((part for part, path in paths.items() if not path.is_file()), None)
+    except PermissionError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; expected a folder that may be read") from error
+    if missing is not None:
+        raise InputError(f"{name}: {missing}.csv.gz is missing; put it in {paths[missing].parent} by hand, from {url}")
+    if sha256 is not None:
+        check_recorded(folder, sha256)
     return paths
+
+
+def generated(paths: Mapping[str, Path]) -> Path | None:
+    """The file that says that a folder holds another graph than the published one; None where there is none.
+
+    Args:
+        paths: from `fetch_missing`.
+    """
+    marker = _folder(paths) / MARKER
+    return marker if marker.is_file() else None
+
+
+def check_totals(name: str, paths: Mapping[str, Path], published: Mapping[str, int], found: Mapping[str, int]) -> None:
+    """Compare counts with those of the published set.
+
+    Args:
+        name: of the set.
+        paths: from `fetch_missing`.
+        published: counts by what is counted, in the plural; what is not among them is not compared.
+        found: counts of the files.
+
+    Raises:
+        InputError: a count differs, and no file says that this is another graph (`generated`).
+    """
+    if generated(paths):
+        return
+    for what, count in found.items():
+        if published.get(what, count) != count:
+            raise InputError(
+                f"{_folder(paths)}: {count:,} {what}; expected {published[what]:,}, as in the published {name}, or a "
+                f"file {MARKER} there that says what it is"
+            )
+
+
+def _folder(paths: Mapping[str, Path]) -> Path:
+    part, path = next(iter(paths.items()))
+    return path.parents[part.count("/")]
 
 
 def split_masks(paths: list[Path], count: int) -> dict[str, np.ndarray]:
@@ -73,7 +123,7 @@ def split_masks(paths: list[Path], count: int) -> dict[str, np.ndarray]:
     """
     owner = np.full(count, -1, np.int8)
     for number, path in enumerate(paths):
-        ids = integers(path, 1, below=count)[:, 0]
+        ids = integers(path, 1, below=count, most=count)[:, 0]
         taken = ids[owner[ids] >= 0]
         if taken.size:
             raise InputError(f"{path}: {taken[0]} is in {paths[owner[taken[0]]].name} too; expected disjoint splits")

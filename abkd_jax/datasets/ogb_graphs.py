@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from abkd_jax.datasets.cache import cached
-from abkd_jax.datasets.ogb_files import SPLITS, fetch_missing, find_files, split_masks
+from abkd_jax.datasets.ogb_files import SPLITS, check_totals, fetch_missing, find_files, generated, split_masks
 from abkd_jax.datasets.tables import integers, reals
 from abkd_jax.types import GraphDataset, InputError
 
@@ -24,7 +24,7 @@ ATOM_VOCABULARY = (119, 5, 12, 12, 10, 6, 6, 2, 2)
 BOND_VOCABULARY = (5, 6, 2)
 """Type, stereo, conjugated."""
 
-URL = "http://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/{}.zip"
+URL = "https://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/{}.zip"
 
 
 class _Facts(NamedTuple):
@@ -50,6 +50,23 @@ _SETS = {
     "ogbg-molfreesolv": _Facts("freesolv", 1, "regression", "rmse", "642 molecules: energy of hydration, kcal/mol"),
     "ogbg-mollipo": _Facts("lipophilicity", 1, "regression", "rmse", "4,200 molecules: octanol/water log D"),
 }
+
+PUBLISHED: dict[str, dict[str, int]] = {
+    "ogbg-molbace": {"molecules": 1_513, "atoms": 51_577, "bonds": 55_768},
+    "ogbg-molbbbp": {"molecules": 2_039},
+    "ogbg-molclintox": {"molecules": 1_477},
+    "ogbg-molsider": {"molecules": 1_427},
+    "ogbg-moltox21": {"molecules": 7_831, "atoms": 145_459, "bonds": 151_095},
+    "ogbg-moltoxcast": {"molecules": 8_576},
+    "ogbg-molhiv": {"molecules": 41_127, "atoms": 1_049_163, "bonds": 1_129_688},
+    "ogbg-molchembl": {},
+    "ogbg-molesol": {"molecules": 1_128, "atoms": 14_991, "bonds": 15_428},
+    "ogbg-molfreesolv": {"molecules": 642},
+    "ogbg-mollipo": {"molecules": 4_200},
+}
+"""Molecules as in Hu et al. 2020; atoms and bonds, where given, are the lines of the published files."""
+
+MOST_MOLECULES = 2**24  # where the number is not known
 
 DESCRIPTIONS = {name: f"{facts.description}; {facts.metric}, scaffold split" for name, facts in _SETS.items()}
 
@@ -91,22 +108,27 @@ def load(name: str, root: Path) -> GraphDataset:
     facts = _SETS[name]
     url = URL.format(facts.download_name)
     paths = fetch_missing(name, root, _PARTS, url)
+    marker = generated(paths)
+    source = f"Open Graph Benchmark (arXiv 2005.00687, {url}), scaffold split"
     return GraphDataset(
         name=name,
         num_outputs=facts.tasks,
         task=facts.task,
         metric=facts.metric,
-        source=f"Open Graph Benchmark (arXiv 2005.00687, {url}), scaffold split",
+        source=f"generated in the layout of the Open Graph Benchmark, in {marker.parent}" if marker else source,
         vocabulary=ATOM_VOCABULARY,
         edge_vocabulary=BOND_VOCABULARY,
-        **cached(name, paths.values(), partial(_read, paths, facts)),
+        **cached(name, [*paths.values(), *([marker] if marker else [])], partial(_read, name, paths)),
     )
 
 
-def _read(paths: dict[str, Path], facts: _Facts, folder: Path) -> dict[str, np.ndarray]:
-    n_node = integers(paths["raw/num-node-list"], 1)[:, 0]
+def _read(name: str, paths: dict[str, Path], folder: Path) -> dict[str, np.ndarray]:
+    facts, published = _SETS[name], PUBLISHED[name]
+    most = MOST_MOLECULES if generated(paths) else published.get("molecules", MOST_MOLECULES)
+    n_node = integers(paths["raw/num-node-list"], 1, most=most)[:, 0]
     n_bond = integers(paths["raw/num-edge-list"], 1, n_node.size)[:, 0]
     atoms, bonds = int(n_node.sum(dtype=np.int64)), int(n_bond.sum(dtype=np.int64))
+    check_totals(name, paths, published, {"molecules": n_node.size, "atoms": atoms, "bonds": bonds})
     bond_features = integers(paths["raw/edge-feat"], len(BOND_VOCABULARY), bonds, BOND_VOCABULARY)
     ends = integers(paths["raw/edge"], 2, bonds)
     _check_inside(paths["raw/edge"], ends, n_node, n_bond)

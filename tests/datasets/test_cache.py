@@ -1,6 +1,11 @@
 import errno
 import os
+import shutil
+import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,15 +133,125 @@ def test_another_process_may_be_faster(root, source):
     assert (slow.calls, fast.calls, len(list(root.iterdir()))) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("content", [b"", b"half", None])
-def test_a_damaged_folder_says_what_to_do(root, source, content):
-    cache.cached("set", [source], Reader(source))
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def swap(folder):
+    (folder / "numbers.npy").rename(folder / "x")
+    (folder / "large.npy").rename(folder / "numbers.npy")
+    (folder / "x").rename(folder / "large.npy")
+
+
+def in_place_of(folder, make):
+    shutil.rmtree(folder)
+    make(folder)
+
+
+DAMAGE = {
+    "flipped bit": lambda folder: flip(folder / "large.npy"),
+    "truncated": lambda folder: os.truncate(folder / "large.npy", 140),
+    "empty file": lambda folder: (folder / "numbers.npy").write_bytes(b""),
+    "huge header": lambda folder: (folder / "numbers.npy").write_bytes(
+        (folder / "numbers.npy").read_bytes().replace(b"(3,), }         ", b"(3000000000,), }")
+    ),
+    "lost file": lambda folder: (folder / "large.npy").unlink(),
+    "swapped": swap,
+    "folder for a file": lambda folder: [(folder / "numbers.npy").unlink(), (folder / "numbers.npy").mkdir()],
+    "no digests": lambda folder: (folder / cache.SUMS).unlink(),
+    "digests cut": lambda folder: (folder / cache.SUMS).write_text(
+        "".join((folder / cache.SUMS).read_text().splitlines(keepends=True)[1:])
+    ),
+    "digest flipped": lambda folder: flip(folder / cache.SUMS),
+    "not ascii": lambda folder: (folder / cache.SUMS).write_bytes(b"\xff\n"),
+    "empty folder": lambda folder: in_place_of(folder, Path.mkdir),
+    "a file": lambda folder: in_place_of(folder, Path.touch),
+    "a link to nowhere": lambda folder: in_place_of(folder, lambda path: path.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_folder_is_made_anew_with_one_warning(root, source, case, caplog):
+    read = Reader(source)
+    cache.cached("set", [source], read)
     (folder,) = root.iterdir()
-    path = folder / "large.npy"
-    path.write_bytes(path.read_bytes()[:-4] if content is None else content)
-    with pytest.raises(InputError, match=f"{path}: damaged .*; delete the folder {folder}") as refusal:
-        cache.cached("set", [source], Reader(source), mapped=["large"])
-    assert "\n" not in str(refusal.value)
+    before = kept(root)
+    DAMAGE[case](folder)
+    arrays = cache.cached("set", [source], read, mapped=["large"])
+    assert arrays["numbers"].tolist() == [1, 2, 3]
+    assert arrays["large"].tolist() == [[1, 1], [2, 2], [2, 2]]
+    assert kept(root) == before
+    assert [path.name for path in root.iterdir()] == [folder.name]
+    (line,) = caplog.messages
+    assert line.startswith(f"{folder}: ")
+    assert line.endswith("the data set is read anew from its files")
+    assert "\n" not in line
+    cache.cached("set", [source], read)
+    assert (read.calls, len(caplog.messages)) == (2, 1)
+
+
+def test_a_stray_file_is_not_read(root, source, caplog):
+    read = Reader(source)
+    cache.cached("set", [source], read)
+    (folder,) = root.iterdir()
+    shutil.copy(folder / "numbers.npy", folder / "numbers copy.npy")
+    assert cache.cached("set", [source], read).keys() == {"numbers", "large"}
+    assert (read.calls, caplog.messages) == (1, [])
+
+
+def test_a_damaged_folder_without_its_source_is_one_line(root, source):
+    cache.cached("set", [source], Reader(source))
+    source.unlink()
+    with pytest.raises(InputError, match=f"^{source}: No such file or directory; expected a file of set$"):
+        cache.cached("set", [source], Reader(source))
+
+
+@pytest.mark.parametrize("place", ["a file", "read-only"])
+def test_without_a_cache_the_files_are_read_each_time(root, source, place, monkeypatch, caplog, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    if place == "a file":
+        root.write_text("in the way")
+    else:
+        make = tempfile.mkdtemp
+
+        def refused(*args, **kwargs):
+            if kwargs.get("dir") == root:
+                raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
+            return make(*args, **kwargs)
+
+        monkeypatch.setattr(cache.tempfile, "mkdtemp", refused)
+    read = Reader(source)
+    for _ in range(2):
+        arrays = cache.cached("set", [source], read, mapped=["large"])
+        assert arrays["large"].tolist() == [[1, 1], [2, 2], [2, 2]]
+        assert isinstance(arrays["large"], np.memmap)
+    assert read.calls == 2
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert [line.partition(" (")[0] for line in caplog.messages] == [f"set: cannot be written to {root}"] * 2
+    assert all(line.endswith("; the data set is read without the cache") for line in caplog.messages)
+
+
+def test_a_second_process_waits_for_the_first_one_s_folder(root, source, caplog):
+    read, release = Reader(source), threading.Event()
+
+    def slow(folder):
+        release.wait(60)
+        return read(folder)
+
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(cache.cached, "set", [source], slow) for _ in range(2)]
+        deadline = time.monotonic() + 60
+        while not caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.01)
+        release.set()
+        arrays = [future.result(60) for future in both]
+    assert read.calls == 1
+    assert [a["numbers"].tolist() for a in arrays] == [[1, 2, 3]] * 2
+    assert [line.rpartition(": ")[2] for line in caplog.messages] == ["another process is at work on it; waiting"]
+    assert len(list(root.iterdir())) == 1
 
 
 def test_the_folder_is_the_environment_s_then_the_user_s(root, monkeypatch):

@@ -1,6 +1,9 @@
+import email.message
 import hashlib
 import http.client
+import io
 import os
+import urllib.error
 
 import pytest
 
@@ -34,15 +37,41 @@ def test_another_content_is_refused_and_nothing_is_written(published, tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("failure", [TimeoutError("timed out"), http.client.IncompleteRead(b"")])
+@pytest.mark.parametrize("failure", [TimeoutError("timed out"), http.client.IncompleteRead(b""), OSError("a\nb")])
 def test_a_failed_transfer_says_what_to_do(failure, tmp_path, monkeypatch):
-    def urlopen(url, timeout):
+    def open_address(request, timeout):
         raise failure
 
-    monkeypatch.setattr(download.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(download._OPENER, "open", open_address)
     with pytest.raises(InputError, match="words: cannot be downloaded") as refusal:
         download.fetch("https://example.org/words", tmp_path / "words", SHA256)
     assert f"put the file in {tmp_path} by hand, from https://example.org/words" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_safe_address_does_not_lead_to_an_unsafe_one(tmp_path, monkeypatch):
+    def open_address(request, timeout):
+        headers = email.message.Message()
+        headers["Location"] = "http://example.org/words"
+        raise urllib.error.HTTPError(request.full_url, 301, "Moved", headers, io.BytesIO())
+
+    monkeypatch.setattr(download._OPENER, "open", open_address)
+    with pytest.raises(InputError, match=r"redirected to 'http://example.org/words'; expected https"):
+        download.fetch("https://example.org/words", tmp_path / "words", SHA256)
+
+
+def test_more_than_a_file_can_have_is_not_read(published, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "LIMIT", len(CONTENT) - 1)
+    with pytest.raises(InputError, match="21 bytes are announced, more than the 20 that are expected at most"):
+        download.fetch(published, tmp_path / "words", SHA256)
+    assert not (tmp_path / "words").exists()
+
+
+def test_a_transfer_that_crawls_is_given_up(published, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "PATIENCE", -1.0)
+    monkeypatch.setattr(download, "SLOW", 1e12)
+    with pytest.raises(InputError, match=r"words: cannot be downloaded \(21 bytes in 0 seconds\)"):
+        download.fetch(published, tmp_path / "words", SHA256)
 
 
 def test_an_absent_file_is_a_failed_transfer(tmp_path):

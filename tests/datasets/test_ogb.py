@@ -18,7 +18,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    def fetch(url, folder):
+    def fetch(url, folder, sha256):
         raise AssertionError(f"{url} was asked for")
 
     monkeypatch.setattr("abkd_jax.datasets.ogb_files.fetch_zip", fetch)
@@ -146,13 +146,87 @@ def test_a_missing_file_is_named_with_its_place_and_source(tmp_path):
         ogb.load("ogbn-arxiv", tmp_path)
     assert str(refusal.value) == (
         f"ogbn-arxiv: raw/node-feat.csv.gz is missing; put it in {folder / 'raw'} by hand, "
-        "from http://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"
+        "from https://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"
     )
 
 
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize(
+    ("write", "name"), [(ogb_samples.write_arxiv, "ogbn-arxiv"), (ogb_samples.write_mag, "ogbn-mag")]
+)
+def test_another_graph_is_not_taken_for_the_published_one(tmp_path, cache, write, name):
+    folder = write(tmp_path)
+    assert ogb.load(name, tmp_path).source == f"generated in the layout of the Open Graph Benchmark, in {folder}"
+    (folder / "SYNTHETIC.txt").unlink()
+    what = {"ogbn-arxiv": "6 nodes; expected 169,343", "ogbn-mag": "3 author nodes; expected 1,134,649"}[name]
+    with pytest.raises(InputError, match=f"^{folder}: {what}, as in the published {name}, or a file SYNTHETIC.txt"):
+        ogb.load(name, tmp_path)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("change", [{}, {"nodes": 7}, {"edges": 5}, {"train nodes": 3}, {"test nodes": 1}])
+def test_every_total_is_compared(tmp_path, monkeypatch, change):
+    monkeypatch.setitem(
+        ogb.PUBLISHED, "ogbn-arxiv", dict(zip(ogb.PUBLISHED["ogbn-arxiv"], (6, 4, 2, 1, 2), strict=True)) | change
+    )
+    folder = ogb_samples.write_arxiv(tmp_path)
+    (folder / "SYNTHETIC.txt").unlink()
+    if change:
+        ((what, count),) = change.items()
+        with pytest.raises(InputError, match=f"{what}; expected {count}, as in the published ogbn-arxiv"):
+            ogb.load("ogbn-arxiv", tmp_path)
+    else:
+        ogb.load("ogbn-arxiv", tmp_path)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("first", ["published", "others"])
+def test_features_that_are_not_the_published_ones_are_said_to_be(tmp_path, monkeypatch, caplog, first):
+    monkeypatch.setitem(ogb.PUBLISHED, "ogbn-arxiv", {})
+    folder = ogb_samples.write_arxiv(tmp_path)
+    (folder / "SYNTHETIC.txt").unlink()
+    if first == "published":
+        table = ogb_samples.features(6)
+        table[0, [0, 1, 2, 125, 126, 127]] = [-0.057943, -0.052530, -0.072603, 0.173403, -0.172796, -0.140111]
+        write_lines(folder / "raw" / "node-feat", table)
+    url = "https://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"
+    source = f"Open Graph Benchmark (arXiv 2005.00687, {url}), split by year"
+    for _ in range(2):
+        dataset = ogb.load("ogbn-arxiv", tmp_path)
+        other = first == "others"
+        assert dataset.source == source + "; stand-in features, not the published ones" * other
+    line = "ogbn-arxiv: the features are not the published ones; no result on them is a result on ogbn-arxiv"
+    assert caplog.messages == [line] * 2 * (first == "others")
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_folder_from_another_archive_is_refused(tmp_path):
+    folder = ogb_samples.write_arxiv(tmp_path)
+    record = folder / "archive.sha256"
+    record.write_text(f"{ogb.SHA256['ogbn-arxiv']}  arxiv.zip\n")
+    assert ogb.load("ogbn-arxiv", tmp_path).num_nodes == 6
+    for content in (f"{'0' * 64}  arxiv.zip\n", "", "\xff"):
+        record.write_text(content, "latin-1")
+        with pytest.raises(
+            InputError, match=f"^{record}: this folder was unpacked from an archive of SHA-256"
+        ) as refusal:
+            ogb.load("ogbn-arxiv", tmp_path)
+        assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("count", ["9" * 5000, "٣", str(2**31), "2000000000", "-1", "1.0"])
+def test_a_count_that_no_graph_has_is_refused(tmp_path, count):
+    folder = ogb_samples.write_mag(tmp_path)
+    path = folder / "raw" / "num-node-dict"
+    write_lines(path, [list(ogb_samples.COUNTS), [count, 2, 2, 6]])
+    with pytest.raises(InputError, match=f"^{path}.csv.gz: (number of author nodes is '|announces .* nodes; expected)"):
+        ogb.load("ogbn-mag", tmp_path)
+
+
 def test_a_missing_folder_is_fetched(tmp_path, monkeypatch):
-    def fetch(url, folder):
-        assert (url, folder) == ("http://snap.stanford.edu/ogb/data/nodeproppred/mag.zip", tmp_path / "ogb/ogbn_mag")
+    def fetch(url, folder, sha256):
+        assert (url, folder) == ("https://snap.stanford.edu/ogb/data/nodeproppred/mag.zip", tmp_path / "ogb/ogbn_mag")
         ogb_samples.write_mag(tmp_path)
 
     monkeypatch.setattr("abkd_jax.datasets.ogb_files.fetch_zip", fetch)

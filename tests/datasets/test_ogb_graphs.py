@@ -47,6 +47,7 @@ def test_molecules_are_what_the_package_reads(tmp_path, time):
     [
         ("molbace", [1210, 151, 152], 51577, 55768, "multilabel"),
         ("molesol", [902, 113, 113], 14991, 15428, "regression"),
+        ("moltox21", [6264, 783, 784], 145459, 151095, "multilabel"),
     ],
 )
 def test_the_published_molecules(data_root, name, split, atoms, bonds, outputs):
@@ -57,7 +58,7 @@ def test_the_published_molecules(data_root, name, split, atoms, bonds, outputs):
     dataset = ogb_graphs.load(f"ogbg-{name}", data_root)
     assert [mask.sum() for mask in (dataset.train_mask, dataset.val_mask, dataset.test_mask)] == split
     assert (dataset.features.shape, dataset.edge_features.shape) == ((atoms, 9), (2 * bonds, 3))
-    assert (dataset.labels.shape, dataset.task) == ((sum(split), 1), outputs)
+    assert (len(dataset.labels), dataset.task) == (sum(split), outputs)
 
 
 def test_the_facts_are_those_of_the_package():
@@ -101,3 +102,17 @@ def test_a_gap_in_a_real_label_is_refused(tmp_path):
     ogb_samples.write_molecules(tmp_path, "ogbg-mollipo", [0.5, '""', 1.5, 2.5])
     with pytest.raises(InputError, match="line 2: column 1 is empty or NaN"):
         ogb_graphs.load("ogbg-mollipo", tmp_path)
+
+
+def test_other_molecules_are_not_taken_for_the_published_ones(tmp_path):
+    folder = ogb_samples.write_molecules(tmp_path, "ogbg-molhiv", [0, 1, 1, 0])
+    assert ogb_graphs.load("ogbg-molhiv", tmp_path).source.startswith("generated in the layout of the Open Graph")
+    (folder / "SYNTHETIC.txt").unlink()
+    with pytest.raises(InputError, match=f"^{folder}: 4 molecules; expected 41,127, as in the published ogbg-molhiv"):
+        ogb_graphs.load("ogbg-molhiv", tmp_path)
+
+
+def test_a_line_of_labels_that_is_short_is_not_filled(tmp_path):
+    folder = ogb_samples.write_molecules(tmp_path, "ogbg-moltox21", [[0] * 12, [1] * 11, [0] * 12, [1] * 12])
+    with pytest.raises(InputError, match=f"{folder}/raw/graph-label.csv.gz, line 2: column 12 is empty or NaN"):
+        ogb_graphs.load("ogbg-moltox21", tmp_path)

@@ -13,7 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 
 __all__ = [
+    "OGB_COUNTS",
     "SIZES",
+    "TOTALS",
     "dump_python2",
     "write_arxiv",
     "write_gnn_benchmark",
@@ -28,6 +30,23 @@ __all__ = [
 
 SIZES = {"paper": 12, "author": 5, "subject": 4}
 """Nodes of the small HeCo graph, by type."""
+TOTALS = {
+    "cora": {"nodes": 30, "edges": 109, "features": 6, "classes": 3, "training": 6, "validation": 6, "test": 7},
+    "acm": {"nodes": 104, "edges": 104, "features": 2, "classes": 2, "training": 40, "validation": 60, "test": 4},
+    "heco_acm": {"nodes": 21, "edges": 30, "relations": 2, "classes": 3, "training": 3, "validation": 3, "test": 4},
+    "aifb": {"nodes": 12, "edges": 30, "relations": 3, "classes": 3, "training": 4, "validation": 2, "test": 2},
+    "mutag": {"graphs": 40, "nodes": 80, "edges": 80, "features": 3, "classes": 2},
+    "proteins": {"graphs": 40, "nodes": 80, "edges": 80, "features": 4, "classes": 2},
+}
+"""Counts of the small data sets, as `datasets.published` has them of the published ones."""
+OGB_COUNTS = {
+    "ogbn-arxiv": {"nodes": 6, "edges": 4, "train nodes": 2, "valid nodes": 1, "test nodes": 2},
+    "ogbn-mag": {"paper nodes": 6, "author nodes": 3, "institution nodes": 2, "field_of_study nodes": 2}
+    | {"cites edges": 4, "affiliated_with edges": 2, "writes edges": 4, "has_topic edges": 0}
+    | {"train nodes": 2, "valid nodes": 1, "test nodes": 2},
+    "ogbg-moltox21": {"molecules": 4, "atoms": 8, "bonds": 4},
+}
+"""Likewise, as `datasets.ogb` and `datasets.ogb_graphs` have them."""
 PAPERS, CLASSES, WORDS = 30, 3, 6  # of the small Planetoid graph
 SPLIT = {"train": [0, 4], "valid": [3], "test": [5, 1]}
 CITES = [[0, 1], [1, 0], [4, 4], [0, 1]]
@@ -142,7 +161,7 @@ def write_arxiv(root: Path) -> None:
     """Writes 6 papers and 4 citations in the raw layout of ogbn-arxiv."""
     folder = root / "ogb" / "ogbn_arxiv"
     _write_tables(folder / "raw", {"num-node-list": [6], "num-edge-list": [4], "edge": CITES})
-    _write_tables(folder / "raw", {"node-feat": _numbers(6), "node-label": [0, 39, 7, 7, 1, 2]})
+    _write_tables(folder / "raw", {"node-feat": _numbers(6), "node-label": [0, 2, 1, 1, 1, 2]})
     _write_tables(folder / "split" / "time", SPLIT)
 
 
@@ -161,7 +180,7 @@ def write_mag(root: Path) -> None:
     _write_tables(folder / "raw", {"triplet-type-list": [name.split("___") for name in relations]})
     _write_tables(folder / "raw", {"nodetype-has-feat": has, "nodetype-has-label": has})
     _write_tables(folder / "raw" / "node-feat" / "paper", {"node-feat": _numbers(6)})
-    _write_tables(folder / "raw" / "node-label" / "paper", {"node-label": [0, 348, 7, 7, 1, 2]})
+    _write_tables(folder / "raw" / "node-label" / "paper", {"node-label": [0, 2, 1, 1, 1, 2]})
     for name, edges in relations.items():
         _write_tables(folder / "raw" / "relations" / name, {"edge": edges, "num-edge-list": [len(edges)]})
     _write_tables(folder / "split" / "time", {"nodetype-has-split": has})

@@ -200,7 +200,7 @@ PLACES: dict[tuple[str, str], tuple[Callable[[Path], None], ...]] = {
     ("kgbench", "*.csv"): TEXTS,
     ("tu", "*.txt"): TEXTS,
     ("heco", "*.txt"): TEXTS,
-    ("planetoid", "ind.cora.*"): (sparse,),
+    ("planetoid", "ind.cora.*[xyh]"): (sparse,),
     ("planetoid", "*.index"): TEXTS,
     ("gnn_benchmark", "*.npz"): (sparse, *HEADERS, deflated_zeros, overlapping_members),
     ("heco", "*.npz"): (*HEADERS, deflated_zeros),
@@ -209,7 +209,7 @@ PLACES: dict[tuple[str, str], tuple[Callable[[Path], None], ...]] = {
     ("archive", "*.zip"): (sparse, deflated_zeros, overlapping_members, many_members, lying_size),
     ("run", "*.npz"): (sparse, *HEADERS, deflated_zeros),
     ("run", "*.json"): (sparse, nested_json, long_json_number),
-    ("run", "*.jsonl"): (sparse, *TEXTS, nested_json),
+    ("run", "*.jsonl"): (*TEXTS, nested_json),
     ("checkpoint", "*"): (sparse, blank_lines, nested_json),
 }
 BOMBS = [Bomb(layout, pattern, make) for (layout, pattern), makers in PLACES.items() for make in makers]

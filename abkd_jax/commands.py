@@ -1,45 +1,75 @@
 """What the four commands do once their options are read."""
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import tabulate
 
+from abkd_jax import backend, evaluation, listing, pipeline, report, results, runfolder
 from abkd_jax import datasets as data
-from abkd_jax import evaluation, pipeline, report, results, runfolder
 from abkd_jax.config import DistillConfig, RunConfig
 from abkd_jax.problems import Problem, build_model, load_problem
+from abkd_jax.records import records as of_models
 from abkd_jax.students import Students
-from abkd_jax.types import Dataset, GNNOutput, GraphDataset, InputError
+from abkd_jax.types import GNNOutput, InputError, Metric
 
 __all__ = ["datasets", "distill", "evaluate", "teacher"]
 
+DIVERGED = 3  # exit status
 
-def distill(config: DistillConfig) -> None:
-    """Runs or resumes the comparison and prints its table."""
+log = logging.getLogger(__name__)
+
+
+@backend.ready()
+def distill(config: DistillConfig) -> int:
+    """Runs or resumes the comparison and prints its table; gives the exit status."""
     folder = pipeline.distill(config)
     records = runfolder.read_results(folder)["records"]
-    print(report.table(results.summarise(records), metric=records[0].get("metric", "accuracy")))
+    _print_table(records)
     print(f"\nreport, figures and records: {folder}")
+    return _status(records)
 
 
-def teacher(config: RunConfig) -> None:
-    """Trains the teachers that are not kept yet and prints their accuracy, a row a seed."""
+def _status(records: Sequence[results.Record]) -> int:
+    """The exit status of a run, with one line in the log where seeds have diverged."""
+    diverged = [r for r in records if r.get("diverged") is not None]
+    if not diverged:
+        return 0
+    named = "; ".join(f"{r['method']} seed {r['seed']} at epoch {r['diverged']}" for r in diverged)
+    log.error("%d of %d models diverged: %s", len(diverged), len(records), named)
+    return DIVERGED
+
+
+@backend.ready()
+def teacher(config: RunConfig) -> int:
+    """Trains the teachers that are not kept yet and prints their scores, a row a seed; gives the exit status."""
     config = pipeline.capped(config)
     pipeline.check(config)
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     teachers = pipeline.as_students(pipeline.teachers_of(config, problem))
-    records = pipeline.records(problem, "teacher", config.teacher.model, teachers)
-    rows = [(r["seed"], 100 * r["test_accuracy"], 100 * r["val_accuracy"], r["epochs"], r["seconds"]) for r in records]
-    headers = ("seed", "test accuracy %", "validation %", "best epoch", "training s")
-    print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
+    records = of_models(problem, "teacher", config.teacher.model, teachers)
+    metric = results.metric_of(records)
+    scores = [[report.shown(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
+    rows = [(r["seed"], *shown, r["epochs"], r["seconds"]) for r, shown in zip(records, scores, strict=True)]
+    headers = ("seed", f"test {metric.heading}", f"validation {metric.unit}".rstrip(), "best epoch", "training s")
+    print(tabulate.tabulate(rows, headers, floatfmt=".2f", disable_numparse=[1, 2], colalign=("right",) * 5))
     print()
-    print(report.table(results.summarise(records), metric=records[0].get("metric", "accuracy")))
+    _print_table(records)
+    return _status(records)
 
 
-def evaluate(config: DistillConfig) -> None:
-    """Reads the models of a finished run and prints what the table of `distill` does not say.
+def _print_table(records: Sequence[results.Record]) -> None:
+    """Prints the summaries of the records, and below them what must be known of single methods."""
+    summaries = results.summarise(records)
+    print("\n\n".join(filter(None, [report.table(summaries), "\n".join(report.remarks(summaries))])))
+
+
+@backend.ready()
+def evaluate(config: DistillConfig) -> int:
+    """Reads the models of a finished run and prints what the table of `distill` does not say; gives the exit status.
 
     Raises:
         InputError: there is no finished run of this config in the folder.
@@ -56,65 +86,58 @@ def evaluate(config: DistillConfig) -> None:
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     if problem.rows is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {folder}")
-    runfolder.claim(folder, config, problem.fingerprint)
+    plan = runfolder.plan(folder, config)
+    changed = runfolder.conflicts(folder, plan, problem.fingerprint)
+    if changed:
+        raise InputError(f"run folder {folder} holds a run of another config: {'; '.join(changed)}")
     runs = pipeline.trained(config, problem, folder)
-    headers = ("method", "train %", "validation %", "test %", "agreement %", "CKA", "parameters", "MFLOP")
-    rows = _evaluation_rows(config, problem, runs)
-    print(tabulate.tabulate(rows, headers, floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".3f", "", ".1f"), intfmt=","))
+    metric = results.metric_named(problem.task.metric)
+    headings = (f"{part} {metric.heading}" for part in ("train", "validation", "test"))
+    headers = ("method", *headings, "agreement %", "CKA", "parameters", "MFLOP")
+    formats: Any = {"floatfmt": ("", "", "", "", "", ".3f", "", ".1f"), "intfmt": ",", "disable_numparse": [1, 2, 3, 4]}
+    align = ("left", *["right"] * (len(headers) - 1))
+    diverged = {(r["method"], r["seed"]) for of in known.values() for r in of if r.get("diverged") is not None}
+    rows = _evaluation_rows(plan.config, problem, runs, metric, diverged)
+    print(tabulate.tabulate(rows, headers, **formats, colalign=align))
+    left_out = f", {len(diverged)} diverged models left out" if diverged else ""
     print(
-        f"\nmeans over {config.seeds} seeds; agreement: nodes or graphs classified as by the teacher of the same seed; "
+        f"\nmeans over {plan.config.seeds} seeds{left_out}; agreement: nodes or graphs classified as by the teacher of the same seed; "
         "CKA: last hidden layer against the teacher's last; "
         "MFLOP: matrix products of one inference, dense and sparse"
     )
+    return 0
 
 
-def _evaluation_rows(config: DistillConfig, problem: Problem, runs: dict[str, Students]) -> list[tuple[Any, ...]]:
-    """One row a method; `runs` starts with the teacher."""
+def _evaluation_rows(
+    config: DistillConfig, problem: Problem, runs: dict[str, Students], metric: Metric, diverged: set[tuple[str, int]]
+) -> list[tuple[Any, ...]]:
+    """One row a method with a seed that has not diverged; `runs` starts with the teacher. Only classes can agree."""
     graph, labels, masks = problem.batch.graph, problem.labels, problem.batch.masks
     rows_of_logits = masks.all if masks.graphs is None else masks.graphs
     splits = (problem.train_mask, problem.val_mask, problem.test_mask)
-    teacher_outs: list[GNNOutput] = []
+    teacher_outs: dict[int, GNNOutput] = {}
     rows = []
     for name, run in runs.items():
+        seeds = [seed for seed in range(config.seeds) if (name, seed) not in diverged]
+        if not seeds:
+            continue
         predict: Any = jax.jit(build_model(problem, pipeline.model_of(config, name)).apply)
-        variables = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.variables) for seed in range(config.seeds)]
+        variables = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.variables) for seed in seeds]
         outs: list[Any] = [predict(v, graph) for v in variables]
-        teacher_outs = teacher_outs or outs
-        pairs = list(zip(outs, teacher_outs, strict=True))
+        teacher_outs = teacher_outs or dict(zip(seeds, outs, strict=True))
+        pairs = [(o, teacher_outs[seed]) for seed, o in zip(seeds, outs, strict=True) if seed in teacher_outs]
         agreement = [evaluation.agreement(o.logits, t.logits, rows_of_logits) for o, t in pairs]
         similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs]
-        scores = [100 * np.mean([problem.task.score(o.logits, labels, m) for o in outs]) for m in splits]
+        scores = [float(np.mean([problem.task.score(o.logits, labels, m) for o in outs])) for m in splits]
         size = evaluation.parameter_count(variables[0]["params"])
         flops = evaluation.flops(predict, variables[0], graph)
-        rows.append((name, *scores, 100 * np.mean(agreement), np.mean(similarity), size, flops / 1e6))
+        agreed = f"{100 * np.mean(agreement):.2f}" if metric.name == "accuracy" and pairs else "-"
+        row = (name, *(report.shown(score, metric) for score in scores), agreed)
+        rows.append((*row, np.mean(similarity) if pairs else "-", size, flops / 1e6))
     return rows
 
 
-def datasets(config: RunConfig) -> None:
-    """Lists the data sets, or loads and describes one."""
-    if not config.dataset:
-        rows = [(entry["name"], entry["description"], _state(entry)) for entry in data.describe(config.data_root)]
-        print(tabulate.tabulate(rows, ("name", "what it is", "files"), maxcolwidths=[None, 60, 50]))
-        print(f"\ndata root: {data.data_root(config.data_root)} (--data-root, or $ABKD_JAX_DATA)")
-        return
-    found = data.load(config.dataset, config.data_root, config.split)
-    masks = " / ".join(f"{m.sum():,}" for m in (found.train_mask, found.val_mask, found.test_mask))
-    rows = [("source", found.source)]
-    if isinstance(found, GraphDataset):
-        rows += [("graphs", f"{found.labels.shape[0]:,}"), ("nodes", f"{found.features.shape[0]:,}")]
-        rows += [("edges, both directions", f"{found.senders.shape[0]:,}"), ("outputs", found.num_outputs)]
-    else:
-        rows += [("nodes", f"{found.num_nodes:,}"), ("edges of the files", f"{found.senders.shape[0]:,}")]
-        rows += [("classes", found.num_classes)]
-    if isinstance(found, Dataset) and found.schema is not None:
-        rows += [("node types", ", ".join(found.schema.node_types)), ("edge types", f"{len(found.schema.relations)}")]
-        rows += [("nodes without features", f"{found.num_embeddings:,}")]
-    shape: Any = found.features.shape
-    rows += [("features", f"{shape[1]:,}"), ("train / validation / test", masks)]
-    print(tabulate.tabulate(rows, tablefmt="plain"))
-
-
-def _state(entry: dict) -> str:
-    if entry["folder"] is None:
-        return "embedded"
-    return f"missing in {entry['folder']}: {', '.join(entry['missing'])}" if entry["missing"] else "present"
+def datasets(name: str, data_root: Path | None, split: int) -> int:
+    """Lists the data sets, or loads and describes one; gives the exit status."""
+    print(listing.described(data.load(name, data_root, split)) if name else listing.listed(data_root))
+    return 0

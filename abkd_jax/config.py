@@ -200,7 +200,10 @@ class RunConfig:
     max_epochs: int | None = None
     """Upper limit on the epochs of every training, for a quick look."""
     out: Path | None = None
-    """Folder of the run; default: runs/<dataset>. The same command again resumes it, or shows what it found."""
+    """Folder of the run; default: runs/<dataset>/<digest of settings>, of which runs/<dataset>/latest is the last. The
+    same command again resumes it, or shows what it found; more seeds and other methods extend it."""
+    overwrite: bool = False
+    """Remove what an earlier run left in the folder and start anew."""
     teachers: Path | None = None
     """Folder where trained teachers are kept for all runs; default: ~/.cache/abkd_jax/teachers."""
     split: int = 0

@@ -7,7 +7,6 @@ the weights of the types of edges that enter this type alone.
 
 import functools
 import math
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,12 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import jraph
 import numpy as np
-from tqdm import tqdm
 
 from abkd_jax.hostgraph import HostGraph
 from abkd_jax.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
 from abkd_jax.models import GAT, GIN, RGCN
 from abkd_jax.models.stack import Stack, Stage
+from abkd_jax.progress import bar as progress_bar
 from abkd_jax.sampling import prefetch
 from abkd_jax.types import InputError, Pytree
 
@@ -74,7 +73,7 @@ def layerwise(
         read, out = hiddens[len(hiddens) - stage.reads :], np.zeros((0, model.classes), np.float32)
         spans = list(cut.spans())
         label = f"layer {number + 1} of {len(stages)}"
-        bar = tqdm(spans, label, unit="piece", file=sys.stderr, disable=not progress, dynamic_ncols=True)
+        bar = progress_bar(iterable=spans, desc=label, unit="piece", disable=not progress)
         for (piece, inputs), (begin, end) in zip(prefetch(cut.pieces(spans, read), 1), bar, strict=True):
             result = run(own, piece, inputs)
             if begin == 0:

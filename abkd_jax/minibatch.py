@@ -16,7 +16,7 @@ from jaxtyping import Array
 from abkd_jax.config import OptimConfig
 from abkd_jax.problems import Problem, make_scores
 from abkd_jax.sampling import prefetch
-from abkd_jax.training import FitState, TrainState, start
+from abkd_jax.training import FitState, TrainState, all_finite, start
 from abkd_jax.types import Batch, GNNOutput, InputError, Objective, Pytree
 
 __all__ = ["fit_minibatches", "on_minibatches", "steps_an_epoch", "taught"]
@@ -71,7 +71,8 @@ def fit_minibatches(
 
     Returns:
         The final state and the history: arrays `[evaluations, 1, ...]`, metrics as means over the steps since the
-        evaluation before; `recorded` is False where training had already stopped.
+        evaluation before; `recorded` is False where training had already stopped, `diverged` True where it stopped
+        because its numbers were not finite, as in `training.fit`.
 
     Raises:
         InputError: the evaluations do not divide the epochs, or an epoch has no batch.
@@ -85,6 +86,7 @@ def fit_minibatches(
     else:
         run, history = resume[0], {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(history["recorded"])) if history else 0
+    finite = jax.jit(all_finite)
     for row in range(done, evaluations):
         if not run.active:
             break
@@ -97,8 +99,10 @@ def fit_minibatches(
             raise InputError(f"epoch {epoch} has no batch, expected at least one with a labelled node or graph")
         metrics = jax.device_get({name: sum(m[name] for m in collected) / len(collected) for name in collected[0]})
         metrics |= {name: np.asarray(value) for name, value in evaluate(train).items()}
-        run = _advance(run, train, metrics, epoch, config)
-        metrics |= {"epoch": np.asarray(epoch, np.int32), "recorded": np.asarray(True)}
+        healthy = bool(np.isfinite(metrics["loss"]) & np.isfinite(metrics["val_loss"])) and bool(finite(train))
+        run = _advance(run, train, metrics, epoch, config, healthy=healthy)
+        state_of = {"recorded": np.asarray(True), "diverged": np.asarray(not healthy)}
+        metrics |= {"epoch": np.asarray(epoch, np.int32), **state_of}
         for name, value in metrics.items():
             history.setdefault(name, np.zeros((evaluations, 1, *value.shape), value.dtype))[row, 0] = value
         if on_chunk is not None:
@@ -140,10 +144,12 @@ def steps_an_epoch(problem: Problem, config: OptimConfig) -> int:
     return problem.epoch.steps or sum(1 for _ in problem.epoch(np.random.default_rng(0)))
 
 
-def _advance(run: FitState, train: TrainState, metrics: dict[str, Any], epoch: int, config: OptimConfig) -> FitState:
+def _advance(
+    run: FitState, train: TrainState, metrics: dict[str, Any], epoch: int, config: OptimConfig, *, healthy: bool
+) -> FitState:
     """The run after an evaluation."""
     score = metrics["val_accuracy"] if config.monitor == "val_accuracy" else -metrics["val_loss"]
-    if score > run.best_score:  # copies: the next step takes the state's own buffers
+    if healthy and score > run.best_score:  # copies: the next step takes the state's own buffers
         run = run._replace(
             best_params=_copy(train.params["student"]),
             best_model_state=_copy(train.model_state),
@@ -151,7 +157,7 @@ def _advance(run: FitState, train: TrainState, metrics: dict[str, Any], epoch: i
             best_epoch=jnp.asarray(epoch, jnp.int32),
         )
     patient = config.patience == 0 or epoch - int(run.best_epoch) < config.patience
-    return run._replace(train=train, active=jnp.asarray(epoch < config.epochs and patient))
+    return run._replace(train=train, active=jnp.asarray(epoch < config.epochs and patient and healthy))
 
 
 def _copy(tree: Pytree) -> Pytree:

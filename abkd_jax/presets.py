@@ -6,7 +6,18 @@ from typing import Any
 from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.large_presets import preset
 
-__all__ = ["AUXILIARY_WEIGHTS", "distill_config", "methods", "student", "teacher"]
+__all__ = ["AUXILIARY_WEIGHTS", "DATASETS", "distill_config", "methods", "student", "teacher"]
+
+# What `datasets.names()` gives, for the completion of the command line, which must not wait for the readers.
+# fmt: off
+DATASETS = (
+    "digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm",
+    "heco_acm", "heco_acm_40", "heco_acm_60", "heco_freebase", "heco_freebase_40", "heco_freebase_60", "aifb",
+    "mutag", "proteins", "ogbn-arxiv", "ogbn-mag", "ogbg-molbace", "ogbg-molbbbp", "ogbg-molclintox", "ogbg-molsider",
+    "ogbg-moltox21", "ogbg-moltoxcast", "ogbg-molhiv", "ogbg-molchembl", "ogbg-molesol", "ogbg-molfreesolv",
+    "ogbg-mollipo",
+)
+# fmt: on
 
 
 def teacher(dataset: str) -> TeacherConfig:

@@ -1,6 +1,7 @@
 """A data set made ready: on the device, with its task, its masks, and what a training step sees of it."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +16,15 @@ from abkd_jax import datasets, sampling, tasks
 from abkd_jax.config import BatchConfig, ModelConfig, described
 from abkd_jax.graph import from_dataset, node_mask
 from abkd_jax.hostgraph import HostGraph, host_graph, target_mask
+from abkd_jax.identity import DataIdentity
 from abkd_jax.inference import layerwise
 from abkd_jax.models import build, with_hops
 from abkd_jax.tasks import Task
 from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree
 
 __all__ = ["Problem", "build_model", "load_problem", "make_predict", "make_scores", "with_powers"]
+
+log = logging.getLogger(__name__)
 
 # Graphs of more nodes are evaluated layer by layer from the host: an RGCN of 512 units holds 14 kB a node and layer.
 LARGEST_WHOLE = 1_000_000
@@ -44,6 +48,7 @@ class Problem(NamedTuple):
         epoch: makes the minibatches of an epoch, arrays of the host; None where a step sees all.
         host: the graph on the host, where it is sampled.
         rows: nodes that are evaluated, layer by layer from the host; None evaluates `batch` as a whole.
+        split: seed of the split that the data set was loaded with.
     """
 
     dataset: Dataset | GraphDataset
@@ -58,11 +63,42 @@ class Problem(NamedTuple):
     epoch: sampling.Epochs | None = None
     host: HostGraph | None = None
     rows: np.ndarray | None = None
+    split: int = 0
 
     @property
     def outputs(self) -> int:
         """Width of the logits."""
         return self.dataset.num_outputs if isinstance(self.dataset, GraphDataset) else self.dataset.num_classes
+
+    @property
+    def identity(self) -> DataIdentity:
+        """What identifies the data of a trained model."""
+        return DataIdentity(self.dataset.name, self.fingerprint, self.batches)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record says of its data, JSON-like: name, source, fingerprint, split and counts."""
+        data = self.dataset
+        shape: Any = data.features.shape
+        sizes = {"graphs": data.labels.shape[0]} if isinstance(data, GraphDataset) else {}
+        nodes = shape[0] if isinstance(data, GraphDataset) else data.num_nodes
+        splits = {
+            name: int(mask.sum()) for name, mask in zip(("train", "validation", "test"), _masks(data), strict=True)
+        }
+        counts = {
+            **sizes,
+            "nodes": nodes,
+            "edges": data.senders.shape[0],
+            "features": shape[1],
+            "outputs": self.outputs,
+        }
+        return {
+            "name": data.name,
+            "source": data.source,
+            "fingerprint": self.fingerprint,
+            "split": self.split,
+            "counts": {**counts, **splits},
+        }
 
 
 def load_problem(
@@ -79,14 +115,21 @@ def load_problem(
     Raises:
         InputError: the data set cannot be loaded, or its graphs cannot be sampled so.
     """
+    log.info("loading %s", name)
     batches = BatchConfig() if batches is None else batches
     dataset: Dataset | GraphDataset = datasets.load(name, data_root, split)
     if isinstance(dataset, GraphDataset) != (batches.kind == "graphs"):
         fitting = "graphs" if isinstance(dataset, GraphDataset) else "full, neighbours, walks or clusters"
         raise InputError(f"{name}: batches are {batches.kind}, expected {fitting}")
+    if not dataset.val_mask.any():
+        raise InputError(
+            f"{name}: no validation {'graph' if batches.kind == 'graphs' else 'node'}, expected at least one"
+        )
     if isinstance(dataset, GraphDataset):
-        return _of_graphs(dataset, batches)
-    return _whole(dataset) if batches.kind == "full" else _sampled(dataset, batches)
+        problem = _of_graphs(dataset, batches)
+    else:
+        problem = _whole(dataset) if batches.kind == "full" else _sampled(dataset, batches)
+    return problem._replace(split=split)
 
 
 def build_model(problem: Problem, config: ModelConfig) -> nn.Module:

@@ -1,33 +1,38 @@
-"""The report of a run: a table of the methods, paired comparisons, collapse of ABKD, gradient shares, and figures."""
+"""The report of a run in Markdown: where its records come from, tables with what they mean, and figures."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tabulate
+import numpy as np
 
 from abkd_jax import figures
 from abkd_jax.files import read_arrays, read_json, read_json_lines, write_atomic
-from abkd_jax.results import Estimate, Record, Summary, Trend, collapse, comparisons, gradient_shares, summarise
-from abkd_jax.types import InputError
+from abkd_jax.origin import data_facts, data_title, program_facts
+from abkd_jax.results import comparisons, metric_of, summarise
+from abkd_jax.tables import collapse_table, comparison_table, gradient_table, remarks, shown, table
+from abkd_jax.trends import Record, collapse, gradient_shares
+from abkd_jax.types import InputError, Metric
 
-__all__ = ["table", "write_report"]
+__all__ = ["remarks", "shown", "table", "write_report"]
 
 BASELINES = ("supervised", "soft_label")
 
-ACCURACY_NOTE = """\
-Accuracies are in percent, mean +- standard deviation (ddof 1) over the seeds. Test and validation accuracy are those
-after the last epoch; "at best validation" is the test accuracy at the epoch with the best validation accuracy.
-Compression is the parameters of the teacher over those of the method, latency the median time of one inference.
-Seeds that train side by side share one training time."""
+SCORE_NOTE = """\
+The {metric} is {unit}, {direction} is better, mean +- standard deviation (ddof 1) over the seeds. Seeds that diverged
+or have no score are counted in brackets and left out of the means. Test and validation {metric} are those after the
+last epoch; "at best validation" is the test {metric} at the epoch with the best validation {metric}. Compression is the
+parameters of the teacher over those of the method, latency the median time of one inference. Seeds that train side by
+side share one training time."""
 EMBEDDING_NOTE = """\
 Parameters and compression leave out the trained vectors of nodes without features, as the paper does. Their number, and
 the compression that counts them in:"""
 COMPARISON_NOTE = """\
-Test accuracy after the last epoch of the method less that of the baseline, in percentage points, paired by seed, mean
-+- standard deviation (ddof 1) of the differences. Both p are two-sided and not corrected for the number of comparisons;
-"-" stands where there are fewer than three pairs or the differences do not vary."""
+Test {metric} after the last epoch of the method less that of the baseline, in {unit}, paired by the
+seeds that both finished, mean +- standard deviation (ddof 1) of the differences; {sign} differences are better.
+Both p are two-sided and not corrected for the number of comparisons; "-" stands where there are fewer than three pairs
+or the differences do not vary."""
 COLLAPSE_NOTE = """\
 Values before the first and after the last epoch, mean over seeds, over layer pairs weighted by the attention. D is the
 dissimilarity of the layers, the variance is that of the projected teacher; a row entropy of 1 is uniform attention, 0
@@ -37,40 +42,17 @@ GRADIENT_NOTE = """\
 Norm of the gradient that each weighted term sends to the student's parameters over the sum of these norms, before the
 first and after the last epoch, mean over seeds. "task" is the loss on the labels. A term of small share moves the
 student little, whatever its value."""
+DIVERGED_NOTE = "Seeds that diverged are left out here and in the learning curves."
 FIGURE_NOTE = """\
 Lines are means over seeds, bands one standard deviation. The training losses of different methods are sums of different
 terms and cannot be compared; the validation losses can."""
-
-
-def table(summaries: Sequence[Summary], fmt: str = "simple", metric: str = "accuracy") -> str:
-    """The summaries as text; accuracies, or what else the metric is, in percent as mean +- standard deviation.
-
-    Args:
-        summaries: as `summarise` gives them.
-        fmt: a table format of `tabulate`: `"simple"` for a terminal, `"github"` for Markdown.
-        metric: name of the score, for the heading.
-    """
-    headers = ("method", f"test {metric} %", "at best validation %", "validation %", "parameters", "compression")
-    headers += ("latency ms", "training s", "seeds")
-    rows = [
-        (
-            s.method,
-            _percent(s.test),
-            _percent(s.test_best_val),
-            _percent(s.val),
-            _text(s.parameters, ",d"),
-            _text(s.compression, ".1f", "x"),
-            _text(s.latency_ms, ".3g"),
-            _text(s.seconds, ".1f"),
-            str(s.seeds),
-        )
-        for s in summaries
-    ]
-    return _tabulate(rows, headers, fmt)
+MAP_NOTE = """\
+Layer maps are those of single seeds. Where there are more seeds than shown and attention is one-hot, a last row gives
+for every pair the share of seeds that put the whole weight of a teacher layer on it."""
 
 
 def write_report(run_folder: str | os.PathLike[str]) -> Path:
-    """Write `report.md` and its figures into the folder of a run, finished or not.
+    """Writes `report.md` and its figures into the folder of a run, finished or not.
 
     Reads `results.json`, `metrics.jsonl` and `maps.npz`, whichever are there. Files are written whole or not at all.
 
@@ -87,17 +69,23 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     results_path, metrics_path, maps_path = (folder / name for name in ("results.json", "metrics.jsonl", "maps.npz"))
     if not any(path.exists() for path in (results_path, metrics_path, maps_path)):
         raise InputError(f"{folder}: expected the folder of a run, with results.json, metrics.jsonl or maps.npz")
-    results = read_json(results_path) if results_path.exists() else {}
-    metrics = read_json_lines(metrics_path) if metrics_path.exists() else []
-    images = figures.run_figures(metrics, read_arrays(maps_path) if maps_path.exists() else {})
-    records = results.get("records", [])
+    results, records = _read_results(results_path) if results_path.exists() else ({}, [])
+    metrics = _read_metrics(metrics_path) if metrics_path.exists() else []
+    diverged = {(r["method"], r["seed"]) for r in records if r.get("diverged") is not None}
+    maps = _read_maps(maps_path, diverged) if maps_path.exists() else {}
+    finished = [row for row in metrics if (row["method"], row["seed"]) not in diverged]
+    metric = metric_of(records) if records else figures.UNKNOWN
+    title = data_title(records, results.get("dataset", "an unknown data set"))
+    images = figures.run_figures(finished, maps, metric, title)
     sections = [
+        f"# Distillation on {title}",
         *_heading(results, records, metrics),
-        *_accuracy_section(records),
-        *_comparison_section(records),
-        *_collapse_section(metrics),
-        *_gradient_section(metrics),
-        *(["## Figures", FIGURE_NOTE] if images else []),
+        *(_score_section(records, metric) if records else ["No method has finished yet."]),
+        *_comparison_section(records, metric),
+        *_collapse_section(finished),
+        *_gradient_section(finished),
+        *([DIVERGED_NOTE] if len(finished) < len(metrics) else []),
+        *(["## Figures", f"{FIGURE_NOTE} {MAP_NOTE}" if maps else FIGURE_NOTE] if images else []),
         *(f"![{image.caption}]({image.name})" for image in images),
     ]
     for image in images:
@@ -106,79 +94,93 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     return folder / "report.md"
 
 
-def _accuracy_section(records: Sequence[Record]) -> list[str]:
-    """The table and what its numbers are; compression has two readings where nodes have trained vectors."""
-    if not records:
-        return ["No method has finished yet."]
-    rows = table(summarise(records), "github", records[0].get("metric", "accuracy"))
-    with_vectors = {r["method"]: r for r in records if "compression_with_embeddings" in r}
-    if not with_vectors:
-        return ["## Accuracy", rows, ACCURACY_NOTE]
-    counts = ", ".join(
-        f"{name} {r['embedding_parameters']:,} ({r['compression_with_embeddings']:.3f}x)"
-        for name, r in with_vectors.items()
-    )
-    return ["## Accuracy", rows, ACCURACY_NOTE, f"{EMBEDDING_NOTE} {counts}."]
+def _read_results(path: Path) -> tuple[Mapping[str, Any], Sequence[Record]]:
+    """The content of `results.json`, and its records, which `summarise` has accepted."""
+    results = read_json(path)
+    records = results.get("records", []) if isinstance(results, dict) else None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise InputError(f"{path}: expected a JSON object with the records of a run, but it is damaged")
+    try:
+        summarise(records)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return results, records
+
+
+def _read_metrics(path: Path) -> Sequence[Record]:
+    rows = read_json_lines(path)
+    for number, row in enumerate(rows, start=1):
+        keys = {"method": str, "seed": int, "epoch": int}
+        wrong = [key for key, kind in keys.items() if not isinstance(row.get(key), kind)]
+        wrong += [key for key, value in row.items() if key not in keys and not isinstance(value, int | float | None)]
+        if wrong:
+            raise InputError(f"{path}, line {number}: expected method, seed, epoch and numbers, got a bad {wrong[0]}")
+    return rows
+
+
+def _read_maps(path: Path, diverged: set[tuple[str, int]]) -> Mapping[str, np.ndarray]:
+    """The layer maps `[k, seeds, T_l, S_l]`, NaN for the seeds that diverged, and the epochs `[k]` of each method."""
+    maps = read_arrays(path)
+    for key, values in maps.items():
+        method, _, quantity = key.rpartition(":")
+        kinds, axes = ("iu", 1) if quantity == "epochs" else ("f", 4)
+        if values.dtype.kind not in kinds or values.ndim != axes:
+            expected = f"{'whole' if axes == 1 else 'real'} numbers on {axes} axes"
+            raise InputError(f"{path}: {key} is {values.dtype} {values.shape}, expected {expected}")
+        if quantity != "epochs":
+            gone = [seed for name, seed in diverged if name == method and seed < values.shape[1]]
+            values[:, gone] = np.nan
+    return maps
 
 
 def _heading(results: Mapping[str, Any], records: Sequence[Record], metrics: Sequence[Record]) -> list[str]:
     runs = [*records, *metrics]
     seeds, methods = sorted({r["seed"] for r in runs}), dict.fromkeys(r["method"] for r in runs)
-    versions = ", ".join(f"{name} {version}" for name, version in results.get("versions", {}).items())
-    facts = {
-        "Methods": ", ".join(methods),
-        "Seeds": ", ".join(map(str, seeds)),
-        "Commit": results.get("commit"),
-        "Hardware": results.get("hardware"),
-        "Versions": versions,
-    }
-    lines = [f"# Distillation on {results.get('dataset', 'an unknown data set')}"]
-    if not results.get("complete", False):
-        lines.append("**This run is not complete: the numbers below are those of what has finished.**")
-    return [*lines, "\n".join(f"- {name}: {fact or 'unknown'}" for name, fact in facts.items())]
-
-
-def _comparison_section(records: Sequence[Record]) -> list[str]:
-    headers = ("method", "baseline", "difference", "seeds", "t-test p", "Wilcoxon p")
-    rows = [
-        (*c[:2], _percent(c.difference, "+"), str(c.pairs), _text(c.t_p, ".2g"), _text(c.wilcoxon_p, ".2g"))
-        for baseline in BASELINES
-        if any(record["method"] == baseline for record in records)
-        for c in comparisons(records, baseline)
+    facts = {"Methods": ", ".join(methods), "Seeds": ", ".join(map(str, seeds))}
+    facts |= data_facts(records) | program_facts(records, results)
+    incomplete = "**This run is not complete: the numbers below are those of what has finished.**"
+    return [
+        *([] if results.get("complete", False) else [incomplete]),
+        "\n".join(f"- {name}: {fact or 'unknown'}" for name, fact in facts.items()),
     ]
-    return ["## Paired comparisons", _tabulate(rows, headers, "github"), COMPARISON_NOTE] if rows else []
+
+
+def _score_section(records: Sequence[Record], metric: Metric) -> list[str]:
+    """The table and what its numbers are; compression has two readings where nodes have trained vectors."""
+    summaries = summarise(records)
+    unit = "in percent" if metric.unit == "%" else "in the units of the targets"
+    direction = "higher" if metric.higher_is_better else "lower"
+    lines = [
+        f"## {metric.name[0].upper()}{metric.name[1:]}",
+        table(summaries, "github"),
+        *(["\n".join(f"- {line}" for line in remarks(summaries))] if remarks(summaries) else []),
+        SCORE_NOTE.format(metric=metric.name, unit=unit, direction=direction),
+    ]
+    with_vectors = {r["method"]: r for r in records if r.get("compression_with_embeddings") is not None}
+    if not with_vectors:
+        return lines
+    counts = ", ".join(
+        f"{name} {r.get('embedding_parameters') or 0:,} ({r['compression_with_embeddings']:.3f}x"
+        f"{': larger than its teacher' if r['compression_with_embeddings'] < 1.0 else ''})"
+        for name, r in with_vectors.items()
+    )
+    return [*lines, f"{EMBEDDING_NOTE} {counts}."]
+
+
+def _comparison_section(records: Sequence[Record], metric: Metric) -> list[str]:
+    methods = {record["method"] for record in records}
+    rows = [row for baseline in BASELINES if baseline in methods for row in comparisons(records, baseline)]
+    unit = "percentage points" if metric.unit == "%" else "the units of the targets"
+    sign = "positive" if metric.higher_is_better else "negative"
+    note = COMPARISON_NOTE.format(metric=metric.name, unit=unit, sign=sign)
+    return ["## Paired comparisons", comparison_table(rows, metric), note] if rows else []
 
 
 def _collapse_section(metrics: Sequence[Record]) -> list[str]:
-    headers = ("method", "D", "D / variance", "variance", "row entropy", "verdict")
-    rows = [
-        (c.method, *map(_arrow, (c.dissimilarity, c.unexplained, c.variance, c.row_entropy)), c.verdict)
-        for c in collapse(metrics)
-    ]
-    return ["## Collapse of the layer alignment", _tabulate(rows, headers, "github"), COLLAPSE_NOTE] if rows else []
+    rows = collapse(metrics)
+    return ["## Collapse of the layer alignment", collapse_table(rows), COLLAPSE_NOTE] if rows else []
 
 
 def _gradient_section(metrics: Sequence[Record]) -> list[str]:
-    rows = [(*g[:2], _arrow(g.share)) for g in gradient_shares(metrics)]
-    headers = ("method", "term", "share")
-    return ["## Gradient shares", _tabulate(rows, headers, "github"), GRADIENT_NOTE] if rows else []
-
-
-def _tabulate(rows: Sequence[tuple[str, ...]], headers: tuple[str, ...], fmt: str) -> str:
-    align = ("left", *["right"] * (len(headers) - 1))
-    return tabulate.tabulate(rows, headers, tablefmt=fmt, disable_numparse=True, colalign=align if rows else None)
-
-
-def _percent(estimate: Estimate | None, sign: str = "") -> str:
-    if estimate is None:
-        return "-"
-    std = "" if estimate.std is None else f" +- {100 * estimate.std:.2f}"
-    return f"{100 * estimate.mean:{sign}.2f}{std}"
-
-
-def _text(value: float | int | None, spec: str, unit: str = "") -> str:
-    return "-" if value is None else f"{value:{spec}}{unit}"
-
-
-def _arrow(trend: Trend | None) -> str:
-    return "-" if trend is None else f"{trend.first:.3g} -> {trend.last:.3g}"
+    rows = gradient_shares(metrics)
+    return ["## Gradient shares", gradient_table(rows), GRADIENT_NOTE] if rows else []

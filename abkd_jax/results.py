@@ -1,12 +1,12 @@
-"""What the records of a run say: means over seeds, paired comparisons, signs of a collapse, shares of the gradient."""
+"""What the records of a run say: means over the seeds that finished, and comparisons paired by seed."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.types import InputError
+from abkd_jax.trends import Collapse, GradientShare, Record, Trend, collapse, gradient_shares, is_finite
+from abkd_jax.types import METRICS, InputError, Metric
 
 __all__ = [
     "Collapse",
@@ -19,15 +19,16 @@ __all__ = [
     "collapse",
     "comparisons",
     "gradient_shares",
+    "metric_named",
+    "metric_of",
     "summarise",
 ]
 
 MIN_PAIRS = 3  # below, no test can tell anything
-COLLAPSED_SHARE = 0.01  # of the first dissimilarity
 ROUNDING = 12  # decimals: 0.853 - 0.851 and 0.743 - 0.741 are the same difference
-SHARE_PREFIX = "gradient_share/"  # of the logged shares, before the name of the term
-
-Record = Mapping[str, Any]
+SCORES = ("test_accuracy", "val_accuracy", "test_accuracy_best_val")
+NUMBERS = (*SCORES, "diverged", "parameters", "compression", "latency_ms", "seconds")
+NUMBERS += ("embedding_parameters", "compression_with_embeddings")
 
 
 class Estimate(NamedTuple):
@@ -38,39 +39,47 @@ class Estimate(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """One method over its seeds. Accuracies in [0, 1]; None where the records do not tell.
+    """One method over its seeds. Scores as stored, higher is better; None where the records do not tell.
+
+    Means are over the seeds that finished with a defined score.
 
     Attributes:
         method: its name.
-        seeds: number of seeds.
-        test: test accuracy after the last epoch.
-        val: validation accuracy after the last epoch.
-        test_best_val: test accuracy at the epoch of the best validation accuracy.
+        seeds: number of seeds, those that diverged or have no score among them.
+        test: test score after the last epoch.
+        val: validation score after the last epoch.
+        test_best_val: test score at the epoch of the best validation score.
         parameters: number of parameters.
         compression: parameters of the teacher / parameters.
         latency_ms: median time of one inference, milliseconds.
-        seconds: training time, mean over seeds.
+        seconds: training time, mean over the seeds that finished.
+        diverged: seeds that diverged, each with the epoch at which it was found non-finite.
+        undefined: seeds that finished without a test score, as with an empty test mask.
+        metric: how the scores are shown.
     """
 
     method: str
     seeds: int
-    test: Estimate
+    test: Estimate | None
     val: Estimate | None
     test_best_val: Estimate | None
     parameters: int | None
     compression: float | None
     latency_ms: float | None
     seconds: float | None
+    diverged: tuple[tuple[int, int], ...] = ()
+    undefined: tuple[int, ...] = ()
+    metric: Metric = METRICS["accuracy"]
 
 
 class Comparison(NamedTuple):
-    """The test accuracy of a method less that of a baseline, paired by seed.
+    """The test score of a method less that of a baseline, paired by seed.
 
     Attributes:
         method: the method.
         baseline: what it is compared with.
-        pairs: number of seeds that both have.
-        difference: mean and standard deviation of the differences, as a share of 1.
+        pairs: number of seeds for which both have a score.
+        difference: mean and standard deviation of the differences of the stored scores; above 0 the method is better.
         t_p: two-sided p of the paired t-test; None below 3 pairs or where all differences are the same.
         wilcoxon_p: two-sided p of the Wilcoxon signed-rank test; None below 3 pairs or where all differences are zero.
     """
@@ -83,67 +92,48 @@ class Comparison(NamedTuple):
     wilcoxon_p: float | None
 
 
-class Trend(NamedTuple):
-    """A logged quantity at the first and at the last logged epoch of each seed, mean over seeds."""
+def metric_named(name: str) -> Metric:
+    """Returns the metric that records call by this name.
 
-    first: float
-    last: float
-
-
-class Collapse(NamedTuple):
-    """What tells whether the layer alignment of a method has collapsed; None where a quantity was not logged.
-
-    Attributes:
-        method: its name.
-        variance: variance of the projected teacher layers.
-        dissimilarity: D.
-        unexplained: D / variance.
-        row_entropy: entropy of the attention rows, 1 uniform, 0 one-hot.
+    Raises:
+        InputError: there is none.
     """
-
-    method: str
-    variance: Trend
-    dissimilarity: Trend | None
-    unexplained: Trend | None
-    row_entropy: Trend | None
-
-    @property
-    def verdict(self) -> str:
-        """`"collapsed"` when D has fallen below 1 % of its first value, `"no collapse"`, or `"unknown"` without D."""
-        d = self.dissimilarity
-        if d is None or not (math.isfinite(d.first) and math.isfinite(d.last)):
-            return "unknown"
-        return "collapsed" if d.last < COLLAPSED_SHARE * d.first else "no collapse"
+    if name not in METRICS:
+        raise InputError(f"metric is {name!r}, expected one of {', '.join(METRICS)}")
+    return METRICS[name]
 
 
-class GradientShare(NamedTuple):
-    """The share of one term in the gradient of a method.
+def metric_of(records: Sequence[Record]) -> Metric:
+    """Returns the one metric of the records; those of the first versions name none, it was the accuracy.
 
-    Attributes:
-        method: its name.
-        term: name of the term; "task" is the loss on the labels.
-        share: in [0, 1]; the terms of a method sum to 1.
+    Raises:
+        InputError: there are no records, they name several metrics, or one that is unknown.
     """
-
-    method: str
-    term: str
-    share: Trend
+    names = dict.fromkeys(str(record.get("metric", "accuracy")) for record in records)
+    if len(names) != 1:
+        raise InputError(f"records: expected one metric in all of them, got {', '.join(names) or 'none'}")
+    return metric_named(next(iter(names)))
 
 
 def summarise(records: Sequence[Record]) -> list[Summary]:
-    """One row a method, in order of appearance.
+    """Returns one row for every method, in order of appearance.
 
     Args:
-        records: one mapping for every method and seed, with `"method"`, `"seed"` and `"test_accuracy"`.
+        records: one mapping for every method and seed, with `"method"`, `"seed"` and `"test_accuracy"`, which is None
+            (or not finite) where the score is not defined; `"diverged"` is the epoch at which a seed was given up.
 
     Raises:
-        InputError: a record lacks one of these, or a method has two records of one seed.
+        InputError: a record lacks one of these or holds something else than a number, a method has two records of one
+            seed, or as for `metric_of`.
     """
-    return [_summary(method, list(by_seed.values())) for method, by_seed in _by_method(records).items()]
+    methods = _by_method(records)
+    return [_summary(method, by_seed, metric_of(records)) for method, by_seed in methods.items()]
 
 
 def comparisons(records: Sequence[Record], baseline: str) -> list[Comparison]:
-    """Every other method against a baseline, over the seeds that both have; methods without a common seed are left out.
+    """Returns every other method against a baseline, over the seeds that both finished.
+
+    Methods without such a seed are left out.
 
     Args:
         records: as for `summarise`.
@@ -155,59 +145,20 @@ def comparisons(records: Sequence[Record], baseline: str) -> list[Comparison]:
     methods = _by_method(records)
     if baseline not in methods:
         raise InputError(f"comparisons: expected the baseline {baseline!r} in the records, got {', '.join(methods)}")
-    base = methods.pop(baseline)
+    base = _scores(methods.pop(baseline), "test_accuracy")
     rows = []
     for method, by_seed in methods.items():
-        seeds = [seed for seed in by_seed if seed in base]
-        if seeds:
-            differences = [by_seed[seed]["test_accuracy"] - base[seed]["test_accuracy"] for seed in seeds]
-            rows.append(Comparison(method, baseline, len(seeds), _estimate(differences), *_p_values(differences)))
-    return rows
-
-
-def collapse(metrics: Sequence[Record]) -> list[Collapse]:
-    """How the layer alignment went, for every method that logs `"abkd/attended_variance"`.
-
-    A fall of the dissimilarity D alone does not show that the student has learnt: the trained projections can move both
-    sides to constants, or onto one easy direction. The variance of the projected teacher, and D over it, tell which.
-
-    Args:
-        metrics: one mapping for every method, seed and epoch: `"method"`, `"seed"`, `"epoch"` and the logged scalars.
-    """
-    rows = []
-    for method in dict.fromkeys(row["method"] for row in metrics):
-        log = [row for row in metrics if row["method"] == method]
-        variance = _trend(log, "abkd/attended_variance")
-        if variance is not None:
-            others = (
-                _trend(log, f"abkd/{name}")
-                for name in ("attended_dissimilarity", "attended_unexplained", "row_entropy")
-            )
-            rows.append(Collapse(method, variance, *others))
-    return rows
-
-
-def gradient_shares(metrics: Sequence[Record]) -> list[GradientShare]:
-    """How the gradient of every method divides among its terms, for the methods that log `"gradient_share/<term>"`.
-
-    Args:
-        metrics: as for `collapse`.
-    """
-    rows = []
-    for method in dict.fromkeys(row["method"] for row in metrics):
-        log = [row for row in metrics if row["method"] == method]
-        keys = dict.fromkeys(key for row in log for key in row if key.startswith(SHARE_PREFIX))
-        trends = {key.removeprefix(SHARE_PREFIX): _trend(log, key) for key in keys}
-        rows += [GradientShare(method, term, trend) for term, trend in trends.items() if trend is not None]
+        scores = _scores(by_seed, "test_accuracy")
+        differences = [score - base[seed] for seed, score in scores.items() if seed in base]
+        if differences:
+            rows.append(Comparison(method, baseline, len(differences), _estimate(differences), *_p_values(differences)))
     return rows
 
 
 def _by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
     methods: dict[str, dict[int, Record]] = {}
     for number, record in enumerate(records):
-        missing = [key for key in ("method", "seed", "test_accuracy") if record.get(key) is None]
-        if missing:
-            raise InputError(f"record {number}: expected method, seed and test_accuracy, lacks {', '.join(missing)}")
+        _check(number, record)
         by_seed = methods.setdefault(record["method"], {})
         if record["seed"] in by_seed:
             raise InputError(f"records: expected one of {record['method']}, seed {record['seed']}, got two or more")
@@ -215,24 +166,51 @@ def _by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
     return methods
 
 
-def _summary(method: str, records: list[Record]) -> Summary:
-    def values(key: str) -> list[Any]:
-        return [record[key] for record in records if record.get(key) is not None]
+def _check(number: int, record: Record) -> None:
+    """Refuses what a damaged file may hold in place of a record."""
+    missing = [key for key in ("method", "seed", "test_accuracy") if key not in record]
+    if missing:
+        raise InputError(f"record {number}: expected method, seed and test_accuracy, lacks {', '.join(missing)}")
+    kinds = {"method": str, "seed": int} | dict.fromkeys(NUMBERS, int | float | None)
+    for key, kind in kinds.items():
+        value = record.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            expected = {"method": "a name", "seed": "a whole number"}.get(key, "a number or null")
+            raise InputError(f"record {number}: {key} is {value!r}, expected {expected}")
+
+
+def _summary(method: str, by_seed: dict[int, Record], metric: Metric) -> Summary:
+    diverged = {seed: record["diverged"] for seed, record in by_seed.items() if record.get("diverged") is not None}
+    finished = {seed: record for seed, record in by_seed.items() if seed not in diverged}
+    test, val, best = (_scores(by_seed, key) for key in SCORES)
+    seconds = [record["seconds"] for record in finished.values() if is_finite(record.get("seconds"))]
 
     def first(key: str) -> Any:
-        return next(iter(values(key)), None)
+        return next((record[key] for record in by_seed.values() if is_finite(record.get(key))), None)
 
     return Summary(
         method=method,
-        seeds=len(records),
-        test=_estimate(values("test_accuracy")),
-        val=_estimate(values("val_accuracy")) if values("val_accuracy") else None,
-        test_best_val=_estimate(values("test_accuracy_best_val")) if values("test_accuracy_best_val") else None,
+        seeds=len(by_seed),
+        test=_estimate(list(test.values())) if test else None,
+        val=_estimate(list(val.values())) if val else None,
+        test_best_val=_estimate(list(best.values())) if best else None,
         parameters=first("parameters"),
         compression=first("compression"),
         latency_ms=first("latency_ms"),
-        seconds=_estimate(values("seconds")).mean if values("seconds") else None,
+        seconds=_estimate(seconds).mean if seconds else None,
+        diverged=tuple(diverged.items()),
+        undefined=tuple(seed for seed in finished if seed not in test),
+        metric=metric,
     )
+
+
+def _scores(by_seed: dict[int, Record], key: str) -> dict[int, float]:
+    """The defined scores of the seeds that did not diverge."""
+    return {
+        seed: float(record[key])
+        for seed, record in by_seed.items()
+        if record.get("diverged") is None and is_finite(record.get(key))
+    }
 
 
 def _estimate(values: Sequence[float]) -> Estimate:
@@ -249,14 +227,3 @@ def _p_values(differences: Sequence[float]) -> tuple[float | None, float | None]
     signed_rank: Any = stats.wilcoxon(d)
     t_test: Any = stats.ttest_1samp(d, 0.0) if np.ptp(d) > 0.0 else None  # t is infinite for equal differences
     return float(t_test.pvalue) if t_test else None, float(signed_rank.pvalue)
-
-
-def _trend(log: Sequence[Record], key: str) -> Trend | None:
-    by_seed: dict[int, dict[int, float]] = {}
-    for row in log:
-        if row.get(key) is not None:
-            by_seed.setdefault(row["seed"], {})[row["epoch"]] = row[key]
-    if not by_seed:
-        return None
-    first, last = (float(np.mean([v[end(v)] for v in by_seed.values()])) for end in (min, max))
-    return Trend(first, last)

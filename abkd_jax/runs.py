@@ -1,22 +1,37 @@
 """One training program that shows its progress, survives a kill and resumes to the same bits."""
 
-import sys
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from abkd_jax import checkpoint
+from abkd_jax import checkpoint, progress
 from abkd_jax.config import OptimConfig
+from abkd_jax.files import read_json, write_atomic
+from abkd_jax.provenance import provenance, same_code
 from abkd_jax.training import FitState
+from abkd_jax.types import InputError
 
-__all__ = ["resumable_fit"]
+__all__ = ["Origin", "resumable_fit"]
 
 SAVE_EVERY = 10.0  # least seconds between two checkpoints of a run in progress
 SAVE_SHARE = 0.05  # of the time at most, where a checkpoint takes long
+MADE_BY = "made_by.json"  # beside the checkpoints: the sittings that trained, one provenance each
+
+
+class Origin(NamedTuple):
+    """Where a trained model comes from.
+
+    Attributes:
+        trained: whether this process trained it, or the last part of it; False where a finished one was read.
+        made_by: provenance of the sittings that trained it, in their order; empty where nothing was written down.
+    """
+
+    trained: bool
+    made_by: tuple[dict[str, Any], ...]
 
 
 def resumable_fit(
@@ -26,8 +41,10 @@ def resumable_fit(
     fresh: FitState,
     optim: OptimConfig,
     label: str,
-) -> tuple[FitState, dict[str, np.ndarray]]:
-    """A fit with a checkpoint folder and a progress bar.
+    *,
+    may_train: bool = True,
+) -> tuple[FitState, dict[str, np.ndarray], Origin]:
+    """Runs a fit with a checkpoint folder and a progress bar.
 
     Args:
         directory: checkpoints of this program; a finished one is read, not trained again.
@@ -35,33 +52,62 @@ def resumable_fit(
         fit: `training.fit` or `minibatch.fit_minibatches` with all its arguments but `resume` and `on_chunk`.
         fresh: structure, shapes and types of its state.
         optim: epochs.
-        label: what the progress bar says.
+        label: what is trained, for the progress that is shown.
+        may_train: False refuses a program that is not finished instead of training it.
 
     Returns:
-        Final state and history; `history["seconds"]` holds the training time, all sittings together.
+        Final state, history and origin; `history["seconds"]` holds the training time, all sittings together.
+
+    Raises:
+        InputError: the folder cannot be written, its checkpoint is damaged or of another config, or `may_train` is
+            False and the program is not finished.
     """
-    checkpoint.prepare(directory)
+    unfinished = InputError(f"{label}: {directory} holds no finished checkpoint; `distill` makes one")
+    if may_train:
+        checkpoint.prepare(directory)
     resume = checkpoint.restore(directory, fresh, config)
+    if resume is None and not may_train:
+        raise unfinished
     before = float(resume[1]["seconds"]) if resume else 0.0
+    made_by: tuple[dict[str, Any], ...] = _made_by(directory) if resume else ()
+    trained = False
     began = last_save = time.perf_counter()
     pause = SAVE_EVERY
 
-    with tqdm(total=optim.epochs, desc=label, unit="epoch", file=sys.stderr, dynamic_ncols=True) as bar:
+    with progress.training(label, optim.epochs, resume) as show:
 
         def on_chunk(state: FitState, history: dict[str, np.ndarray], epochs: int) -> None:
-            nonlocal last_save, pause
+            nonlocal last_save, pause, trained, made_by
+            if not may_train:
+                raise unfinished
+            if not trained:
+                trained, made_by = True, _sign(directory, made_by)
             now = time.perf_counter()
             history["seconds"] = np.asarray(before + now - began)
-            shown = np.flatnonzero(history["recorded"].any(axis=1))[-1]
-            bar.set_postfix(
-                loss=f"{np.mean(history['loss'][shown]):.4f}", val=f"{np.mean(history['val_accuracy'][shown]):.4f}"
-            )
-            bar.update(epochs - bar.n)
+            show(history)
             if now - last_save > pause or epochs >= optim.epochs or not np.asarray(state.active).any():
                 checkpoint.save(directory, state, history, config, step=epochs)
                 last_save = time.perf_counter()
                 pause = max(SAVE_EVERY, (last_save - now) / SAVE_SHARE)
 
-        if resume:
-            bar.update(int(np.max(resume[1]["epoch"])))
-        return fit(resume=resume, on_chunk=on_chunk)
+        state, history = fit(resume=resume, on_chunk=on_chunk)
+    return state, history, Origin(trained, made_by)
+
+
+def _made_by(directory: Path) -> tuple[dict[str, Any], ...]:
+    path = directory / MADE_BY
+    found = read_json(path) if path.exists() else []
+    if not isinstance(found, list) or not all(isinstance(sitting, dict) for sitting in found):
+        raise InputError(f"{path}: expected a list of JSON objects, but it is damaged")
+    return tuple(found)
+
+
+def _sign(directory: Path, earlier: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Adds the provenance of this process to those of the earlier sittings, on disk too."""
+    here = provenance()
+    sittings = earlier if earlier and same_code(earlier[-1], here) else (*earlier, here)
+    try:
+        write_atomic(directory / MADE_BY, json.dumps(sittings, indent=1))
+    except OSError as error:
+        raise InputError(f"checkpoint folder {directory} cannot be written: {error.strerror}") from error
+    return sittings

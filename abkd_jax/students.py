@@ -1,7 +1,7 @@
 """Students: one method, all seeds side by side in one program."""
 
 import functools
-import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from abkd_jax import distill
-from abkd_jax.config import MethodConfig, ModelConfig, described
+from abkd_jax.config import MethodConfig, ModelConfig
+from abkd_jax.identity import student_identity
 from abkd_jax.methods import build_objective, setting_of, terms_of
 from abkd_jax.minibatch import on_minibatches, steps_an_epoch, taught
 from abkd_jax.problems import Problem, build_model
-from abkd_jax.runs import resumable_fit
+from abkd_jax.runs import Origin, resumable_fit
 from abkd_jax.seeds import over_seeds
 from abkd_jax.teachers import Teacher
 from abkd_jax.training import (
@@ -31,7 +32,10 @@ from abkd_jax.training import (
 )
 from abkd_jax.types import Batch, Objective, Pytree
 
-__all__ = ["Students", "train_students"]
+__all__ = ["Students", "joined", "train_students"]
+
+
+log = logging.getLogger(__name__)
 
 
 class Students(NamedTuple):
@@ -41,13 +45,16 @@ class Students(NamedTuple):
         variables: parameters and other collections (`batch_stats`) after the last epoch, `[seeds, ...]`.
         best_variables: those of the best validation epoch.
         epochs: `[seeds]` epochs trained.
-        history: arrays `[1 + evaluations, seeds, ...]`, the untrained students first; see `training.fit`.
+        history: arrays `[1 + evaluations, seeds, ...]`, the untrained students first; see `training.fit`. `seconds` is
+            `[seeds]`, or a scalar for seeds that were trained together.
+        origins: for each seed whether it was trained just now, and by which code and hardware.
     """
 
     variables: Pytree
     best_variables: Pytree
     epochs: np.ndarray
     history: dict[str, np.ndarray]
+    origins: tuple[Origin, ...]
 
 
 def train_students(
@@ -58,15 +65,19 @@ def train_students(
     name: str,
     method: MethodConfig,
     folder: Path,
+    *,
+    may_train: bool = True,
 ) -> Students:
     """Trains one student for every teacher, or reads the finished ones back from `folder`.
 
     The student of seed `k` learns from the teacher of seed `k`, which is evaluated once: the step sees its targets.
 
     Raises:
-        InputError: a config makes no model or no loss, or `folder` holds students of another config.
+        InputError: a config makes no model or no loss, `folder` holds students of another config, or `may_train` is
+            False and it does not hold all of these.
     """
-    job = _Job(problem, teacher_config, teachers, student_config, name, method, folder)
+    log.info("%s: preparing", name)
+    job = _Job(problem, teacher_config, teachers, student_config, name, method, folder, may_train)
     return _side_by_side(job) if problem.epoch is None else _one_by_one(job)
 
 
@@ -80,24 +91,18 @@ class _Job(NamedTuple):
     name: str
     method: MethodConfig
     folder: Path
+    may_train: bool
 
     def identity(self, seeds: list[int]) -> dict[str, Any]:
         """What identifies the checkpoints of these seeds."""
-        identity = {
-            "method": self.name,
-            "data": self.problem.fingerprint,
-            "seeds": seeds,
-            **({"batches": self.problem.batches} if self.problem.batches else {}),
-            "teacher": described(self.teacher_config),
-            **described(self.method),
-            "student": described(self.student_config),
-        }
-        return json.loads(json.dumps(identity))
+        return student_identity(
+            self.problem.identity, seeds, self.teacher_config, self.name, self.method, self.student_config
+        )
 
 
 def _side_by_side(job: _Job) -> Students:
     """All seeds in one program, which sees the whole graph and the targets of the teachers, computed once."""
-    problem, teacher_config, teachers, student_config, name, method, folder = job
+    problem, teacher_config, teachers, student_config, name, method, folder, may_train = job
     student, objective = build_model(problem, student_config), build_objective(method, setting_of(problem))
     task, optimizer = problem.task, make_optimizer(method.optim)
     prepare = jax.jit(
@@ -118,14 +123,15 @@ def _side_by_side(job: _Job) -> Students:
     training = functools.partial(fit, step, validate, states, batch, axes, method.optim)
     fresh = jax.eval_shape(jax.vmap(start), states)
     label = f"{name} x {len(teachers)} seeds"
-    state, history = resumable_fit(folder, identity, training, fresh, method.optim, label)
+    state, history, origin = resumable_fit(folder, identity, training, fresh, method.optim, label, may_train=may_train)
     last, best = _variables(state)
-    return Students(last, best, np.asarray(state.train.step), _with_start(history, untrained))
+    history, origins = _with_start(history, untrained), (origin,) * len(teachers)
+    return Students(last, best, np.asarray(state.train.step), history, origins)
 
 
 def _one_by_one(job: _Job) -> Students:
     """One seed after the other on minibatches; the teacher sees each batch first."""
-    problem, teacher_config, teachers, student_config, name, method, folder = job
+    problem, teacher_config, teachers, student_config, name, method, folder, may_train = job
     student, objective = build_model(problem, student_config), build_objective(method, setting_of(problem))
     teacher = build_model(problem, teacher_config)
     optimizer = make_optimizer(method.optim, steps_an_epoch(problem, method.optim))
@@ -141,14 +147,31 @@ def _one_by_one(job: _Job) -> Students:
         identity = job.identity([t.seed])
         fresh = jax.eval_shape(start, state)
         label = f"{name} seed {t.seed}"
-        state, history = resumable_fit(folder / f"seed_{t.seed}", identity, training, fresh, method.optim, label)
-        runs.append((_variables(state), history))  # without the optimizer's state
-    models = zip(*(variables for variables, _ in runs), strict=True)
-    last, best = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables) for variables in models)
-    names = [key for key, values in runs[0][1].items() if np.ndim(values) > 1]
-    history = {key: np.concatenate([history[key] for _, history in runs], axis=1) for key in names}
-    history["seconds"] = np.array([history["seconds"] for _, history in runs])
-    return Students(last, best, history["epoch"].max(axis=0), history)
+        state, history, origin = resumable_fit(
+            folder / f"seed_{t.seed}", identity, training, fresh, method.optim, label, may_train=may_train
+        )
+        last, best = jax.tree.map(lambda leaf: leaf[None], _variables(state))  # without the optimizer's state
+        runs.append(Students(last, best, history["epoch"].max(axis=0), history, (origin,)))
+    return joined(runs)
+
+
+def joined(parts: list[Students]) -> Students:
+    """Joins students of one method that were trained apart, seed after seed."""
+    last, best = (
+        jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
+        for trees in zip(*((part.variables, part.best_variables) for part in parts), strict=True)
+    )
+    histories = [part.history for part in parts]
+    names = [key for key, values in histories[0].items() if np.ndim(values) > 1]
+    history = {key: np.concatenate([of[key] for of in histories], axis=1) for key in names}
+    history["seconds"] = np.concatenate([np.broadcast_to(p.history["seconds"], len(p.origins)) for p in parts])
+    return Students(
+        last,
+        best,
+        np.concatenate([part.epochs for part in parts]),
+        history,
+        tuple(origin for part in parts for origin in part.origins),
+    )
 
 
 def _variables(state: Any) -> tuple[Pytree, Pytree]:
@@ -161,8 +184,10 @@ def _with_start(history: dict[str, np.ndarray], untrained: dict[str, np.ndarray]
     """The history with the untrained students as its epoch 0: collapse and attention move most in the first epochs."""
     epoch, recorded = history["epoch"][0], history["recorded"][0]
     rows = untrained | {"epoch": np.zeros_like(epoch), "recorded": np.ones_like(recorded)}
-    joined = {name: np.concatenate([row[None], history[name]]) for name, row in rows.items()}
-    return joined | {"seconds": history["seconds"]}
+    if "diverged" in history:
+        rows["diverged"] = np.zeros_like(recorded)
+    longer = {name: np.concatenate([row[None], history[name]]) for name, row in rows.items()}
+    return longer | {"seconds": history["seconds"]}
 
 
 def _make_prepare(

@@ -19,6 +19,8 @@ from abkd_jax.types import Batch, InputError, Objective, PRNGKey, Pytree
 __all__ = [
     "FitState",
     "TrainState",
+    "all_finite",
+    "diverged_epochs",
     "fit",
     "init_state",
     "make_distill_step",
@@ -60,7 +62,7 @@ class FitState(NamedTuple):
         best_model_state: its mutable collections.
         best_score: that evaluation's monitored value, as a score (a loss with its sign turned).
         best_epoch: when that was.
-        active: False once early stopping or the last epoch has been reached.
+        active: False once early stopping or the last epoch has been reached, or the training has diverged.
     """
 
     train: TrainState
@@ -243,7 +245,9 @@ def fit(
     """Trains one model a seed, all in one program, until every seed has stopped.
 
     Epochs run in chunks of one dispatch each; early stopping and the choice of the best evaluation happen on the
-    device. A seed that has stopped keeps its state to the bit while the others go on.
+    device. A seed that has stopped keeps its state to the bit while the others go on. A seed has diverged,
+    and stops, where a training loss since the last evaluation, the validation loss, a parameter or a number of the
+    optimizer is not finite.
 
     Args:
         step: from `make_distill_step`.
@@ -258,7 +262,8 @@ def fit(
 
     Returns:
         The final state and the history: arrays `[evaluations, seeds, ...]`, one entry an evaluation (its last step's
-        metrics); `recorded` is False where a seed had already stopped.
+        metrics); `recorded` is False where a seed had already stopped, `diverged` True where it stopped because its
+        numbers were not finite.
 
     Raises:
         InputError: the evaluations do not divide the epochs.
@@ -275,12 +280,11 @@ def fit(
     def run_chunk(state: FitState, batch: Batch) -> tuple[FitState, dict[str, Array]]:
         return jax.lax.scan(lambda carry, _: block(carry, batch), state, None, length=length)
 
-    if resume is None:
-        state = jax.jit(jax.vmap(start))(states)
-        shapes = jax.eval_shape(run_chunk, state, batch)[1]
-        history = {k: np.zeros((chunks * length, *v.shape[1:]), v.dtype) for k, v in shapes.items()}
-    else:
-        state, history = resume[0], {name: values.copy() for name, values in resume[1].items()}
+    state = jax.jit(jax.vmap(start))(states) if resume is None else resume[0]
+    shapes = jax.eval_shape(run_chunk, state, batch)[1]
+    history = {k: np.zeros((chunks * length, *v.shape[1:]), v.dtype) for k, v in shapes.items()}
+    if resume is not None:
+        history |= {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1)))
     while done < chunks * length and bool(np.any(np.asarray(state.active))):
         state, metrics = run_chunk(state, batch)
@@ -290,6 +294,28 @@ def fit(
         if on_chunk is not None:
             on_chunk(state, history, min(done * config.eval_every, config.epochs))
     return state, history
+
+
+def all_finite(state: TrainState) -> Bool[Array, ""]:
+    """Tells whether parameters, collections and optimizer hold finite numbers only.
+
+    The optimizer counts too: a gradient of 1e30 makes its second moment infinite and its updates 0, so that the
+    parameters stay as they are, finite and untrained.
+    """
+    leaves = jax.tree.leaves((state.params, state.model_state, state.opt_state))
+    checks = [jnp.isfinite(leaf).all() for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack(checks).all()
+
+
+def diverged_epochs(history: dict[str, np.ndarray]) -> list[int | None]:
+    """Returns for each seed the epoch at which it was found to have diverged, or None; see `fit`."""
+    flags = history.get("diverged")
+    if flags is None:  # histories written before divergence was looked for
+        return [None] * history["epoch"].shape[1]
+    return [
+        int(history["epoch"][flags[:, seed], seed][0]) if flags[:, seed].any() else None
+        for seed in range(flags.shape[1])
+    ]
 
 
 def start(train: TrainState) -> FitState:
@@ -311,9 +337,11 @@ def _make_block(
 
     def block(state: FitState, batch: Batch) -> tuple[FitState, dict[str, Array]]:
         train, metrics = jax.lax.scan(lambda carry, _: step(carry, batch), state.train, None, length=config.eval_every)
+        losses = metrics["loss"]
         metrics = jax.tree.map(lambda values: values[-1], metrics) | validate(train, batch)
+        healthy = jnp.isfinite(losses).all() & jnp.isfinite(metrics["val_loss"]) & all_finite(train)
         score = metrics["val_accuracy"] if config.monitor == "val_accuracy" else -metrics["val_loss"]
-        better = score > state.best_score
+        better = healthy & (score > state.best_score)
         epoch = train.step
         best_epoch = jnp.where(better, epoch, state.best_epoch)
         patient = jnp.asarray(config.patience == 0) | (epoch - best_epoch < config.patience)
@@ -323,9 +351,9 @@ def _make_block(
             best_model_state=_select(better, train.model_state, state.best_model_state),
             best_score=jnp.where(better, score, state.best_score),
             best_epoch=best_epoch,
-            active=(epoch < config.epochs) & patient,
+            active=(epoch < config.epochs) & patient & healthy,
         )
-        metrics = metrics | {"epoch": epoch, "recorded": state.active}
+        metrics = metrics | {"epoch": epoch, "recorded": state.active, "diverged": state.active & ~healthy}
         return _select(state.active, new, state), metrics
 
     return block

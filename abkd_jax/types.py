@@ -8,11 +8,13 @@ import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float, Key, Shaped
 
 __all__ = [
+    "METRICS",
     "Batch",
     "Dataset",
     "GNNOutput",
     "GraphDataset",
     "InputError",
+    "Metric",
     "NodeMasks",
     "Objective",
     "PRNGKey",
@@ -27,6 +29,36 @@ Pytree = Any
 
 class InputError(ValueError):
     """Bad input from the user. The message is one line: what is wrong, where, what was expected."""
+
+
+class Metric(NamedTuple):
+    """How a stored score is shown. Scores are stored so that higher is better: shares of 1, or minus an error.
+
+    Attributes:
+        name: what the shown value is called.
+        unit: `"%"`, or `""` where it has the units of the targets.
+        factor: shown value over stored score.
+        higher_is_better: whether a higher shown value is the better one.
+    """
+
+    name: str
+    unit: str
+    factor: float
+    higher_is_better: bool
+
+    @property
+    def heading(self) -> str:
+        """Name and unit, for a column or an axis."""
+        return f"{self.name} {self.unit}".rstrip()
+
+
+# By the name that records carry, `Task.metric`.
+METRICS = {
+    "accuracy": Metric("accuracy", "%", 100.0, True),
+    "micro-F1": Metric("micro-F1", "%", 100.0, True),
+    "ROC-AUC": Metric("ROC-AUC", "%", 100.0, True),
+    "-RMSE": Metric("RMSE", "", -1.0, False),
+}
 
 
 class GNNOutput(NamedTuple):

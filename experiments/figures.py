@@ -1,17 +1,24 @@
-"""The picture of the README, from the results of both citation graphs: `python -m experiments.figures`."""
+"""The picture of the README, from the results of both citation graphs: `python -m experiments.figures`.
 
-import io
+The layer maps are those of the last run of Cora in this checkout: `maps.npz` is not kept under version control. Without
+them the picture has the scores alone.
+"""
+
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from abkd_jax.canvas import COLOURS, canvas, footer, png
 from abkd_jax.files import read_arrays, read_json, write_atomic
-from abkd_jax.results import summarise
+from abkd_jax.heatmaps import draw_layer_maps
+from abkd_jax.origin import data_title
+from abkd_jax.results import Record, metric_of, summarise
 
 RESULTS = Path("experiments/results")
-DATASETS = {"cora": "Cora, 60.7x smaller", "citeseer": "Citeseer, 33.5x smaller"}
+DATASETS = {"cora": "Cora", "citeseer": "Citeseer"}
 METHODS = {
     "teacher": "teacher, 64 layers x 64",
     "directions_abkd": "soft labels + ABKD, best start",
@@ -23,50 +30,54 @@ METHODS = {
     "labels_paper": "labels + literal ABKD",
     "supervised": "labels, 4 layers x 4",
 }
-BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe & Ito
+MAP_EPOCHS = (0, -1)  # of the stored ones
 
 
 def main() -> None:
-    """Draws accuracy by method, and the attention map at the start and at the end."""
-    figure = Figure(figsize=(11, 3.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 4, width_ratios=(4, 4, 1.3, 1.3))
-    for axis, (dataset, title) in zip(axes, DATASETS.items(), strict=False):
-        _accuracies(axis, dataset, title)
-    axes[1].set_yticklabels([])
-    maps = read_arrays(RESULTS / "cora" / "maps.npz")
-    epochs, attention = maps["abkd:epochs"], maps["abkd:attention"].mean(axis=1)
-    for axis, index in zip(axes[2:], (0, -1), strict=True):
-        image = axis.imshow(attention[index], aspect="auto", origin="lower", vmin=0.0, vmax=1.0, cmap="cividis")
-        axis.set_title(f"attention,\nepoch {epochs[index]}", fontsize=9)
-        axis.set_xticks(range(4), labels=[str(layer) for layer in range(1, 5)])
-        axis.set_xlabel("student layer")
-    axes[2].set_ylabel("teacher layer")
-    axes[3].set_yticks([])
-    figure.colorbar(image, ax=axes[3])
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    write_atomic(RESULTS / "overview.png", picture.getvalue())
+    """Draws the scores by method, and the attention of single seeds at the start and at the end."""
+    records = {dataset: read_json(RESULTS / dataset / "results.json")["records"] for dataset in DATASETS}
+    scored = [{s.method for s in summarise(of) if s.test is not None} for of in records.values()]
+    names = [name for name in reversed(METHODS) if all(name in methods for methods in scored)]
+    maps_path = RESULTS / "cora" / "maps.npz"
+    maps = read_arrays(maps_path) if maps_path.exists() else {}
+    if not maps:
+        logging.getLogger(__name__).warning("%s is not there: the picture has no layer maps", maps_path)
+    with canvas(11.0 if maps else 8.4, 4.2) as figure:
+        parts = figure.subfigures(1, 2, width_ratios=(8, 3)) if maps else [figure]
+        axes = parts[0].subplots(1, len(DATASETS), sharey=True)
+        shown = [
+            _scores(a, records[name], names, title) for a, (name, title) in zip(axes, DATASETS.items(), strict=True)
+        ]
+        if maps:
+            epochs, attention = (maps[f"abkd:{name}"][list(MAP_EPOCHS)] for name in ("epochs", "attention"))
+            seeds = draw_layer_maps(parts[1], epochs, attention, "attention")
+            parts[1].suptitle("layer attention, Cora, soft labels + ABKD", fontsize="medium")
+            shown.append(seeds)
+        footer(figure, *shown)
+        write_atomic(RESULTS / "overview.png", png(figure))
 
 
-def _accuracies(axis, dataset: str, title: str) -> None:
-    """Mean and standard deviation of the test accuracy, the teacher on top."""
-    summaries = {s.method: s for s in summarise(read_json(RESULTS / dataset / "results.json")["records"])}
-    names = [name for name in reversed(METHODS) if name in summaries]
-    mean = np.array([100 * summaries[name].test.mean for name in names])
-    std = np.array([100 * (summaries[name].test.std or 0.0) for name in names])
+def _scores(axis: Any, records: Sequence[Record], names: Sequence[str], title: str) -> str:
+    """Draws mean and standard deviation of the test score, the teacher on top; returns of how many seeds they are."""
+    metric = metric_of(records)
+    summaries = {s.method: s for s in summarise(records)}
+    mean = np.array([metric.factor * summaries[name].test.mean for name in names])
+    std = np.array([abs(metric.factor) * (summaries[name].test.std or 0.0) for name in names])
     rows = np.arange(len(names))
-    colours = [ORANGE if "ABKD" in METHODS[name] else BLUE for name in names]
+    colours = [COLOURS[1] if "ABKD" in METHODS[name] else COLOURS[0] for name in names]
     axis.axvline(mean[-1], color="0.8", zorder=0)
     axis.errorbar(mean, rows, xerr=std, fmt="none", ecolor="0.5", capsize=2)
     axis.scatter(mean, rows, c=colours, zorder=2)
     for row, value in zip(rows, mean, strict=True):
-        axis.annotate(f"{value:.1f}", (value, row), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8)
+        axis.annotate(f"{value:.1f}", (value, row), xytext=(0, 5), textcoords="offset points", ha="center")
     axis.set_yticks(rows, labels=[METHODS[name] for name in names])
     axis.set_ylim(-0.6, len(names) - 0.3)
-    axis.set_xlabel("test accuracy %")
-    axis.set_title(title, fontsize=10)
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_xlabel(f"test {metric.heading}")
+    smaller = max(summary.compression or 1.0 for summary in summaries.values())
+    axis.set_title(f"{data_title(records, title)}, {smaller:.1f}x smaller")
+    axis.grid(visible=False)
+    seeds = {summaries[name].seeds - len(summaries[name].diverged) for name in names}
+    return f"{title}: {' to '.join(map(str, sorted({min(seeds), max(seeds)})))} seeds"
 
 
 if __name__ == "__main__":

@@ -1,20 +1,23 @@
 """The graph-level table over folds: `python -m experiments.folds --dataset mutag --folds 10`.
 
-One seed a fold: each of the ten folds is the test set once, the next one the validation set. Finished folds are kept in
-`experiments/results/folds_<data set>`; the table is the mean and standard deviation (ddof 1) over the folds.
+One seed a fold: each of the ten folds is the test set once, the next one the validation set. The folds are trained in
+`runs/studies/folds_<data set>`; the table is the mean and standard deviation (ddof 1) over the folds. Where this repository
+stores the same table, both are then shown side by side; `--store` replaces it.
 """
 
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import tabulate
 import tyro
 
 from abkd_jax import pipeline, runfolder
-from abkd_jax.files import write_atomic
+from abkd_jax.files import read_json, write_atomic
+from abkd_jax.report import remarks, table
+from abkd_jax.results import summarise
 from experiments.configs import graphs
+from experiments.stored import comparison
 
 
 @dataclass(frozen=True)
@@ -29,23 +32,36 @@ class Args:
     """How many of the ten folds."""
     max_epochs: int | None = None
     """Upper limit on the epochs of every training."""
+    store: bool = False
+    """Replace the table that this repository stores."""
 
 
 def main(args: Args) -> None:
-    """Runs or resumes the folds, prints the table, stores it."""
-    folder = Path("experiments/results") / f"folds_{args.dataset}"
+    """Runs or resumes the folds, prints the table, compares it with the stored one."""
+    stored = Path("experiments/results") / f"folds_{args.dataset}"
+    folder, teachers = Path("runs/studies") / f"folds_{args.dataset}", Path("runs/studies/teachers")
     study = replace(graphs.study(args.dataset), data_root=args.data_root, max_epochs=args.max_epochs, seeds=1)
+    study = replace(study, teachers=teachers)
     records = []
     for fold in range(args.folds):
-        pipeline.distill(replace(study, split=fold, out=folder / "checkpoints" / f"fold_{fold}"))
-        found = runfolder.read_results(folder / "checkpoints" / f"fold_{fold}")["records"]
+        pipeline.distill(replace(study, split=fold, out=folder / f"fold_{fold}"))
+        found = runfolder.read_results(folder / f"fold_{fold}")["records"]
         records += [record | {"fold": fold} for record in found]
-    by_method: dict[str, list[float]] = {}
-    for record in records:
-        by_method.setdefault(record["method"], []).append(100 * record["test_accuracy"])
-    rows = [(name, np.mean(values), np.std(values, ddof=1), len(values)) for name, values in by_method.items()]
-    print(tabulate.tabulate(rows, ("method", "test %", "std", "folds"), floatfmt=".2f"))
-    write_atomic(folder / "results.json", json.dumps({"dataset": args.dataset, "records": records}, indent=1) + "\n")
+    summaries = summarise(_by_fold(records))
+    note = "seeds in this table are folds, each of them trained with one seed"
+    print("\n".join([table(summaries), "", *remarks(summaries), note]))
+    earlier = read_json(stored / "results.json")["records"] if (stored / "results.json").exists() else []
+    if earlier:
+        print(f"\nstored in {stored}, and new:\n{comparison(_by_fold(earlier), _by_fold(records))}")
+    if args.store:
+        stored.mkdir(parents=True, exist_ok=True)
+        write_atomic(
+            stored / "results.json", json.dumps({"dataset": args.dataset, "records": records}, indent=1) + "\n"
+        )
+
+
+def _by_fold(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record | {"seed": record["fold"]} for record in records]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Runs a study: `python -m experiments.run [citation | initialisation | arxiv | ...] --dataset cora --seeds 10`.
 
-Without a name it is the table of the citation graphs. Finished runs are resumed, or shown.
+Without a name it is the table of the citation graphs. A study trains in `runs/studies`, its teachers too; the same
+command resumes or shows it. Where this repository stores the same study, both are then shown side by side;
+nothing that is stored changes, unless `--out` names its folder.
 """
 
 import dataclasses
@@ -15,10 +17,15 @@ from abkd_jax import commands
 from abkd_jax.cli import dataset_in
 from abkd_jax.config import DistillConfig
 from abkd_jax.files import read_json_lines
+from abkd_jax.report import shown
+from abkd_jax.results import metric_of
+from abkd_jax.runfolder import read_results
+from abkd_jax.trends import is_finite
 from abkd_jax.types import InputError
 from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
+from experiments.stored import comparison
 
-RESULTS = Path("experiments/results")
+RESULTS, RUNS = Path("experiments/results"), Path("runs/studies")
 # The study, and the data set that it takes where none is named.
 STUDIES: dict[str, tuple[Callable[[str], DistillConfig], str]] = {
     "citation": (citation.study, "cora"),
@@ -32,31 +39,38 @@ STUDIES: dict[str, tuple[Callable[[str], DistillConfig], str]] = {
 
 
 def main() -> None:
-    """Reads the options, runs or resumes the study in its folder of `experiments/results`."""
+    """Reads the options, runs or resumes the study, and compares it with the stored one."""
     arguments = sys.argv[1:]
     name = arguments.pop(0) if arguments and arguments[0] in STUDIES else "citation"
     make, usual = STUDIES[name]
     dataset = dataset_in(arguments, default=usual)
     study = make(dataset)
-    folder = RESULTS / {"citation": dataset}.get(name, name if name == "arxiv_small" else f"{name}_{dataset}")
-    default = dataclasses.replace(study, seeds=10, out=folder)
+    table = {"citation": dataset}.get(name, name if name == "arxiv_small" else f"{name}_{dataset}")
+    default = dataclasses.replace(study, seeds=10, out=RUNS / table, teachers=RUNS / "teachers")
     options = (tyro.conf.AvoidSubcommands,)
     config = tyro.cli(type(study), default=default, description=__doc__, args=arguments, config=options)
     try:
-        commands.distill(config)
+        folder, stored = config.out or RUNS / table, read_results(RESULTS / table)["records"]
+        status = commands.distill(config)
+        print(f"\nbefore and after training:\n{_before_and_after(folder)}")
+        if stored:
+            print(f"\nstored in {RESULTS / table}, and new:\n{comparison(stored, read_results(folder)['records'])}")
     except InputError as error:
         sys.exit(f"experiments.run: {error}")
-    print(f"\nbefore and after training:\n{_before_and_after(config.out or folder)}")
+    sys.exit(status)
 
 
 def _before_and_after(folder: Path) -> str:
-    """Validation accuracy of every student at epoch 0 and at its last epoch, means over the seeds."""
+    """Validation score of every student at epoch 0 and at its last epoch, means over the seeds that have one."""
+    metric = metric_of(read_results(folder)["records"])
     found: dict[str, dict[int, list[float]]] = {}
     for line in read_json_lines(folder / "metrics.jsonl"):
-        found.setdefault(line["method"], {}).setdefault(line["epoch"], []).append(100 * line["val_accuracy"])
+        if is_finite(line["val_accuracy"]):
+            found.setdefault(line["method"], {}).setdefault(line["epoch"], []).append(line["val_accuracy"])
     means = {name: {epoch: sum(v) / len(v) for epoch, v in of.items()} for name, of in found.items() if 0 in of}
-    rows = [(name, of[0], of[max(of)]) for name, of in means.items()]
-    return tabulate.tabulate(rows, ("method", "no training: validation %", "trained: validation %"), floatfmt=".2f")
+    rows = [(name, shown(of[0], metric), shown(of[max(of)], metric)) for name, of in means.items()]
+    headers = ("method", *(f"{when}: validation {metric.heading}" for when in ("no training", "trained")))
+    return tabulate.tabulate(rows, headers, disable_numparse=True)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ import tabulate
 import tyro
 
 from abkd_jax.config import RunConfig
-from abkd_jax.files import write_atomic
+from abkd_jax.files import read_json, write_atomic
 from abkd_jax.pipeline import teachers_of
 from abkd_jax.presets import student, teacher
 from abkd_jax.problems import load_problem
+from abkd_jax.provenance import provenance
 from abkd_jax.students import train_students
 from experiments.configs.citation import grid
 
@@ -55,10 +56,14 @@ def main(args: Args) -> None:
     headers = ("candidate", "validation %", "std")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
     out = Path(f"experiments/results/tuning_{args.dataset}.json")
-    stored = json.loads(out.read_text())["candidates"] if out.exists() else {}
-    stored |= {name: {"validation": round(mean, 3), "std": round(std, 3)} for name, mean, std in rows}
+    earlier = read_json(out) if out.exists() else {"candidates": {}}
+    # In the first versions one number of seeds stood beside all candidates.
+    common = {"seeds": earlier["seeds"]} if "seeds" in earlier else {}
+    stored = {name: common | candidate for name, candidate in earlier["candidates"].items()}
+    here = {"seeds": args.seeds, "data": problem.facts, "provenance": provenance()}
+    stored |= {name: {"validation": round(mean, 3), "std": round(std, 3), **here} for name, mean, std in rows}
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, json.dumps({"seeds": args.seeds, "candidates": stored}, indent=1) + "\n")
+    write_atomic(out, json.dumps({"candidates": stored}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

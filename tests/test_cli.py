@@ -1,11 +1,15 @@
 """The command line: help, the four commands, and one clear line for everything that can be wrong."""
 
 import json
+import logging
+import os
+import subprocess
+import sys
 
 import pytest
 from pipeline_samples import OPTIONS, TEACHER_OPTIONS, contents
 
-from abkd_jax import cli
+from abkd_jax import cli, commands, datasets, presets
 from abkd_jax.datasets import download
 
 COMMANDS = ("teacher", "distill", "evaluate", "datasets")
@@ -61,12 +65,13 @@ def test_help_lists_the_commands(capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_shows_its_defaults(capsys, command):
     text = " ".join(help_of(capsys, command).split())
-    assert "--seeds" in text
-    assert "(default: 3)" in text
+    assert ("--seeds INT Number of seeds" in text.replace("│ ", "")) == (command != "datasets")
+    assert all(option in text for option in ("--data-root", "-q, --quiet", "-v, --verbose", "(default: 0)"))
 
 
 def test_defaults_are_those_of_the_data_set(capsys):
-    for arguments, layers in ((["--dataset", "cora"], 64), (["--dataset=synthetic"], 16), ([], 16)):
+    twice = ["--dataset=digits", "--dataset", "cora"]  # the last one counts
+    for arguments, layers in ((["--dataset", "cora"], 64), (["--dataset=synthetic"], 16), ([], 16), (twice, 64)):
         lines = help_of(capsys, "distill", *arguments).split("--teacher.model.layers", 1)[1]
         assert f"(default: {layers})" in lines.split("--teacher.model.hidden", 1)[0]
 
@@ -89,22 +94,25 @@ def test_bad_option_names_it_and_exits_with_two(capsys):
     ("options", "message"),
     [
         (["--dataset", "syntetic"], "did you mean 'synthetic'?"),
-        ([*OPTIONS, "--student.hidden", 0], "hidden width is 0"),
-        ([*OPTIONS, "--student.readout", "sum"], "readout is sum"),
+        ([*OPTIONS, "--student.hidden", 0], "--student.hidden is 0"),
+        ([*OPTIONS, "--student.readout", "sum"], "--student.readout is sum"),
         ([*OPTIONS, "--student.heads", 2], "it has no option heads"),
-        ([*OPTIONS, "--teacher.model.layers", 0], "number of layers is 0"),
-        ([*OPTIONS, "--abkd.temperature", 0], "temperature is 0.0"),
-        ([*OPTIONS, "--abkd.axes", 0], "k is 0"),
-        ([*OPTIONS, "--methods", "glnn", "--glnn.student.hidden", 0], "mlp: hidden width is 0"),
-        ([*OPTIONS, "--methods", "gsp", "--gsp.auxiliary-max-nodes", 0], "gsp: max_nodes is 0"),
+        ([*OPTIONS, "--teacher.model.layers", 0], "--teacher.model.layers is 0"),
+        ([*OPTIONS, "--abkd.temperature", 0], "--abkd.temperature is 0.0"),
+        ([*OPTIONS, "--abkd.axes", 0], "--abkd.axes is 0"),
+        ([*OPTIONS, "--methods", "glnn", "--glnn.student.hidden", 0], "--glnn.student.hidden is 0"),
+        ([*OPTIONS, "--methods", "gsp", "--gsp.auxiliary-max-nodes", 0], "--gsp.auxiliary-max-nodes is 0"),
         ([*OPTIONS, "--methods", "glnn", "--glnn.start", "attention_map"], "not mlp of gcnii"),
         ([*OPTIONS, "--student.hidden", 9, "--abkd.start", "attention_map"], "got 9 and 8 units"),
         ([*OPTIONS, "--student.hidden", 9, "--abkd.start", "teacher_directions"], "got 9 and 8 units"),
-        ([*OPTIONS, "--seeds", 0], "seeds is 0"),
-        ([*OPTIONS, "--max-epochs", 0], "max_epochs is 0"),
-        ([*OPTIONS, "--abkd.optim.learning-rate", -1], "learning rate is -1.0"),
-        ([*OPTIONS, "--teacher.optim.patience", -1], "patience is -1"),
+        ([*OPTIONS, "--seeds", 0], "--seeds is 0"),
+        ([*OPTIONS, "--max-epochs", 0], "--max-epochs is 0"),
+        ([*OPTIONS, "--abkd.optim.learning-rate", -1], "--abkd.optim.learning-rate is -1.0"),
+        ([*OPTIONS, "--soft-label.task-weight", "nan"], "--soft-label.task-weight is nan"),
+        ([*OPTIONS, "--teacher.optim.patience", -1], "--teacher.optim.patience is -1"),
         ([*OPTIONS, "--methods", "abkd", "abkd"], "each named once"),
+        ([*OPTIONS, "--methods", "abdk"], "did you mean abkd?"),
+        (["--dataset", "ogbg-molbace", "--batches.kind", "full"], "labels graphs: --batches.kind is full"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -163,11 +171,15 @@ def test_evaluate_needs_a_run_with_these_methods(capsys, finished, tmp_path):
     assert "holds no results of abkd: " in refused(capsys, "evaluate", *run[:-3], "supervised", "abkd")
 
 
-def test_distill_again_prints_the_table(capsys, finished):
+def test_distill_again_prints_the_table_and_says_that_it_reads(capsys, finished):
     folder, run = finished
-    out = printed(capsys, "distill", *run)
-    assert out.index("teacher") < out.index("supervised") < out.index("soft_label")
-    assert str(folder) in out
+    cli.main(["distill", *run])
+    said = capsys.readouterr()
+    assert said.out.index("teacher") < said.out.index("supervised") < said.out.index("soft_label")
+    assert str(folder) in said.out
+    assert said.err.startswith("distill synthetic: starting\nloading synthetic\n")
+    assert "\nsupervised x 2 seeds: read (12 epochs, best " in said.err
+    assert "\r" not in said.err
 
 
 def test_evaluate_prints_a_row_a_method(capsys, finished):
@@ -184,20 +196,62 @@ def test_evaluate_prints_a_row_a_method(capsys, finished):
 def test_teacher_prints_a_row_a_seed(capsys, finished):
     folder, run = finished
     teachers = next(option for option in run if option.startswith("--teachers="))
-    out = printed(capsys, "teacher", *TEACHER_OPTIONS, teachers)
+    cli.main(["teacher", *TEACHER_OPTIONS, teachers, "--quiet"])
+    out, said = capsys.readouterr()
+    assert said == ""
     records = json.loads((folder / "results.json").read_text())["records"]
     for record in records[:2]:
         row = next(line.split() for line in out.splitlines() if line.split()[:1] == [str(record["seed"])])
         assert float(row[1]) == pytest.approx(100 * record["test_accuracy"], abs=0.006)
 
 
-def test_datasets_lists_and_describes(capsys, tmp_path):
-    listing = printed(capsys, "datasets", f"--data-root={tmp_path}")
-    assert "embedded" in listing
-    assert "missing in" in listing
-    described = printed(capsys, "datasets", "--dataset", "synthetic")
+def test_datasets_are_listed_for_a_terminal_of_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    listing, root = printed(capsys, "datasets", "--data-root=/nowhere").split("\n\n")
+    lines = listing.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert tuple(line.split()[0] for line in lines if not line.startswith(" ")) == datasets.names()
+    assert len(lines) <= 3 * len(datasets.names())
+    text = " ".join(listing.split())
+    assert "20/30/rest of each class [embedded]" in text
+    assert "[7 files missing in planetoid/; downloads itself]" in text
+    assert "[1 file missing in gnn_benchmark/]" in text
+    assert root == "data root (--data-root, or $ABKD_JAX_DATA): /nowhere\n"
+
+
+@pytest.mark.parametrize("name", [["synthetic"], ["--dataset", "synthetic"]])
+def test_a_data_set_is_described(capsys, name):
+    described = printed(capsys, "datasets", *name)
     assert "stochastic block model" in described
     assert "60 / 90 / 150" in described
+
+
+def test_completion_is_for_this_program_and_offers_names(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--tyro-print-completion", "bash"])
+    script = capsys.readouterr().out
+    assert "\ncomplete -F _tyro_abkd_jax abkd-jax\n" in script
+    assert not any(line.startswith("complete") and "python" in line for line in script.splitlines())
+    assert repr(list(datasets.names())) in script
+    assert repr(["supervised", "soft_label", "abkd"])[1:-1] in script
+
+
+def test_names_of_data_sets_are_known_without_the_readers():
+    assert datasets.names() == presets.DATASETS
+
+
+def test_a_model_that_diverged_is_in_the_exit_status(capsys, monkeypatch, finished):
+    folder, run = finished
+    results = json.loads((folder / "results.json").read_text())
+    results["records"][3]["diverged"] = 5
+    monkeypatch.setattr(commands.runfolder, "read_results", lambda _: results)
+    monkeypatch.setattr(commands.pipeline, "distill", lambda _: folder)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["distill", *run, "-q"])
+    assert caught.value.code == 3
+    said = capsys.readouterr()
+    assert said.err == "abkd_jax: error: 1 of 8 models diverged: supervised seed 1 at epoch 5\n"
+    assert "supervised" in said.out
 
 
 def test_interrupt_is_one_line(capsys, monkeypatch):
@@ -205,4 +259,48 @@ def test_interrupt_is_one_line(capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_run", interrupt)
-    assert "interrupted" in refused(capsys, "distill")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["distill", "-q"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "abkd_jax distill: interrupted; the same command goes on from here\n"
+    assert logging.getLogger("abkd_jax").handlers == []
+
+
+def test_a_folder_that_cannot_be_made_below_the_current_one_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("a file")
+    assert refused(capsys, "distill", *OPTIONS, f"--teachers={tmp_path}/t").startswith(
+        "abkd_jax distill: run folder runs/"
+    )
+
+
+class Full:
+    """Standard output on a full disk."""
+
+    def flush(self):
+        raise OSError(28, "No space left on device")
+
+    def fileno(self):
+        raise OSError
+
+
+def test_output_that_cannot_be_written_is_one_line(monkeypatch):
+    def run(_):
+        monkeypatch.setattr("sys.stdout", Full())
+        return 0
+
+    monkeypatch.setattr(cli, "_main", run)
+    with pytest.raises(SystemExit) as caught:
+        cli.main([])
+    assert caught.value.code == "abkd_jax: standard output cannot be written: No space left on device"
+
+
+@pytest.mark.parametrize("arguments", [["datasets"], ["--help"]], ids=" ".join)
+def test_a_reader_that_goes_away_ends_the_command_quietly(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "abkd_jax", *arguments]
+    with os.fdopen(write, "w") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 141
+    assert done.stderr in ("", "datasets: starting\n")

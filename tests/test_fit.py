@@ -92,6 +92,50 @@ def test_patience_counts_epochs_between_evaluations(monkeypatch):
     assert_array_equal(state.best_params, [3, 12])
 
 
+def test_a_seed_whose_validation_loss_is_not_finite_stops_and_says_so():
+    healthy, broken = GOES_ON, [*GOES_ON[:4], np.nan, *GOES_ON[5:]]
+    state, history = scripted([healthy, broken, [np.inf, *GOES_ON[1:]]], OptimConfig(epochs=12))
+    assert training.diverged_epochs(history) == [None, 5, 1]
+    assert_array_equal(state.train.step, [12, 5, 1])
+    assert_array_equal(state.best_epoch, [12, 4, 0])  # that evaluation is never the best
+    assert_array_equal(history["recorded"].sum(axis=0), [12, 5, 1])
+    assert_array_equal(history["diverged"].sum(axis=0), [0, 1, 1])
+
+
+@pytest.mark.parametrize("part", ["params", "model_state", "opt_state", "loss"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_anywhere_is_divergence(part, value):
+    """In the third of ten steps; a loss is finite again at the end, where the evaluation is."""
+
+    def step(state, batch):
+        bad = jnp.where(state.step == 2, value, 1.0)
+        kept = jnp.where(jnp.isfinite(bad), getattr(state, part)["x"] if part != "loss" else 1.0, bad)
+        changed = {} if part == "loss" else {part: getattr(state, part) | {"x": kept}}
+        return state._replace(step=state.step + 1, **changed), {"loss": bad}
+
+    def validate(state, batch):
+        return {"val_loss": jnp.ones(()), "val_accuracy": jnp.ones(())}
+
+    def begin(key):
+        x = {"x": jnp.zeros(())}
+        return training.TrainState({"student": x, "objective": {}, **x}, x, x, key, jnp.zeros((), jnp.int32))
+
+    states = jax.vmap(begin)(jax.random.split(jax.random.key(0), 1))
+    batch = Batch(None, None, None, None)  # type: ignore[arg-type]
+    _, history = fit(step, validate, states, batch, LABELS_ONLY, OptimConfig(epochs=20, eval_every=10))
+    assert training.diverged_epochs(history) == [10]
+
+
+def test_a_gradient_too_large_for_the_optimizer_is_divergence():
+    """Its square is infinite, its update 0: parameters and loss stay finite, and nothing is learnt."""
+    batch = make_batch()
+    batch = batch._replace(graph=batch.graph._replace(nodes=batch.graph.nodes * 1e30))
+    config = OptimConfig(epochs=2)
+    step, validate, states = make(Tiny(), config, batch)
+    _, history = fit(step, validate, states, batch, LABELS_ONLY, config)
+    assert training.diverged_epochs(history) == [1]
+
+
 def test_without_patience_it_trains_to_the_end():
     state, history = scripted([WORSENS], OptimConfig(epochs=12))
     assert_array_equal(state.train.step, [12])

@@ -13,7 +13,7 @@ from abkd_jax import distill
 from abkd_jax.config import OptimConfig
 from abkd_jax.minibatch import fit_minibatches, taught
 from abkd_jax.tasks import classification
-from abkd_jax.training import fit, init_state, make_distill_step, make_optimizer
+from abkd_jax.training import diverged_epochs, fit, init_state, make_distill_step, make_optimizer
 from abkd_jax.types import InputError
 
 CONFIG = OptimConfig(epochs=8, eval_every=2, learning_rate=0.05)
@@ -52,6 +52,29 @@ def test_metrics_are_means_over_the_steps_and_epochs_hold_all_batches(setup):
     found, history = run((setup[0], step, *setup[2:]), batches=3)
     assert len(seen) == int(found.train.step) == 8 * 3
     assert_array_equal(history["loss"][:, 0], [3.5, 9.5, 15.5, 21.5])
+
+
+@pytest.mark.parametrize("name", ["loss", "val_loss"])
+def test_a_loss_that_is_not_finite_stops_the_run(setup, name):
+    """In one batch of the second epoch, or at the evaluation after it."""
+    batch, step, validate, states = setup
+    calls = []
+
+    def learn(state, batch):
+        calls.append(1)
+        state, metrics = step(state, batch)
+        return state, metrics | ({"loss": jnp.asarray(jnp.inf)} if name == "loss" and len(calls) == 4 else {})
+
+    def judge(state, batch):
+        found = validate(state, batch)
+        return found | ({"val_loss": jnp.asarray(jnp.nan)} if name == "val_loss" and len(calls) == 6 else {})
+
+    run = fit_minibatches(learn, lambda state: judge(state, batch), one(states), lambda epoch: [batch] * 3, CONFIG)
+    found, history = run
+    assert len(calls) == 6
+    assert diverged_epochs(history) == [2]
+    assert not found.active
+    assert int(found.best_epoch) == 0
 
 
 def test_a_resumed_run_gives_the_same_bits(setup):

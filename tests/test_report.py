@@ -1,209 +1,49 @@
-"""The report of a run: statistics against their definitions, partial and damaged runs, figures that show something."""
+"""The report of a run: whole, partial, diverged and damaged runs, and the files they are read from."""
 
-import io
-import itertools
-import json
 import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
-import scipy.stats
-from matplotlib.image import imread
+from report_samples import TEST, cells, diverged, full_results, log, maps, pixels, record, regression_records, write_run
 
 from abkd_jax import figures, files, report, results
 from abkd_jax.types import InputError
+from experiments import run
 
-TEST = {
-    "teacher": (0.853, 0.850, 0.856, 0.853),
-    "supervised": (0.740, 0.755, 0.721, 0.738),
-    "soft_label": (0.842, 0.850, 0.845, 0.839),
-    "abkd": (0.851, 0.849, 0.852, 0.846),
-}
-PARAMETERS = {"teacher": 354_000, "supervised": 5_900, "soft_label": 5_900, "abkd": 5_900}
+STORED = Path(__file__).resolve().parents[1] / "experiments" / "results"
 
 
-def record(method: str, seed: int, test: float, **more: object) -> dict:
-    record = {"dataset": "cora", "method": method, "seed": seed, "test_accuracy": test, "val_accuracy": test - 0.01}
-    record |= {"test_accuracy_best_val": test - 0.002, "parameters": PARAMETERS.get(method, 5_900), "epochs": 20}
-    record |= {"compression": 354_000 / record["parameters"], "seconds": 10.0 + seed, "latency_ms": 0.394}
-    return record | more
+def test_roc_auc_is_not_called_accuracy(tmp_path):
+    write_run(tmp_path, results={"dataset": "ogbg-molbace", "records": [record("abkd", 0, 0.75, metric="ROC-AUC")]})
+    text = report.write_report(tmp_path).read_text()
+    assert cells(text, "abkd")[1] == "75.00"
+    assert "test ROC-AUC %" in text
+    assert "## ROC-AUC" in text
+    assert "accuracy" not in text.lower()
 
 
-def all_records() -> list[dict]:
-    return [record(method, seed, test) for method, tests in TEST.items() for seed, test in enumerate(tests)]
+def test_comparisons_of_errors_say_that_lower_is_better(tmp_path):
+    write_run(tmp_path, results={"dataset": "ogbg-molesol", "records": regression_records()})
+    text = report.write_report(tmp_path).read_text()
+    section = text[text.index("## Paired") :]
+    assert cells(section, "abkd")[2] == "+0.55 +- 0.21"  # 0.4 and 0.7 more error than supervised
+    assert "percent" not in text
+    assert "negative differences are better" in section.replace("\n", " ")
+    assert "## RMSE" in text
 
 
-def log(method: str, seeds: int, dissimilarity: float = 0.5) -> list[dict]:
-    """Epochs 5, 10, ..., 20; D falls from 2 to `dissimilarity` in its last epoch, the other values likewise."""
-    rows = []
-    for seed, epoch in itertools.product(range(seeds), range(5, 21, 5)):
-        row = {"method": method, "seed": seed, "epoch": epoch, "loss": 2.0 / epoch, "val_loss": 1.0 / epoch}
-        row["val_accuracy"] = 0.5 + epoch / 100 + seed / 50
-        if method == "abkd":
-            d = {5: 2.0, 20: dissimilarity}.get(epoch, 1.0) * (1 + seed)
-            row |= {
-                "abkd/attended_dissimilarity": d,
-                "abkd/attended_variance": d / 10,
-                "abkd/attended_unexplained": 10.0,
-                "abkd/row_entropy": d / 9,
-                "gradient_share/soft_label": 1.0 - 0.1 / epoch - seed / 10,
-                "gradient_share/abkd": 0.1 / epoch + seed / 10,
-            }
-        rows.append(row)
-    return rows
-
-
-def maps(seeds: int = 2, layers: tuple[int, int] = (6, 2)) -> dict[str, np.ndarray]:
-    attention = np.random.default_rng(0).random((3, seeds, *layers))
-    return {"abkd:epochs": np.array([0, 10, 20]), "abkd:attention": attention, "abkd:dissimilarity": 2 * attention}
-
-
-def write_run(folder: Path, *, results: dict | None = None, metrics: list | None = None, arrays: dict | None = None):
-    if results is not None:
-        (folder / "results.json").write_text(json.dumps(results))
-    if metrics is not None:
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
-    if arrays is not None:
-        np.savez(folder / "maps.npz", **arrays)
-
-
-def full_results() -> dict:
-    about = {"dataset": "cora", "complete": True, "commit": "0123abc", "hardware": "one CPU core", "config": {}}
-    return about | {"versions": {"jax": "0.10.2", "flax": "0.12.8"}, "records": all_records()}
-
-
-def pixels(png: bytes) -> np.ndarray:
-    return imread(io.BytesIO(png))[..., :3]
-
-
-# --- statistics
-
-
-def test_summarise_by_hand():
-    summaries = results.summarise(all_records())
-    assert [s.method for s in summaries] == ["teacher", "supervised", "soft_label", "abkd"]
-    supervised = summaries[1]
-    assert supervised.seeds == 4
-    assert supervised.test.mean == pytest.approx(0.7385)
-    assert supervised.test.std == pytest.approx(math.sqrt((1.5**2 + 16.5**2 + 17.5**2 + 0.5**2) / 3) / 1000)
-    assert supervised.val.mean == pytest.approx(0.7285)
-    assert supervised.test_best_val.mean == pytest.approx(0.7365)
-    assert (supervised.parameters, supervised.compression, supervised.latency_ms) == (5_900, 60.0, 0.394)
-    assert supervised.seconds == 11.5
-
-
-def test_summarise_a_single_seed_and_missing_facts():
-    (summary,) = results.summarise([{"method": "abkd", "seed": 3, "test_accuracy": 0.8, "latency_ms": None}])
-    assert summary == results.Summary("abkd", 1, results.Estimate(0.8, None), *[None] * 6)
-
-
-@pytest.mark.parametrize(
-    ("records", "message"),
-    [
-        ([{"method": "abkd", "seed": 0}], "record 0: expected method, seed and test_accuracy, lacks test_accuracy"),
-        ([record("abkd", 0, 0.8), record("abkd", 0, 0.7)], "expected one of abkd, seed 0, got two or more"),
-    ],
-)
-def test_summarise_rejects(records, message):
-    with pytest.raises(InputError, match=message):
-        results.summarise(records)
-
-
-def test_comparisons_against_the_definitions():
-    rows = {row.method: row for row in results.comparisons(all_records(), "soft_label")}
-    assert list(rows) == ["teacher", "supervised", "abkd"]
-    d = np.array([9.0, -1.0, 7.0, 7.0]) / 1000  # abkd - soft_label
-    mean, std = d.sum() / 4, math.sqrt(((d - d.sum() / 4) ** 2).sum() / 3)
-    row = rows["abkd"]
-    assert (row.baseline, row.pairs) == ("soft_label", 4)
-    assert row.difference == pytest.approx((mean, std))
-    assert row.t_p == pytest.approx(2 * scipy.stats.t.sf(mean / (std / 2), df=3))
-    assert rows["supervised"].difference.mean == pytest.approx(-0.1055)
-    # All four differences are negative: of the 16 equally likely signs only two are as extreme.
-    assert rows["supervised"].wilcoxon_p == pytest.approx(2 / 16)
-
-
-def test_wilcoxon_counts_sign_patterns_with_ties():
-    differences, ranks = (0.004, -0.002, 0.006, 0.006, 0.003), (3, 1, 4.5, 4.5, 2)
-    records = [record("supervised", seed, 0.7) for seed in range(5)]
-    records += [record("abkd", seed, 0.7 + d) for seed, d in enumerate(differences)]
-    (row,) = results.comparisons(records, "supervised")
-    sums = [
-        sum(r for r, keep in zip(ranks, signs, strict=True) if keep) for signs in itertools.product((0, 1), repeat=5)
-    ]
-    assert row.wilcoxon_p == pytest.approx(2 * sum(s <= 1 for s in sums) / 32)
-
-
-def test_comparisons_use_common_seeds_only():
-    records = [record("supervised", s, 0.7) for s in (0, 1, 2)]
-    records += [record("abkd", s, 0.8 + s / 100) for s in (2, 1, 7)] + [record("soft_label", 9, 0.9)]
-    (row,) = results.comparisons(records, "supervised")
-    assert (row.method, row.pairs) == ("abkd", 2)
-    assert row.difference.mean == pytest.approx(0.115)
-    assert (row.t_p, row.wilcoxon_p) == (None, None)  # two pairs
-
-
-@pytest.mark.parametrize(("shift", "wilcoxon"), [(0.0, None), (0.02, 0.25)])
-def test_comparisons_of_equal_differences(shift, wilcoxon):
-    base = (0.853, 0.551, 0.741)  # 0.873 - 0.853 and 0.571 - 0.551 differ in the last bits
-    records = [record("supervised", s, a) for s, a in enumerate(base)]
-    records += [record("abkd", s, round(a + shift, 3)) for s, a in enumerate(base)]
-    (row,) = results.comparisons(records, "supervised")
-    assert row.t_p is None
-    assert row.wilcoxon_p == wilcoxon
-
-
-def test_comparisons_without_the_baseline():
-    with pytest.raises(InputError, match="expected the baseline 'fitnet' in the records, got teacher, supervised"):
-        results.comparisons(all_records(), "fitnet")
-
-
-def test_table_formats():
-    text = report.table(results.summarise(all_records()), "github")
-    header, _, teacher, supervised, *_ = text.splitlines()
-    cells = [cell.strip() for cell in supervised.strip("|").split("|")]
-    expected = ["supervised", "73.85 +- 1.39", "73.65 +- 1.39", "72.85 +- 1.39", "5,900", "60.0x", "0.394", "11.5", "4"]
-    assert cells == expected
-    assert "354,000" in teacher
-    assert header.count("|") == len(expected) + 1
-    assert "|" not in report.table(results.summarise(all_records()))
-    assert "method" in report.table([])
-
-
-def test_collapse_takes_first_and_last_epoch_of_each_seed():
-    rows = results.collapse(log("supervised", 2) + log("abkd", 2, dissimilarity=0.5)[::-1])
-    (row,) = rows
-    assert row.method == "abkd"
-    assert row.dissimilarity == pytest.approx((3.0, 0.75))  # means of 2, 4 and of 0.5, 1
-    assert row.variance == pytest.approx((0.3, 0.075))
-    assert row.unexplained == pytest.approx((10.0, 10.0))
-    assert row.row_entropy == pytest.approx((1 / 3, 1 / 12))
-    assert row.verdict == "no collapse"
-
-
-@pytest.mark.parametrize(
-    ("last", "verdict"), [(0.0199, "collapsed"), (0.0201, "no collapse"), (math.nan, "unknown"), (None, "unknown")]
-)
-def test_collapse_verdict(last, verdict):
-    assert results.collapse(log("abkd", 1, dissimilarity=0.1))[0].verdict == "no collapse"
-    d = None if last is None else results.Trend(2.0, last)
-    assert results.Collapse("abkd", results.Trend(1.0, 1.0), d, None, None).verdict == verdict
-
-
-def test_gradient_shares_take_first_and_last_epoch_of_each_seed():
-    rows = results.gradient_shares(log("supervised", 2) + log("abkd", 2)[::-1])
-    assert [row[:2] for row in rows] == [("abkd", "soft_label"), ("abkd", "abkd")]
-    assert rows[0].share == pytest.approx((0.93, 0.945))  # of 0.98 and 0.88, of 0.995 and 0.895
-    assert rows[1].share == pytest.approx((0.07, 0.055))
-    assert results.gradient_shares(log("supervised", 1)) == []
-
-
-# --- the report
+def test_before_and_after_of_a_study_of_errors(tmp_path):
+    logged = [("a", 0, 0, -3.0), ("a", 1, 0, -2.0), ("a", 0, 5, -1.5), ("a", 1, 5, None), ("teacher", 0, 1, -1.0)]
+    metrics = [{"method": m, "seed": s, "epoch": e, "val_accuracy": v} for m, s, e, v in logged]
+    write_run(tmp_path, results={"complete": True, "records": regression_records()}, metrics=metrics)
+    header, _, row = run._before_and_after(tmp_path).splitlines()
+    assert "validation RMSE" in header
+    assert "%" not in header
+    assert row.split() == ["a", "2.5", "1.5"]
 
 
 def test_write_report_of_a_full_run(tmp_path):
@@ -253,6 +93,108 @@ def test_write_report_without_logs(tmp_path):
     assert "Figures" not in text
 
 
+def test_write_report_of_a_run_with_diverged_seeds(tmp_path):
+    """Bare NaN in the logs, as the first versions wrote it, and null both stand for what is not finite."""
+    records = [record("abkd", 0, 0.8), diverged("abkd", 1, 10), diverged("fitnet", 0, 5)]
+    metrics = log("abkd", 2) + log("fitnet", 1)
+    for row in metrics:
+        if row["method"] == "fitnet" or row["seed"] == 1:
+            row |= {"loss": math.nan, "val_loss": None, "val_accuracy": 99.0}
+    write_run(tmp_path, results={"dataset": "cora", "records": records}, metrics=metrics, arrays=maps())
+    assert "NaN" in (tmp_path / "metrics.jsonl").read_text()
+    text = report.write_report(tmp_path).read_text()
+    assert "- abkd, seed 1: diverged at epoch 10, left out of all means" in text
+    assert "- fitnet, seed 0: diverged at epoch 5, left out of all means" in text
+    assert cells(text[: text.index("## Collapse")], "abkd")[-1] == "2 (1 diverged)"
+    assert "2 -> 0.5" in text  # D of the seed that finished
+    assert "nan" not in text.lower()
+    assert report.DIVERGED_NOTE in text
+
+
+def test_maps_of_diverged_seeds_are_not_drawn(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(figures, "layer_maps", lambda epochs, values, quantity, data: drawn.update({quantity: values}))
+    monkeypatch.setattr(report, "write_atomic", lambda path, content: None)
+    write_run(tmp_path, results={"records": [record("abkd", 0, 0.8), diverged("abkd", 1, 10)]}, arrays=maps())
+    report.write_report(tmp_path)
+    assert np.isfinite(drawn["attention"][:, 0]).all()
+    assert np.isnan(drawn["attention"][:, 1]).all()
+
+
+DATA = {"name": "ogbn-arxiv", "source": "Open Graph Benchmark", "fingerprint": "a1b2", "split": "by year"}
+
+
+COUNTS = {"nodes": 169343, "edges": 1166243, "features": 128, "outputs": 40, "train": 9, "validation": 5, "test": 6}
+
+
+@pytest.mark.parametrize(
+    ("more", "title"),
+    [
+        ({}, "ogbn-arxiv"),
+        ({"source": "OGB; files differ from the published ones: edge.csv"}, "ogbn-arxiv (not the published data)"),
+        ({"source": "OGB, stand-in features (spectral)"}, "ogbn-arxiv (stand-in features)"),
+        ({"source": "generated in the layout of OGB"}, "ogbn-arxiv (generated data)"),
+        (None, "ogbn-arxiv"),
+    ],
+)
+def test_the_title_and_the_figures_tell_data_that_is_not_the_published_one(tmp_path, monkeypatch, more, title):
+    footers = []
+    monkeypatch.setattr(figures, "footer", lambda figure, *parts: footers.append(parts))
+    data = {} if more is None else {"data": {**DATA, "counts": COUNTS, **more}}
+    records = [record("teacher", 0, 0.6) | data, record("abkd", 0, 0.5) | data]
+    write_run(tmp_path, results={"dataset": "ogbn-arxiv", "records": records}, metrics=log("teacher", 1))
+    text = report.write_report(tmp_path).read_text()
+    assert text.splitlines()[0] == f"# Distillation on {title}"
+    assert footers == [(title, "1 seed")]
+    if more is not None:
+        assert f"- Source: {data['data']['source']}\n- Fingerprint: a1b2\n- Counts: nodes 169,343, edges" in text
+        assert "- Split: by year" in text
+
+
+def test_the_heading_lists_every_commit_with_what_it_made(tmp_path):
+    def made(commit: str, date: str, **more: object) -> dict:
+        return {
+            "provenance": {"commit": commit, "hardware": "one core", "versions": {"jax": "1"}, "date": date, **more}
+        }
+
+    records = [
+        record("teacher", 0, 0.9) | made("abc", "2026-01-02"),
+        record("abkd", 0, 0.8) | made("abc", "2026-01-03"),
+    ]
+    records += [record("abkd", 1, 0.8) | made("def", "2026-02-01", versions={"jax": "2"}), record("old", 0, 0.7)]
+    about = {"dataset": "cora", "commit": "000", "hardware": "one core", "versions": {"jax": "1"}}
+    write_run(tmp_path, results={**about, "records": records})
+    lines = report.write_report(tmp_path).read_text().splitlines()
+    assert "- Commit: abc [teacher, abkd seed 0]; def [abkd seed 1]; 000 [old]" in lines
+    assert "- Hardware: one core" in lines
+    assert "- Versions: jax 1 [teacher, abkd seed 0, old]; jax 2 [abkd seed 1]" in lines
+    assert "- Date: 2026-01-02 to 2026-02-01" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("results.json", "[]", "expected a JSON object with the records of a run"),
+        ("results.json", '{"records": {}}', "expected a JSON object with the records of a run"),
+        ("results.json", '{"records": [{"method": "abkd"}]}', "record 0: expected method, seed and test_accuracy"),
+        ("results.json", '{"records": [{"method": "a", "seed": 0, "test_accuracy": 1, "data": 3}]}', "data is 3"),
+        ("metrics.jsonl", '{"method": "abkd", "seed": 0}\n', "line 1: expected method, seed, epoch .* a bad epoch"),
+        ("metrics.jsonl", '{"method": "a", "seed": 0, "epoch": 1, "loss": "low"}\n', "line 1: .* got a bad loss"),
+    ],
+)
+def test_write_report_refuses_content_of_another_kind(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        report.write_report(tmp_path)
+
+
+@pytest.mark.parametrize("folder", sorted(STORED.glob("*/results.json")), ids=lambda path: path.parent.name)
+def test_stored_studies_can_be_reported(folder):
+    stored = files.read_json(folder)["records"]
+    if "fold" not in stored[0]:  # folds repeat the seed
+        assert report.table(results.summarise(stored), "github") in (folder.parent / "report.md").read_text()
+
+
 def test_write_report_needs_a_run(tmp_path):
     with pytest.raises(InputError, match="expected the folder of a run"):
         report.write_report(tmp_path / "nowhere")
@@ -268,45 +210,18 @@ def test_write_report_names_the_damaged_file(tmp_path, name):
     assert not (tmp_path / "report.md").exists()
 
 
-# --- figures
-
-
-def test_layer_maps_share_one_scale_from_zero():
-    values = np.zeros((2, 1, 4, 2))
-    values[0], values[1] = 0.5, 1.0
-    image = pixels(figures.layer_maps(np.array([0, 9]), values, "attention"))
-    middle = image[image.shape[0] // 2]
-    for share in (0.5, 1.0):  # of the largest entry of all maps
-        colour = matplotlib.colormaps["YlGnBu"](share)[:3]
-        assert np.sum(np.all(np.abs(middle - colour) < 0.01, axis=1)) > 50  # pixels of one row of the figure
-
-
-def test_layer_maps_of_zeros_nan_and_many_epochs():
-    values = np.zeros((9, 2, 64, 4))
-    values[:, 1] = np.nan
-    assert pixels(figures.layer_maps(np.arange(9), values, "attention")).std() > 0.01
-
-
-@pytest.mark.parametrize("shape", [(3, 1, 4, 2), (0, 1, 4, 2)])
-def test_layer_maps_rejects(shape):
-    with pytest.raises(InputError, match="layer_maps: expected"):
-        figures.layer_maps(np.arange(min(shape[0], 2)), np.zeros(shape), "attention")
-
-
-def test_maps_need_their_epochs():
-    arrays = maps()
-    del arrays["abkd:epochs"]
-    with pytest.raises(InputError, match="expected abkd:epochs beside abkd:attention"):
-        figures.run_figures([], arrays)
-
-
-def test_learning_curves_survive_nan_and_uneven_seeds():
-    rows = log("abkd", 2)
-    rows[1] |= {"loss": math.nan}
-    assert pixels(figures.learning_curves(rows[:-2])).std() > 0.01
-    assert figures.run_figures([{"method": "abkd", "seed": 0, "epoch": 1}], {}) == []
-    with pytest.raises(InputError, match="learning_curves: expected metrics with one of"):
-        figures.learning_curves([])
+@pytest.mark.parametrize(
+    ("key", "values", "message"),
+    [
+        ("abkd:attention", np.full((3, 1, 2, 2), "a"), r"abkd:attention is <U1 .*, expected real numbers on 4 axes"),
+        ("abkd:attention", np.zeros((3, 2, 2)), "expected real numbers on 4 axes"),
+        ("abkd:epochs", np.zeros(3), "abkd:epochs is float64 .*, expected whole numbers on 1 axes"),
+    ],
+)
+def test_write_report_refuses_maps_of_another_kind(tmp_path, key, values, message):
+    write_run(tmp_path, arrays=maps() | {key: values})
+    with pytest.raises(InputError, match=message):
+        report.write_report(tmp_path)
 
 
 def test_importing_the_report_loads_no_plotting():

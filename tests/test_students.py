@@ -10,7 +10,7 @@ from distill.distill_samples import make_output, random_params
 from numpy.testing import assert_allclose
 from pipeline_samples import STUDENT, TEACHER
 
-from abkd_jax import datasets, pipeline
+from abkd_jax import datasets, records
 from abkd_jax.config import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gsp, lsp, mustad
 from abkd_jax.graph import from_edges
@@ -202,7 +202,7 @@ def test_batch_statistics_travel_from_training_to_evaluation(problem, tmp_path):
         statistics = variables["batch_stats"]["norm_0"]
         assert (np.asarray(statistics["mean"]) != 0.0).all()
         assert (np.asarray(statistics["var"]) != 1.0).all()
-    record = pipeline.records(problem, "s", model, students)[0]
+    record = records.records(problem, "s", model, students)[0]
     logits = _normed_gcn(problem, jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), students.variables))
     hits = logits.argmax(axis=1) == problem.dataset.labels
     assert record["test_accuracy"] == pytest.approx(hits[problem.dataset.test_mask].mean(), abs=1e-6)

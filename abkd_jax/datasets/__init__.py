@@ -22,13 +22,14 @@ from abkd_jax.datasets.validation import validate
 from abkd_jax.files import cache_root, expanded
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
-__all__ = ["data_root", "describe", "generate", "load", "names", "per_class", "validate"]
+__all__ = ["data_root", "describe", "files", "generate", "load", "names", "per_class", "validate"]
 
 
 class _Entry(NamedTuple):
     description: str
     load: Callable[[Path, int], Dataset | GraphDataset]
     files: Callable[[Path], tuple[Path, ...]]
+    downloads: bool = False
 
 
 def _embedded(description: str, load: Callable[[int], Dataset]) -> _Entry:
@@ -36,7 +37,7 @@ def _embedded(description: str, load: Callable[[int], Dataset]) -> _Entry:
 
 
 def _planetoid(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: planetoid.load(name, root), partial(planetoid.files, name))
+    return _Entry(description, lambda root, seed: planetoid.load(name, root), partial(planetoid.files, name), True)
 
 
 def _heco(name: str, description: str) -> _Entry:
@@ -56,11 +57,11 @@ def _npz(name: str, description: str) -> _Entry:
 
 
 def _ogb(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: ogb.load(name, root), partial(ogb.files, name))
+    return _Entry(description, lambda root, seed: ogb.load(name, root), partial(ogb.files, name), True)
 
 
 def _ogb_graphs(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: ogb_graphs.load(name, root), partial(ogb_graphs.files, name))
+    return _Entry(description, lambda root, seed: ogb_graphs.load(name, root), partial(ogb_graphs.files, name), True)
 
 
 _ENTRIES = {
@@ -89,6 +90,11 @@ def data_root(root: str | Path | None = None) -> Path:
     return expanded(named) if named else cache_root()
 
 
+def files(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
+    """Returns the files that `load` reads, whether they are there or not; `()` for embedded sets and unknown names."""
+    return _ENTRIES[name].files(data_root(root)) if name in _ENTRIES else ()
+
+
 def names() -> tuple[str, ...]:
     """The names that `load` knows, those that need no files first."""
     return tuple(_ENTRIES)
@@ -102,7 +108,7 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
 
     Returns:
         One dict for each name: `name`, `description`, `folder` (where the files are looked for; None where none are
-        needed) and `missing` (names of the files that are not there).
+        needed), `missing` (names of the files that are not there) and `downloads` (whether `load` fetches them).
     """
     listing = []
     for name, entry in _ENTRIES.items():
@@ -113,6 +119,7 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
                 "description": entry.description,
                 "folder": paths[0].parent if paths else None,
                 "missing": [path.name for path in missing_files(paths)],
+                "downloads": entry.downloads,
             }
         )
     return listing

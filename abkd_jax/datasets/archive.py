@@ -22,11 +22,10 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from abkd_jax.datasets.download import TooLargeError, announced, one_line, open_url, received
 from abkd_jax.datasets.lock import exclusive
 from abkd_jax.files import write_atomic
+from abkd_jax.progress import bar
 from abkd_jax.types import InputError
 
 __all__ = ["check_recorded", "fetch_zip"]
@@ -125,7 +124,7 @@ def _download(url: str, part: Path) -> None:
         total = None if rest is None else done + rest
         with (
             part.open("ab" if done else "wb") as file,
-            tqdm(total=total, initial=done, desc=part.name[1:-5], unit="B", unit_scale=True, leave=False) as progress,
+            bar(total=total, initial=done, desc=part.name[1:-5], unit="B", unit_scale=True, leave=False) as progress,
         ):
             for block in received(response, LIMIT - done):
                 file.write(block)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from itertools import combinations, islice
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,7 +29,7 @@ LARGEST = 1e18
 """Of features and of labels that are real numbers: squares of larger ones soon overflow float32."""
 
 
-def check_array(what: str, array: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
+def check_array(what: str, array: Any, dtype: type, shape: tuple[int, ...]) -> None:
     """The array has the type and the shape."""
     _check_numpy(what, array)
     if array.dtype != dtype:
@@ -37,21 +38,21 @@ def check_array(what: str, array: np.ndarray, dtype: type, shape: tuple[int, ...
         raise ValueError(f"{what} has shape {array.shape}; expected {shape}")
 
 
-def check_vector(what: str, array: np.ndarray) -> None:
+def check_vector(what: str, array: Any) -> None:
     """The array has one axis."""
     _check_numpy(what, array)
     if array.ndim != 1:
         raise ValueError(f"{what} has shape {array.shape}; expected one number for each node, edge or graph")
 
 
-def _check_numpy(what: str, array: object) -> None:
+def _check_numpy(what: str, array: Any) -> None:
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{what} is a {type(array).__name__}; expected a numpy.ndarray")
 
 
-def check_outputs(what: str, classes: int, items: int, of: str) -> None:
+def check_outputs(what: str, classes: Any, items: int, of: str) -> None:
     """A number of classes is whole, at least 2, and not above the number of nodes or graphs."""
-    if not isinstance(classes, int) or not 2 <= classes <= max(2, items):
+    if not isinstance(classes, int | np.integer) or not 2 <= classes <= max(2, items):
         raise ValueError(f"{what} is {classes}; expected at least 2 classes and at most {items}, the number of {of}")
 
 

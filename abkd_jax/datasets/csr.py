@@ -41,7 +41,7 @@ def check_csr(data: Any, indices: Any, indptr: Any, shape: Any) -> None:
         raise ValueError(f"indices reach from {indices.min()} to {indices.max()}; expected columns in [0, {columns})")
 
 
-def csr_from_parts(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
+def csr_from_parts(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: Any) -> sp.csr_matrix:
     """Builds a CSR matrix of arrays that pass `check_csr`.
 
     Args:
@@ -62,7 +62,7 @@ def csr_from_parts(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, sh
     return matrix
 
 
-def csr_from_entries(data: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
+def csr_from_entries(data: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: Any) -> sp.csr_matrix:
     """Builds a CSR matrix of a list of entries, each of which is compared with the shape.
 
     Args:

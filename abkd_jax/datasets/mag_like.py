@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
+from abkd_jax import progress
 from abkd_jax.datasets.csvgz import LIMIT, blocks, hundredths, whole_numbers, write_lines, write_text
 from abkd_jax.types import InputError
 
@@ -106,7 +107,8 @@ def _write(folder: Path, sizes: dict[str, int], scale: float, classes: int, feat
     popularity = 1 / (np.arange(classes) + 5)
     popularity /= popularity.sum()
     topics = {name: rng.choice(classes, size, p=popularity) for name, size in sizes.items()}
-    with tqdm(total=papers * (features + 3) + 3 * sum(edges), unit="number", unit_scale=True, desc="ogbn_mag") as bar:
+    total = papers * (features + 3) + 3 * sum(edges)
+    with progress.bar(total=total, unit=" numbers", unit_scale=True, desc="ogbn_mag") as bar:
         for number, (relation, count) in enumerate(zip(RELATIONS, edges, strict=True)):
             pairs = _pairs(relation, topics[relation.head], topics[relation.tail], count, classes, rng)
             part = raw / "relations" / "___".join(relation[:3])

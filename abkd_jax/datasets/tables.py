@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from abkd_jax.progress import bar
 from abkd_jax.types import InputError
 
 __all__ = ["chunks", "integers", "reals", "strings"]
@@ -147,7 +147,7 @@ def _blocks(path: Path, columns: int, rows: int) -> Generator[bytes, None, None]
     with (
         open(path, "rb") as raw,
         gzip.GzipFile(fileobj=raw) as text,
-        tqdm(total=size, desc=path.name, unit="B", unit_scale=True, leave=False, disable=size < SHOWN_FROM) as progress,
+        bar(total=size, desc=path.name, unit="B", unit_scale=True, leave=False, disable=size < SHOWN_FROM) as progress,
     ):
         while block := text.read(2 * CHUNK_NUMBERS):
             block += text.readline(FIELD * columns)

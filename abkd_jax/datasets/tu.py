@@ -123,7 +123,8 @@ def _read_edges(
     pairs = read_table(path, 2, delimiter=",") - 1
     n = graph_of_node.size
     if pairs.min() < 0 or pairs.max() >= n:
-        raise InputError(f"{path}: damaged; node numbers reach {pairs.min() + 1} and {pairs.max() + 1}; expected 1-{n}")
+        lowest, highest = int(pairs.min()) + 1, int(pairs.max()) + 1
+        raise InputError(f"{path}: damaged; node numbers reach {lowest} and {highest}; expected 1-{n}")
     graphs = graph_of_node[pairs]
     astray = np.nonzero(graphs[:, 0] != graphs[:, 1])[0]
     if astray.size:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from damage import check_damaged_files
 
 from abkd_jax import datasets
 from abkd_jax.datasets import heco
@@ -11,7 +12,11 @@ AUTHOR_WORDS = np.array([[0, 0, 5], [3, 1, 0]], np.float64)
 
 
 def _save(path, array):
-    if isinstance(array, np.ndarray):
+    if isinstance(array, dict):
+        with np.load(path) as archive:
+            arrays = dict(archive) | array
+        np.savez(path, **arrays)
+    elif isinstance(array, np.ndarray):
         np.save(path, array)
     elif sp.issparse(array):
         sp.save_npz(path, array)
@@ -75,11 +80,26 @@ DAMAGE = {
         np.array([0, -3, 1, 1]),
         r"labels\.npy: damaged \(3 different categories from -3 to 1;",
     ),
+    "class a billion": ("labels.npy", np.array([0, 1e9, 1, 1]), "3 different categories from 0 to 1000000000"),
+    "class beyond int32": ("labels.npy", np.array([0, 2.0**40, 1, 1]), r"labels\.npy: damaged .*beyond int32"),
+    "text classes": ("labels.npy", np.array(["0", "1", "1", "0"]), r"labels\.npy: damaged \(shape \(4,\), type <U1\)"),
+    "twice in the split": ("train_20.npy", np.array([3, 3]), r"train_20\.npy: damaged .*there twice"),
     "author in the split": ("train_20.npy", np.array([4]), r"train_20\.npy: .*node numbers in \[0, 4\)"),
     "nobody in the split": ("val_20.npy", np.zeros(0, int), r"val_20\.npy: damaged"),
     "overlap": ("val_20.npy", np.array([2]), "both val_mask and test_mask"),
     "rows": ("p_feat.npz", sp.csr_matrix(WORDS[:3]), r"p_feat\.npz: .*expected a sparse matrix of 4 rows"),
     "columns": ("a_feat.npz", sp.csr_matrix(AUTHOR_WORDS[:, :2]), r"features have \[2, 3\] columns"),
+    "text entries": ("p_feat.npz", {"data": np.full(6, "1")}, r"p_feat\.npz: damaged \(data: shape"),
+    "falling rows": (
+        "p_feat.npz",
+        {"indptr": np.array([0, 6, 3, 3, 6])},
+        r"p_feat\.npz: damaged \(indptr does not rise",
+    ),
+    "rows as halves": ("p_feat.npz", {"indptr": np.arange(5, dtype=np.float16)}, r"p_feat\.npz: damaged \(indptr: "),
+    "huge shape": ("p_feat.npz", {"shape": np.array([4, 10**12])}, r"p_feat\.npz: damaged \(shape"),
+    "format": ("p_feat.npz", {"format": b"bsr"}, r"p_feat\.npz: damaged"),
+    "entry outside": ("a_feat.npz", {"row": np.array([0, 1, 2])}, r"a_feat\.npz: damaged \(indices reach from 0 to 2"),
+    "negative entry": ("a_feat.npz", {"col": np.array([0, -1, 2])}, r"a_feat\.npz: damaged \(indices reach from -1"),
     "no matrix": ("p_feat.npz", "rubbish", r"p_feat\.npz: damaged"),
     "infinite": ("p_feat.npz", sp.csr_matrix(np.full((4, 3), np.inf)), "NaN or infinite"),
 }
@@ -112,6 +132,10 @@ def test_pickles_are_refused_and_cut_files_named(tiny_root, name):
         np.save(file, np.array([{}] * 4, object), allow_pickle=True)
     with pytest.raises(InputError, match=f"{name}: damaged"):
         datasets.load("heco_acm", tiny_root)
+
+
+def test_damaged_files_are_refused_or_named(tiny_root, monkeypatch):
+    assert len(check_damaged_files("heco_acm", tiny_root, monkeypatch)) > 30
 
 
 def test_a_missing_file_is_asked_for(tiny_root):

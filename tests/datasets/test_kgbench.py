@@ -3,8 +3,10 @@ import gzip
 
 import numpy as np
 import pytest
+from damage import check_damaged_files
 
 from abkd_jax import datasets
+from abkd_jax.datasets.text import MAX_TEXT
 from abkd_jax.types import InputError
 
 CONTENTS = {
@@ -48,6 +50,23 @@ DAMAGE = {
     "words": ("triples.int.csv.gz", "a, b, c\n", r"triples\.int\.csv\.gz: damaged"),
     "labelled outside": ("testing.int.csv", "5,0\n", r"testing\.int\.csv: damaged; 1 lines are out of range"),
     "negative class": ("training.int.csv", "4,-1\n", r"training\.int\.csv: damaged"),
+    "class a billion": ("training.int.csv", "4,0\n1,1000000000\n", "3 different categories from 0 to 1000000000"),
+    "twice in a split": ("training.int.csv", "4,0\n4,1\n1,1\n", r"training\.int\.csv: damaged \(a node is there twice"),
+    "a fraction": ("training.int.csv", "4,0.5\n", r"training\.int\.csv: damaged"),
+    "a comment": ("training.int.csv", "4,0\n# 1,1\n", r"training\.int\.csv: damaged"),
+    "a node left out": (
+        "nodes.int.csv",
+        "index,label\n0,a\n2,b\n",
+        r"nodes\.int\.csv: damaged \(record 1 .* begins with '2'",
+    ),
+    "a node twice": ("nodes.int.csv", "index,label\n0,a\n0,a\n", r"nodes\.int\.csv: damaged \(record 1"),
+    "another width": (
+        "relations.int.csv",
+        "index,label\n0,a\n1\n",
+        r"relations\.int\.csv: damaged \(record 1 has 1 fields",
+    ),
+    "an open quote": ("nodes.int.csv", 'index,label\n0,"a\n1,b\n', r"nodes\.int\.csv: damaged"),
+    "a long line": ("triples.int.csv.gz", "0, 1, 4" + ", 0" * 9999, r"triples\.int\.csv\.gz: damaged \(a line of"),
     "in two splits": ("validation.int.csv", "0,0\n", "both val_mask and test_mask"),
     "no nodes": ("nodes.int.csv", "index\n", "out of range"),
 }
@@ -66,6 +85,26 @@ def test_damage_is_refused_in_one_line(tiny_root, case):
 def test_a_cut_file_is_named(tiny_root, content):
     (tiny_root / "kgbench" / "aifb" / "triples.int.csv.gz").write_bytes(content)
     with pytest.raises(InputError, match=r"triples\.int\.csv\.gz: damaged"):
+        datasets.load("aifb", tiny_root)
+
+
+def test_damaged_files_are_refused_or_named(tiny_root, monkeypatch):
+    assert len(check_damaged_files("aifb", tiny_root, monkeypatch)) > 30
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_blank_lines_are_neither_nodes_nor_relations(tiny_root, name):
+    expected = datasets.load("aifb", tiny_root)
+    _write(tiny_root / "kgbench" / "aifb", name, CONTENTS[name].replace("\n0,", "\n\n0,") + "\n\n")
+    found = datasets.load("aifb", tiny_root)
+    assert (found.num_nodes, found.schema) == (5, expected.schema)
+    for field in ("senders", "receivers", "relations", "labels", "train_mask", "val_mask", "test_mask"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_not_unpacked(tiny_root):
+    _write(tiny_root / "kgbench" / "aifb", "triples.int.csv.gz", "\n" * (MAX_TEXT + 1))
+    with pytest.raises(InputError, match=r"triples\.int\.csv\.gz: damaged \(it unpacks to more than \d+ bytes\)"):
         datasets.load("aifb", tiny_root)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from damage import check_damaged_files
 
 from abkd_jax import datasets
 from abkd_jax.types import InputError
@@ -53,6 +54,36 @@ DAMAGE = {
     "too few labels": ({"labels": np.arange(60) % 1}, r"labels have shape \(60,\) .* has shape \(104, 104\)"),
     "fractions": ({"labels": np.zeros(104)}, "type float64.* not n whole numbers"),
     "nan": ({"attr_data": np.full(104, np.nan, np.float32)}, "acm: features of 104 of 104 nodes are NaN"),
+    "infinite edge": ({"adj_data": np.full(105, np.inf)}, "NaN or infinity in the adjacency"),
+    "text": ({"attr_data": np.full(104, "1")}, r"data: shape \(104,\), <U1; expected a vector of numbers"),
+    "halves as row starts": (
+        {"adj_indptr": _arrays()["adj_indptr"].astype(np.float16)},
+        "indptr: .* vector of integers",
+    ),
+    "text as columns": ({"attr_indices": np.full(104, "1")}, "indices: .* expected a vector of integers"),
+    "negative column": (
+        {"adj_indices": np.full(105, -1)},
+        r"indices reach from -1 to -1; expected columns in \[0, 104\)",
+    ),
+    "falling row starts": ({"adj_indptr": np.r_[0, 99, np.arange(2, 105), 105][:105]}, "indptr"),
+    "row starts beyond": ({"adj_indptr": np.r_[np.arange(104), 2**40]}, "indptr has 105 entries, indices 105"),
+    "short row starts": ({"attr_indptr": np.arange(3)}, "indptr has 3 entries"),
+    "short data": ({"attr_data": np.ones(103, np.float32)}, "indices 104 and data 103"),
+    "a column of data": ({"attr_data": np.ones((104, 1), np.float32)}, r"data: shape \(104, 1\)"),
+    "huge shape": ({"adj_shape": np.array([10**12, 10**12])}, "expected rows and columns, both below 2147483648"),
+    "fractions as shape": ({"adj_shape": np.array([104.0, 104.5])}, "expected rows and columns"),
+    "three axes": ({"adj_shape": np.array([104, 104, 1])}, "expected rows and columns"),
+    "no axis": ({"adj_shape": np.array(104)}, "damaged"),
+    "class a billion": (
+        {"labels": np.r_[_arrays()["labels"][:-1], 10**9]},
+        "3 different categories from 0 to 1000000000",
+    ),
+    "negative class": ({"labels": _arrays()["labels"] - 1}, "2 different categories from -1 to 0"),
+    "labels in a column": ({"labels": _arrays()["labels"][:, None]}, r"labels have shape \(104, 1\)"),
+    "words that overflow": (
+        {"attr_data": np.full(208, 1e308), "attr_indices": np.tile([0, 1], 104), "attr_indptr": np.arange(0, 209, 2)},
+        "features of 104 of 104 nodes are NaN",
+    ),
     "rare class": ({"labels": np.arange(104) // 50}, "class 0 has 50 nodes; .* make 51"),
 }
 
@@ -65,6 +96,10 @@ def test_damage_is_refused_in_one_line(ring_file, case):
     with pytest.raises(InputError, match=message) as refusal:
         datasets.load("acm", ring_file.parents[1])
     assert "\n" not in str(refusal.value)
+
+
+def test_damaged_files_are_refused_or_named(ring_file, monkeypatch):
+    assert len(check_damaged_files("acm", ring_file.parents[1], monkeypatch)) > 5
 
 
 @pytest.mark.parametrize("keep", [0, 100, -50])
@@ -80,6 +115,17 @@ def test_a_flipped_byte_is_noticed(ring_file):
     ring_file.write_bytes(content)
     with pytest.raises(InputError, match=r"damaged .*expected a gnn-benchmark archive"):
         datasets.load("acm", ring_file.parents[1])
+
+
+def test_the_byte_order_and_the_width_of_numbers_do_not_matter(ring_file):
+    expected = datasets.load("acm", ring_file.parents[1])
+    np.savez_compressed(
+        ring_file, **{name: np.asarray(value, ">f8" if "data" in name else ">i8") for name, value in _arrays().items()}
+    )
+    found = datasets.load("acm", ring_file.parents[1])
+    np.testing.assert_array_equal(found.features.toarray(), expected.features.toarray())
+    np.testing.assert_array_equal(found.receivers, expected.receivers)
+    np.testing.assert_array_equal(found.labels, expected.labels)
 
 
 def test_a_plain_npy_file_is_refused(ring_file):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from damage import check_damaged_files
 
 from abkd_jax import datasets
 from abkd_jax.datasets import planetoid
@@ -76,6 +77,16 @@ INCONSISTENT = {
     "no labels": ("ally", np.zeros(3, np.int32), "ind.cora.ally: damaged .* expected a numpy.ndarray of one-hot"),
     "no matrix": ("tx", np.zeros((2, 3), np.float32), "ind.cora.tx: damaged .* expected a scipy.sparse.csr_matrix"),
     "wider words": ("tx", sp.csr_matrix(np.ones((2, 4), np.float32)), "do not belong together"),
+    "a row twice": ("tx", sp.csr_matrix(np.ones((3, 3), np.float32)), "do not belong together"),
+    "a class of another set": ("ty", np.eye(3, dtype=np.int32)[[1, 0]], "do not belong together"),
+    "training labels of another set": ("y", np.eye(2, dtype=np.int32)[[1, 1]], "y does not repeat the first rows"),
+    "two classes": ("ally", np.ones((3, 2), np.int32), "ind.cora.ally: damaged .* else than one 1"),
+    "negative class": ("ally", -np.eye(2, dtype=np.int32)[[0, 1, 0]], "ind.cora.ally: damaged"),
+    "a negative node": ("graph", {-1: [1], 0: []}, "ind.cora.graph: damaged .*not numbered from 0"),
+    "a gap": ("graph", {0: [1], 1: [0], 3: []}, "3 nodes that are not numbered from 0 on"),
+    "no list": ("graph", {0: 1}, "ind.cora.graph: damaged"),
+    "text": ("graph", {0: ["1"], 1: [0]}, "ind.cora.graph: damaged .* else than whole numbers"),
+    "yes": ("graph", {0: [True], 1: [0]}, "ind.cora.graph: damaged"),
     "nan": ("allx", sp.csr_matrix(np.full((3, 3), np.nan, np.float32)), "cora: features of 3 of 6 nodes are NaN"),
 }
 
@@ -108,6 +119,13 @@ def test_a_damaged_test_index_is_refused(six_nodes, text, message):
         datasets.load("cora", six_nodes.parent)
 
 
+def test_one_list_for_many_nodes_is_not_unfolded(six_nodes):
+    everyone = list(range(2000))
+    _write(six_nodes / "ind.cora.graph", dict.fromkeys(everyone, everyone))
+    with pytest.raises(InputError, match=r"ind\.cora\.graph: damaged \(4000000 neighbours\)"):
+        datasets.load("cora", six_nodes.parent)
+
+
 def test_a_column_beyond_the_matrix_is_refused(six_nodes):
     matrix = sp.csr_matrix(np.eye(3, dtype=np.float32))
     matrix.indices[1] = 1000
@@ -122,6 +140,10 @@ def test_a_truncated_file_is_named(six_nodes, part):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=f"{path}: damaged"):
         datasets.load("cora", six_nodes.parent)
+
+
+def test_damaged_files_are_refused_or_named(six_nodes, monkeypatch):
+    assert len(check_damaged_files("cora", six_nodes.parent, monkeypatch)) > 30
 
 
 def test_cora(data_root, count_undirected):
@@ -180,8 +202,9 @@ def test_another_file_at_the_source_is_refused(six_nodes, tmp_path, monkeypatch)
     assert not (tmp_path / "empty").exists()
 
 
-def test_no_network_says_which_file_goes_where(tmp_path):
-    with pytest.raises(
-        InputError, match=f"ind.citeseer.allx: cannot be downloaded .* in {tmp_path / 'planetoid'} by hand"
-    ):
+def test_no_network_says_which_files_go_where(tmp_path):
+    with pytest.raises(InputError) as refusal:
         datasets.load("citeseer", tmp_path)
+    missing = ", ".join(f"ind.citeseer.{part}" for part in planetoid.PARTS)
+    assert str(refusal.value).startswith(f"citeseer: {missing} missing; ind.citeseer.allx: cannot be downloaded")
+    assert f"in {tmp_path / 'planetoid'} by hand" in str(refusal.value)

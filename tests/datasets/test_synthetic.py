@@ -16,6 +16,7 @@ def _share_inside(dataset) -> float:
 
 def test_the_listed_graph():
     dataset = datasets.load("synthetic")
+    assert dataset.source.startswith("generated")
     assert dataset.features.shape == (300, 32)
     assert np.bincount(dataset.labels).tolist() == [100, 100, 100]
     for mask, per_class in [(dataset.train_mask, 20), (dataset.val_mask, 30), (dataset.test_mask, 50)]:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from damage import check_damaged_files
 
 from abkd_jax import datasets
 from abkd_jax.datasets.splits import folds
@@ -78,6 +79,16 @@ DAMAGE = {
     "short node labels": ({"node_labels": "0\n1"}, r"node_labels\.txt: damaged \(2 lines\); expected 80"),
     "negative node label": ({"node_labels": "\n".join(["-1"] * 80)}, "categories from -1 to -1"),
     "short edge labels": ({"edge_labels": "0\n1"}, r"edge_labels\.txt: damaged \(2 lines\); expected 80"),
+    "node label a billion": (
+        {"node_labels": "\n".join(["0"] * 79 + ["1000000000"])},
+        "2 different categories from 0 to 1000000000",
+    ),
+    "edge label a billion": (
+        {"edge_labels": "\n".join(["0"] * 79 + ["1000000000"])},
+        r"edge_labels\.txt: damaged \(2 different categories from 0 to 1000000000",
+    ),
+    "beyond 64 bits": ({"A": "1, 99999999999999999999"}, r"A\.txt: damaged"),
+    "lowest number": ({"A": f"1, {-(2**63)}"}, f"node numbers reach 1 and {2**63}"),
     "fraction": ({"graph_labels": "0.5"}, r"graph_labels\.txt: damaged"),
     "nothing": ({"graph_labels": ""}, r"graph_labels\.txt: damaged"),
 }
@@ -90,6 +101,18 @@ def test_damage_is_refused_in_one_line(chains_root, case):
     with pytest.raises(InputError, match=message) as refusal:
         datasets.load("mutag", chains_root)
     assert "\n" not in str(refusal.value)
+
+
+def test_damaged_files_are_refused_or_named(chains_root, monkeypatch):
+    assert len(check_damaged_files("mutag", chains_root, monkeypatch)) > 20
+
+
+def test_a_column_for_each_of_very_many_categories_is_refused(tmp_path, unpublished):
+    nodes = range(1002)
+    contents = {"A": "1, 2\n2, 1", "graph_indicator": "1\n" * 1002, "graph_labels": "1", "edge_labels": "0\n0"}
+    _write(tmp_path, contents | {"node_labels": "\n".join(map(str, nodes))})
+    with pytest.raises(InputError, match=r"node_labels\.txt: damaged \(1002 categories\)"):
+        datasets.load("mutag", tmp_path)
 
 
 def test_a_missing_file_is_asked_for(chains_root):

@@ -18,6 +18,13 @@ def _csr_with_column_9(features):
     return matrix
 
 
+def _csr_part(features, part, dtype):
+    """A CSR matrix of which one array has another type; SciPy does not look at it again."""
+    matrix = sp.csr_matrix(features)
+    setattr(matrix, part, getattr(matrix, part).astype(dtype))
+    return matrix
+
+
 def _assert_refused(dataset, change, message):
     with pytest.raises(InputError, match=message) as refusal:
         validate(dataset._replace(**change(dataset)))
@@ -51,6 +58,23 @@ FAULTS = {
         lambda d: {"features": _with(d.features, (5, 1), np.nan)},
         r"features of 1 of 6 nodes are NaN or infinite \(first: node 5\)",
     ),
+    "squares beyond float32": (
+        lambda d: {"features": _with(d.features, ([2, 5], [1, 0]), [1e30, -1e30])},
+        r"features of 2 of 6 nodes are beyond 1e\+18 \(first: node 2\)",
+    ),
+    "squares beyond float32 in csr": (
+        lambda d: {"features": sp.csr_matrix(_with(d.features, (3, 1), -1e19))},
+        r"features of 1 of 6 nodes are beyond 1e\+18 \(first: node 3\)",
+    ),
+    "row starts as halves": (lambda d: {"features": _csr_part(d.features, "indptr", np.float16)}, "indptr: .*float16"),
+    "text as columns": (lambda d: {"features": _csr_part(d.features, "indices", str)}, "indices: .*vector of integers"),
+    "a list": (lambda d: {"labels": d.labels.tolist()}, "labels is a list; expected a numpy.ndarray"),
+    "a list of ends": (lambda d: {"receivers": d.receivers.tolist()}, "receivers is a list; expected a numpy.ndarray"),
+    "a billion classes": (
+        lambda d: {"num_classes": 10**9},
+        "num_classes is 1000000000; .*at most 6, the number of nod",
+    ),
+    "half a class": (lambda d: {"num_classes": 2.5}, r"num_classes is 2\.5; expected at least 2 classes"),
     "inf in csr": (
         lambda d: {"features": sp.csr_matrix(_with(d.features, ([2, 2, 4], [0, 1, 1]), np.inf))},
         r"features of 2 of 6 nodes are NaN or infinite \(first: node 2\)",
@@ -156,6 +180,12 @@ def test_sound_graph_level_sets_pass_unchanged(graphs):
 
 
 GRAPH_FAULTS = {
+    "a billion classes": (lambda d: {"num_outputs": 10**9}, "num_outputs is 1000000000; .*at most 4, the number of gr"),
+    "a list": (lambda d: {"n_node": d.n_node.tolist()}, "n_node is a list; expected a numpy.ndarray"),
+    "huge real label": (
+        lambda d: _tasks(_with(np.array(ANSWERS), (3, 0), 1e30), "regression"),
+        r"label 1\.0+15\d+e\+30\); expected a finite number within 1e\+18 or NaN",
+    ),
     "sum of nodes": (lambda d: {"n_node": _with(d.n_node, 1, 2)}, r"features has shape \(8, 2\); expected \(9, 2\)"),
     "sum of edges": (lambda d: {"n_edge": _with(d.n_edge, 0, 1)}, r"senders has shape \(8,\); expected \(7,\)"),
     "counts dtype": (lambda d: {"n_node": d.n_node.astype(np.int64)}, "n_node has dtype int64; expected int32"),
@@ -210,6 +240,32 @@ GRAPH_FAULTS = {
 def test_each_fault_of_a_graph_level_set_is_refused_in_one_line(graphs, fault):
     change, message = GRAPH_FAULTS[fault]
     _assert_refused(graphs, change, message)
+
+
+def test_classes_that_training_never_sees_are_named_once(tiny, graphs, caplog):
+    labels = _with(tiny.labels, 5, 4)
+    assert validate(tiny._replace(labels=labels, num_classes=5))
+    assert validate(graphs._replace(labels=_with(graphs.labels, 1, 2)))
+    assert [record.getMessage() for record in caplog.records] == [
+        "tiny: no training label for 3 of 5 (class 2, 3, 4)",
+        "graphs: no training label for 2 of 3 (class 0, 1)",
+    ]
+
+
+def test_tasks_that_training_never_sees_are_named(graphs, caplog):
+    answers = np.array([[1, np.nan], [0, np.nan], [1, 1], [np.nan, 0]], np.float32)
+    assert validate(graphs._replace(**_tasks(answers, "multilabel")))
+    assert [record.getMessage() for record in caplog.records] == ["graphs: no training label for 1 of 2 (task 1)"]
+
+
+def test_all_classes_seen_is_not_worth_a_word(tiny, typed, caplog):
+    validate(tiny)
+    validate(typed)
+    assert not caplog.records
+
+
+def test_large_features_below_the_limit_pass(tiny):
+    assert validate(tiny._replace(features=_with(tiny.features, (0, 0), 1e18)))
 
 
 def test_every_chunk_of_large_and_mapped_features_is_looked_at(typed, tmp_path, monkeypatch):

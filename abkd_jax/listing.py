@@ -1,0 +1,61 @@
+"""Data sets in words: which there are, and what one of them holds."""
+
+import shutil
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import tabulate
+
+from abkd_jax import datasets
+from abkd_jax.types import Dataset, GraphDataset
+
+__all__ = ["described", "listed"]
+
+MARGIN = 18  # columns: the longest name and a gap
+
+
+def listed(data_root: str | Path | None = None) -> str:
+    """Lists all data sets: name, what it is, and whether its files are there.
+
+    Args:
+        data_root: see `datasets.data_root`.
+
+    Returns:
+        Lines that fit the terminal; 80 columns where there is none.
+    """
+    root, width = datasets.data_root(data_root), shutil.get_terminal_size((80, 24)).columns
+    lines = []
+    for entry in datasets.describe(data_root):
+        text, name = f"{entry['description']} [{_state(entry, root)}]", entry["name"].ljust(MARGIN)
+        lines.append(textwrap.fill(text, width, initial_indent=name, subsequent_indent=" " * MARGIN))
+    return "\n".join([*lines, "", f"data root (--data-root, or $ABKD_JAX_DATA): {root}"])
+
+
+def _state(entry: dict[str, Any], root: Path) -> str:
+    if entry["folder"] is None:
+        return "embedded"
+    if not entry["missing"]:
+        return "present"
+    folder, number = entry["folder"], len(entry["missing"])
+    place = folder.relative_to(root) if folder.is_relative_to(root) else folder
+    download = "; downloads itself" if entry["downloads"] else ""
+    return f"{number} file{'s' if number > 1 else ''} missing in {place}/{download}"
+
+
+def described(found: Dataset | GraphDataset) -> str:
+    """Describes a data set that has been loaded: source, sizes, split."""
+    rows: list[tuple[str, Any]] = [("source", found.source)]
+    if isinstance(found, GraphDataset):
+        rows += [("graphs", f"{found.labels.shape[0]:,}"), ("nodes", f"{found.features.shape[0]:,}")]
+        rows += [("edges, both directions", f"{found.senders.shape[0]:,}"), ("outputs", found.num_outputs)]
+    else:
+        rows += [("nodes", f"{found.num_nodes:,}"), ("edges of the files", f"{found.senders.shape[0]:,}")]
+        rows += [("classes", found.num_classes)]
+    if isinstance(found, Dataset) and found.schema is not None:
+        rows += [("node types", ", ".join(found.schema.node_types)), ("edge types", f"{len(found.schema.relations)}")]
+        rows += [("nodes without features", f"{found.num_embeddings:,}")]
+    masks = " / ".join(f"{m.sum():,}" for m in (found.train_mask, found.val_mask, found.test_mask))
+    shape: Any = found.features.shape
+    rows += [("features", f"{shape[1]:,}"), ("train / validation / test", masks)]
+    return tabulate.tabulate(rows, tablefmt="plain")

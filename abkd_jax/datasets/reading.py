@@ -60,7 +60,8 @@ def reading(path: Path, expected: str) -> Iterator[None]:
         raise
     except Exception as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = " ".join(text.split())[:SHOWN] or type(error).__name__
+        words = "".join(letter if letter.isprintable() else " " for letter in text[:SHOWN]).split()
+        reason = " ".join(words) or type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); expected {expected}") from error
 
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,11 @@ def read_table(
     """
     kind = "whole numbers" if np.issubdtype(dtype, np.integer) else "numbers"
     with reading(path, f"{columns or 'the same count of'} {kind} a line"):
-        content = _unpacked(path)
-        if not content.strip():
+        lines = _lines(_unpacked(path))
+        first = next(lines, None)
+        if first is None:
             raise ValueError("it holds no line")
-        table = np.loadtxt(_lines(content), dtype, comments=None, delimiter=delimiter, ndmin=2)
+        table = np.loadtxt(chain([first], lines), dtype, comments=None, delimiter=delimiter, ndmin=2)
         if columns is not None and table.shape[1] != columns:
             raise ValueError(f"it has {table.shape[1]} columns")
     return table

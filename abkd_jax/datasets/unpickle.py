@@ -133,14 +133,19 @@ def _look_through(path: Path, content: bytes) -> None:
             raise ValueError(f"opcode {opcode.name} at byte {place}")
         if opcode.name == "GLOBAL" and tuple(argument.split(" ")) not in ALLOWED:
             raise InputError(
-                f"{path}: the pickle names the global {'.'.join(argument.split()[:2])}, which a data file has no use "
-                "for; refused, because a pickle can run code"
+                f"{path}: the pickle names the global {_printable(argument)}, which a data file has no use for; "
+                "refused, because a pickle can run code"
             )
         if opcode.name == "LONG1" and not -(2**63) <= argument < 2**63:
             raise ValueError("a number of more than 64 bits")
         tuples += opcode.name.startswith("TUPLE")
         if count == MAX_OPCODES or tuples > MAX_TUPLES or (opcode.name == "LONG_BINPUT" and argument > MAX_OPCODES):
             raise ValueError(f"more than {MAX_OPCODES} objects or {MAX_TUPLES} tuples")
+
+
+def _printable(name: str) -> str:
+    """Module and global of a name as dotted path, whatever letters it is made of."""
+    return ascii(".".join(name.split(" ", 1)))[1:-1][:80]
 
 
 def _array(record: _Array) -> np.ndarray:

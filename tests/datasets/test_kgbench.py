@@ -66,6 +66,7 @@ DAMAGE = {
         r"relations\.int\.csv: damaged \(record 1 has 1 fields",
     ),
     "an open quote": ("nodes.int.csv", 'index,label\n0,"a\n1,b\n', r"nodes\.int\.csv: damaged"),
+    "separators alone": ("triples.int.csv.gz", "\x1c\n\x1d\n", "it holds no line"),
     "a long line": ("triples.int.csv.gz", "0, 1, 4" + ", 0" * 9999, r"triples\.int\.csv\.gz: damaged \(a line of"),
     "in two splits": ("validation.int.csv", "0,0\n", "both val_mask and test_mask"),
     "no nodes": ("nodes.int.csv", "index\n", "out of range"),

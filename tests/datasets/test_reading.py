@@ -24,8 +24,8 @@ RAISED = [
 def test_whatever_a_damaged_file_raises_becomes_one_line(tmp_path, kind):
     path = tmp_path / "file"
     with pytest.raises(InputError) as refusal, reading(path, "three numbers"):
-        raise kind("first line\nsecond line")
-    text = str(refusal.value).replace("'first line\\nsecond line'", "first line second line")  # of KeyError
+        raise kind("first line\n\x1bsecond\x00line")
+    text = str(refusal.value).replace("'first line\\n\\x1bsecond\\x00line'", "first line second line")  # of KeyError
     assert text == f"{path}: damaged (first line second line); expected three numbers"
 
 

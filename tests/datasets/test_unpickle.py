@@ -41,6 +41,15 @@ def test_every_other_global_is_refused(tmp_path, name):
         unpickle.load(file)
 
 
+def test_a_global_of_strange_letters_is_named_in_one_line(tmp_path):
+    file = tmp_path / "pickle"
+    file.write_bytes(b"\x80\x02cos\r\x1b[2J\n" + b"x" * 9999 + b"\n.")
+    with pytest.raises(InputError, match=r"names the global os\\r\\x1b\[2J\.xxx") as refusal:
+        unpickle.load(file)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 400
+
+
 def test_exactly_the_documented_globals_are_admitted():
     assert {".".join(name) for name in unpickle.ALLOWED} == {
         "__builtin__.list",

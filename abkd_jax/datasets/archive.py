@@ -140,12 +140,10 @@ def _open(url: str, done: int) -> http.client.HTTPResponse:
 
 def _unpack(part: Path, folder: Path, sha256: str | None) -> None:
     digest, record = _checked_digest(part, folder, sha256)
-    with _Frugal(part) as file, zipfile.ZipFile(file) as archive:
-        top = _checked_top(archive, part.stat().st_size)
+    with _Frugal(part) as file:
+        archive, top = _opened(file, part.stat().st_size)
         if sum(member.file_size for member in archive.infolist()) > shutil.disk_usage(part.parent).free:
             raise OSError(errno.ENOSPC, "the unpacked archive is larger than the room on the disk")
-        if (damaged := archive.testzip()) is not None:
-            raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
         temporary = Path(tempfile.mkdtemp(dir=part.parent, prefix=f".{folder.name}."))
         try:
             archive.extractall(temporary)
@@ -155,6 +153,19 @@ def _unpack(part: Path, folder: Path, sha256: str | None) -> None:
             write_atomic(record, line)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _opened(file: io.FileIO, size: int) -> tuple[zipfile.ZipFile, str]:
+    """The archive, all of which has been looked at, and the folder in it."""
+    try:
+        archive = zipfile.ZipFile(file)
+        top = _checked_top(archive, size)
+        damaged = archive.testzip()
+    except OSError as error:  # of a place that the file does not have
+        raise zipfile.BadZipFile(one_line(error)) from error
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
+    return archive, top
 
 
 def _checked_digest(part: Path, folder: Path, sha256: str | None) -> tuple[str, Path]:

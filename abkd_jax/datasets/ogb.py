@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from abkd_jax.datasets.cache import cached, write_rows
-from abkd_jax.datasets.ogb_files import SPLITS, check_totals, fetch_missing, find_files, generated, split_masks
+from abkd_jax.datasets.ogb_files import (
+    SPLITS,
+    check_totals,
+    fetch_missing,
+    find_files,
+    generated,
+    source_of,
+    split_masks,
+)
 from abkd_jax.datasets.tables import chunks, integers, strings
 from abkd_jax.types import Dataset, InputError, Schema
 
@@ -59,6 +67,9 @@ PUBLISHED: dict[str, dict[str, int]] = {
     },
 }
 """Counts of the published sets (Hu et al. 2020)."""
+
+CONTENT = {"ogbn-arxiv": "c6dd1185d3454b7af139850778796ffd584875e1d2be5319225a0ecce8b1a15e"}
+"""Digests of edges, labels and split, see `source_of`: of the numbers in the published files, without the features."""
 
 FIRST_PAPER = {0: -0.0579, 1: -0.0525, 2: -0.0726, 125: 0.1734, 126: -0.1728, 127: -0.1401}
 """Features of the first paper of ogbn-arxiv, by column, as PyTorch prints them. Stand-in features have others."""
@@ -129,21 +140,21 @@ def load(name: str, root: Path) -> Dataset:
     return Dataset(
         name=name,
         num_classes=NUM_CLASSES[name],
-        source=_source(name, url, marker, arrays["features"]),
+        source=_source(name, url, paths, arrays),
         **arrays,
         **typed,
     )
 
 
-def _source(name: str, url: str, marker: Path | None, features: np.ndarray) -> str:
-    """Where the graph comes from, and whether all of it does."""
-    if marker:
-        return f"generated in the layout of the Open Graph Benchmark, in {marker.parent}"
-    source = f"Open Graph Benchmark (arXiv 2005.00687, {url}), split by year"
-    first = FIRST_PAPER if name == "ogbn-arxiv" else {}
-    if all(abs(float(features[0, column]) - value) < 1e-4 for column, value in first.items()):
+def _source(name: str, url: str, paths: dict[str, Path], arrays: Mapping[str, np.ndarray]) -> str:
+    """Where the graph comes from, and whether its features do: the files of others differ in them alone."""
+    published = f"Open Graph Benchmark (arXiv 2005.00687, {url}), split by year"
+    graph = {key: array for key, array in arrays.items() if key != "features"}
+    source = source_of(name, published, paths, graph, CONTENT.get(name))
+    first = FIRST_PAPER if name == "ogbn-arxiv" and not generated(paths) else {}
+    if all(abs(float(arrays["features"][0, column]) - value) < 1e-4 for column, value in first.items()):
         return source
-    logger.warning("%s: the features are not the published ones; no result on them is a result on %s", name, name)
+    logger.warning("%s: the features are not the published ones; results on them are none on %s", name, name)
     return f"{source}; stand-in features, not the published ones"
 
 

@@ -7,6 +7,8 @@ What lies there is taken for the published set and must have its size. A folder 
 another graph in the same layout (`mag_like` writes one): it may have any size, and its source says what it is.
 """
 
+import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from abkd_jax.datasets.archive import check_recorded, fetch_zip
 from abkd_jax.datasets.tables import integers
 from abkd_jax.types import InputError
 
-__all__ = ["SPLITS", "check_totals", "fetch_missing", "find_files", "generated", "split_masks"]
+__all__ = ["SPLITS", "check_totals", "fetch_missing", "find_files", "generated", "source_of", "split_masks"]
 
 SPLITS = ("train", "valid", "test")
 MARKER = "SYNTHETIC.txt"
+
+logger = logging.getLogger(__name__)
 
 
 def find_files(name: str, root: Path, parts: tuple[str, ...]) -> tuple[Path, ...]:
@@ -101,6 +105,35 @@ def check_totals(name: str, paths: Mapping[str, Path], published: Mapping[str, i
                 f"{_folder(paths)}: {count:,} {what}; expected {published[what]:,}, as in the published {name}, or a "
                 f"file {MARKER} there that says what it is"
             )
+
+
+def source_of(
+    name: str, published: str, paths: Mapping[str, Path], arrays: Mapping[str, np.ndarray], sha256: str | None
+) -> str:
+    """Where a graph comes from. One warning where it has the size of the published one, but not its content.
+
+    Args:
+        name: of the set.
+        published: where the published set comes from.
+        paths: from `fetch_missing`.
+        arrays: of the set, by name.
+        sha256: hexadecimal SHA-256 of the bytes of the published arrays, in the order of their names; None where it is
+            not known.
+
+    Returns:
+        `published`, with an addition where the content differs; or that the graph is generated, and its folder.
+    """
+    if marker := generated(paths):
+        return f"generated in the layout of the Open Graph Benchmark, in {marker.parent}"
+    digest = hashlib.sha256()
+    for key in sorted(arrays) if sha256 else ():
+        digest.update(np.ascontiguousarray(arrays[key]).data)
+    if sha256 in (None, digest.hexdigest()):
+        return published
+    logger.warning(
+        "%s: the content of the files is not the published one; no result on it is a result on %s", *[name] * 2
+    )
+    return f"{published}; content of the files not the published one"
 
 
 def _folder(paths: Mapping[str, Path]) -> Path:

@@ -175,7 +175,7 @@ def _parse(pandas: Any, columns: int, dtype: type, gaps: bool, block: bytes) -> 
     if block.translate(None, b'0123456789+-.eE,\n"'):
         return None  # pandas reads "nan", "True" and what comes before a zero byte
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # what the type cannot hold is refused
             frame = pandas.read_csv(
                 io.BytesIO(block),
                 header=None,

@@ -183,6 +183,7 @@ def test_every_total_is_compared(tmp_path, monkeypatch, change):
 @pytest.mark.parametrize("first", ["published", "others"])
 def test_features_that_are_not_the_published_ones_are_said_to_be(tmp_path, monkeypatch, caplog, first):
     monkeypatch.setitem(ogb.PUBLISHED, "ogbn-arxiv", {})
+    monkeypatch.delitem(ogb.CONTENT, "ogbn-arxiv")
     folder = ogb_samples.write_arxiv(tmp_path)
     (folder / "SYNTHETIC.txt").unlink()
     if first == "published":
@@ -195,7 +196,7 @@ def test_features_that_are_not_the_published_ones_are_said_to_be(tmp_path, monke
         dataset = ogb.load("ogbn-arxiv", tmp_path)
         other = first == "others"
         assert dataset.source == source + "; stand-in features, not the published ones" * other
-    line = "ogbn-arxiv: the features are not the published ones; no result on them is a result on ogbn-arxiv"
+    line = "ogbn-arxiv: the features are not the published ones; results on them are none on ogbn-arxiv"
     assert caplog.messages == [line] * 2 * (first == "others")
 
 

@@ -1,3 +1,6 @@
+import gzip
+import shutil
+
 import numpy as np
 import ogb_samples
 import pytest
@@ -50,7 +53,7 @@ def test_molecules_are_what_the_package_reads(tmp_path, time):
         ("moltox21", [6264, 783, 784], 145459, 151095, "multilabel"),
     ],
 )
-def test_the_published_molecules(data_root, name, split, atoms, bonds, outputs):
+def test_the_published_molecules(data_root, name, split, atoms, bonds, outputs, caplog):
     """Atoms and bonds counted with `zcat node-feat.csv.gz | wc -l`, and of the molecules by the package."""
     folder = data_root / "ogb" / f"ogbg_{name}"
     if not folder.is_dir():
@@ -59,6 +62,23 @@ def test_the_published_molecules(data_root, name, split, atoms, bonds, outputs):
     assert [mask.sum() for mask in (dataset.train_mask, dataset.val_mask, dataset.test_mask)] == split
     assert (dataset.features.shape, dataset.edge_features.shape) == ((atoms, 9), (2 * bonds, 3))
     assert (len(dataset.labels), dataset.task) == (sum(split), outputs)
+    assert dataset.source.endswith(".zip), scaffold split")
+    assert caplog.messages == []
+
+
+def test_a_changed_number_of_published_molecules_is_said(data_root, tmp_path, caplog):
+    source = data_root / "ogb" / "ogbg_molesol"
+    if not source.is_dir():
+        pytest.skip(f"no {source}")
+    folder = tmp_path / "ogbg_molesol"
+    shutil.copytree(source, folder)
+    path = folder / "raw" / "graph-label.csv.gz"
+    lines = gzip.decompress(path.read_bytes())
+    path.chmod(0o644)
+    path.write_bytes(gzip.compress(lines.replace(b"-0.77\n", b"-0.78\n", 1)))
+    assert ogb_graphs.load("ogbg-molesol", tmp_path).source.endswith("; content of the files not the published one")
+    (line,) = caplog.messages
+    assert line.startswith("ogbg-molesol: the content of the files is not the published one")
 
 
 def test_the_facts_are_those_of_the_package():

@@ -1,5 +1,6 @@
 """Everything that the package reads from disk: how a small clean one is written, and how it is read."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from abkd_jax import checkpoint, datasets, figures, report, runfolder
+from abkd_jax import canvas, checkpoint, datasets, report, runfolder
 from abkd_jax.datasets import heco, kgbench, npz, ogb, ogb_graphs, planetoid, published, tu
 from abkd_jax.presets import distill_config
 from experiments.fuzz import samples
@@ -105,13 +106,15 @@ def _read_checkpoint(folder: Path) -> Any:
     return {**state, "key": jax.random.key_data(state["key"])}, history
 
 
-RUN = distill_config("synthetic")
 SEEDS, EVALUATIONS = 2, 3
+RUN = dataclasses.replace(distill_config("synthetic"), seeds=SEEDS, methods=("abkd",), out=Path("run"))
+DATA = {"name": "synthetic", "source": "generated", "fingerprint": "0123abcd", "split": 0, "counts": {"nodes": 40}}
 
 
 def _write_run(folder: Path) -> None:
     run = folder / "run"
-    runfolder.claim(run, RUN, "fingerprint")
+    plan = runfolder.plan(run, RUN)
+    runfolder.claim(run, plan, DATA["fingerprint"])
     epochs = np.repeat(np.array([0, 5, 10])[:, None], SEEDS, axis=1)
     curves = np.linspace(0.4, 0.9, EVALUATIONS * SEEDS).reshape(EVALUATIONS, SEEDS)
     history = {"epoch": epochs, "recorded": np.ones_like(epochs, bool), "val_accuracy": curves, "loss": 2 - curves}
@@ -120,7 +123,7 @@ def _write_run(folder: Path) -> None:
     scalars = {f"abkd/{name}": curves for name in ("attended_variance", "attended_dissimilarity", "row_entropy")}
     records = {method: [_record(method, seed) for seed in range(SEEDS)] for method in ("teacher", "abkd")}
     histories = {"teacher": history, "abkd": history | aligned | scalars}
-    runfolder.write(run, RUN, records, histories, complete=True)
+    runfolder.write(run, plan, DATA, records, histories, complete=True)
 
 
 def _record(method: str, seed: int) -> dict[str, Any]:
@@ -128,14 +131,24 @@ def _record(method: str, seed: int) -> dict[str, Any]:
     scores = {"test_accuracy": score, "val_accuracy": score - 0.01, "test_accuracy_best_val": score - 0.002}
     sizes = {"parameters": 900 if method == "teacher" else 90, "compression": 1.0 if method == "teacher" else 10.0}
     times = {"epochs": 10, "seconds": 1.5, "latency_ms": 0.25}
-    return {"dataset": "synthetic", "method": method, "metric": "accuracy", "seed": seed, **scores, **sizes, **times}
+    facts = {"data": DATA, "provenance": {"commit": "0123abc", "versions": {"jax": "0.10"}, "date": "2026-01-01"}}
+    return {
+        "dataset": "synthetic",
+        "method": method,
+        "metric": "accuracy",
+        "seed": seed,
+        **scores,
+        **sizes,
+        **times,
+        **facts,
+    }
 
 
 def _read_run(folder: Path) -> Any:
     run = folder / "run"
-    runfolder.claim(run, RUN, "fingerprint")
+    runfolder.claim(run, runfolder.plan(run, RUN), DATA["fingerprint"])
     records = runfolder.finished_records(run)
-    with mock.patch.object(figures, "DOTS_PER_INCH", 15):  # large figures take a second
+    with mock.patch.object(canvas, "DOTS_PER_INCH", 15):  # large figures take a second
         return records, report.write_report(run).read_text()
 
 

@@ -121,20 +121,31 @@ def _main(arguments: list[str]) -> int:
         args=arguments,
         config=(tyro.conf.AvoidSubcommands,),  # a method without a student of its own has no options for it
     )
-    name = type(command).__name__.lower()
     from abkd_jax import progress
-    from abkd_jax.types import InputError
 
+    name = type(command).__name__.lower()
     level = logging.WARNING if command.quiet else logging.DEBUG if command.verbose else logging.INFO
     with progress.logging_to_stderr(level):
+        logging.getLogger(__name__).info("%s: starting", " ".join([name, command.dataset]).strip())
         try:
-            logging.getLogger(__name__).info("%s: starting", " ".join([name, command.dataset]).strip())
-            return _run(command)
-        except InputError as error:
-            sys.exit(f"abkd_jax {name}: {error}")
+            return _answer(name, command)
         except KeyboardInterrupt:
             progress.write_line(f"abkd_jax {name}: interrupted; the same command goes on from here")
             return INTERRUPTED
+
+
+def _answer(name: str, command: Any) -> int:
+    """Runs a command; what is wrong with its input or with the machine is one line."""
+    from abkd_jax.types import InputError  # jax comes with it
+
+    try:
+        return _run(command)
+    except InputError as error:
+        sys.exit(f"abkd_jax {name}: {error}")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.exit(f"abkd_jax {name}: {error}")
 
 
 def _commands(dataset: str) -> Any:

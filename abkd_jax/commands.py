@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -101,7 +102,8 @@ def evaluate(config: DistillConfig) -> int:
     print(tabulate.tabulate(rows, headers, **formats, colalign=align))
     left_out = f", {len(diverged)} diverged models left out" if diverged else ""
     print(
-        f"\nmeans over {plan.config.seeds} seeds{left_out}; agreement: nodes or graphs classified as by the teacher of the same seed; "
+        f"\nmeans over {plan.config.seeds} seeds{left_out}; "
+        "agreement: nodes or graphs classified as by the teacher of the same seed; "
         "CKA: last hidden layer against the teacher's last; "
         "MFLOP: matrix products of one inference, dense and sparse"
     )
@@ -124,7 +126,8 @@ def _evaluation_rows(
         predict: Any = jax.jit(build_model(problem, pipeline.model_of(config, name)).apply)
         variables = [jax.tree.map(lambda leaf, s=seed: leaf[s], run.variables) for seed in seeds]
         outs: list[Any] = [predict(v, graph) for v in variables]
-        teacher_outs = teacher_outs or dict(zip(seeds, outs, strict=True))
+        if name == "teacher":
+            teacher_outs = dict(zip(seeds, outs, strict=True))
         pairs = [(o, teacher_outs[seed]) for seed, o in zip(seeds, outs, strict=True) if seed in teacher_outs]
         agreement = [evaluation.agreement(o.logits, t.logits, rows_of_logits) for o, t in pairs]
         similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs]

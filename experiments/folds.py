@@ -1,8 +1,8 @@
 """The graph-level table over folds: `python -m experiments.folds --dataset mutag --folds 10`.
 
 One seed a fold: each of the ten folds is the test set once, the next one the validation set. The folds are trained in
-`runs/studies/folds_<data set>`; the table is the mean and standard deviation (ddof 1) over the folds. Where this repository
-stores the same table, both are then shown side by side; `--store` replaces it.
+`runs/studies/folds_<data set>`; the table is the mean and standard deviation (ddof 1) over the folds. Where this
+repository stores the same table, both are then shown side by side; `--store` replaces it.
 """
 
 import json

@@ -1,13 +1,10 @@
 """Files that are written whole or not at all, and read with one clear line when they are damaged."""
 
-import functools
-import io
 import json
-import logging
+import math
 import os
-import tempfile
+import textwrap
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,78 +12,17 @@ import numpy as np
 
 from abkd_jax.types import InputError
 
-__all__ = ["cache_root", "expanded", "read_arrays", "read_json", "read_json_lines", "writable", "write_atomic"]
+__all__ = ["as_json", "parse_json", "read_arrays", "read_json", "read_json_lines", "write_atomic"]
 
-logger = logging.getLogger(__name__)
-
-
-def cache_root() -> Path:
-    """Answers where the user's files are kept by default: `~/.cache/abkd_jax`, which need not exist.
-
-    Without a home directory (a container with any user id) it is a folder of the user among the temporary files, and
-    one warning says so.
-
-    Raises:
-        InputError: there is neither a home directory nor a place for temporary files.
-    """
-    try:
-        return Path("~/.cache/abkd_jax").expanduser()
-    except RuntimeError:
-        return _temporary_root("there is no home directory")
+MAX_JSON = 256 << 20  # bytes; parsed, such a file takes several times as much
+MAX_ARRAYS = 1 << 30  # bytes of all arrays of an npz file, unpacked
 
 
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """Puts the home directory in the place of a leading `~`.
-
-    Raises:
-        InputError: there is no such home directory.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{path}: {error}; expected a path without ~") from error
-
-
-def writable(folder: Path) -> Path:
-    """Creates a folder of the user's cache; where it cannot be written to, one of its name among the temporary files.
-
-    One warning says so then.
-
-    Args:
-        folder: a folder of `cache_root()`.
-
-    Returns:
-        `folder`, or the one that takes its place.
-
-    Raises:
-        InputError: there is no place for temporary files either.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return _temporary_root(f"{folder} cannot be created ({error.strerror})") / folder.name
-    if os.access(folder, os.W_OK | os.X_OK):
-        return folder
-    return _temporary_root(f"{folder} cannot be written to") / folder.name
-
-
-@functools.cache  # one warning for each reason
-def _temporary_root(reason: str) -> Path:
-    try:
-        root = Path(tempfile.gettempdir()) / f"abkd_jax-{os.getuid()}"
-        root.mkdir(mode=0o700, exist_ok=True)
-        if root.lstat().st_uid != os.getuid() or root.is_symlink():
-            root = Path(tempfile.mkdtemp(prefix="abkd_jax-"))  # somebody else has taken the name
-    except OSError as error:
-        raise InputError(
-            f"{reason}, and there is no place for temporary files ({error}); expected HOME to be set"
-        ) from error
-    logger.warning("%s: what is kept between runs is kept in %s", reason, root)
-    return root
+# Writing -------------------------------------------------------------------------------------------------------------
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file whole or not at all: a kill at any moment leaves the old file or the new one, never a part.
+    """Writes a file whole or not at all: a kill at any moment leaves the old file or the new one, never a part.
 
     Args:
         path: the file; its folder must exist.
@@ -109,31 +45,50 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Returns a value as JSON, with null for NaN and infinities, which JSON does not have."""
+    return json.dumps(_without_non_finite(value), indent=indent, allow_nan=False)
+
+
+def _without_non_finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_non_finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_non_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file.
+    """Reads a JSON file, as strictly as `parse_json`.
 
     Raises:
-        InputError: the file is missing, cannot be read, or is not JSON.
+        InputError: the file is missing, cannot be read, is larger than 256 MiB, or is not JSON.
     """
-    content = _read_bytes(path)
+    content = _read_bytes(path, MAX_JSON)
     try:
-        return json.loads(content)
+        return parse_json(content)
     except ValueError as error:
-        raise InputError(f"{path}: expected a JSON file, but it is damaged: {error}") from error
+        raise InputError(f"{path}: expected a JSON file, but it is damaged: {_line(error)}") from error
 
 
 def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read a file with one JSON object a line. A last line that a kill has torn is left out.
+    """Reads a file with one JSON object per line. A truncated last line, as a kill leaves it, is left out.
+
+    NaN and infinities, which older files hold, are read as None.
 
     Raises:
-        InputError: the file is missing or cannot be read, or a line before the last is not a JSON object.
+        InputError: the file is missing, cannot be read or is larger than 256 MiB, or a line before the last is not a
+            JSON object.
     """
-    lines = _read_bytes(path).split(b"\n")
+    lines = _read_bytes(path, MAX_JSON).split(b"\n")
     lines = lines[:-1] if not lines[-1] else lines
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = parse_json(line, non_finite_as_null=True)
         except ValueError:
             record = None
         if isinstance(record, dict):
@@ -143,22 +98,116 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return records
 
 
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read all arrays of an `npz` file; no pickled object is ever loaded.
+def parse_json(content: bytes, *, non_finite_as_null: bool = False) -> Any:
+    """Parses JSON: UTF-8, finite numbers, integers of 64 bits, no name twice in an object, text that can be printed.
+
+    Args:
+        content: the JSON text.
+        non_finite_as_null: whether `NaN` and `Infinity` are read as None instead of being refused.
 
     Raises:
-        InputError: the file is missing, cannot be read, or is not an archive of plain arrays.
+        ValueError: anything else.
     """
-    content = io.BytesIO(_read_bytes(path))
+
+    def constant(name: str) -> None:
+        if not non_finite_as_null:
+            raise ValueError(f"{name} is no JSON")
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        if math.isinf(value):
+            raise ValueError(f"{digits} is out of range")
+        return value
+
+    def integer(digits: str) -> int:
+        value = int(digits)
+        if not -(2**63) <= value < 2**64:
+            raise ValueError(f"{digits[:20]}... has more than 64 bits")
+        return value
+
+    def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(entries)
+        if len(found) < len(entries):
+            raise ValueError("a name appears twice in one object")
+        return found
+
     try:
-        with np.load(content, allow_pickle=False) as archive:
-            return dict(archive)
-    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: expected an npz file of arrays, but it is damaged: {error}") from error
+        value = json.loads(
+            content.decode(),
+            parse_constant=constant,
+            parse_float=number,
+            parse_int=integer,
+            object_pairs_hook=pairs,
+        )
+        if b"\\u" in content:
+            json.dumps(value, ensure_ascii=False).encode()  # an escaped half of a surrogate pair cannot be encoded
+    except (RecursionError, MemoryError) as error:
+        raise ValueError("it is nested too deeply, or too large") from error
+    return value
 
 
-def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads all arrays of an `npz` file; no pickled object is ever loaded.
+
+    Raises:
+        InputError: the file is missing, cannot be read, is not an archive of plain arrays, or its arrays take more than
+            1 GiB.
+    """
+    _require_file(path, MAX_ARRAYS)
+    try:
+        with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            file.seek(-12, os.SEEK_END)  # where the archive ends, it counts its members; zipfile does not look there
+            if int.from_bytes(file.read(2), "little") != len(members):
+                raise ValueError("its list of arrays is incomplete")
+            names = [member.filename.removesuffix(".npy") for member in members]
+            if len(set(names)) < len(names):
+                raise ValueError("a name appears twice")
+            if sum(member.file_size for member in members) > MAX_ARRAYS:
+                raise ValueError(f"its arrays take more than {MAX_ARRAYS >> 20} MiB")
+            return {name: _read_member(archive, member) for name, member in zip(names, members, strict=True)}
+    except Exception as error:  # zipfile, its decompressors and numpy's header parser raise a dozen kinds
+        raise InputError(f"{path}: expected an npz file of arrays, but it is damaged: {_line(error)}") from error
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """One array, whose header is compared with the member's size before anything is allocated for it."""
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with archive.open(member) as file:
+        shape, _, dtype = headers[np.lib.format.read_magic(file)](file)
+        if dtype.kind not in "biufcSU" or dtype.itemsize == 0:
+            raise ValueError(f"{member.filename} has type {dtype}, expected numbers or text")
+        expected, found = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+        if expected != found:
+            raise ValueError(f"{member.filename} has {found} bytes, expected {expected} by its shape")
+    with archive.open(member) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):  # the end of the member is where zipfile compares its checksum
+            raise ValueError(f"{member.filename} goes on after its array")
+    return array
+
+
+def _read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    _require_file(path, limit)
     try:
         return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this file: {error.strerror}") from error
+    except (OSError, MemoryError) as error:
+        raise InputError(f"{path}: cannot read this file: {_line(error)}") from error
+
+
+def _require_file(path: str | os.PathLike[str], limit: int) -> None:
+    """Looks before opening: a pipe would never end, a device neither."""
+    try:
+        size = os.stat(path).st_size
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot read this file: {_line(error)}") from error
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: cannot read this file: expected a regular file")
+    if size > limit:
+        raise InputError(f"{path}: cannot read this file: it has {size:,} bytes, expected at most {limit:,}")
+
+
+def _line(error: BaseException) -> str:
+    """What an exception says, short and on one line."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return textwrap.shorten(text, 160) or type(error).__name__

@@ -9,8 +9,9 @@ import numpy as np
 
 from abkd_jax import checkpoint, datasets, records, runfolder
 from abkd_jax.config import DistillConfig, MethodConfig, RunConfig, described
-from abkd_jax.files import cache_root, writable
 from abkd_jax.identity import DataIdentity, student_identity, teacher_identity
+from abkd_jax.locations import cache_root, writable
+from abkd_jax.locks import locked
 from abkd_jax.problems import Problem, load_problem, with_powers
 from abkd_jax.resolve import capped, check, model_of
 from abkd_jax.runfolder import Plan, run_folder
@@ -33,11 +34,16 @@ def distill(config: DistillConfig) -> Path:
     config = capped(config)
     check(config)
     folder = run_folder(config)
-    if config.overwrite:
-        runfolder.clear(folder)
-    plan = runfolder.plan(folder, config)
-    if _is_finished(folder, plan):
+    if not config.overwrite and _is_finished(folder, runfolder.plan(folder, config)):
         return folder
+    with locked(folder, "runs a comparison there", wait=False):
+        if config.overwrite:
+            runfolder.clear(folder)
+        return _run(folder, config)
+
+
+def _run(folder: Path, config: DistillConfig) -> Path:
+    plan = runfolder.plan(folder, config)
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     runfolder.claim(folder, plan, problem.fingerprint)
     known = runfolder.finished_records(folder)

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ import numpy as np
 
 from abkd_jax.checkpoint import differences
 from abkd_jax.config import DistillConfig, RunConfig
-from abkd_jax.files import read_json, write_atomic
+from abkd_jax.files import as_json, read_json, write_atomic
 from abkd_jax.identity import run_digest, settings
+from abkd_jax.manifest import DIGESTS, check_seal, write_sealed
 from abkd_jax.report import write_report
 from abkd_jax.resolve import methods_of
 from abkd_jax.types import InputError
@@ -34,10 +36,12 @@ __all__ = [
     "write",
 ]
 
+log = logging.getLogger(__name__)
+
 MAP_EVALUATIONS = 6  # evaluations whose layer maps are kept for the figures
 SHOWN_CONFLICTS = 3
 FINISHED = "checkpoints/finished.json"  # beside what it speaks of: neither says anything without the other
-FILES = ("config.json", "results.json", "metrics.jsonl", "maps.npz", "report.md")
+FILES = ("config.json", "results.json", "metrics.jsonl", "maps.npz", "report.md", DIGESTS)
 
 
 class Plan(NamedTuple):
@@ -129,7 +133,7 @@ def claim(folder: Path, plan: Plan, fingerprint: str) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "config.json", json.dumps(wanted, indent=1))
+        write_sealed(folder, {"config.json": json.dumps(wanted, indent=1)})
         if plan.config.out is None:
             _point_to(folder)
     except OSError as error:
@@ -161,6 +165,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     path = folder / "results.json"
     if not path.exists():
         return {"complete": False, "records": []}
+    check_seal(folder, [path.name])
     results = read_json(path)
     whole = isinstance(results, dict) and "complete" in results and isinstance(results.get("records"), list)
     if not whole or not all(
@@ -210,14 +215,17 @@ def write(
         "config": settings(plan.config) | {"seeds": plan.config.seeds},
         "records": [record for of_method in records.values() for record in of_method],
     }
-    lines = [json.dumps(line) for name, history in histories.items() for line in _metric_lines(name, history)]
+    lines = [as_json(line) for name, history in histories.items() for line in _metric_lines(name, history)]
     maps = {f"{name}:{key}": value for name, history in histories.items() for key, value in _maps(history).items()}
     archive = io.BytesIO()
     np.savez_compressed(archive, **maps)  # type: ignore[arg-type]  # numpy's stub takes a name for its option
     try:
-        write_atomic(folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
-        write_atomic(folder / "maps.npz", archive.getvalue())
-        write_atomic(folder / "results.json", json.dumps(results, indent=1))
+        contents = {
+            "metrics.jsonl": "".join(line + "\n" for line in lines),
+            "maps.npz": archive.getvalue(),
+            "results.json": as_json(results, indent=1),
+        }
+        write_sealed(folder, contents)
         if complete:
             write_report(folder)
     except OSError as error:
@@ -231,6 +239,7 @@ def finish(folder: Path, made_from: dict[str, Any]) -> None:
         InputError: the folder cannot be written.
     """
     try:
+        (folder / FINISHED).parent.mkdir(exist_ok=True)
         write_atomic(folder / FINISHED, json.dumps(made_from, indent=1))
     except OSError as error:
         raise InputError(f"run folder {folder} cannot be written: {error.strerror}") from error
@@ -243,6 +252,11 @@ def finished(folder: Path) -> dict[str, Any] | None:
         InputError: a file of the folder is damaged.
     """
     whole = read_results(folder)["complete"] and (folder / "report.md").exists() and (folder / FINISHED).exists()
+    try:
+        check_seal(folder, ["metrics.jsonl", "maps.npz"])
+    except InputError as error:
+        log.warning("%s; made anew from the checkpoints", str(error).partition(";")[0])
+        return None
     found = read_json(folder / FINISHED) if whole else None
     return found if isinstance(found, dict) and isinstance(found.get("fingerprint"), str) else None
 
@@ -251,6 +265,7 @@ def _saved(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.exists():
         return {}
+    check_seal(folder, [path.name])
     saved = read_json(path)
     if not isinstance(saved, dict) or not isinstance(saved.get("data"), str):
         raise InputError(f"{path}: expected a JSON object with the settings of a run, but it is damaged")

@@ -11,6 +11,7 @@ import numpy as np
 from abkd_jax import checkpoint, progress
 from abkd_jax.config import OptimConfig
 from abkd_jax.files import read_json, write_atomic
+from abkd_jax.locks import locked
 from abkd_jax.provenance import provenance, same_code
 from abkd_jax.training import FitState
 from abkd_jax.types import InputError
@@ -47,7 +48,8 @@ def resumable_fit(
     """Runs a fit with a checkpoint folder and a progress bar.
 
     Args:
-        directory: checkpoints of this program; a finished one is read, not trained again.
+        directory: checkpoints of this program; a finished one is read, not trained again. It is locked meanwhile: a
+            second process that trains the same program waits, and then reads the result.
         config: identifies the program; a checkpoint of another config is refused.
         fit: `training.fit` or `minibatch.fit_minibatches` with all its arguments but `resume` and `on_chunk`.
         fresh: structure, shapes and types of its state.
@@ -62,10 +64,29 @@ def resumable_fit(
         InputError: the folder cannot be written, its checkpoint is damaged or of another config, or `may_train` is
             False and the program is not finished.
     """
+    if not may_train:
+        return _fit(directory, config, fit, checkpoint.restore(directory, fresh, config), optim, label, may_train=False)
+    with locked(directory, f"trains {label}", wait=True):
+        resume = checkpoint.restore(directory, fresh, config)
+        try:
+            checkpoint.prepare(directory)
+        except InputError:
+            if resume is None or np.asarray(resume[0].active).any():
+                raise  # else all that is left to do is to read, which a shared, read-only folder allows
+        return _fit(directory, config, fit, resume, optim, label, may_train=True)
+
+
+def _fit(
+    directory: Path,
+    config: dict[str, Any],
+    fit: Callable[..., tuple[FitState, dict[str, np.ndarray]]],
+    resume: tuple[FitState, dict[str, np.ndarray]] | None,
+    optim: OptimConfig,
+    label: str,
+    *,
+    may_train: bool,
+) -> tuple[FitState, dict[str, np.ndarray], Origin]:
     unfinished = InputError(f"{label}: {directory} holds no finished checkpoint; `distill` makes one")
-    if may_train:
-        checkpoint.prepare(directory)
-    resume = checkpoint.restore(directory, fresh, config)
     if resume is None and not may_train:
         raise unfinished
     before = float(resume[1]["seconds"]) if resume else 0.0
@@ -95,11 +116,14 @@ def resumable_fit(
 
 
 def _made_by(directory: Path) -> tuple[dict[str, Any], ...]:
+    """The sittings written down; none where the file is missing or damaged, as no number depends on it."""
     path = directory / MADE_BY
-    found = read_json(path) if path.exists() else []
-    if not isinstance(found, list) or not all(isinstance(sitting, dict) for sitting in found):
-        raise InputError(f"{path}: expected a list of JSON objects, but it is damaged")
-    return tuple(found)
+    try:
+        found = read_json(path) if path.exists() else []
+    except InputError:
+        return ()
+    whole = isinstance(found, list) and all(isinstance(sitting, dict) and "commit" in sitting for sitting in found)
+    return tuple(found) if whole else ()
 
 
 def _sign(directory: Path, earlier: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:

@@ -1,11 +1,19 @@
 """Checkpoints: what goes in comes out, and nothing is lost to another config, damage or a kill."""
 
 import gc
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+import tensorstore as ts
 from numpy.testing import assert_array_equal
 
 from abkd_jax import checkpoint
@@ -108,10 +116,27 @@ def test_damage_is_one_line(saved, item, damage):
     assert len(message) < 400
 
 
-def test_state_of_another_shape_is_refused(saved):
-    other = template() | {"step": jax.ShapeDtypeStruct((3,), jnp.int32)}
-    with pytest.raises(InputError, match="cannot be read"):
-        checkpoint.restore(saved, other, CONFIG)
+STEP = jax.ShapeDtypeStruct((2,), jnp.int32)
+OTHER_KEYS = jax.eval_shape(lambda: jax.random.split(jax.random.key(7, impl="unsafe_rbg"), 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": jax.ShapeDtypeStruct((3,), jnp.int32)}, "step is 'int32[2]' there, 'int32[3]' here"),
+        ({"step": jax.ShapeDtypeStruct((2,), jnp.float32)}, "step is 'int32[2]' there, 'float32[2]' here"),
+        ({"more": STEP}, "more is 'absent' there, 'int32[2]' here"),
+        ({"step": None}, "step is 'int32[2]' there, 'absent' here"),
+        ({"step": {"w": STEP}}, "step is 'int32[2]' there, 'absent' here"),
+        ({"keys": OTHER_KEYS}, "keys is 'key<fry>[2]' there, 'key<urbg>[2]' here"),
+    ],
+)
+def test_other_arrays_are_refused_by_the_first_that_differs(saved, change, message):
+    with pytest.raises(InputError) as caught:
+        checkpoint.restore(saved, template() | change, CONFIG)
+    assert str(caught.value) == (
+        f"checkpoint {saved} holds other arrays: {message}; use the old settings or another folder"
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,19 +158,244 @@ def test_prepare_keeps_what_is_there(saved):
     assert [path.name for path in saved.iterdir()] == ["20"]
 
 
-def test_old_step_goes_once_the_new_one_is_complete(saved, monkeypatch):
-    seen = []
-    save = checkpoint.ocp.CheckpointManager.save
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
-    def watched(manager, step, **arguments):
-        seen.append(sorted(path.name for path in saved.iterdir()))
-        return save(manager, step, **arguments)
 
-    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", watched)
+def restored(folder):
+    """The number that fills the weights."""
+    (value,) = np.unique(checkpoint.restore(folder, template(), CONFIG)[0]["params"]["w"])
+    return value
+
+
+def test_the_last_two_steps_are_kept_once_the_new_one_is_complete(saved, monkeypatch):
     checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
-    assert seen == [["20"]]
-    assert [path.name for path in saved.iterdir()] == ["40"]
-    assert_array_equal(checkpoint.restore(saved, template(), CONFIG)[0]["params"]["w"], np.full((2, 3), 2.0))
+    assert names(saved) == ["20", "40"]
+    seen, settle = [], checkpoint._settle
+
+    def watched(new):
+        seen.append(names(saved))
+        settle(new)
+
+    monkeypatch.setattr(checkpoint, "_settle", watched)
+    checkpoint.save(saved, make_state(3.0), HISTORY, CONFIG, step=60)
+    assert seen == [["20", "40", "60.new"]]
+    assert names(saved) == ["40", "60"]
+    assert restored(saved) == 3.0
+
+
+@pytest.mark.parametrize(("step", "left"), [(40, ["20", "40"]), (30, ["20", "30"]), (20, ["20"]), (0, ["0"])])
+def test_a_step_not_above_the_last_replaces_it(saved, step, left):
+    checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
+    checkpoint.save(saved, make_state(3.0), HISTORY, CONFIG, step=step)
+    assert names(saved) == left
+    assert restored(saved) == 3.0
+    assert checkpoint.verify(saved, CONFIG) == step
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_keys_come_back_as_the_same_kind(tmp_path, impl):
+    state = {"one": jax.random.key(3, impl=impl), "many": jax.random.split(jax.random.key(3, impl=impl), (2, 3))}
+    checkpoint.save(tmp_path, state, HISTORY, CONFIG)
+    for like in (state, jax.eval_shape(lambda: state)):
+        found, _ = checkpoint.restore(tmp_path, like, CONFIG)
+        for name, keys in state.items():
+            assert (found[name].dtype, found[name].shape) == (keys.dtype, keys.shape)
+            assert_array_equal(jax.random.key_data(found[name]), jax.random.key_data(keys))
+        assert_array_equal(jax.random.bits(found["one"]), jax.random.bits(state["one"]))
+
+
+def test_every_type_comes_back_as_it_was(tmp_path):
+    state = {
+        name: jnp.asarray([0, 1, 1], name) for name in ("bool", "int4", "uint8", "float16", "bfloat16", "complex64")
+    }
+    state |= {name: np.asarray([[2**40 + 1, 3]], name) for name in ("float64", "int64")} | {"minus": jnp.asarray(-0.0)}
+    checkpoint.save(tmp_path, state, HISTORY, CONFIG)
+    found, _ = checkpoint.restore(tmp_path, state, CONFIG)
+    for name, values in state.items():
+        assert found[name].dtype == values.dtype
+        assert np.asarray(found[name]).tobytes() == np.asarray(values).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("leaf", "message"),
+    [
+        (3, "a.b is of type int, expected numbers or PRNG keys"),
+        (np.array(["x"]), "a.b is of type <U1, expected numbers or PRNG keys"),
+        (np.array([None]), "a.b is of type object, expected numbers or PRNG keys"),
+        (np.zeros((0, 3)), "a.b has shape (0, 3), expected at least one element"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(saved, leaf, message):
+    with pytest.raises(InputError) as caught:
+        checkpoint.save(saved, {"a": {"b": leaf}}, HISTORY, CONFIG, step=40)
+    assert str(caught.value) == message
+    assert names(saved) == ["20"]
+
+
+def test_arrays_of_another_device_come_back_on_the_default_one(tmp_path):
+    state = {"w": jax.device_put(jnp.ones(3), jax.devices()[-1])}
+    checkpoint.save(tmp_path, state, HISTORY, CONFIG)
+    assert checkpoint.restore(tmp_path, state, CONFIG)[0]["w"].devices() == {jax.devices()[0]}
+
+
+# Damage --------------------------------------------------------------------------------------------------------------
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "flip": flip,
+    "zero": lambda path: path.write_bytes(b"\0" * path.stat().st_size),
+    "truncate": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "remove": pathlib.Path.unlink,
+    "add": lambda path: path.with_name(path.name + ".more").touch(),
+}
+
+
+def files_of(folder):
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_no_damage_to_any_file_is_believed(saved, damage):
+    checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
+    assert checkpoint.verify(saved, CONFIG) == 40
+    assert len(files_of(saved / "40")) > 10
+    for path in files_of(saved / "40"):
+        if path.stat().st_size == 0 and damage != "remove":
+            continue
+        content = path.read_bytes()
+        DAMAGES[damage](path)
+        assert checkpoint.verify(saved, CONFIG) == 20, path
+        path.write_bytes(content)
+        path.with_name(f"{path.name}.more").unlink(missing_ok=True)
+    assert checkpoint.verify(saved, CONFIG) == 40
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_step_falls_back_to_the_one_before(saved, damage, caplog):
+    checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
+    place = next((saved / "40" / "state" / "d").iterdir())
+    DAMAGES[damage](place)
+    assert restored(saved) == 1.0
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.startswith(f"checkpoint {saved}: step 40 is damaged (state/d/{place.name}")
+    assert message.endswith(", going on from step 20")
+    DAMAGES[damage](next((saved / "20" / "state" / "d").iterdir()))
+    with pytest.raises(InputError, match=r"cannot be read, remove it to start anew: step 40 is damaged"):
+        checkpoint.restore(saved, template(), CONFIG)
+    checkpoint.save(saved, make_state(3.0), HISTORY, CONFIG, step=40)  # trained again from the start
+    assert restored(saved) == 3.0
+
+
+def test_a_manifest_that_is_gone_is_damage_where_older_steps_have_one(saved):
+    checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
+    (saved / "40" / "manifest.json").unlink()
+    assert restored(saved) == 1.0
+
+
+def without_manifest(folder):
+    """What older versions wrote: orbax's files alone."""
+    arguments = ocp.args.Composite(
+        state=ocp.args.StandardSave(raw(make_state())),
+        history=ocp.args.StandardSave(HISTORY),
+        config=ocp.args.JsonSave(CONFIG),
+    )
+    options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, enable_async_checkpointing=False)
+    with ocp.CheckpointManager(folder, options=options) as manager:
+        manager.save(20, args=arguments)
+    return folder
+
+
+def test_a_checkpoint_without_manifest_is_read_with_a_warning(tmp_path, caplog):
+    old = without_manifest(tmp_path / "old")
+    assert checkpoint.verify(old, CONFIG) is None
+    state, history = checkpoint.restore(old, template(), CONFIG)
+    for found, expected in zip(jax.tree.leaves(raw(state)), jax.tree.leaves(raw(make_state())), strict=True):
+        assert_array_equal(found, expected)
+    assert_array_equal(history["loss"], HISTORY["loss"])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"checkpoint {old} cannot be verified: it was made before checkpoints had digests"
+    ]
+    with pytest.raises(InputError, match=r"was made by another config: method is 'abkd' there, 'fitnet' here"):
+        checkpoint.restore(old, template(), CONFIG | {"method": "fitnet"})
+    with pytest.raises(InputError, match=r"holds other arrays: step is 'int32\[2\]' there, 'float32\[2\]' here"):
+        checkpoint.restore(old, template() | {"step": jax.ShapeDtypeStruct((2,), jnp.float32)}, CONFIG)
+    checkpoint.save(old, state, history, CONFIG, step=40)
+    assert checkpoint.verify(old, CONFIG) == 40
+
+
+def test_a_header_that_claims_a_huge_history_is_refused(tmp_path):
+    old = without_manifest(tmp_path / "old")
+    store = ts.KvStore.open({"driver": "ocdbt", "base": (old / "20" / "history").as_uri() + "/"}).result()
+    header = json.loads(store.read("loss/.zarray").result().value)
+    store.write("loss/.zarray", json.dumps(header | {"shape": [10**6, 10**6], "chunks": [10**6, 10**6]})).result()
+    with pytest.raises(InputError, match=r"its history claims 4,000,000,000,008 bytes, expected at most 1,073,741,824"):
+        checkpoint.restore(old, template(), CONFIG)
+
+
+# Interruptions -------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_counts_from_the_moment_its_manifest_is_there(saved):
+    shutil.copytree(saved, saved.parent / "next")
+    checkpoint.save(saved.parent / "next", make_state(2.0), HISTORY, CONFIG, step=40)
+    new = shutil.copytree(saved.parent / "next" / "40", saved / "40.new")
+    manifest = (new / "manifest.json").read_bytes()
+    (new / "manifest.json").unlink()
+    assert restored(saved) == 1.0  # killed before the manifest
+    (new / "manifest.json").write_bytes(manifest)
+    assert restored(saved) == 2.0  # killed after it
+    checkpoint.prepare(saved)
+    assert names(saved) == ["20", "40"]
+    assert restored(saved) == 2.0
+
+
+def test_a_kill_while_a_step_is_replaced_leaves_the_new_one(saved):
+    shutil.copytree(saved, saved.parent / "next")
+    checkpoint.save(saved.parent / "next", make_state(2.0), HISTORY, CONFIG, step=20)
+    shutil.copytree(saved.parent / "next" / "20", saved / "20.new")
+    assert restored(saved) == 2.0
+    checkpoint.prepare(saved)
+    assert names(saved) == ["20"]
+    assert restored(saved) == 2.0
+
+
+def test_prepare_removes_what_kills_have_left(saved):
+    for name in ("40.new.orbax-checkpoint-tmp", "40.orbax-checkpoint-tmp-1234", "40.new"):
+        (saved / name / "state").mkdir(parents=True)
+        (saved / name / "state" / "half").write_bytes(b"truncated")
+    checkpoint.prepare(saved)
+    assert names(saved) == ["20"]
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from abkd_jax import checkpoint
+from abkd_jax.types import InputError
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+state = {f"w{i}": np.random.default_rng(i).normal(size=300_000) for i in range(8)}
+try:
+    checkpoint.save(sys.argv[1], state, {"loss": np.zeros(2)}, {"a": 1}, step=40)
+except InputError as error:
+    print(error)
+"""
+
+
+def test_a_file_that_cannot_grow_is_one_line(saved):
+    """As on a full disk: the write fails in orbax's threads."""
+    done = subprocess.run([sys.executable, "-c", FULL, saved], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"checkpoint folder {saved} cannot be written: File too large\n"
+    assert names(saved) == ["20"]
+    assert restored(saved) == 1.0
 
 
 def test_failed_save_leaves_the_old_step(saved):

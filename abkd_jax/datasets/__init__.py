@@ -19,7 +19,7 @@ from abkd_jax.datasets.reading import missing_files
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.datasets.validation import validate
-from abkd_jax.files import cache_root, expanded
+from abkd_jax.locations import cache_root, expanded
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["data_root", "describe", "files", "generate", "load", "names", "per_class", "validate"]

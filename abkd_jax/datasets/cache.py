@@ -1,7 +1,7 @@
 """Data sets that are slow to read are read once: afterwards their arrays come memory-mapped from a folder of the user.
 
-The folder is `graphs` in the user's cache (`files.cache_root`), or that of the environment variable `ABKD_JAX_CACHE`.
-In it each data set has a folder `<name>-<digest>` of `.npy` files; the digest is of the places, sizes and times of the
+The folder is `graphs` in the user's cache (`locations.cache_root`), or that of the environment variable
+`ABKD_JAX_CACHE`. In it each data set has a folder `<name>-<digest>` of `.npy` files; the digest is of the places, sizes and times of the
 files it was read from, so that a changed file is read anew. Any of these folders may be deleted at any time.
 
 `SHA256SUMS` holds the digest of every array and, in its last line, its own. All are compared whenever the arrays are
@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from abkd_jax import files
+from abkd_jax import locations
 from abkd_jax.datasets.lock import exclusive
 from abkd_jax.types import InputError
 
@@ -44,7 +44,7 @@ class _DamagedError(ValueError):
 def cache_root() -> Path:
     """The folder of all cached data sets, which need not exist."""
     named = os.environ.get("ABKD_JAX_CACHE")
-    return files.expanded(named) if named else files.cache_root() / "graphs"
+    return locations.expanded(named) if named else locations.cache_root() / "graphs"
 
 
 def cached_folder(name: str, sources: Iterable[Path]) -> Path:

@@ -1,0 +1,62 @@
+"""Folders that one process at a time writes to."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from abkd_jax.types import InputError
+
+__all__ = ["LOCK", "locked"]
+
+LOCK = ".lock"  # in the folder; it stays there, since a lock file cannot be removed without a race
+POLL = 0.2  # seconds between two looks at a lock that another process holds
+
+_logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike[str], what: str, *, wait: bool) -> Iterator[None]:
+    """Holds a folder for this process alone, and removes what a killed `write_atomic` has left in it.
+
+    The lock ends with its process, however that ends. A folder that cannot be written is not locked, since nobody
+    changes it; where the file system knows no locks, a warning says so.
+
+    Args:
+        folder: made where missing.
+        what: what a holder does with it, for the message: "trains teacher cora seed 0".
+        wait: whether to wait for another process to let go, with one line in the log, instead of raising.
+
+    Raises:
+        InputError: another process holds the folder, and `wait` is False.
+    """
+    folder = Path(folder)
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _acquire(lock, folder, what, wait)
+        for left in folder.glob(".*.tmp"):
+            if left.is_file():
+                left.unlink(missing_ok=True)
+    except (OSError, NotImplementedError) as error:
+        if os.access(folder, os.W_OK):
+            _logger.warning("%s cannot be locked (%s): let no second process write there", folder, error)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: filelock.BaseFileLock, folder: Path, what: str, wait: bool) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        if not wait:
+            raise InputError(
+                f"{folder} is in use: another process {what}; expected to be alone, wait for it or name another folder"
+            ) from error
+        _logger.warning("waiting for another process that %s (%s)", what, folder)
+        lock.acquire(poll_interval=POLL)

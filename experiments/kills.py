@@ -1,0 +1,222 @@
+"""Interrupts a small run in every way and compares what it ends at: `python -m experiments.kills --seed 0 --kills 30`.
+
+Runs are killed at a random file operation (SIGKILL or Ctrl-C, in teachers, checkpoints, tables and reports) or after a
+random time, several times in a row; started in pairs on one output folder and on one teacher cache; and given a full
+disk. Each is then run to its end. Its records (times aside), metrics and maps must equal those of an undisturbed run to
+the bit, and no temporary file may be left over. Exits with status 1 on any difference.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from abkd_jax.files import read_arrays
+
+OPTIONS = [
+    *("--dataset", "synthetic", "--seeds", "2", "--max-epochs", "6", "--methods", "soft_label", "abkd"),
+    *("--teacher.model.layers", "2", "--teacher.model.hidden", "8", "--teacher.optim.patience", "0"),
+    *("--student.layers", "2", "--soft-label.optim.eval-every", "1", "--abkd.optim.eval-every", "1"),
+]
+NOT_COMPARED = ("seconds", "latency_ms", "provenance")  # of a record
+LEFT_OVER = (".tmp", ".new", "orbax-checkpoint-tmp")
+KILLS_IN_A_ROW = 4
+LIMIT = 600  # seconds that a run may take
+
+# Counts the operations that change files below a folder, and sends itself a signal just before one of them.
+CHILD = """
+import os, sys
+root, number, at, counted = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+count = 0
+
+def audit(event, arguments):
+    global count
+    changes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
+    if event == "open":
+        changes = bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    if changes and str(arguments[0]).startswith(root):
+        count += 1
+        if count == at:
+            os.kill(os.getpid(), number)
+
+sys.addaudithook(audit)
+from abkd_jax import cli, runs, training
+runs.SAVE_EVERY = 0.0
+training.CHUNK_EVALUATIONS = 2
+try:
+    cli.main(sys.argv[5:])
+finally:
+    with open(counted, "w") as file:
+        file.write(str(count))
+"""
+
+
+Case = tuple[str, list[str]]  # kind of case, what is wrong after it
+
+
+@dataclass(frozen=True)
+class Args:
+    """Interrupt a small run in every way and compare what it ends at."""
+
+    seed: int = 0
+    """Seed of all random choices; times differ from machine to machine."""
+    kills: int = 30
+    """Number of interrupted processes, besides pairs and full disks."""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """Where the runs of this program live, and what they share.
+
+    Attributes:
+        root: a temporary folder, below which file operations count.
+        environment: of the processes, with one compilation cache.
+    """
+
+    root: Path
+    environment: dict[str, str]
+
+    def start(self, out: Path, teachers: Path, number: int = 0, at: int = 0) -> subprocess.Popen[str]:
+        """Starts a run, which sends itself signal `number` before its file operation `at`; 0 is never."""
+        where = [str(self.root), str(number), str(at), str(self.root / "operations")]
+        folders = [f"--out={out}", f"--teachers={teachers}"]
+        command = [sys.executable, "-c", CHILD, *where, "distill", *OPTIONS, *folders]
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def finish(self, folder: Path) -> list[str]:
+        """Runs to the end; what is wrong with that."""
+        process = self.start(folder / "run", folder / "teachers")
+        return complaints(process, {0})
+
+
+def complaints(process: subprocess.Popen[str], allowed: set[int]) -> list[str]:
+    """Waits for a process; one line where it ends with another status, or shows a traceback."""
+    _, log = process.communicate(timeout=LIMIT)
+    if process.returncode not in allowed or "Traceback" in log:
+        return [f"status {process.returncode}: {log[-2000:]}"]
+    return []
+
+
+def outcome(run: Path) -> dict[str, bytes | str]:
+    """What two runs must agree in."""
+    records = json.loads((run / "results.json").read_bytes())["records"]
+    kept = [{key: value for key, value in record.items() if key not in NOT_COMPARED} for record in records]
+    maps = {f"maps.npz {name}": values.tobytes() for name, values in read_arrays(run / "maps.npz").items()}
+    files = sorted(path.name for path in run.iterdir() if path.is_file())
+    metrics = (run / "metrics.jsonl").read_bytes()
+    return {"records": json.dumps(kept), "metrics.jsonl": metrics, "files": " ".join(files)} | maps
+
+
+def differences(folder: Path, run: Path, expected: dict[str, bytes | str]) -> list[str]:
+    """In what a finished run differs from the undisturbed one, and what has been left below `folder`."""
+    found = outcome(run)
+    changed = [f"{name} differs" for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)]
+    left = [path for path in folder.rglob("*") if any(part in path.name for part in LEFT_OVER)]
+    return changed + [f"{path} is left over" for path in left]
+
+
+def interrupted(box: Sandbox, expected: dict[str, bytes | str], rng: np.random.Generator, kills: int) -> Iterator[Case]:
+    """Kills runs several times each and lets them come to their end; yields what was done and what is wrong then."""
+    operations = int((box.root / "operations").read_text())
+    seconds = 10.0
+    episode = 0
+    while kills > 0:
+        folder = box.root / f"killed_{episode}"
+        for _ in range(min(kills, 1 + rng.integers(KILLS_IN_A_ROW))):
+            number = int(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
+            by_time = number == signal.SIGKILL and rng.random() < 0.5
+            at = 0 if by_time else int(1 + rng.integers(operations))
+            process = box.start(folder / "run", folder / "teachers", number, at)
+            if by_time:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(rng.uniform(0, seconds))
+                process.send_signal(number)
+            wrong = complaints(process, {0, -number} if number == signal.SIGKILL else {0, 1, 130, -number})
+            ended = "came to its end" if process.returncode == 0 else signal.Signals(number).name
+            kills -= 1
+            yield ended, wrong
+        began = time.monotonic()
+        wrong = box.finish(folder)
+        seconds = time.monotonic() - began
+        yield "finished after kills", wrong or differences(folder, folder / "run", expected)
+        episode += 1
+
+
+def pairs(box: Sandbox, expected: dict[str, bytes | str]) -> Iterator[Case]:
+    """Two processes at once, on one folder and on one teacher cache."""
+    folder = box.root / "one_folder"
+    both = [box.start(folder / "run", folder / "teachers") for _ in range(2)]
+    wrong = [line for process in both for line in complaints(process, {0, 1})]
+    if all(process.returncode for process in both):
+        wrong.append("both were refused")
+    yield "two on one folder", wrong or differences(folder, folder / "run", expected)
+    folder = box.root / "one_cache"
+    both = [box.start(folder / name, folder / "teachers") for name in ("run_a", "run_b")]
+    wrong = [line for process in both for line in complaints(process, {0})]
+    for name in ("run_a", "run_b"):
+        yield "two on one teacher cache", wrong or differences(folder, folder / name, expected)
+
+
+def full_disks(box: Sandbox, expected: dict[str, bytes | str], rng: np.random.Generator) -> Iterator[Case]:
+    """Runs on a disk that is too small, which is then enlarged."""
+    used = sum(path.stat().st_blocks * 512 for path in (box.root / "whole").rglob("*"))
+    for share in rng.uniform(0.05, 0.9, 3):
+        folder = box.root / f"full_{share:.2f}"
+        folder.mkdir()
+        mounted = ["mount", "-t", "tmpfs", "-o", f"size={int(share * used) // 4096 * 4}k", "tmpfs", folder]
+        if subprocess.run(mounted, capture_output=True, check=False).returncode:
+            print("full disk: skipped, it takes the right to mount a small one")
+            return
+        try:
+            wrong = complaints(box.start(folder / "run", folder / "teachers"), {0, 1})
+            yield "full disk", wrong + [f"{path} is left over" for path in folder.rglob("*") if ".tmp" in path.name]
+            subprocess.run(["mount", "-o", "remount,size=1g", folder], check=True)
+            wrong = box.finish(folder)
+            yield "finished after a full disk", wrong or differences(folder, folder / "run", expected)
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def main(args: Args) -> int:
+    """Runs everything and prints one line per kind; returns the exit status."""
+    rng = np.random.default_rng(args.seed)
+    done, bad = Counter(), Counter()
+    with tempfile.TemporaryDirectory(prefix="abkd_jax_kills_") as root:
+        runs = Path(root) / "runs"
+        runs.mkdir()
+        settings = {"JAX_COMPILATION_CACHE_DIR": f"{root}/compiled", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        box = Sandbox(runs, os.environ | settings)
+        wrong = box.finish(runs / "whole")
+        if wrong:
+            sys.exit(f"experiments.kills: the undisturbed run failed: {wrong[0]}")
+        expected = outcome(runs / "whole" / "run")
+        for cases in (
+            interrupted(box, expected, rng, args.kills),
+            pairs(box, expected),
+            full_disks(box, expected, rng),
+        ):
+            for kind, complaint in cases:
+                done[kind] += 1
+                bad[kind] += bool(complaint)
+                for line in complaint:
+                    print(f"{kind}: {line}", flush=True)
+    for kind, number in done.items():
+        print(f"{kind}: {number}, {bad[kind]} of them wrong")
+    return int(bad.total() > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args, description=__doc__)))

@@ -94,7 +94,7 @@ def _state(scale: float) -> dict[str, Any]:
 def _write_checkpoint(folder: Path) -> None:
     for step in (10, 20):
         history = {"epoch": np.arange(0, step, 5), "loss": np.linspace(2, 1, step // 5)}
-        checkpoint.save(folder / "checkpoint", _state(step), history, CHECKPOINT_CONFIG, step)
+        checkpoint.save(folder / "checkpoint", _state(float(step)), history, CHECKPOINT_CONFIG, step)
 
 
 def _read_checkpoint(folder: Path) -> Any:

@@ -117,7 +117,7 @@ def test_a_process_that_dies_is_a_fault_and_is_replaced(tmp_path):
 
 
 def test_a_short_run_has_no_fault():
-    numbers = dict.fromkeys((*LAYOUTS, "pickles"), NUMBER) | {"run": 2}  # figures take most of a second
+    numbers = dict.fromkeys((*LAYOUTS, "pickles"), NUMBER) | {"run": 5, "report": 3}  # figures take most of a second
     wanted = [(name, number) for name, count in numbers.items() for number in range(count)]
     wanted += [("bombs", n) for n, bomb in enumerate(BOMBS) if (bomb.layout, bomb.make.__name__) in CHEAP_BOMBS]
     found = dict(pool.run(wanted, 0, None, 1))

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from abkd_jax import canvas, checkpoint, datasets, report, runfolder
+from abkd_jax import canvas, checkpoint, datasets, manifest, report, runfolder
 from abkd_jax.datasets import heco, kgbench, npz, ogb, ogb_graphs, planetoid, published, tu
+from abkd_jax.files import read_arrays, read_json_lines
 from abkd_jax.presets import distill_config
 from experiments.fuzz import samples
 
@@ -115,6 +116,11 @@ def _write_run(folder: Path) -> None:
     run = folder / "run"
     plan = runfolder.plan(run, RUN)
     runfolder.claim(run, plan, DATA["fingerprint"])
+    _write_results(run, plan)
+    runfolder.finish(run, {"fingerprint": DATA["fingerprint"]})
+
+
+def _write_results(run: Path, plan: runfolder.Plan) -> None:
     epochs = np.repeat(np.array([0, 5, 10])[:, None], SEEDS, axis=1)
     curves = np.linspace(0.4, 0.9, EVALUATIONS * SEEDS).reshape(EVALUATIONS, SEEDS)
     history = {"epoch": epochs, "recorded": np.ones_like(epochs, bool), "val_accuracy": curves, "loss": 2 - curves}
@@ -123,7 +129,8 @@ def _write_run(folder: Path) -> None:
     scalars = {f"abkd/{name}": curves for name in ("attended_variance", "attended_dissimilarity", "row_entropy")}
     records = {method: [_record(method, seed) for seed in range(SEEDS)] for method in ("teacher", "abkd")}
     histories = {"teacher": history, "abkd": history | aligned | scalars}
-    runfolder.write(run, plan, DATA, records, histories, complete=True)
+    with _coarse_figures():
+        runfolder.write(run, plan, DATA, records, histories, complete=True)
 
 
 def _record(method: str, seed: int) -> dict[str, Any]:
@@ -145,11 +152,27 @@ def _record(method: str, seed: int) -> dict[str, Any]:
 
 
 def _read_run(folder: Path) -> Any:
+    """Opens the folder of a finished run as `pipeline.distill` does; what is no longer whole is written anew."""
     run = folder / "run"
-    runfolder.claim(run, runfolder.plan(run, RUN), DATA["fingerprint"])
-    records = runfolder.finished_records(run)
-    with mock.patch.object(canvas, "DOTS_PER_INCH", 15):  # large figures take a second
-        return records, report.write_report(run).read_text()
+    plan = runfolder.plan(run, RUN)
+    runfolder.claim(run, plan, DATA["fingerprint"])
+    if runfolder.finished(run) is None:
+        _write_results(run, plan)
+    return runfolder.finished_records(run), read_json_lines(run / "metrics.jsonl"), read_arrays(run / "maps.npz")
+
+
+def _write_unsealed_run(folder: Path) -> None:
+    _write_run(folder)
+    (folder / "run" / manifest.DIGESTS).unlink()  # as older versions left it
+
+
+def _read_report(folder: Path) -> str:
+    with _coarse_figures():
+        return report.write_report(folder / "run").read_text()
+
+
+def _coarse_figures() -> Any:
+    return mock.patch.object(canvas, "DOTS_PER_INCH", 15)  # large ones take a second
 
 
 LAYOUTS = {
@@ -165,6 +188,7 @@ LAYOUTS = {
     "cache": Layout(_write_cache, _load("ogbn-arxiv"), damaged="cache", sealed=True),
     "checkpoint": Layout(_write_checkpoint, _read_checkpoint, sealed=True),
     "run": Layout(_write_run, _read_run, sealed=True),
+    "report": Layout(_write_unsealed_run, _read_report),
 }
 """By the names of the command line."""
 

@@ -10,6 +10,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ from abkd_jax.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, Spa
 from abkd_jax.models import GAT, GIN, RGCN
 from abkd_jax.models.stack import Stack, Stage
 from abkd_jax.progress import bar as progress_bar
-from abkd_jax.sampling import prefetch
+from abkd_jax.sampling import as_numbers, prefetch
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["layerwise"]
@@ -61,13 +62,14 @@ def layerwise(
         InputError: the model is no such stack, or reads what pieces do not have; a node is outside the graph; another
             number of embeddings or of relations.
     """
-    _check(model, graph, nodes, chunk_edges)
+    _check(model, graph, chunk_edges)
+    nodes = None if nodes is None else as_numbers("layerwise: nodes", nodes, graph.num_nodes)
     variables = jax.device_put(variables)  # once, not for every piece
     hiddens: list[np.ndarray] = []
     stages, present = _stages(model), _present(graph)
     for number, (stage, run) in enumerate(stages):
         last = number + 1 == len(stages)
-        rows = np.arange(graph.num_nodes) if nodes is None or not last else np.asarray(nodes)
+        rows = np.arange(graph.num_nodes) if nodes is None or not last else nodes
         order = np.argsort(_types(graph, rows), kind="stable")
         cut, own = _cut(graph, stage, rows[order], chunk_edges, present), stage.variables(variables)
         read, out = hiddens[len(hiddens) - stage.reads :], np.zeros((0, model.classes), np.float32)
@@ -205,7 +207,7 @@ def _present(graph: HostGraph) -> tuple[tuple[int, ...], ...] | None:
     return tuple(tuple(np.flatnonzero(row).tolist()) or (0,) for row in seen)
 
 
-def _check(model: Any, graph: HostGraph, nodes: np.ndarray | None, chunk_edges: int) -> None:
+def _check(model: Any, graph: HostGraph, chunk_edges: int) -> None:
     name = type(model).__name__
     if not isinstance(model, Stack) or model.readout is not None:
         raise InputError(f"layerwise: {name} is no stack for nodes, expected a Stack without readout")
@@ -220,13 +222,8 @@ def _check(model: Any, graph: HostGraph, nodes: np.ndarray | None, chunk_edges: 
         )
     if isinstance(model, RGCN) and model.relations != graph.num_relations:
         raise InputError(f"layerwise: RGCN of {model.relations} relations, expected {graph.num_relations} as the graph")
-    if chunk_edges < 1:
+    if not isinstance(chunk_edges, Integral) or chunk_edges < 1:
         raise InputError(f"layerwise: chunk_edges is {chunk_edges}, expected at least 1")
-    if nodes is None or not len(nodes):
-        return
-    lowest, highest = np.min(nodes), np.max(nodes)
-    if lowest < 0 or highest >= graph.num_nodes:
-        raise InputError(f"layerwise: nodes {lowest} to {highest}, expected 0 to {graph.num_nodes - 1}")
 
 
 def _features(features: Any, ids: np.ndarray) -> Any:

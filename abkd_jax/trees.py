@@ -10,6 +10,7 @@ import shutil
 import sys
 import textwrap
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ __all__ = ["TEMPORARY", "described", "raw", "read", "read_described", "write"]
 
 TEMPORARY = "*.orbax-checkpoint-tmp*"  # what an interrupted write leaves
 MAX_HISTORY = 1 << 30  # bytes of a history that nothing but its own header vouches for
-QUIET = 0.2  # seconds without a new file, after which the threads of a failed write have ended
+QUIET = 0.2  # seconds in which nothing happens, after which the threads of a failure have ended
 
 
 def described(tree: Pytree) -> dict[str, str]:
@@ -132,29 +133,46 @@ def _as_key(words: Any, template: Any) -> Any:
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
+    """Lets a read that fails raise one kind of error."""
     try:
-        yield
+        with _quiet():
+            yield
     except Exception as error:  # orbax raises many kinds for missing, truncated and mismatching files
         raise InputError(textwrap.shorten(str(error), 160) or type(error).__name__) from error
 
 
 @contextlib.contextmanager
 def _one_error(folder: Path) -> Iterator[None]:
-    """Lets a write that fails raise once: its threads print their own tracebacks, and write on for a moment."""
-    log = logging.getLogger("absl")
-    level, hook = log.level, sys.unraisablehook
+    """Lets a write that fails raise an `OSError`, and leave nothing: its threads write on for a moment."""
+    with _quiet():
+        try:
+            yield
+        except BaseException as error:
+            _clear(folder)
+            code = re.search(r"os_error_code='(\d+)'", str(error))  # tensorstore's errors are ValueErrors
+            if isinstance(error, ValueError) and code:
+                raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+            raise
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps orbax's threads from printing tracebacks of their own when something fails."""
+    levels = {log: log.level for log in map(logging.getLogger, ("absl", "asyncio"))}
+    hook = sys.unraisablehook
     try:
-        log.setLevel(logging.CRITICAL)
+        for log in levels:
+            log.setLevel(logging.CRITICAL)
         sys.unraisablehook = lambda _: None
         yield
     except BaseException as error:
-        _clear(folder)
-        code = re.search(r"os_error_code='(\d+)'", str(error))  # tensorstore's errors are ValueErrors
-        if isinstance(error, ValueError) and code:
-            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+        time.sleep(QUIET)  # until what the threads had begun has ended
+        traceback.clear_frames(error.__traceback__)  # they hold futures, which complain when they are collected
+        gc.collect()
         raise
     finally:
-        log.setLevel(level)
+        for log, level in levels.items():
+            log.setLevel(level)
         sys.unraisablehook = hook
 
 
@@ -166,4 +184,3 @@ def _clear(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
                 quiet_since = time.monotonic()
         time.sleep(QUIET / 10)
-    gc.collect()  # the futures that are left complain when they are collected

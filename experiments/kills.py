@@ -76,6 +76,21 @@ class Args:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """The undisturbed run.
+
+    Attributes:
+        outcome: what every other run must end at.
+        operations: on files, that it took.
+        seconds: that a run takes once its programs are compiled, roughly.
+    """
+
+    outcome: dict[str, bytes | str]
+    operations: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Sandbox:
     """Where the runs of this program live, and what they share.
 
@@ -92,9 +107,8 @@ class Sandbox:
         where = [str(self.root), str(number), str(at), str(self.root / "operations")]
         folders = [f"--out={out}", f"--teachers={teachers}"]
         command = [sys.executable, "-c", CHILD, *where, "distill", *OPTIONS, *folders]
-        return subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=pipe, text=True)
 
     def finish(self, folder: Path) -> list[str]:
         """Runs to the end; what is wrong with that."""
@@ -128,49 +142,45 @@ def differences(folder: Path, run: Path, expected: dict[str, bytes | str]) -> li
     return changed + [f"{path} is left over" for path in left]
 
 
-def interrupted(box: Sandbox, expected: dict[str, bytes | str], rng: np.random.Generator, kills: int) -> Iterator[Case]:
+def interrupted(box: Sandbox, whole: Whole, rng: np.random.Generator, kills: int) -> Iterator[Case]:
     """Kills runs several times each and lets them come to their end; yields what was done and what is wrong then."""
-    operations = int((box.root / "operations").read_text())
-    seconds = 10.0
     episode = 0
     while kills > 0:
         folder = box.root / f"killed_{episode}"
         for _ in range(min(kills, 1 + rng.integers(KILLS_IN_A_ROW))):
             number = int(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
             by_time = number == signal.SIGKILL and rng.random() < 0.5
-            at = 0 if by_time else int(1 + rng.integers(operations))
+            at = 0 if by_time else int(1 + rng.integers(whole.operations))
             process = box.start(folder / "run", folder / "teachers", number, at)
             if by_time:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(rng.uniform(0, seconds))
+                    process.wait(rng.uniform(0, whole.seconds))
                 process.send_signal(number)
             wrong = complaints(process, {0, -number} if number == signal.SIGKILL else {0, 1, 130, -number})
             ended = "came to its end" if process.returncode == 0 else signal.Signals(number).name
             kills -= 1
             yield ended, wrong
-        began = time.monotonic()
         wrong = box.finish(folder)
-        seconds = time.monotonic() - began
-        yield "finished after kills", wrong or differences(folder, folder / "run", expected)
+        yield "finished after kills", wrong or differences(folder, folder / "run", whole.outcome)
         episode += 1
 
 
-def pairs(box: Sandbox, expected: dict[str, bytes | str]) -> Iterator[Case]:
+def pairs(box: Sandbox, whole: Whole) -> Iterator[Case]:
     """Two processes at once, on one folder and on one teacher cache."""
     folder = box.root / "one_folder"
     both = [box.start(folder / "run", folder / "teachers") for _ in range(2)]
     wrong = [line for process in both for line in complaints(process, {0, 1})]
     if all(process.returncode for process in both):
         wrong.append("both were refused")
-    yield "two on one folder", wrong or differences(folder, folder / "run", expected)
+    yield "two on one folder", wrong or differences(folder, folder / "run", whole.outcome)
     folder = box.root / "one_cache"
     both = [box.start(folder / name, folder / "teachers") for name in ("run_a", "run_b")]
     wrong = [line for process in both for line in complaints(process, {0})]
     for name in ("run_a", "run_b"):
-        yield "two on one teacher cache", wrong or differences(folder, folder / name, expected)
+        yield "two on one teacher cache", wrong or differences(folder, folder / name, whole.outcome)
 
 
-def full_disks(box: Sandbox, expected: dict[str, bytes | str], rng: np.random.Generator) -> Iterator[Case]:
+def full_disks(box: Sandbox, whole: Whole, rng: np.random.Generator) -> Iterator[Case]:
     """Runs on a disk that is too small, which is then enlarged."""
     used = sum(path.stat().st_blocks * 512 for path in (box.root / "whole").rglob("*"))
     for share in rng.uniform(0.05, 0.9, 3):
@@ -185,7 +195,7 @@ def full_disks(box: Sandbox, expected: dict[str, bytes | str], rng: np.random.Ge
             yield "full disk", wrong + [f"{path} is left over" for path in folder.rglob("*") if ".tmp" in path.name]
             subprocess.run(["mount", "-o", "remount,size=1g", folder], check=True)
             wrong = box.finish(folder)
-            yield "finished after a full disk", wrong or differences(folder, folder / "run", expected)
+            yield "finished after a full disk", wrong or differences(folder, folder / "run", whole.outcome)
         finally:
             subprocess.run(["umount", folder], check=True)
 
@@ -199,20 +209,17 @@ def main(args: Args) -> int:
         runs.mkdir()
         settings = {"JAX_COMPILATION_CACHE_DIR": f"{root}/compiled", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         box = Sandbox(runs, os.environ | settings)
+        began = time.monotonic()
         wrong = box.finish(runs / "whole")
         if wrong:
             sys.exit(f"experiments.kills: the undisturbed run failed: {wrong[0]}")
-        expected = outcome(runs / "whole" / "run")
-        for cases in (
-            interrupted(box, expected, rng, args.kills),
-            pairs(box, expected),
-            full_disks(box, expected, rng),
-        ):
-            for kind, complaint in cases:
-                done[kind] += 1
-                bad[kind] += bool(complaint)
-                for line in complaint:
-                    print(f"{kind}: {line}", flush=True)
+        seconds = (time.monotonic() - began) / 2
+        whole = Whole(outcome(runs / "whole" / "run"), int((runs / "operations").read_text()), seconds)
+        kills = interrupted(box, whole, rng, args.kills)
+        for kind, complaint in itertools.chain(pairs(box, whole), full_disks(box, whole, rng), kills):
+            done[kind] += 1
+            bad[kind] += bool(complaint)
+            print(f"{kind}: {'; '.join(complaint) or 'as it should be'}", flush=True)
     for kind, number in done.items():
         print(f"{kind}: {number}, {bad[kind]} of them wrong")
     return int(bad.total() > 0)

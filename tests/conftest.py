@@ -19,6 +19,7 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -44,3 +45,9 @@ def golden_root() -> Path:
     if root is None:
         pytest.skip("no golden values: set ABKD_JAX_GOLDEN to the folder that holds derived_abkd.npz")
     return root
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls without the tests' type checks, as users make them: the library's own messages must catch mistakes."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -1,6 +1,5 @@
 """Checkpoints: what goes in comes out, and nothing is lost to another config, damage or a kill."""
 
-import gc
 import json
 import os
 import pathlib
@@ -19,9 +18,6 @@ from numpy.testing import assert_array_equal
 from abkd_jax import checkpoint
 from abkd_jax.types import InputError
 
-# Orbax leaves the reads that it cancels to the garbage collector, which complains in whatever test runs then.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 CONFIG = {"method": "abkd", "seeds": [0, 1], "optim": {"epochs": 20, "rate": 0.1}}
 HISTORY = {"loss": np.array([[0.5, 0.25], [0.125, np.nan]], np.float32), "seconds": np.asarray(1.5)}
 
@@ -38,12 +34,6 @@ def make_state(value=1.0):
 
 def template():
     return jax.eval_shape(make_state)
-
-
-@pytest.fixture(autouse=True)
-def cancelled_reads_are_collected_here():
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def refuse(*_, **__):
 
 def test_records_say_what_they_were_made_of(finished):
     for record in records(finished):
-        assert record["data"]["source"].startswith("stochastic block model")
+        assert record["data"]["source"].startswith("generated")
         assert record["data"]["counts"]["nodes"] == 300
         assert record["data"]["counts"]["train"] == 60
         assert record["data"]["split"] == 0
@@ -84,8 +84,9 @@ def test_records_without_checkpoints_are_made_anew_and_not_signed(copied, caplog
         record["provenance"] = {"commit": "long ago"}
         if record["method"] == "soft_label":
             record["test_accuracy"] = 0.999
+    for path in (copied.out / "digests.json", copied.out / "checkpoints"):  # neither is stored with a table
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     (copied.out / "results.json").write_text(json.dumps(results))
-    shutil.rmtree(copied.out / "checkpoints")
     pipeline.distill(copied)
     found = records(copied)
     assert all(r["test_accuracy"] != 0.999 for r in found)

@@ -1,8 +1,9 @@
 """Data sets that are slow to read are read once: afterwards their arrays come memory-mapped from a folder of the user.
 
 The folder is `graphs` in the user's cache (`locations.cache_root`), or that of the environment variable
-`ABKD_JAX_CACHE`. In it each data set has a folder `<name>-<digest>` of `.npy` files; the digest is of the places, sizes and times of the
-files it was read from, so that a changed file is read anew. Any of these folders may be deleted at any time.
+`ABKD_JAX_CACHE`. In it each data set has a folder `<name>-<digest>` of `.npy` files; the digest is of the places, sizes
+and times of the files it was read from, so that a changed file is read anew. Any of these folders may be deleted at any
+time.
 
 `SHA256SUMS` holds the digest of every array and, in its last line, its own. All are compared whenever the arrays are
 read, at about 1 GB a second with the SHA-256 of OpenSSL: half a second for ogbn-mag. An array that differs or is

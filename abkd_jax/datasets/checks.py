@@ -25,6 +25,9 @@ CHUNK = 2**23
 
 SHOWN = 10  # classes in a warning
 
+MANY_CLASSES = 10_000
+"""Which the smallest sample of a set may have; a damaged class number is not to make a model of gigabytes."""
+
 LARGEST = 1e18
 """Of features and of labels that are real numbers: squares of larger ones soon overflow float32."""
 
@@ -51,9 +54,10 @@ def _check_numpy(what: str, array: Any) -> None:
 
 
 def check_outputs(what: str, classes: Any, items: int, of: str) -> None:
-    """A number of classes is whole, at least 2, and not above the number of nodes or graphs."""
-    if not isinstance(classes, int | np.integer) or not 2 <= classes <= max(2, items):
-        raise ValueError(f"{what} is {classes}; expected at least 2 classes and at most {items}, the number of {of}")
+    """A number of classes is whole, at least 2, and not above the number of nodes or graphs where that is large."""
+    most = max(items, MANY_CLASSES)
+    if not isinstance(classes, int | np.integer) or not 2 <= classes <= most:
+        raise ValueError(f"{what} is {classes}; expected at least 2 classes, and at most {most} for {items} {of}")
 
 
 def check_range(what: str, numbers: np.ndarray, low: int, high: int, expected: str, item: str = "node") -> None:

@@ -28,10 +28,10 @@ def validate(dataset: AnyDataset) -> AnyDataset:
 
     Shapes, lengths and number types agree; edges stay inside the nodes, or inside their graph; features are finite with
     squares that float32 can hold, or categories of the vocabulary; labels are -1 or a class, or what the task asks for;
-    there are at most as many classes as nodes or graphs; the masks are not empty, do not overlap and hold labelled
-    nodes or graphs only. In a typed graph the node types are ascending, those with features come first and whole,
-    relations and reverse relations are in range; in a graph-level data set every graph has a node and every edge its
-    reverse. Linear in the size, and small next to it: arrays may be memory-mapped.
+    there are at most 10,000 classes, or as many as nodes or graphs; the masks are not empty, do not overlap and hold
+    labelled nodes or graphs only. In a typed graph the node types are ascending, those with features come first and
+    whole, relations and reverse relations are in range; in a graph-level data set every graph has a node and every edge
+    its reverse. Linear in the size, and small next to it: arrays may be memory-mapped.
 
     Classes and tasks that have no training label are named in a logged warning.
 

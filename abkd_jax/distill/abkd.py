@@ -13,7 +13,7 @@ from abkd_jax.distill.checks import require_choice
 from abkd_jax.distill.combinators import Part, combined
 from abkd_jax.distill.contrastive import gcrd
 from abkd_jax.distill.dissimilarity import closed_form, trained_heads
-from abkd_jax.distill.projections import last_hidden
+from abkd_jax.distill.projections import last_hidden, last_layers
 from abkd_jax.distill.structure import structure
 from abkd_jax.types import GNNOutput, Objective, PairMap, PRNGKey, Pytree
 
@@ -53,8 +53,7 @@ def abkd(
     parts = {"attention": attention, "dissimilarity": dissimilarity}
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        last_hidden("abkd", "teacher", teacher)
-        last_hidden("abkd", "student", student)
+        last_layers("abkd", teacher, student)
         keys = jax.random.split(key)
         return {name: part.init(k, teacher, student) for (name, part), k in zip(parts.items(), keys, strict=True)}
 

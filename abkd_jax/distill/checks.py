@@ -4,29 +4,95 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Bool
 
 from abkd_jax.types import InputError
 
-__all__ = ["require_choice", "require_count", "require_positive", "require_weights"]
+__all__ = [
+    "require_choice",
+    "require_count",
+    "require_in_range",
+    "require_not_negative",
+    "require_positive",
+    "require_rows",
+    "require_temperature",
+    "require_weights",
+]
+
+# Weights and scales become float32 constants: what is larger would be infinite there, what is smaller zero.
+_LARGEST, _SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
+
+# Logits over a temperature below the lower end are one-hot and overflow in float32; above the upper end they are
+# uniform up to rounding, and the factor T^2 turns the rounding into the loss.
+_TEMPERATURES = 1e-3, 1e3
 
 
 def require_positive(factory: str, **values: float) -> None:
-    """Every value must be a finite number above zero.
+    """Requires finite numbers above zero.
 
     Args:
         factory: name of the factory, for the message.
         **values: the arguments under their own names.
 
     Raises:
-        InputError: an argument is zero, negative, infinite or NaN.
+        InputError: an argument is no number, zero, negative, infinite (in float32 too) or NaN.
     """
     for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
+        if not _SMALLEST <= _number(value) <= _LARGEST:
             raise InputError(f"{factory}: {name} is {value}, expected a finite number above 0")
 
 
+def require_not_negative(factory: str, **values: float) -> None:
+    """Requires finite numbers of at least zero.
+
+    Args:
+        factory: name of the factory, for the message.
+        **values: the arguments under their own names, or the words that describe them.
+
+    Raises:
+        InputError: an argument is no number, negative, infinite (in float32 too) or NaN.
+    """
+    for name, value in values.items():
+        if not 0.0 <= _number(value) <= _LARGEST:
+            raise InputError(f"{factory}: {name} is {value}, expected a finite number >= 0")
+
+
+def require_in_range(factory: str, lowest: float, highest: float, **values: float) -> None:
+    """Requires numbers above zero between two bounds.
+
+    Args:
+        factory: name of the factory, for the message.
+        lowest: least value allowed.
+        highest: largest value allowed.
+        **values: the arguments under their own names.
+
+    Raises:
+        InputError: an argument is no number, not above zero, or outside the bounds.
+    """
+    require_positive(factory, **values)
+    for name, value in values.items():
+        if not lowest <= _number(value) <= highest:
+            raise InputError(f"{factory}: {name} is {value}, expected {lowest:g} to {highest:g}")
+
+
+def require_temperature(factory: str, **values: float) -> None:
+    """Requires temperatures of a softmax, 1e-3 to 1e3.
+
+    Args:
+        factory: name of the factory, for the message.
+        **values: the arguments under their own names.
+
+    Raises:
+        InputError: an argument is no number in this range.
+    """
+    require_in_range(factory, *_TEMPERATURES, **values)
+
+
 def require_count(factory: str, **values: int) -> None:
-    """Every value must be a whole number of at least 1.
+    """Requires whole numbers of at least 1.
 
     Args:
         factory: name of the factory, for the message.
@@ -36,12 +102,32 @@ def require_count(factory: str, **values: int) -> None:
         InputError: an argument is below 1 or no integer.
     """
     for name, value in values.items():
-        if not (isinstance(value, Integral) and value >= 1):
+        if isinstance(value, bool) or not (isinstance(value, Integral) and value >= 1):
             raise InputError(f"{factory}: {name} is {value}, expected a whole number of at least 1")
 
 
+def require_rows(noun: str, rows: int, mask: Bool[Array, " n"]) -> None:
+    """Requires a boolean mask with one entry for each row of an array; reads shapes alone, so it works in `jit`.
+
+    Args:
+        noun: what the array is, for the message.
+        rows: how many rows it has.
+        mask: `[n]`.
+
+    Raises:
+        InputError: the mask is not of this type, or has another number of entries.
+    """
+    if mask.ndim != 1 or mask.dtype != bool:
+        raise InputError(f"a mask is {mask.dtype} of shape {mask.shape}, expected one boolean for each node")
+    if rows != mask.shape[0]:
+        raise InputError(
+            f"{noun}: {rows} rows with a mask of {mask.shape[0]} entries, expected as many; teacher, student and mask "
+            "must be of the same nodes"
+        )
+
+
 def require_choice(factory: str, name: str, value: str, choices: tuple[str, ...]) -> None:
-    """An argument must be one of the named choices.
+    """Requires one of the named choices.
 
     Args:
         factory: name of the factory, for the message.
@@ -57,7 +143,7 @@ def require_choice(factory: str, name: str, value: str, choices: tuple[str, ...]
 
 
 def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, float]]) -> None:
-    """There must be something to add up, under different names, with finite weights that are not negative.
+    """Requires something to add up, under different names, with finite weights that are not negative.
 
     Args:
         factory: name of the factory, for the message.
@@ -65,7 +151,7 @@ def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, float
         weighted: name and weight of each.
 
     Raises:
-        InputError: nothing was given, two have one name, or a weight is negative, infinite or NaN.
+        InputError: nothing was given, two have one name, or a weight is no number, negative, infinite or NaN.
     """
     if not weighted:
         raise InputError(f"{factory}: no {noun} was given, expected at least one")
@@ -73,5 +159,14 @@ def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, float
     if count > 1:
         raise InputError(f"{factory}: {count} {noun}s are called {name!r}, expected different names")
     for name, weight in weighted:
-        if not (math.isfinite(weight) and weight >= 0):
-            raise InputError(f"{factory}: weight of the {noun} {name!r} is {weight}, expected a finite number >= 0")
+        require_not_negative(factory, **{f"weight of the {noun} {name!r}": weight})
+
+
+def _number(value: Any) -> float:
+    """The value as a float; NaN for text, booleans and whatever else is no number."""
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

@@ -104,7 +104,11 @@ def term_losses(
 
     Returns:
         By name, `student -> weight * loss`.
+
+    Raises:
+        InputError: no term, two terms with one name, or a weight that is negative, infinite or NaN.
     """
+    require_weights("term_losses", "term", [(term.name, term.weight) for term in terms])
     keys = _keys(key, terms)
 
     def of(term: Term) -> Callable[[GNNOutput], Float[Array, ""]]:

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice, require_count, require_positive
+from abkd_jax.distill.checks import require_choice, require_count, require_temperature
 from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.moments import node_count
 from abkd_jax.distill.node_pairs import projected_sides, sum_over_blocks
-from abkd_jax.distill.projections import Head, init_sides, last_hidden, project, unit_rows
+from abkd_jax.distill.projections import Head, init_sides, last_hidden, last_layers, project, unit_rows
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["gcrd"]
@@ -31,7 +31,7 @@ def gcrd(
     an easier task and a smaller value. (github.com/chaitjo/efficient-gnns.)
 
     Args:
-        temperature: `tau`, above 0.
+        temperature: `tau`, 1e-3 to 1e3.
         max_nodes: nodes drawn each step without replacement; None takes all.
         head: `"bnrelu"`, `"linear"` or `"none"` on both sides, as in `projections.project`.
         dim: width of both heads; None is the student's last width. Without effect for the head `"none"`.
@@ -44,12 +44,12 @@ def gcrd(
         InputError: a bad argument here; at `init`, a model without hidden layers, or last layers of different widths
             with the head `"none"`; at `apply`, nodes to draw and no key.
     """
-    require_positive("gcrd", temperature=temperature)
+    require_temperature("gcrd", temperature=temperature)
     require_choice("gcrd", "head", head, ("none", "linear", "bnrelu"))
     require_count("gcrd", max_nodes=1 if max_nodes is None else max_nodes, dim=1 if dim is None else dim)
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        theirs, ours = (last_hidden("gcrd", *side).shape[1] for side in (("teacher", teacher), ("student", student)))
+        theirs, ours = (layer.shape[1] for layer in last_layers("gcrd", teacher, student))
         if head == "none" and ours != theirs:
             raise InputError(
                 f"gcrd: the student's last hidden layer has width {ours}, expected the teacher's {theirs}; "

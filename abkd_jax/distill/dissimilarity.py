@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice, require_count, require_positive
+from abkd_jax.distill.checks import require_choice, require_count, require_in_range
 from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.heads import apply_heads, init_heads
 from abkd_jax.distill.moments import (
@@ -27,6 +27,7 @@ from abkd_jax.distill.moments import (
     node_rows,
     principal_axes,
     stack_layers,
+    widen,
 )
 from abkd_jax.distill.node_chunks import student_moments
 from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
@@ -92,6 +93,7 @@ def trained_heads(
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
+        params = widen(params)
         if reduce == "per_node":
             mean, ours_spread, cross = student_moments(student.hiddens, targets["rows"], mask, len(targets["mean"]))
         else:
@@ -144,8 +146,9 @@ def fixed_axes(k: int = 8, rank: int | None = None) -> PairMap:
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
         _, spread, cross = student_moments(student.hiddens, targets["rows"], mask, len(targets["variance"]))
-        shared = jnp.einsum("tkse,sek->ts", cross, params["kernel"], precision="highest")
-        ours = _safe_root(_projected_variance(params["kernel"], spread))
+        kernel: Array = widen(params["kernel"])
+        shared = jnp.einsum("tkse,sek->ts", cross, kernel, precision="highest")
+        ours = _safe_root(_projected_variance(kernel, spread))
         correlation = shared / (_safe_root(targets["variance"])[:, None] * ours[None, :])
         return jnp.maximum(2.0 - 2.0 * correlation, 0.0), {"variance": jnp.ones_like(targets["variance"])}
 
@@ -166,17 +169,17 @@ def closed_form(k: int = 8, ridge: float = 1e-3, rank: int | None = None) -> Pai
 
     Args:
         k: axes per teacher layer; a layer that varies along fewer uses those.
-        ridge: strength of the ridge, relative to the student layer's mean variance per unit.
+        ridge: strength of the ridge, relative to the student layer's mean variance per unit; 1e-6 to 1e6.
         rank: directions of the teacher's axes that are kept, see `moments.node_rows`; None is exact.
 
     Returns:
         A pair map without parameters.
 
     Raises:
-        InputError: `k` or `rank` below 1, or `ridge` not above 0.
+        InputError: `k` or `rank` below 1, or `ridge` outside 1e-6 to 1e6.
     """
     require_count("closed_form", k=k, rank=1 if rank is None else rank)
-    require_positive("closed_form", ridge=ridge)
+    require_in_range("closed_form", 1e-6, 1e6, ridge=ridge)  # below, nothing is left of it in float32
     ridge = float(ridge)
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:

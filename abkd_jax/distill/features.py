@@ -10,10 +10,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice, require_count
+from abkd_jax.distill.checks import require_choice, require_count, require_rows
 from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.moments import masked_mean, moment_dtype
-from abkd_jax.distill.projections import Head, init_projection, init_sides, last_hidden, project, safe_norm, unit_rows
+from abkd_jax.distill.projections import (
+    Head,
+    init_projection,
+    init_sides,
+    last_hidden,
+    last_layers,
+    project,
+    safe_norm,
+    unit_rows,
+)
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["attention_transfer", "fitnet", "mustad"]
@@ -46,7 +55,7 @@ def fitnet(head: Head = "bnrelu", dim: int | None = None) -> Objective:
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         heads = init_sides("fitnet", key, teacher, student, head, dim)
-        ours, theirs = student.hiddens[-1].shape[1], teacher.hiddens[-1].shape[1]
+        theirs, ours = (layer.shape[1] for layer in last_layers("fitnet", teacher, student))
         if head == "none" and ours != theirs:
             raise InputError(
                 f"fitnet: the student's last hidden layer has width {ours}, expected the teacher's {theirs}; "
@@ -90,8 +99,7 @@ def attention_transfer() -> Objective:
     """
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        last_hidden("attention_transfer", "teacher", teacher)
-        last_hidden("attention_transfer", "student", student)
+        last_layers("attention_transfer", teacher, student)
         return {}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, " n"]:
@@ -107,6 +115,7 @@ def attention_transfer() -> Objective:
         key: PRNGKey | None,
     ) -> tuple[Array, dict[str, Array]]:
         attention = _node_attention(_kept("attention_transfer", "student", student, mask))
+        require_rows("attention_transfer: targets of the teacher", targets.shape[0], mask)
         return masked_mean((attention - targets) ** 2, mask), {}
 
     return Objective(init, targets, apply)
@@ -138,7 +147,7 @@ def mustad(kernel: Literal["kl", "lin", "poly", "dist", "rbf"] = "kl") -> Object
     require_choice("mustad", "kernel", kernel, tuple(_KERNELS))
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        theirs, ours = last_hidden("mustad", "teacher", teacher), last_hidden("mustad", "student", student)
+        theirs, ours = last_layers("mustad", teacher, student)
         head = "none" if ours.shape[1] == theirs.shape[1] else "linear"
         return init_projection(key, ours.shape[1], theirs.shape[1], head, moment_dtype(ours.dtype))
 
@@ -156,6 +165,7 @@ def mustad(kernel: Literal["kl", "lin", "poly", "dist", "rbf"] = "kl") -> Object
     ) -> tuple[Array, dict[str, Array]]:
         head = "linear" if params else "none"
         ours = project(params, last_hidden("mustad", "student", student), mask, head)
+        require_rows("mustad: targets of the teacher", targets.shape[0], mask)
         return masked_mean(_KERNELS[kernel](targets, ours), mask), {}
 
     return Objective(init, targets, apply)

@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from abkd_jax.distill.moments import widen
 from abkd_jax.types import PRNGKey
 
 __all__ = ["apply_heads", "init_heads"]
@@ -45,9 +46,10 @@ def apply_heads(heads: dict[str, Array], pooled: Float[Array, "L d"]) -> Float[A
 
     Args:
         heads: `{"kernel": [L, d, k], "bias": [L, k]}`.
-        pooled: `[L, d]`.
+        pooled: `[L, d]`, float32 at least; heads of fewer bits are widened.
 
     Returns:
         `[L, k]`.
     """
+    heads = widen(heads)
     return jnp.einsum("ld,ldk->lk", pooled, heads["kernel"], precision="highest") + heads["bias"]

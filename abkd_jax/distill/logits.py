@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice, require_positive
+from abkd_jax.distill.checks import require_choice, require_rows, require_temperature
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import masked_mean, moment_dtype
+from abkd_jax.distill.moments import masked_mean, widen
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["output_error", "soft_label", "soft_label_multilabel"]
@@ -31,28 +31,28 @@ def soft_label(
     Equal probabilities on both sides give 0, the least value. Metrics: `"kl"`, the mean before `scale`.
 
     Args:
-        temperature: `T`, above 0.
+        temperature: `T`, 1e-3 to 1e3.
         reduction: `"node"` sums over classes and averages over the masked nodes; `"all"` averages over both, as the
             code of G-CRD does (Joshi et al., arXiv 2111.04964, github.com/chaitjo/efficient-gnns).
         scale: `"auto"` is `T^2` for `T >= 1` and `T` below; `"square"` is always `T^2`; `"none"` is 1.
-        student_temperature: temperature of the student's softmax; None is `T`. MustaD (Kim, Jung and Kang, PLoS ONE
-            16(8), 2021, e0256187) softens the teacher alone: `temperature=2.0`, `scale="none"` and 1.0 here.
+        student_temperature: temperature of the student's softmax, 1e-3 to 1e3; None is `T`. MustaD (Kim, Jung and Kang,
+            PLoS ONE 16(8), 2021, e0256187) softens the teacher alone: `temperature=2.0`, `scale="none"` and 1.0 here.
 
     Returns:
         An objective without parameters, which needs neither a key nor hidden layers.
 
     Raises:
-        InputError: a bad argument here; at `init`, teacher and student with different numbers of classes.
+        InputError: a bad argument here; at `init`, teacher and student of different numbers of classes or nodes.
     """
     student_temperature = temperature if student_temperature is None else student_temperature
-    require_positive("soft_label", temperature=temperature, student_temperature=student_temperature)
+    require_temperature("soft_label", temperature=temperature, student_temperature=student_temperature)
     require_choice("soft_label", "reduction", reduction, ("node", "all"))
     require_choice("soft_label", "scale", scale, ("auto", "square", "none"))
     temperature, student_temperature = float(temperature), float(student_temperature)
     factor = {"auto": max(temperature, 1.0) * temperature, "square": temperature**2, "none": 1.0}[scale]
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        _require_same_classes("soft_label", teacher, student)
+        _require_same_shape("soft_label", teacher, student)
         return {}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
@@ -64,6 +64,7 @@ def soft_label(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
         log_q = _log_probabilities(student.logits, mask, student_temperature)
+        require_rows("soft_label: targets of the teacher", targets["negative_entropy"].shape[0], mask)
         per_node = targets["negative_entropy"] - jnp.sum(targets["probabilities"] * log_q, axis=-1)
         kl = masked_mean(per_node, mask)
         if reduction == "all":
@@ -85,7 +86,7 @@ def soft_label_multilabel() -> Objective:
         An objective without parameters, which needs neither a key nor hidden layers.
 
     Raises:
-        InputError: at `init`, teacher and student with different numbers of classes.
+        InputError: at `init`, teacher and student of different numbers of classes or nodes.
     """
 
     def per_node(logits: Float[Array, "n c"], probabilities: Float[Array, "n c"]) -> Float[Array, " n"]:
@@ -105,7 +106,7 @@ def output_error() -> Objective:
         An objective without parameters, which needs neither a key nor hidden layers.
 
     Raises:
-        InputError: at `init`, teacher and student with different numbers of outputs.
+        InputError: at `init`, teacher and student of different numbers of outputs or nodes.
     """
     return _of_outputs(
         "output_error", lambda outputs: outputs, lambda own, other: jnp.mean((own - other) ** 2, axis=-1)
@@ -120,7 +121,7 @@ def _of_outputs(
     """The mean over the masked rows of `per_node(student's logits, of_teacher(teacher's logits))`."""
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        _require_same_classes(factory, teacher, student)
+        _require_same_shape(factory, teacher, student)
         return {}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
@@ -135,15 +136,18 @@ def _of_outputs(
         mask: Bool[Array, " n"],
         key: PRNGKey | None,
     ) -> tuple[Array, dict[str, Array]]:
+        require_rows(f"{factory}: targets of the teacher", targets.shape[0], mask)
         return masked_mean(per_node(_masked(student.logits, mask), targets), mask), {}
 
     return Objective(init, targets, apply)
 
 
-def _require_same_classes(factory: str, teacher: GNNOutput, student: GNNOutput) -> None:
-    ours, theirs = student.logits.shape[-1], teacher.logits.shape[-1]
-    if ours != theirs:
-        raise InputError(f"{factory}: the student has {ours} classes, expected the teacher's {theirs}")
+def _require_same_shape(factory: str, teacher: GNNOutput, student: GNNOutput) -> None:
+    ours, theirs = student.logits.shape, teacher.logits.shape
+    if ours[-1] != theirs[-1]:
+        raise InputError(f"{factory}: the student has {ours[-1]} classes, expected the teacher's {theirs[-1]}")
+    if ours[0] != theirs[0]:
+        raise InputError(f"{factory}: the student has logits of {ours[0]} nodes, expected the teacher's {theirs[0]}")
 
 
 def _log_probabilities(logits: Float[Array, "n c"], mask: Bool[Array, " n"], temperature: float) -> Float[Array, "n c"]:
@@ -151,5 +155,6 @@ def _log_probabilities(logits: Float[Array, "n c"], mask: Bool[Array, " n"], tem
 
 
 def _masked(logits: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
+    require_rows("logits", logits.shape[0], mask)
     # Masked before any function: a padded row may hold anything, and 0 * NaN in the backward pass would be NaN.
-    return jnp.where(mask[:, None], logits.astype(moment_dtype(logits.dtype)), 0.0)
+    return jnp.where(mask[:, None], widen(logits), 0.0)

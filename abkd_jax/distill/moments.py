@@ -2,7 +2,9 @@
 
 Layers of different widths are stacked with zero columns: a zero column is centred at zero and adds nothing to any
 moment. All moments are float32 at least, and the products use full float32 precision on every backend: differences of
-moments cancel, and the 10-bit mantissa of the matrix units' default would leave nothing of them.
+moments cancel, and the 10-bit mantissa of the matrix units' default would leave nothing of them. In 16 bits a square
+overflows from 256 on, a count is inexact from 256 (bfloat16) or 2,048 (float16) on, and 1e-8 is zero: whatever comes in
+16 bits goes through `widen` before anything is computed from it.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from abkd_jax.distill.checks import require_rows
+from abkd_jax.types import InputError, Pytree
+
 __all__ = [
     "NodeRows",
     "centre",
@@ -21,12 +26,15 @@ __all__ = [
     "layer_widths",
     "masked_mean",
     "moment_dtype",
+    "narrow",
     "node_count",
     "node_max",
     "node_mean",
     "node_rows",
     "principal_axes",
+    "require_same_nodes",
     "stack_layers",
+    "widen",
 ]
 
 
@@ -52,6 +60,43 @@ def moment_dtype(dtype: DTypeLike) -> jnp.dtype:
     return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
 
 
+def widen(tree: Pytree) -> Pytree:
+    """Casts arrays to the type in which moments are computed, float32 at least.
+
+    Gradients come back in the type of each array, finite where the float32 gradient is: what a 16-bit type cannot hold
+    becomes its largest number of that sign.
+
+    Args:
+        tree: arrays of any shapes; integers stay as they are.
+    """
+
+    def is_short(x: Array) -> bool:
+        return jnp.issubdtype(x.dtype, jnp.floating) and moment_dtype(x.dtype) != x.dtype
+
+    return jax.tree.map(lambda x: _widen(x) if is_short(x) else x, tree)
+
+
+@jax.custom_vjp
+def _widen(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return x.astype(moment_dtype(x.dtype))
+
+
+_widen.defvjp(lambda x: (_widen(x), jnp.zeros(0, x.dtype)), lambda like, slope: (narrow(slope, like.dtype),))
+
+
+def narrow(x: Float[Array, "*shape"], dtype: DTypeLike) -> Float[Array, "*shape"]:
+    """Casts an array to a type of fewer bits, finite numbers to finite ones; infinities and NaN stay.
+
+    Args:
+        x: an array.
+        dtype: the type that comes out; one of no fewer bits is a plain cast.
+    """
+    if jnp.finfo(dtype).bits >= jnp.finfo(x.dtype).bits:
+        return x.astype(dtype)
+    largest = float(jnp.finfo(dtype).max)
+    return jnp.where(jnp.isfinite(x), jnp.clip(x, -largest, largest), x).astype(dtype)
+
+
 def layer_widths(hiddens: Sequence[Float[Array | jax.ShapeDtypeStruct, "n _"]]) -> tuple[int, ...]:
     """The widths of `L` layers `[n, width]`, arrays or their shapes."""
     return tuple(h.shape[1] for h in hiddens)
@@ -67,7 +112,7 @@ def stack_layers(hiddens: Sequence[Float[Array, "n _"]]) -> Float[Array, "L n d"
         `[L, n, d]` with `d` the largest width; float32 at least.
     """
     d = max(layer_widths(hiddens))
-    return jnp.stack([jnp.pad(h.astype(moment_dtype(h.dtype)), ((0, 0), (0, d - h.shape[1]))) for h in hiddens])
+    return jnp.stack([jnp.pad(h, ((0, 0), (0, d - h.shape[1]))) for h in widen(list(hiddens))])
 
 
 def node_count(mask: Bool[Array, " n"], dtype: DTypeLike) -> Float[Array, ""]:
@@ -82,6 +127,8 @@ def masked_mean(values: Float[Array, " m"], mask: Bool[Array, " m"]) -> Float[Ar
         values: `[m]`; entries outside the mask may hold anything.
         mask: `[m]`.
     """
+    require_rows("values", values.shape[0], mask)
+    values = widen(values)
     return jnp.sum(jnp.where(mask, values, 0.0)) / node_count(mask, values.dtype)
 
 
@@ -92,6 +139,7 @@ def node_mean(layers: Float[Array, "L n d"], mask: Bool[Array, " n"]) -> Float[A
         layers: `[L, n, d]`; rows outside the mask may hold anything.
         mask: `[n]`.
     """
+    require_rows("hidden layers", layers.shape[1], mask)
     return jnp.sum(jnp.where(mask[None, :, None], layers, 0.0), axis=1) / node_count(mask, layers.dtype)
 
 
@@ -102,6 +150,7 @@ def node_max(layers: Float[Array, "L n d"], mask: Bool[Array, " n"]) -> Float[Ar
         layers: `[L, n, d]`; rows outside the mask may hold anything.
         mask: `[n]`.
     """
+    require_rows("hidden layers", layers.shape[1], mask)
     lowest = float(jnp.finfo(layers.dtype).min)
     return jnp.where(jnp.any(mask), jnp.max(jnp.where(mask[None, :, None], layers, lowest), axis=1), 0.0)
 
@@ -185,11 +234,25 @@ def cross_covariance(rows: NodeRows, centred: Float[Array, "S n e"], teacher_lay
         `C[t, :, s, :] = E_v[tau_t(v) sigma_s(v)']`, `[T, d, S, e]`.
     """
     s, n, e = centred.shape
+    require_same_nodes(rows, n)
     units = centred.transpose(0, 2, 1).reshape(s * e, n)
     # The long axis comes last in every operand, of the backward pass too: other orders cost 2 to 3 times as much.
     product = jnp.einsum("un,rn->ur", units, rows.factor, precision="highest")
     product = product if rows.basis is None else _product(product, rows.basis)
     return product.reshape(s, e, teacher_layers, -1).transpose(2, 3, 0, 1)
+
+
+def require_same_nodes(rows: NodeRows, nodes: int) -> None:
+    """Requires the teacher's rows to be of as many nodes as the student's layers.
+
+    Raises:
+        InputError: they are not.
+    """
+    if rows.factor.shape[1] != nodes:
+        raise InputError(
+            f"the teacher's targets are of {rows.factor.shape[1]} nodes, the student's layers of {nodes}: expected the "
+            "same nodes"
+        )
 
 
 def _product(a: Float[Array, "i j"], b: Float[Array, "j k"]) -> Float[Array, "i k"]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from abkd_jax.distill.checks import require_rows
 from abkd_jax.distill.moments import (
     NodeRows,
     centre,
@@ -18,7 +19,9 @@ from abkd_jax.distill.moments import (
     cross_covariance,
     layer_widths,
     moment_dtype,
+    narrow,
     node_count,
+    require_same_nodes,
     stack_layers,
 )
 
@@ -48,6 +51,8 @@ def student_moments(
     if sum(h.size for h in hiddens) <= _SMALL:
         mean, centred = centre(stack_layers(hiddens), mask)
         return mean, covariance(centred, mask), cross_covariance(rows, centred, teacher_layers)
+    require_rows("hidden layers", hiddens[0].shape[0], mask)
+    require_same_nodes(rows, mask.shape[0])
     e = max(layer_widths(hiddens))
     pads = [e - width for width in layer_widths(hiddens)]
     found = [_layer_moments(h, jax.lax.stop_gradient(rows.factor), mask) for h in hiddens]
@@ -96,7 +101,7 @@ def _backward(kept: Any, slopes: Any) -> tuple[Array, None, None]:
         x = _centred_chunk(h, mean, mask, start)
         part = _product(_columns(factor, start, size).T, to_cross) + _product(x, mixing) + shift[None]
         part = jnp.where(jax.lax.dynamic_slice_in_dim(mask, start, size)[:, None], part, 0.0)
-        return jax.lax.dynamic_update_slice_in_dim(slope, part.astype(h.dtype), start, 0)
+        return jax.lax.dynamic_update_slice_in_dim(slope, narrow(part, h.dtype), start, 0)
 
     return jax.lax.fori_loop(0, chunks, fill, jnp.zeros_like(h)), None, None
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from abkd_jax.distill.checks import require_rows
 from abkd_jax.distill.moments import centre
 from abkd_jax.distill.projections import Head, project, unit_rows
 from abkd_jax.types import InputError, PRNGKey, Pytree
@@ -136,6 +137,7 @@ def squared_gap(
         ours: features of the student, `[n, d_s]`.
         mask: `[n]`.
     """
+    require_rows("targets of the teacher", theirs.shape[0], mask)
     t, s = kernel.rows(theirs, mask), kernel.rows(ours, mask)
 
     def block(part: tuple[Float[Array, "b _"], Float[Array, "b _"], Bool[Array, " b"]]) -> Float[Array, ""]:

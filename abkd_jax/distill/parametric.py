@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_count
+from abkd_jax.distill.checks import require_count, require_rows
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import centre, moment_dtype, node_mean
-from abkd_jax.distill.projections import last_hidden, project
+from abkd_jax.distill.moments import centre, moment_dtype, node_mean, widen
+from abkd_jax.distill.projections import last_hidden, last_layers, project
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["geometric_parametric"]
@@ -47,9 +47,7 @@ def geometric_parametric(dim: int | None = None) -> Objective:
     require_count("geometric_parametric", dim=1 if dim is None else dim)
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        theirs, ours = (
-            last_hidden("geometric_parametric", s, o) for s, o in (("teacher", teacher), ("student", student))
-        )
+        theirs, ours = last_layers("geometric_parametric", teacher, student)
         width = theirs.shape[1]
         if ours.shape[1] != width:
             raise InputError(
@@ -71,9 +69,11 @@ def geometric_parametric(dim: int | None = None) -> Objective:
         key: PRNGKey | None,
     ) -> tuple[Array, dict[str, Array]]:
         ours = project({}, last_hidden("geometric_parametric", "student", student), mask, "none")
-        fixed = jax.lax.stop_gradient(params["phi"])
+        require_rows("geometric_parametric: targets of the teacher", targets.shape[0], mask)
+        phi = widen(params["phi"])
+        fixed = jax.lax.stop_gradient(phi)
         distance = _squared_gap(_features(targets, fixed), _features(ours, fixed))
-        reconstruction = _reconstruction(targets, params["phi"], mask)
+        reconstruction = _reconstruction(targets, phi, mask)
         return distance + reconstruction, {"distance": distance, "reconstruction": reconstruction}
 
     return Objective(init, targets, apply)

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from abkd_jax.distill.checks import require_rows
 from abkd_jax.distill.heads import init_heads
-from abkd_jax.distill.moments import centre, moment_dtype, node_mean
+from abkd_jax.distill.moments import centre, moment_dtype, node_mean, widen
 from abkd_jax.types import GNNOutput, InputError, PRNGKey
 
-__all__ = ["Head", "init_projection", "init_sides", "last_hidden", "project", "safe_norm", "unit_rows"]
+__all__ = ["Head", "init_projection", "init_sides", "last_hidden", "last_layers", "project", "safe_norm", "unit_rows"]
 
 Head = Literal["none", "linear", "bnrelu"]
 
@@ -38,6 +39,26 @@ def last_hidden(factory: str, side: str, output: GNNOutput) -> Any:
     if not output.hiddens:
         raise InputError(f"{factory}: the {side} returns no hidden layers (GNNOutput.hiddens), expected at least one")
     return output.hiddens[-1]
+
+
+def last_layers(factory: str, teacher: GNNOutput, student: GNNOutput) -> tuple[Any, Any]:
+    """Returns the last hidden layers of both models, `[n, d_t]` and `[n, d_s]`.
+
+    Args:
+        factory: name of the factory, for the message.
+        teacher: what the teacher returned; its shapes suffice.
+        student: likewise.
+
+    Raises:
+        InputError: a model returns no hidden layer, or the models were run on different numbers of nodes.
+    """
+    theirs, ours = last_hidden(factory, "teacher", teacher), last_hidden(factory, "student", student)
+    if theirs.shape[0] != ours.shape[0]:
+        raise InputError(
+            f"{factory}: hidden layers of {theirs.shape[0]} nodes of the teacher and {ours.shape[0]} of the student, "
+            "expected the same nodes"
+        )
+    return theirs, ours
 
 
 def init_projection(key: PRNGKey, width_in: int, dim: int, head: Head, dtype: DTypeLike) -> dict[str, Array]:
@@ -76,9 +97,9 @@ def init_sides(
         dim: width of both projections; None is the student's last width.
 
     Raises:
-        InputError: a model without hidden layers.
+        InputError: a model without hidden layers, or models run on different numbers of nodes.
     """
-    layers = {"teacher": last_hidden(factory, "teacher", teacher), "student": last_hidden(factory, "student", student)}
+    layers = dict(zip(("teacher", "student"), last_layers(factory, teacher, student), strict=True))
     width, dtype = layers["student"].shape[1], moment_dtype(layers["student"].dtype)
     keys = jax.random.split(key)
     return {
@@ -108,7 +129,8 @@ def project(
     Returns:
         `[n, dim]`, float32 at least; `[n, d]` for the head `"none"`.
     """
-    kept = jnp.where(mask[:, None], x.astype(moment_dtype(x.dtype)), 0.0)
+    require_rows("features", x.shape[0], mask)
+    kept, params = jnp.where(mask[:, None], widen(x), 0.0), widen(params)
     if head == "none":
         return kept
     y = jnp.matmul(kept, params["kernel"], precision="highest") + params["bias"][None, :]

@@ -3,14 +3,15 @@
 The kernels of teacher and student are compared, never their features: no widths need to agree.
 """
 
-import math
+from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.distill.checks import require_choice, require_count, require_positive
+from abkd_jax.distill.checks import require_choice, require_count, require_not_negative, require_positive, require_rows
 from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.moments import masked_mean, node_count
 from abkd_jax.distill.node_pairs import (
@@ -22,7 +23,8 @@ from abkd_jax.distill.node_pairs import (
     sigmoid,
     squared_gap,
 )
-from abkd_jax.distill.projections import Head, init_sides, last_hidden, project
+from abkd_jax.distill.projections import Head, init_sides, last_hidden, last_layers, project
+from abkd_jax.graph import num_nodes
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["geometric", "gsp", "lsp"]
@@ -58,8 +60,7 @@ def lsp(
     require_choice("lsp", "divergence", divergence, ("kl", "mse"))
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        last_hidden("lsp", "teacher", teacher)
-        last_hidden("lsp", "student", student)
+        last_layers("lsp", teacher, student)
         return {}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, " e"]:
@@ -75,9 +76,10 @@ def lsp(
         key: PRNGKey | None,
     ) -> tuple[Array, dict[str, Array]]:
         log_q = _log_shares(KERNELS[kernel], last_hidden("lsp", "student", student), graph, mask)
+        counted = _counted_edges(graph, mask)[2]
+        require_rows("lsp: targets of the teacher's edges", targets.shape[0], counted)
         p = jnp.exp(targets)
         per_edge = p * (targets - log_q) if divergence == "kl" else (jnp.exp(log_q) - p) ** 2
-        counted = _counted_edges(graph, mask)[2]
         return masked_mean(per_edge, counted), {}
 
     return Objective(init, targets, apply)
@@ -173,14 +175,18 @@ def geometric(
     """
     require_choice("geometric", "kernel", kernel, ("sigmoid", "gaussian"))
     require_positive("geometric", scale=scale)
-    if not (math.isfinite(delta) and delta >= 0):
-        raise InputError(f"geometric: delta is {delta}, expected a finite number >= 0")
+    require_not_negative("geometric", delta=delta)
     if layers is not None and not layers:
         raise InputError("geometric: layers is empty, expected at least one (teacher layer, student layer) pair")
+    for pair in layers or ():
+        whole = isinstance(pair, Sequence) and all(isinstance(x, Integral) and x >= 0 for x in pair)
+        if not whole or len(pair) != 2:
+            raise InputError(f"geometric: layers holds {pair}, expected (teacher layer, student layer) counted from 0")
     kind = sigmoid() if kernel == "sigmoid" else gaussian(float(scale))
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         _check_layers(layers, len(teacher.hiddens), len(student.hiddens))
+        last_layers("geometric", teacher, student)
         return {}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> tuple[Float[Array, "n _"], ...]:
@@ -220,6 +226,8 @@ def _log_shares(kind: Kernel, x: Float[Array, "n d"], graph: Any, mask: Bool[Arr
 
 
 def _counted_edges(graph: Any, mask: Bool[Array, " n"]) -> tuple[Int[Array, " e"], Int[Array, " e"], Bool[Array, " e"]]:
+    if graph.nodes is not None:
+        require_rows("nodes of the graph", num_nodes(graph), mask)
     senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
     return senders, receivers, mask[senders] & mask[receivers]
 

@@ -13,7 +13,7 @@ import jraph
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.aggregate import feature_matmul, propagate
-from abkd_jax.distill.moments import centre, covariance, stack_layers
+from abkd_jax.distill.moments import centre, covariance, narrow, stack_layers, widen
 from abkd_jax.types import GNNOutput, InputError, PRNGKey, Pytree
 
 __all__ = ["attention_map", "positive", "teacher_directions"]
@@ -73,22 +73,23 @@ def teacher_directions(
     Raises:
         InputError: the student's input layer is wider than the teacher's, or one of the two is no single linear map.
     """
-    name, kernel = _linear_input(params, "student")
-    width = kernel.shape[1]
-    _, teacher_kernel = _linear_input(teacher_params, "teacher")
+    name, student_kernel = _linear_input(params, "student")
+    width = student_kernel.shape[1]
+    teacher_kernel: Array = widen(_linear_input(teacher_params, "teacher")[1])
     if width > teacher_kernel.shape[1]:
         raise InputError(
             f"teacher_directions: the student's input layer has {width} units, the teacher's only "
             f"{teacher_kernel.shape[1]}; choose another start"
         )
-    features: Any = graph.nodes
+    features: Any = widen(graph.nodes)
     smoothed = propagate(graph, propagate(graph, feature_matmul(features, teacher_kernel)))
     directions = _separating_directions(smoothed, predictions, classes, width)
-    rotation, _ = jnp.linalg.qr(jax.random.normal(key, (width, width)))
+    rotation, _ = jnp.linalg.qr(jax.random.normal(key, (width, width), teacher_kernel.dtype))
     kernel = teacher_kernel @ directions @ rotation
     units = feature_matmul(features, kernel)
     scale = 0.5 / jnp.maximum(jnp.std(units, axis=0), 1e-12)
-    return {**params, name: {"kernel": kernel * scale[None], "bias": 0.5 - jnp.mean(units, axis=0) * scale}}
+    layer = {"kernel": kernel * scale[None], "bias": 0.5 - jnp.mean(units, axis=0) * scale}
+    return {**params, name: _in_types_of(params[name], layer)}
 
 
 def attention_map(
@@ -125,6 +126,7 @@ def attention_map(
     Raises:
         InputError: a model is no GCNII, the student is wider than its teacher, or the map has another shape.
     """
+    attention, teacher_params = widen((attention, teacher_params))
     shares = _shares(attention, _conv_kernels("student", params), _conv_kernels("teacher", teacher_params))
     width = params["input"]["kernel"].shape[1]
     mean, centred = centre(stack_layers(teacher.hiddens), mask)
@@ -136,11 +138,17 @@ def attention_map(
     kernels = jnp.einsum("ts,tde->sde", shares, _conv_kernels("teacher", teacher_params))
     first, last = teacher_params["input"], teacher_params["output"]
     rest = mean[-1] - mean[-1][kept] @ to_last
-    return {
+    cut = {
         "input": {"kernel": first["kernel"][:, kept], "bias": first["bias"][kept]},
         "blocks": {"conv": {"kernel": jnp.einsum("kd,sde->ske", regression, kernels[:, :, kept])}},
         "output": {"kernel": to_last @ last["kernel"], "bias": last["bias"] + rest @ last["kernel"]},
     }
+    return _in_types_of(params, cut)
+
+
+def _in_types_of(params: Pytree, computed: Pytree) -> Pytree:
+    """Parameters computed in float32 at least, in the types of those that they replace."""
+    return jax.tree.map(lambda value, like: narrow(value, like.dtype), computed, params)
 
 
 def _conv_kernels(side: str, params: Pytree) -> Float[Array, "L D D"]:

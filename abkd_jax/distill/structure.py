@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import stack_layers
-from abkd_jax.distill.projections import last_hidden
+from abkd_jax.distill.moments import stack_layers, widen
+from abkd_jax.distill.projections import last_hidden, last_layers
 from abkd_jax.types import GNNOutput, InputError, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["structure"]
@@ -49,8 +49,7 @@ def structure(objective: Objective) -> PairMap:
     """
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        last_hidden("structure", "teacher", teacher)
-        last_hidden("structure", "student", student)
+        last_layers("structure", teacher, student)
         widest = max(_alone(student), key=lambda output: output.hiddens[-1].shape[1])
         pairs = [(t, widest) for t in _alone(teacher)] + [(teacher, s) for s in _alone(student)]
         params = [objective.init(k, *pair) for k, pair in zip(jax.random.split(key, len(pairs)), pairs, strict=True)]
@@ -65,6 +64,8 @@ def structure(objective: Objective) -> PairMap:
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
+        params = widen(params)
+
         def column(ours: tuple[Pytree, Float[Array, "n d"]]) -> Float[Array, " T_l"]:
             head, layer = ours
             seen = student._replace(hiddens=(layer,))

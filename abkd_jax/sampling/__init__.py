@@ -18,7 +18,7 @@ from abkd_jax.sampling.clusters import cluster_batches, partition
 from abkd_jax.sampling.graphs import graph_batches, whole
 from abkd_jax.sampling.neighbours import neighbour_batches, sample_neighbours
 from abkd_jax.sampling.prefetch import PrefetchStats, prefetch
-from abkd_jax.sampling.subgraph import Subgraph, induced
+from abkd_jax.sampling.subgraph import Subgraph, as_numbers, induced
 from abkd_jax.sampling.walks import random_walks, walk_batches
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Minibatch",
     "PrefetchStats",
     "Subgraph",
+    "as_numbers",
     "cluster_batches",
     "fit_capacities",
     "gather_outputs",

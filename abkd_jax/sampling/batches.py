@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from abkd_jax.graph import prepare
 from abkd_jax.hostgraph import HostGraph
-from abkd_jax.sampling.subgraph import Subgraph
+from abkd_jax.sampling.subgraph import Subgraph, as_numbers
 from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
 
 __all__ = ["Capacity", "Epochs", "Ladder", "Minibatch", "fit_capacities", "gather_outputs", "node_epochs", "to_batch"]
@@ -20,6 +20,8 @@ __all__ = ["Capacity", "Epochs", "Ladder", "Minibatch", "fit_capacities", "gathe
 TRIALS = 4  # batches that are drawn to find the capacity
 SLACK = 1.1  # of the lowest capacity over the largest of these
 GROWTH = 1.25  # from one capacity to the next
+STEPS = 7  # capacities that nodes and edges share; beyond, 5 times the lowest one, each has its own
+WASTE, WORTH = 32, 128  # a capacity 32 times what is asked for goes down by that, as long as it is 128 or more
 
 
 class Capacity(NamedTuple):
@@ -32,19 +34,25 @@ class Capacity(NamedTuple):
 class Ladder(NamedTuple):
     """Capacities in a geometric series: batches of similar sizes share the lowest one, and no batch is too large.
 
+    Nodes and edges grow together for a few steps, which keeps the shapes few. A batch that is far larger or smaller
+    than the lowest capacity gets nodes and edges by themselves: many edges ask for no more nodes.
+
     Attributes:
-        lowest: capacity of all batches that fit in.
+        lowest: capacity of all batches that fit in, but for those that would be nearly all padding.
     """
 
     lowest: Capacity
 
     def holding(self, nodes: int, edges: int) -> Capacity:
-        """The lowest capacity that holds the nodes with one padding node, and the edges."""
-        capacity, factor = self.lowest, 1.0
+        """Returns the lowest capacity that holds the nodes with one padding node, and the edges."""
+        capacity, step = self.lowest, 0
         while nodes >= capacity.nodes or edges > capacity.edges:
-            factor *= GROWTH
-            capacity = Capacity(_rounded(self.lowest.nodes * factor), _rounded(self.lowest.edges * factor))
-        return capacity
+            step += 1
+            if step > STEPS:
+                capacity = Capacity(_grown(self.lowest.nodes, nodes + 1), _grown(self.lowest.edges, edges))
+            else:
+                capacity = Capacity(*(_rounded(size * GROWTH**step) for size in self.lowest))
+        return Capacity(_reduced(capacity.nodes, nodes + 1), _reduced(capacity.edges, edges))
 
 
 class Minibatch(NamedTuple):
@@ -107,12 +115,18 @@ def node_epochs(
 
 
 def fit_capacities(sizes: Iterable[tuple[int, int]]) -> Ladder:
-    """The capacities for batches like these.
+    """Computes the capacities for batches like these.
 
     Args:
         sizes: numbers of nodes and edges of some batches.
+
+    Raises:
+        InputError: there is no batch.
     """
-    nodes, edges = np.max(np.array(list(sizes)), axis=0)
+    known = np.array(list(sizes))
+    if not known.size:
+        raise InputError("capacities of no batch, expected the sizes of at least one")
+    nodes, edges = np.max(known, axis=0)
     return Ladder(Capacity(_rounded(SLACK * nodes + 1), _rounded(SLACK * edges)))
 
 
@@ -172,12 +186,22 @@ def gather_outputs(
         nodes: `[k]` nodes of the batch.
         capacity: rows of the batch.
         graphs: for logits of graphs: the `[g]` graphs of the batch, and its capacity for them.
+
+    Raises:
+        InputError: nodes or graphs that are no numbers, have no stored row, or are more than the capacity.
     """
     rows, size = (nodes, capacity) if graphs is None else graphs
     return GNNOutput(
-        logits=_rows(stored.logits, rows, size),
-        hiddens=tuple(_rows(hidden, nodes, capacity) for hidden in stored.hiddens),
+        logits=_stored_rows("logits", stored.logits, rows, size),
+        hiddens=tuple(_stored_rows("hidden layers", hidden, nodes, capacity) for hidden in stored.hiddens),
     )
+
+
+def _stored_rows(what: str, matrix: Any, rows: Any, capacity: int) -> Any:
+    rows = as_numbers(f"stored {what}: rows", rows, matrix.shape[0])
+    if rows.shape[0] > capacity:
+        raise InputError(f"stored {what}: {rows.shape[0]} rows in a batch of {capacity}, expected no more")
+    return _rows(matrix, rows, capacity)
 
 
 def _rows(matrix: Any, rows: np.ndarray, capacity: int) -> Any:
@@ -210,6 +234,20 @@ def _padded(values: np.ndarray, size: int, fill: int | bool) -> Any:
     out = np.full((size, *values.shape[1:]), fill, values.dtype)
     out[: values.shape[0]] = values
     return out
+
+
+def _grown(lowest: int, size: int) -> int:
+    """The first of the geometric series that holds so many."""
+    capacity = max(lowest, 8) if size else lowest
+    while capacity < size:
+        capacity = _rounded(capacity * GROWTH)
+    return capacity
+
+
+def _reduced(capacity: int, size: int) -> int:
+    while capacity >= WASTE * max(size, WORTH):
+        capacity = _rounded(capacity / WASTE)
+    return capacity
 
 
 def _rounded(size: float) -> int:

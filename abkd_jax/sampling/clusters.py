@@ -1,6 +1,7 @@
 """Batches of clusters with the edges between them (Cluster-GCN: Chiang et al., arXiv 1905.07953, section 3.2)."""
 
 from collections.abc import Iterator
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Int
@@ -26,10 +27,12 @@ def partition(graph: HostGraph, parts: int, seed: int = 0) -> Int[np.ndarray, " 
         `[n]` int32, the cluster of each node.
 
     Raises:
-        InputError: `parts` is out of range, or `pymetis` is not installed.
+        InputError: `parts` is out of range, the seed is no whole number, or `pymetis` is not installed.
     """
-    if not 1 <= parts <= graph.num_nodes:
+    if not (isinstance(parts, Integral) and 1 <= parts <= graph.num_nodes):
         raise InputError(f"{parts} clusters of {graph.num_nodes} nodes, expected 1 to {graph.num_nodes}")
+    if not isinstance(seed, Integral):
+        raise InputError(f"clusters under the seed {seed}, expected a whole number")
     try:
         import pymetis
     except ImportError:
@@ -54,23 +57,31 @@ def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: i
     Raises:
         InputError: `parts` is not one number from 0 on for each node, or `per_batch` is below 1.
     """
-    if parts.shape != (graph.num_nodes,) or parts.size == 0 or parts.min() < 0 or per_batch < 1:
+    parts, whole = np.asarray(parts), isinstance(per_batch, Integral) and per_batch >= 1
+    if (
+        parts.shape != (graph.num_nodes,)
+        or parts.size == 0
+        or parts.dtype.kind not in "iu"
+        or parts.min() < 0
+        or not whole
+    ):
         raise InputError(
-            f"clusters of shape {parts.shape}, {per_batch} a batch, for {graph.num_nodes} nodes: expected one number "
-            "from 0 on for each node and at least one cluster a batch"
+            f"clusters of shape {parts.shape}, {per_batch} a batch, for {graph.num_nodes} nodes: expected one whole "
+            "number from 0 on for each node and at least one cluster a batch"
         )
+    parts = np.unique(parts, return_inverse=True)[1].astype(np.int32)  # sizes below are by number, however large
     members, begins = stable_order(parts, int(parts.max()) + 1)
     sizes = np.diff(begins)
-    filled = np.flatnonzero(sizes)
+    clusters = np.arange(sizes.shape[0])
 
     def draw(rng: np.random.Generator) -> Iterator[Subgraph]:
         positions = Positions(graph.num_nodes)
-        order = rng.permutation(filled)
+        order = rng.permutation(clusters)
         for first in range(0, order.shape[0], per_batch):
             chosen = order[first : first + per_batch]
             yield induced(graph, members[edges_into(begins[chosen], sizes[chosen])], positions)
 
-    return node_epochs(graph, draw, -(-filled.size // per_batch), roots_only=False)
+    return node_epochs(graph, draw, -(-clusters.size // per_batch), roots_only=False)
 
 
 def _neighbours(graph: HostGraph) -> tuple[Int[np.ndarray, " n_plus_1"], Int[np.ndarray, " e"]]:

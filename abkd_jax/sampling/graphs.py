@@ -1,6 +1,7 @@
 """Batches of whole graphs, for graph-level tasks."""
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import jraph
@@ -9,7 +10,7 @@ from jaxtyping import Int
 
 from abkd_jax.graph import prepare
 from abkd_jax.sampling.batches import Epochs, Minibatch
-from abkd_jax.sampling.subgraph import edges_into
+from abkd_jax.sampling.subgraph import as_numbers, edges_into
 from abkd_jax.types import Batch, GraphDataset, InputError, NodeMasks
 
 __all__ = ["graph_batches", "whole"]
@@ -30,10 +31,11 @@ def graph_batches(dataset: GraphDataset, batch_size: int, *, graphs: Int[np.ndar
         graphs: `[r]` graphs that an epoch visits; None for those of the training set.
 
     Raises:
-        InputError: no graphs, or a batch size below 1.
+        InputError: no graphs, other numbers than those of graphs, or a batch size below 1.
     """
-    chosen = np.flatnonzero(dataset.train_mask) if graphs is None else np.asarray(graphs)
-    if batch_size < 1 or chosen.size == 0:
+    count = dataset.n_node.shape[0]
+    chosen = np.flatnonzero(dataset.train_mask) if graphs is None else as_numbers("graphs", graphs, count)
+    if not isinstance(batch_size, Integral) or batch_size < 1 or chosen.size == 0:
         raise InputError(f"{chosen.size} graphs in batches of {batch_size}, expected at least one in each")
     sizes = dataset.n_node[chosen], dataset.n_edge[chosen]
     room = [max(int(np.ceil(SLACK * batch_size * size.mean() / 8)) * 8, int(size.max())) for size in sizes]

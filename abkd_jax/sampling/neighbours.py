@@ -1,13 +1,14 @@
 """Uniform neighbour sampling without replacement (GraphSAGE: Hamilton et al., arXiv 1706.02216, algorithm 2)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Int
 
 from abkd_jax.hostgraph import HostGraph
 from abkd_jax.sampling.batches import Epochs, node_epochs
-from abkd_jax.sampling.subgraph import Positions, Subgraph, edges_into
+from abkd_jax.sampling.subgraph import Positions, Subgraph, as_numbers, edges_into
 from abkd_jax.types import InputError
 
 __all__ = ["neighbour_batches", "sample_neighbours"]
@@ -27,10 +28,10 @@ def neighbour_batches(
         roots: `[r]` distinct nodes that an epoch visits; None for all that losses may look at (`target_mask`).
 
     Raises:
-        InputError: no roots, a batch size below 1, or bad fan-outs.
+        InputError: no roots, other numbers than those of nodes, a batch size below 1, or bad fan-outs.
     """
-    chosen = np.flatnonzero(graph.target_mask) if roots is None else np.asarray(roots)
-    if batch_size < 1 or chosen.size == 0:
+    chosen = np.flatnonzero(graph.target_mask) if roots is None else as_numbers("roots", roots, graph.num_nodes)
+    if not isinstance(batch_size, Integral) or batch_size < 1 or chosen.size == 0:
         raise InputError(f"{chosen.size} roots in batches of {batch_size}, expected at least one in each")
     _check_fan_outs(fan_outs)
 
@@ -63,9 +64,10 @@ def sample_neighbours(
         positions: used again if given; it holds no node before and after.
 
     Raises:
-        InputError: no fan-outs, or one below -1.
+        InputError: no fan-outs, one below -1, or roots that are no numbers of nodes.
     """
     _check_fan_outs(fan_outs)
+    roots = as_numbers("roots", roots, graph.num_nodes)
     positions = Positions(graph.num_nodes) if positions is None else positions
     frontier = positions.add(roots.astype(np.int32, copy=False), 0)
     layers, edges, senders, receivers, known = [frontier], [], [], [], 0
@@ -89,8 +91,9 @@ def sample_neighbours(
 
 
 def _check_fan_outs(fan_outs: Sequence[int]) -> None:
-    if not fan_outs or min(fan_outs) < -1:
-        raise InputError(f"fan-outs are {tuple(fan_outs)}, expected one a hop, each at least -1 (all edges)")
+    given = tuple(fan_outs) if isinstance(fan_outs, Iterable) else fan_outs
+    if not isinstance(given, tuple) or not given or not all(isinstance(x, Integral) and x >= -1 for x in given):
+        raise InputError(f"fan-outs are {given}, expected one a hop, each at least -1 (all edges)")
 
 
 def _draw(

@@ -88,11 +88,13 @@ def _build(
 ) -> None:
     last: tuple[str, Any] = ("end", None)
     try:
-        for batch in batches:
-            if not _offer(ready, ("batch", put(batch)), stop):
-                break
-        if isinstance(batches, Generator):
-            batches.close()
+        try:
+            for batch in batches:
+                if not _offer(ready, ("batch", put(batch)), stop):
+                    break
+        finally:
+            if isinstance(batches, Generator):
+                batches.close()
     except BaseException as error:  # raised again where the batches are used
         last = ("error", error)
     _offer(ready, last, stop)

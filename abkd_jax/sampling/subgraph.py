@@ -1,6 +1,6 @@
 """What a sampler draws: some nodes of a graph on the host, and edges between them in numbers of their own."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -8,7 +8,7 @@ from jaxtyping import Int
 from abkd_jax.hostgraph import HostGraph
 from abkd_jax.types import InputError
 
-__all__ = ["Positions", "Subgraph", "edges_into", "induced"]
+__all__ = ["Positions", "Subgraph", "as_numbers", "edges_into", "induced"]
 
 
 class Subgraph(NamedTuple):
@@ -27,6 +27,30 @@ class Subgraph(NamedTuple):
     senders: Int[np.ndarray, " e"]
     receivers: Int[np.ndarray, " e"]
     relations: Int[np.ndarray, " e"] | None
+
+
+def as_numbers(what: str, numbers: Any, count: int) -> Int[np.ndarray, " k"]:
+    """Returns numbers of nodes, or of graphs, as an array of the integer type that they have.
+
+    Args:
+        what: for the message.
+        numbers: `[k]` integers.
+        count: how many nodes or graphs there are.
+
+    Raises:
+        InputError: a boolean mask, other than whole numbers, or one outside 0 to `count - 1`.
+    """
+    found = np.asarray(numbers)
+    if found.dtype == bool:
+        raise InputError(f"{what}: a boolean mask, expected whole numbers such as np.flatnonzero(mask)")
+    if found.ndim == 1 and not found.size:
+        return found.astype(np.int32)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise InputError(f"{what}: {found.dtype} of shape {found.shape}, expected a list of whole numbers")
+    lowest, highest = found.min(), found.max()
+    if lowest < 0 or highest >= count:
+        raise InputError(f"{what} {lowest} to {highest}, expected 0 to {count - 1}")
+    return found
 
 
 class Positions:
@@ -65,8 +89,9 @@ def induced(graph: HostGraph, nodes: Int[np.ndarray, " k"], positions: Positions
         positions: used again if given; it holds no node before and after.
 
     Raises:
-        InputError: a node comes twice.
+        InputError: a node comes twice, or is none of the graph's numbers.
     """
+    nodes = as_numbers("nodes of a subgraph", nodes, graph.num_nodes)
     positions = Positions(graph.num_nodes) if positions is None else positions
     nodes = nodes.astype(np.int32, copy=False)
     distinct = positions.add(nodes, 0)

@@ -1,13 +1,14 @@
 """Subgraphs of random walks (GraphSAINT: Zeng et al., arXiv 1907.04931, algorithm 2)."""
 
 from collections.abc import Iterator
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Int
 
 from abkd_jax.hostgraph import HostGraph
 from abkd_jax.sampling.batches import Epochs, node_epochs
-from abkd_jax.sampling.subgraph import Positions, Subgraph, induced
+from abkd_jax.sampling.subgraph import Positions, Subgraph, as_numbers, induced
 from abkd_jax.types import InputError
 
 __all__ = ["random_walks", "walk_batches"]
@@ -28,7 +29,8 @@ def walk_batches(graph: HostGraph, roots: int, length: int, steps: int) -> Epoch
     Raises:
         InputError: no nodes, no roots, or no steps.
     """
-    if min(graph.num_nodes, roots, steps) < 1 or length < 0:
+    whole = all(isinstance(value, Integral) for value in (roots, length, steps))
+    if not whole or min(graph.num_nodes, roots, steps) < 1 or length < 0:
         raise InputError(
             f"{roots} walks of length {length} and {steps} steps on {graph.num_nodes} nodes, expected positive numbers"
         )
@@ -61,7 +63,11 @@ def random_walks(
 
     Returns:
         `[length + 1, r]` int32, the starts first.
+
+    Raises:
+        InputError: starts that are no numbers of nodes.
     """
+    starts = as_numbers("starts of walks", starts, graph.num_nodes)
     visited = np.empty((length + 1, starts.shape[0]), np.int32)
     visited[0] = starts
     for step in range(length):

@@ -1,165 +1,39 @@
 """What every distillation loss must satisfy, whatever it computes."""
 
 import functools
-import itertools
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, make_output, random_params
+from battery_samples import (
+    GRAPH,
+    KEY,
+    OBJECTIVES,
+    RING,
+    N,
+    assert_close,
+    assert_finite,
+    compiled,
+    example,
+    forward,
+    mask_of,
+    objective,
+)
+from distill_samples import QUICK, random_params
+from jax.extend.core import jaxprs_in_params
 from numpy.testing import assert_allclose, assert_array_equal
 
-from abkd_jax.distill import (
-    Part,
-    Term,
-    abkd,
-    all_to_last,
-    attention_transfer,
-    cka,
-    closed_form,
-    combined,
-    depth_proportional,
-    fitnet,
-    fixed,
-    fixed_axes,
-    gcrd,
-    geometric,
-    greedy,
-    gsp,
-    last_layer,
-    last_to_all,
-    learned,
-    lsp,
-    mustad,
-    output_error,
-    soft_label,
-    soft_label_multilabel,
-    stride,
-    structure,
-    trained_heads,
-    uniform,
-    weighted_sum,
-    with_logits,
-)
 from abkd_jax.graph import from_edges
-from abkd_jax.types import GNNOutput, NodeMasks, Objective
+from abkd_jax.types import NodeMasks
 
-ATTENTIONS = {"learned": lambda: learned(4), "uniform": uniform, "last": last_layer}
-DISSIMILARITIES = {
-    "per_node": lambda: trained_heads(4),
-    "pooled": lambda: trained_heads(4, reduce="pooled"),
-    "fixed": lambda: fixed_axes(4),
-    "closed": lambda: closed_form(4),
-    "cka": cka,
-}
-OBJECTIVES = {
-    f"{a}-{d}": lambda a=a, d=d: abkd(ATTENTIONS[a](), DISSIMILARITIES[d]())
-    for a, d in itertools.product(ATTENTIONS, DISSIMILARITIES)
-} | {
-    "teacher-closed": lambda: abkd(learned(4, over="teacher"), closed_form(4)),
-    "pairs-per_node": lambda: abkd(learned(4, over="pairs"), trained_heads(4)),
-    "max-fixed": lambda: abkd(learned(4, query="max"), fixed_axes(4)),
-    "detached-closed": lambda: abkd(learned(4, detach=True), closed_form(4), "mean"),
-    "all_to_last-closed": lambda: abkd(all_to_last(), closed_form(4)),
-    "last_to_all-cka": lambda: abkd(last_to_all(), cka()),
-    "depth-fixed": lambda: abkd(depth_proportional(), fixed_axes(4)),
-    "given-cka": lambda: abkd(fixed([[0.0, 2.0], [0.5, 0.25], [0.0, 1.0]]), cka()),
-    "greedy-fixed": lambda: abkd(greedy(), fixed_axes(4)),
-    "greedy-closed": lambda: abkd(greedy(closed_form(4)), closed_form(4)),
-    "learned-gcrd": lambda: abkd(learned(4), structure(gcrd(dim=5))),
-    "uniform-gcrd-drawn": lambda: abkd(uniform(), structure(gcrd(0.5, max_nodes=10, dim=4))),
-    "uniform-lsp": lambda: abkd(uniform(), structure(lsp())),
-    "last_to_all-gsp": lambda: abkd(last_to_all(), structure(gsp("rbf"))),
-    "uniform-gsp-heads": lambda: abkd(uniform(), structure(gsp("l2", head="linear", dim=3))),
-    "learned-combined": lambda: abkd(
-        learned(4), combined(Part("axes", 0.5, fixed_axes(4)), Part("edges", 2.0, structure(lsp("rbf"))))
-    ),
-    "stride": lambda: stride(4),
-    "logits-closed": lambda: with_logits(abkd(learned(4), closed_form(4))),
-    "logits-lsp": lambda: with_logits(lsp()),
-    "uniform-plain_heads": lambda: abkd(uniform(), trained_heads(4, projection=False), "sum"),
-    "uniform-shared_heads": lambda: abkd(uniform(), trained_heads(4, per_layer=False)),
-    "soft_label": soft_label,
-    "soft_label-hot-all": lambda: soft_label(4.0, "all"),
-    "soft_label-sharp": lambda: soft_label(0.25),
-    "soft_label-one_sided": lambda: soft_label(2.0, student_temperature=1.0),
-    "soft_label_multilabel": soft_label_multilabel,
-    "output_error": output_error,
-    "fitnet": fitnet,
-    "fitnet-linear": lambda: fitnet("linear", 5),
-    "fitnet-equal": lambda: fitnet("none"),
-    "attention_transfer": attention_transfer,
-    "mustad-kl": mustad,
-    "mustad-lin-equal": lambda: mustad("lin"),
-    "mustad-poly": lambda: mustad("poly"),
-    "mustad-dist": lambda: mustad("dist"),
-    "mustad-rbf-equal": lambda: mustad("rbf"),
-    "lsp-cosine": lsp,
-    "lsp-l2": lambda: lsp("l2"),
-    "lsp-rbf-mse": lambda: lsp("rbf", "mse"),
-    "gsp-poly": lambda: gsp("poly"),
-    "gsp-l2-drawn": lambda: gsp("l2", max_nodes=10),  # of 12 nodes: all nine that the mask holds are among them
-    "gsp-rbf-linear": lambda: gsp("rbf", head="linear", dim=5),
-    "gcrd": gcrd,
-    "gcrd-drawn-equal": lambda: gcrd(0.5, max_nodes=10, head="none"),
-    "sigmoid": lambda: geometric(layers=((0, 0), (2, 1))),
-    "gaussian": lambda: geometric("gaussian", delta=0.1, layers=((1, 0), (2, 1))),
-    "weighted_sum": lambda: weighted_sum(
-        Term("kd", 1.0, soft_label(2.0)), Term("abkd", 0.1, abkd(learned(4), closed_form(4)), "train")
-    ),
-}
-N = 12
-KEY = jax.random.key(0)
-RING = np.arange(N), (np.arange(N) + 1) % N
-GRAPH = from_edges(*RING, N, undirected=True)
-MASKS = NodeMasks(all=jnp.arange(N) < 9, train=jnp.arange(N) < 7)  # the last three nodes are padding
-
+SIXTEEN_BITS = (
+    *("uniform-per_node", "depth-fixed", "uniform-closed", "uniform-cka", "soft_label", "soft_label_multilabel"),
+    *("output_error", "fitnet", "attention_transfer", "mustad-poly", "lsp-l2", "gsp-poly", "gcrd", "sigmoid"),
+    "parametric-equal",
+)
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
-
-
-@functools.cache
-def objective(name: str) -> Objective:
-    return OBJECTIVES[name]()
-
-
-def mask_of(name: str, masks: NodeMasks = MASKS):
-    return masks if name == "weighted_sum" else masks.all
-
-
-def forward(name: str, params, student: GNNOutput, teacher: GNNOutput, mask, graph=GRAPH):
-    """`(loss, (metrics, targets))` from the raw outputs of both models."""
-    targets = objective(name).targets(teacher, graph=graph, mask=mask)
-    loss, metrics = objective(name).apply(params, targets, student, graph=graph, mask=mask, key=KEY)
-    return loss, (metrics, targets)
-
-
-@functools.cache
-def compiled(name: str):
-    """`((loss, (metrics, targets)), gradients)`, the gradients to the parameters, the student and the teacher."""
-    program = jax.jit(
-        jax.value_and_grad(functools.partial(forward, name), argnums=(0, 1, 2), has_aux=True), compiler_options=QUICK
-    )
-    return lambda params, student, teacher, mask, graph=GRAPH: program(params, student, teacher, mask, graph)
-
-
-@functools.cache
-def example(name: str):
-    """`(params, student, teacher)`; widths and depths differ, but for one head on all layers, or names in `-equal`."""
-    shared = name == "uniform-shared_heads"
-    teacher = make_output(0, (6, 6, 6) if shared else (7, 5, 6), N)
-    student = make_output(1, (4, 4) if shared else (4, 6 if name.endswith("-equal") else 3), N)
-    return random_params(objective(name), teacher, student), student, teacher
-
-
-def assert_finite(tree) -> None:
-    for leaf in jax.tree.leaves(tree):
-        assert np.isfinite(leaf).all()
-
-
-def assert_close(actual, expected, rtol=2e-4, atol=2e-5) -> None:
-    jax.tree.map(functools.partial(assert_allclose, rtol=rtol, atol=atol), actual, expected)
 
 
 @every_objective
@@ -244,11 +118,9 @@ def test_init_needs_shapes_alone(name):
 
 
 @every_objective
-@pytest.mark.parametrize(
-    ("given", "computed"), [("bfloat16", "float32"), ("float32", "float32"), ("float64", "float64")]
-)
-def test_type_follows_the_inputs_from_float32_up(name, given, computed, x64):
-    _, student, teacher = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, given), example(name))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_type_follows_the_inputs_from_float32_up(name, dtype, x64):
+    _, student, teacher = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), example(name))
 
     def everything(teacher, student, mask):
         params = objective(name).init(jax.random.key(0), teacher, student)
@@ -257,7 +129,7 @@ def test_type_follows_the_inputs_from_float32_up(name, given, computed, x64):
         return params, targets, loss, metrics
 
     for leaf in jax.tree.leaves(jax.eval_shape(everything, teacher, student, mask_of(name))):
-        assert leaf.dtype == computed
+        assert leaf.dtype == dtype
 
 
 @every_objective
@@ -273,3 +145,65 @@ def test_degenerate_inputs_stay_finite(name):
     assert_finite(compiled(name)(params, student, dead_teacher, mask_of(name)))
     assert_finite(compiled(name)(params, student, teacher, mask_of(name, one)))
     assert_finite(compiled(name)(params, student, teacher, mask_of(name, none)))
+
+
+MOVES = {  # operations that move, choose or convert numbers and do not compute any
+    *("convert_element_type", "select_n", "pad", "slice", "dynamic_slice", "dynamic_update_slice", "gather", "copy"),
+    *("reshape", "transpose", "squeeze", "broadcast_in_dim", "concatenate", "stop_gradient"),
+}
+
+
+def computed_in_16_bits(jaxpr) -> set[str]:
+    """Operations on 16-bit numbers, in all programs inside; sums of the gradients of two terms aside."""
+    found = set()
+    for equation in jaxpr.eqns:
+        inside = list(jaxprs_in_params(equation.params))
+        found |= {name for program in inside for name in computed_in_16_bits(program)}
+        if not inside and any(getattr(x.aval, "dtype", None) == jnp.float16 for x in equation.invars):
+            found.add(equation.primitive.name)
+    return found - MOVES - {"add_any"}
+
+
+@every_objective
+def test_nothing_is_computed_in_16_bits(name):
+    """Parameters, the outputs of both models and all gradients are float16; what is between them is not."""
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float16), example(name))
+    both = jax.value_and_grad(lambda *x: forward(name, *x, mask_of(name)), argnums=(0, 1), has_aux=True)
+    program, (values, gradients) = jax.make_jaxpr(both, return_shape=True)(*shapes)
+    assert computed_in_16_bits(program.jaxpr) == set()
+    assert {x.dtype for x in jax.tree.leaves(gradients)} == {jnp.dtype("float16")}
+    params = jax.eval_shape(objective(name).init, KEY, *shapes[:0:-1])
+    assert {x.dtype for x in jax.tree.leaves((values, params))} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("name", SIXTEEN_BITS)
+def test_loss_of_16_bit_outputs_is_that_of_the_same_numbers_in_float32(name, dtype):
+    params, *outputs = example(name)
+    for scale in (200.0, 1e-4):  # squares overflow, and vanish, in float16
+        short = jax.tree.map(lambda x: x.astype(dtype), (params, *jax.tree.map(lambda x: scale * x, outputs)))  # noqa: B023
+        spoiled = short[0], *jax.tree.map(lambda x: x.at[9:].set(jnp.nan), short[1:])
+        exact = jax.tree.map(lambda x: x.astype(jnp.float32), short)
+        (expected, _), slopes = compiled(name)(*exact, mask_of(name))
+        for inputs in (short, spoiled):
+            (loss, _), found = compiled(name)(*inputs, mask_of(name))
+            assert loss.dtype == jnp.float32
+            assert_allclose(loss, expected, rtol=1e-5)
+            for gradient, slope in zip(*map(jax.tree.leaves, (found, slopes)), strict=True):
+                assert gradient.dtype == dtype
+                limit = float(jnp.finfo(dtype).max)  # what does not fit becomes the largest number
+                slope = np.clip(slope, -limit, limit)
+                assert np.isfinite(gradient).all()
+                assert_allclose(gradient.astype(jnp.float32), slope, rtol=0.02, atol=0.01 * np.abs(slope).max() + 1e-7)
+
+
+@pytest.mark.parametrize("name", ["soft_label", "fitnet", "uniform-closed", "attention_transfer"])
+def test_3000_nodes_are_counted_and_summed_in_float32(name):
+    """Node by node the mean is that of 12 nodes repeated, though float16 counts to 2,048 and sums to 65,504."""
+    params, student, teacher = example(name)
+    many = jax.tree.map(lambda x: jnp.tile(x.astype(jnp.float16), (250, 1)), (student, teacher))
+    few = jax.tree.map(lambda x: x.astype(jnp.float16).astype(jnp.float32), (student, teacher))
+    mask = jnp.ones(N, bool)
+    (expected, _), _ = compiled(name)(params, *few, mask)
+    (loss, _), _ = compiled(name)(params, *many, jnp.tile(mask, 250))
+    assert_allclose(loss, expected / (250 if name == "attention_transfer" else 1), rtol=1e-4)  # of order 1 / n there

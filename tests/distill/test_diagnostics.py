@@ -23,6 +23,14 @@ def test_shares_by_hand():
     assert_allclose([shares["plane"], shares["bowl"], shares["flat"]], [6.0 / 19.0, 13.0 / 19.0, 0.0], rtol=1e-6)
 
 
+def test_shares_of_16_bit_outputs_are_those_of_the_same_numbers_in_float32():
+    """In float16 a gradient of 1e-8 is zero, and the square of one of 300 is infinite."""
+    losses = {"small": lambda x: 1e-8 * jnp.sum(x), "large": lambda x: 300.0 * jnp.sum(x)}
+    at = jnp.ones(4, jnp.float16)
+    assert_allclose(gradient_shares({"a": losses["small"], "b": losses["small"]}, at)["a"], 0.5)
+    assert_allclose(gradient_shares({"a": losses["large"], "b": losses["large"]}, at)["a"], 0.5)
+
+
 def test_no_gradient_at_all_is_no_share_at_all():
     shares = gradient_shares({"a": lambda x: 0.0 * jnp.sum(x), "b": lambda x: jnp.sum(x**2)}, jnp.zeros(3))
     assert_array_equal([shares["a"], shares["b"]], [0.0, 0.0])

@@ -95,6 +95,23 @@ def test_the_input_layer_of_other_models_is_found_and_its_absence_is_an_error(pr
         positive({"embedding": {}})
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_starts_of_16_bit_parameters_are_those_of_the_same_numbers_in_float32(problem, dtype):
+    graph, labels, *models = problem
+    short = jax.tree.map(lambda x: x.astype(dtype), models)
+    exact = jax.tree.map(lambda x: x.astype(jnp.float32), short)
+
+    def both(teacher, student):
+        directions = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES)
+        outputs = GNNOutput(graph.nodes[:, :3], (graph.nodes[:, :8], graph.nodes[:, 4:]))
+        return directions, attention_map(student, teacher, outputs, jnp.eye(2), jnp.ones(NODES, bool))
+
+    found, expected = both(*short), both(*exact)
+    for value, right in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        assert value.dtype == dtype
+        np.testing.assert_array_equal(value, right.astype(dtype))
+
+
 # A student cut out of its teacher ------------------------------------------------------------------------------------
 
 

@@ -137,6 +137,10 @@ def test_no_nodes_are_no_logits():
         (models.RGCN(4, 2, 3, embeddings=2), {}, "layerwise: RGCN of 2 embeddings, expected 0 as nodes without"),
         (models.RGCN(4, 2, 3, relations=2), {}, "layerwise: RGCN of 2 relations, expected 1 as the graph"),
         (CASES["gcn"], {"nodes": np.array([30])}, "layerwise: nodes 30 to 30, expected 0 to 29"),
+        (CASES["gcn"], {"nodes": np.arange(30) == 3}, "layerwise: nodes: a boolean mask, expected whole numbers"),
+        (CASES["gcn"], {"nodes": np.array([1.0])}, "layerwise: nodes: float64 of shape"),
+        (CASES["gcn"], {"nodes": np.array([-1, 3])}, "layerwise: nodes -1 to 3, expected 0 to 29"),
+        (CASES["gcn"], {"chunk_edges": 2.5}, "layerwise: chunk_edges is 2.5, expected"),
         (CASES["gcn"], {"chunk_edges": 0}, "layerwise: chunk_edges is 0, expected at least 1"),
     ],
 )

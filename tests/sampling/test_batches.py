@@ -6,10 +6,11 @@ import pytest
 import scipy.sparse as sp
 from compiling import QUICK
 from graphs import EdgeList, dense_normalised, random_edges, raw_graph
-from sampling_samples import sample
+from sampling_samples import sample, typed_dataset
 
 from abkd_jax.aggregate import propagate
 from abkd_jax.graph import node_mask, prepare
+from abkd_jax.hostgraph import host_graph
 from abkd_jax.sampling import (
     Capacity,
     Ladder,
@@ -116,6 +117,57 @@ def test_capacities_have_room_and_grow_by_quarters():
     assert ladder.holding(112, 4) == Capacity(144, 56)
     assert ladder.holding(3, 57) == Capacity(176, 64)
     assert fit_capacities([(1, 0)]).holding(1, 0) == Capacity(8, 0)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "batch", "nodes", "edges"),
+    [
+        ((8, 0), (2, 1), 8, 8),  # trials without an edge
+        ((8, 0), (2, 0), 8, 0),
+        ((448, 8), (400, 159_600), 448, None),  # a clique beside clusters of one edge: no more nodes for it
+        ((8, 1000), (500, 10), None, 1000),
+        ((448, 175_560), (400, 2), 448, 176),  # trials of the clique: its edges are not everyone's
+        ((5000, 4096), (3, 2), 160, 128),
+        ((5000, 4096), (3, 129), 160, 4096),  # less than 32 times as many
+    ],
+)
+def test_capacities_of_batches_unlike_the_trials_are_of_their_own_size(lowest, batch, nodes, edges):
+    """None is the next of a series that grows by quarters, rounded up to eights at each step."""
+    found = Ladder(Capacity(*lowest)).holding(*batch)
+    for size, needed, expected in zip(found, (batch[0] + 1, batch[1]), (nodes, edges), strict=True):
+        assert size == expected or (expected is None and needed <= size <= 1.25 * needed + 8)
+
+
+def test_no_batch_has_no_capacity():
+    with pytest.raises(InputError, match="capacities of no batch"):
+        fit_capacities([])
+
+
+@pytest.mark.parametrize("edges", [[], [(0, 1)]])
+@pytest.mark.parametrize("nodes", [2, 40])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda graph: neighbour_batches(graph, 1, (3, 0, -1)),
+        lambda graph: neighbour_batches(graph, 10**6, (3,)),
+        lambda graph: walk_batches(graph, 1, 2, 60),
+        lambda graph: walk_batches(graph, 2, 0, 60),
+        lambda graph: cluster_batches(graph, np.arange(graph.num_nodes) // 2, 1),
+        lambda graph: cluster_batches(graph, np.zeros(graph.num_nodes, np.int64), 10**6),
+    ],
+)
+def test_graphs_of_one_edge_or_none_have_batches(make, nodes, edges):
+    """The edge is in none of the first batches, by which capacities are chosen."""
+    ends = np.array(edges, np.int32).reshape(-1, 2).T
+    graph = host_graph(typed_dataset(EdgeList(ends[0], ends[1], np.ones(ends.shape[1]), nodes), typed=False))
+    seen = set()
+    for minibatch in make(graph).draw(np.random.default_rng(1)):
+        drawn, real = minibatch.nodes, minibatch.batch.graph.n_edge[0]
+        assert minibatch.batch.graph.n_node[0] == drawn.size < minibatch.batch.masks.all.size
+        assert real in (0, 2 * len(edges)) or drawn.size == 2
+        assert minibatch.batch.graph.senders.size <= 8
+        seen |= set(drawn.tolist())
+    assert seen <= set(range(nodes))
 
 
 def test_a_batch_needs_a_node_to_spare():

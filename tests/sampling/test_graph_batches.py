@@ -114,6 +114,16 @@ def test_the_whole_data_set_is_all_its_graphs(labels, width):
         np.testing.assert_allclose(means[:8], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_graphs_without_an_edge_are_batches():
+    data = dataset("classes", 0)
+    data = data._replace(senders=data.senders[:0], receivers=data.receivers[:0], n_edge=0 * data.n_edge)
+    for graphs in (None, np.array([0])):  # graph 0 is one node
+        for minibatch in graph_batches(data, 3, graphs=graphs).draw(np.random.default_rng(0)):
+            check_graphs(data, minibatch.batch, minibatch.graphs)
+            assert minibatch.batch.graph.senders.shape == (0,)
+    check_graphs(data, whole(data), np.arange(8))
+
+
 def test_stored_outputs_follow_their_graphs():
     data = dataset()
     stored = GNNOutput(np.arange(16.0).reshape(8, 2), (np.arange(36.0)[:, None],))

@@ -59,6 +59,35 @@ def test_stopping_early_ends_the_thread_and_closes_the_source():
     assert not ours()
 
 
+@pytest.mark.parametrize("ended", ["by the consumer", "by put"])
+def test_the_source_is_closed_however_it_ends(ended):
+    closed = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    def put(batch):
+        if ended == "by put":
+            raise MemoryError("no room on the device")
+        return batch
+
+    ahead = prefetch(endless(), put=put)
+    if ended == "by put":
+        with pytest.raises(MemoryError, match="no room"):
+            next(ahead)
+    else:
+        next(ahead)
+        del ahead  # an iterator that nobody holds any more
+    assert closed.wait(10)
+    for thread in ours():
+        thread.join(10)
+    assert not ours()
+
+
 def test_no_more_than_depth_batches_are_built_ahead():
     built = []
     full = threading.Event()

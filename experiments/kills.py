@@ -150,7 +150,7 @@ def interrupted(box: Sandbox, whole: Whole, rng: np.random.Generator, kills: int
         for _ in range(min(kills, 1 + rng.integers(KILLS_IN_A_ROW))):
             number = int(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
             by_time = number == signal.SIGKILL and rng.random() < 0.5
-            at = 0 if by_time else int(1 + rng.integers(whole.operations))
+            at = 0 if by_time else 1 + int(whole.operations * rng.random() ** 2)  # a resumed run takes fewer
             process = box.start(folder / "run", folder / "teachers", number, at)
             if by_time:
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -14,7 +14,7 @@ from experiments.fuzz.bombs import BOMBS
 from experiments.fuzz.layouts import LAYOUTS, Layout
 
 NUMBER = 8  # of cases of each layout
-CHEAP_BOMBS = {("gnn_benchmark", "huge_shape"), ("heco", "deflated_zeros"), ("run", "nested_json"), ("tu", "sparse")}
+CHEAP_BOMBS = {("gnn_benchmark", "huge_shape"), ("heco", "deflated_zeros"), ("report", "nested_json"), ("tu", "sparse")}
 
 
 @pytest.mark.parametrize("name", ["planetoid", "heco", "kgbench", "pickles"])

@@ -206,10 +206,13 @@ PLACES: dict[tuple[str, str], tuple[Callable[[Path], None], ...]] = {
     ("heco", "*.npz"): (*HEADERS, deflated_zeros),
     ("heco", "*.npy"): (sparse, *HEADERS),
     ("cache", "*.npy"): (sparse, *HEADERS),
+    ("cache", "SHA256SUMS"): TEXTS,
     ("archive", "*.zip"): (sparse, deflated_zeros, overlapping_members, many_members, lying_size),
-    ("run", "*.npz"): (sparse, *HEADERS, deflated_zeros),
     ("run", "*.json"): (sparse, nested_json, long_json_number),
-    ("run", "*.jsonl"): (*TEXTS, nested_json),
+    ("run", "*s.[jn]*"): (sparse,),
+    ("report", "*.npz"): (*HEADERS, deflated_zeros),
+    ("report", "results.json"): (sparse, nested_json, long_json_number),
+    ("report", "*.jsonl"): (*TEXTS, nested_json),
     ("checkpoint", "*"): (sparse, blank_lines, nested_json),
 }
 BOMBS = [Bomb(layout, pattern, make) for (layout, pattern), makers in PLACES.items() for make in makers]

@@ -164,8 +164,10 @@ class Bench:
         ]
         if heard and (layout.sealed or not different):
             return "recovered", heard[0], ""
-        if different or layout.sealed:
-            return "fault", "without a word: " + ("; ".join(different) or "another content"), ""
+        if different:
+            return "fault", f"other counts: {'; '.join(different)}", ""
+        if layout.sealed:
+            return "fault", "another content without a word", ""
         return "same counts", "", ""
 
 

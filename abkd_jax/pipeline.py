@@ -36,15 +36,15 @@ def distill(config: DistillConfig) -> Path:
     folder = run_folder(config)
     if not config.overwrite and _is_finished(folder, runfolder.plan(folder, config)):
         return folder
+    problem = load_problem(config.dataset, config.data_root, config.batches, config.split)  # bad data makes no folder
     with locked(folder, "runs a comparison there", wait=False):
         if config.overwrite:
             runfolder.clear(folder)
-        return _run(folder, config)
+        return _run(folder, config, problem)
 
 
-def _run(folder: Path, config: DistillConfig) -> Path:
+def _run(folder: Path, config: DistillConfig, problem: Problem) -> Path:
     plan = runfolder.plan(folder, config)
-    problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     runfolder.claim(folder, plan, problem.fingerprint)
     known = runfolder.finished_records(folder)
     runs: dict[str, Students] = {}

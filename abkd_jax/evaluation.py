@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
+from abkd_jax.tasks import accuracy
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["accuracy", "agreement", "cka", "embedding_count", "flops", "hidden_cka", "latency", "parameter_count"]
@@ -19,23 +20,20 @@ LEAST_CALLS, LONGEST = 3, 5.0  # timed calls at least, and seconds after which n
 WARM_UP_CALLS = 3  # the first calls after a compilation fill caches and allocate buffers
 
 
-def accuracy(logits: Float[Array, "n c"], labels: Int[Array, " n"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
-    """The share of the masked nodes whose largest logit is the right one; 0 for an empty mask.
-
-    Args:
-        logits: `[n, classes]`.
-        labels: `[n]`; entries outside the mask may hold anything.
-        mask: `[n]`.
-    """
-    hits = mask & (jnp.argmax(logits, axis=1).astype(labels.dtype) == labels)
-    return jnp.sum(hits).astype(jnp.float32) / jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
-
-
 def agreement(logits: Float[Array, "n c"], teacher: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
-    """The share of the masked rows that two models classify alike; of a single logit its sign is the class."""
+    """Computes the share of the masked rows that two models classify alike; of a single logit its sign is the class.
+
+    NaN for an empty mask, and if a logit in it is NaN.
+
+    Raises:
+        InputError: shapes or types differ.
+    """
+    if logits.shape != teacher.shape:
+        raise InputError(f"agreement: logits {logits.shape} and {teacher.shape}, expected one shape")
     if logits.shape[1] == 1:
         logits, teacher = (jnp.concatenate([jnp.zeros_like(x), x], axis=1) for x in (logits, teacher))
-    return accuracy(logits, jnp.argmax(teacher, axis=1), mask)
+    undefined = jnp.any(mask & jnp.any(jnp.isnan(teacher), axis=1))
+    return jnp.where(undefined, jnp.nan, accuracy(logits, jnp.argmax(teacher, axis=1), mask))
 
 
 def parameter_count(params: Pytree) -> int:
@@ -151,7 +149,13 @@ def hidden_cka(
 
     Returns:
         `[T_l, S_l]` in `[0, 1]`, float32.
+
+    Raises:
+        InputError: a layer has another number of rows than the mask.
     """
+    for hidden in (*teacher_hiddens, *student_hiddens):
+        if hidden.shape[0] != mask.shape[0]:
+            raise InputError(f"hidden_cka: a layer has {hidden.shape[0]} rows, expected {mask.shape[0]} as the mask")
     teacher, student = _centred(teacher_hiddens, mask), _centred(student_hiddens, mask)
     cross = jnp.einsum("tnd,sne->tsde", teacher, student, precision="highest")
     norms = _self_norms(teacher)[:, None] * _self_norms(student)[None, :]

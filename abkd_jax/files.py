@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and read with one clear line when they are damaged."""
 
+import io
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import numpy as np
 
 from abkd_jax.types import InputError
 
-__all__ = ["as_json", "parse_json", "read_arrays", "read_json", "read_json_lines", "write_atomic"]
+__all__ = ["MAX_ARRAYS", "as_json", "parse_json", "read_arrays", "read_json", "read_json_lines", "write_atomic"]
 
 MAX_JSON = 256 << 20  # bytes; parsed, such a file takes several times as much
 MAX_ARRAYS = 1 << 30  # bytes of all arrays of an npz file, unpacked
@@ -83,18 +84,19 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         InputError: the file is missing, cannot be read or is larger than 256 MiB, or a line before the last is not a
             JSON object.
     """
-    lines = _read_bytes(path, MAX_JSON).split(b"\n")
-    lines = lines[:-1] if not lines[-1] else lines
-    records = []
-    for number, line in enumerate(lines, start=1):
+    records: list[dict[str, Any]] = []
+    bad = None
+    for number, line in enumerate(io.BytesIO(_read_bytes(path, MAX_JSON)), start=1):
+        if bad is not None:
+            raise InputError(f"{path}, line {number - 1}: expected one JSON object a line, got {bad[:40]!r}")
         try:
             record = parse_json(line, non_finite_as_null=True)
         except ValueError:
             record = None
         if isinstance(record, dict):
             records.append(record)
-        elif number < len(lines):
-            raise InputError(f"{path}, line {number}: expected one JSON object a line, got {line[:40]!r}")
+        else:
+            bad = line.rstrip(b"\n")
     return records
 
 

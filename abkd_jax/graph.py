@@ -13,6 +13,16 @@ import jraph
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from abkd_jax.graph_input import (
+    check_graph,
+    check_rows,
+    checked_ends,
+    checked_relations,
+    checked_size,
+    checked_weights,
+    relations_of,
+    weights_of,
+)
 from abkd_jax.hostgraph import host_graph, typed_graph
 from abkd_jax.layout import (
     BACKENDS,
@@ -27,6 +37,7 @@ from abkd_jax.layout import (
     sparse_features,
     symmetric_coefficients,
 )
+from abkd_jax.precision import accumulation_dtype, widened
 from abkd_jax.types import Dataset, InputError
 
 __all__ = [
@@ -49,9 +60,6 @@ __all__ = [
 ]
 
 
-MOST_RELATIONS = 2**16  # more are no types but numbers of something else, and pairs with nodes would not fit int32
-
-
 def from_edges(
     senders: np.ndarray,
     receivers: np.ndarray,
@@ -69,18 +77,22 @@ def from_edges(
         receivers: `[e]`, likewise.
         num_nodes: number of nodes `n`.
         nodes: node features, any pytree of `[n, ...]` arrays or `SparseFeatures`.
-        weights: `[e]` edge weights; those of duplicates are added up. Without them `edges` is None (weight 1).
+        weights: `[e]` or `[e, 1]` edge weights, floats, integers or booleans; those of duplicates are added up. Without
+            them `edges` is None (weight 1).
         undirected: adds the reverse of every edge.
         self_loops: adds the self loops that are missing, with weight 1. Layers that normalise symmetrically add
             theirs by themselves, so this is only for layers that do not.
 
     Raises:
-        InputError: an edge points outside, the lists differ in length or are not integers, a weight is not finite.
+        InputError: an edge points outside, the lists differ in length or are not integers, a weight is not finite, or
+            there is another number of weights than of edges, or of rows than of nodes.
     """
-    senders, receivers = _checked_edges(senders, receivers, num_nodes)
-    weights = _checked_weights(weights, senders.shape[0])
+    num_nodes = checked_size(num_nodes)
+    senders, receivers = checked_ends(senders, receivers, num_nodes)
+    check_rows("node", nodes, num_nodes)
     has_weights = weights is not None
-    values = weights if has_weights else np.ones(senders.shape[0], np.float32)
+    values = checked_weights(weights, senders.shape[0]) if has_weights else np.ones(senders.shape[0])
+    values = values.astype(np.float32)
     if undirected:
         loops = senders == receivers  # a self loop is its own reverse
         rows = np.concatenate([receivers, senders[~loops]])
@@ -136,22 +148,26 @@ def prepare(
         relations: number of edge types, where the graph has them (`edge_relations`); None counts up to the largest.
 
     Raises:
-        InputError: an edge points outside, its type is not in `0 .. relations - 1`, or the backend is unknown or needs
-            buckets.
+        InputError: an edge points outside, its type is not in `0 .. relations - 1` or its weight no finite number;
+            features of nodes or edges have another number of rows, or `n_node` and `n_edge` another sum; the backend
+            is unknown or needs buckets.
     """
     _check_backend(backend, buckets)
     if layout_of(graph) is not None:
         return graph
     size = num_nodes(graph)
-    senders, receivers = _checked_edges(graph.senders, graph.receivers, size)
+    check_graph(graph, size)
+    senders, receivers = checked_ends(graph.senders, graph.receivers, size)
+    check_rows("edge", raw_edges(graph), senders.shape[0])
     types = edge_relations(graph)
-    types = None if types is None else _checked_relations(np.asarray(types), relations)
+    types = None if types is None else checked_relations(np.asarray(types), relations)
     order = edge_order(senders, receivers, size, types)
     edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], raw_edges(graph))
     senders, receivers = senders[order], receivers[order]
     pattern = build_pattern(receivers, senders, (size, size), buckets)
-    weights = _weights_of(edges)
-    weights = _in_jax_precision(np.ones(senders.shape[0]) if weights is None else weights)
+    weights = weights_of(edges, senders.shape[0])
+    weights = checked_weights(np.ones(senders.shape[0]) if weights is None else weights, senders.shape[0])
+    weights = weights.astype(accumulation_dtype(weights.dtype))
     coefficients, self_coefficients = symmetric_coefficients(senders, receivers, weights, size)
     layout = PreparedEdges(
         features=edges,
@@ -178,12 +194,17 @@ def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
     """Attaches the coefficients of D^-1/2 (A + I) D^-1/2 (Kipf & Welling, arXiv 1609.02907, section 2.1).
 
     Self loops are added where the graph has none, as numbers beside the edge list: the edges stay as they are. Works
-    under `jit`, and returns a prepared or already normalised graph unchanged.
+    under `jit`, and returns a prepared or already normalised graph unchanged. Degrees and coefficients are float32 or
+    wider.
+
+    Raises:
+        InputError: the graph is none, see `graph_input.check_graph`.
     """
     if isinstance(graph.edges, PreparedEdges) and _fits(graph.edges.facts, graph):
         return graph
     size = num_nodes(graph)
-    weights = edge_weights(graph)
+    check_graph(graph, size)
+    weights = widened(edge_weights(graph))
     loops = jnp.where(graph.senders == graph.receivers, 1.0, 0.0).astype(weights.dtype)
     self_weights = 1.0 - jax.ops.segment_max(
         jnp.concatenate([loops, jnp.zeros(size, weights.dtype)]),
@@ -209,15 +230,24 @@ def raw_edges(graph: jraph.GraphsTuple) -> Any:
 
 
 def edge_relations(graph: jraph.GraphsTuple) -> Int[HostOrDevice, " e"] | None:
-    """`[e]` edge types: `graph.edges` where that is one integer an edge, else `graph.edges["relation"]`, else None."""
-    edges = raw_edges(graph)
-    edges = edges.get("relation") if isinstance(edges, dict) else edges
-    return edges if _one_number_an_edge(edges, jnp.integer) else None
+    """`[e]` edge types: `graph.edges` where that is one integer an edge, else `graph.edges["relation"]`, else None.
+
+    Raises:
+        InputError: that entry is not one integer an edge.
+    """
+    return relations_of(raw_edges(graph), num_edges(graph))
 
 
 def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:
-    """`[e]` edge weights: `graph.edges` where that is one float an edge, else `graph.edges["weight"]`, else ones."""
-    weights = _weights_of(raw_edges(graph))
+    """`[e]` edge weights, floats: `graph.edges` or its entry `"weight"`, of one number an edge; ones without either.
+
+    Integers and booleans in `graph.edges["weight"]` are weights too, and so is `[e, 1]`. Where `graph.edges` itself is
+    an array, integers are types (`edge_relations`) or categories, and wider ones features: neither are weights.
+
+    Raises:
+        InputError: there are weights, but not one number an edge.
+    """
+    weights = weights_of(raw_edges(graph), num_edges(graph))
     return jnp.ones(num_edges(graph)) if weights is None else jnp.asarray(weights)
 
 
@@ -245,10 +275,16 @@ def num_edges(graph: jraph.GraphsTuple) -> int:
 
 
 def node_mask(graph: jraph.GraphsTuple) -> Bool[Array, " n"]:
-    """`[n]`, False on padding nodes. A graph of one part has none; otherwise the last part is padding, as in jraph."""
+    """`[n]`, False on padding nodes, as `jraph.get_node_padding_mask`.
+
+    A graph of one part has no padding. Of several, the last one that has nodes is padding, whatever it holds: nothing
+    else tells it from a graph. Pad a batch (`pad_to_bucket`, `jraph.pad_with_graphs`) before its mask is asked for.
+    """
+    size = num_nodes(graph)
     if graph.n_node.shape[0] == 1:
-        return jnp.ones(num_nodes(graph), bool)
-    return jnp.arange(num_nodes(graph)) < jnp.sum(jnp.asarray(graph.n_node[:-1]))
+        return jnp.ones(size, bool)
+    backwards = jnp.asarray(graph.n_node)[::-1]
+    return jnp.arange(size) < size - backwards[jnp.argmax(backwards > 0)]
 
 
 def pad_to_bucket(graph: jraph.GraphsTuple, growth: float = 1.25) -> jraph.GraphsTuple:
@@ -263,6 +299,7 @@ def pad_to_bucket(graph: jraph.GraphsTuple, growth: float = 1.25) -> jraph.Graph
     """
     if isinstance(graph.edges, PreparedEdges) or isinstance(graph.nodes, SparseFeatures):
         raise InputError("pad_to_bucket takes a plain GraphsTuple with dense nodes: pad first, then prepare")
+    check_graph(graph, num_nodes(graph))
     if not 1 < growth < np.inf:
         raise InputError(f"growth of the bucket sizes is {growth}, expected a finite number above 1")
     return jraph.pad_with_graphs(
@@ -280,31 +317,8 @@ def _check_backend(backend: str, buckets: bool) -> None:
         raise InputError("backend 'bucketed' needs buckets, expected buckets=True")
 
 
-def _weights_of(edges: Any) -> HostOrDevice | None:
-    edges = edges.get("weight") if isinstance(edges, dict) else edges
-    return edges if _one_number_an_edge(edges, jnp.floating) else None
-
-
-def _in_jax_precision(weights: np.ndarray) -> np.ndarray:
-    return weights.astype(jax.dtypes.canonicalize_dtype(weights.dtype), copy=False)
-
-
-def _one_number_an_edge(edges: Any, kind: Any) -> bool:
-    return isinstance(edges, (np.ndarray, jax.Array)) and edges.ndim == 1 and jnp.issubdtype(edges.dtype, kind)
-
-
 def _fits(facts: LayoutFacts, graph: jraph.GraphsTuple) -> bool:
     return (facts.nodes, facts.edges) == (num_nodes(graph), num_edges(graph))
-
-
-def _checked_relations(types: np.ndarray, relations: int | None) -> tuple[np.ndarray, int]:
-    relations = int(types.max(initial=0)) + 1 if relations is None else relations
-    if not 1 <= relations <= MOST_RELATIONS:
-        raise InputError(f"{relations} relations, expected 1 to {MOST_RELATIONS}: integers in `edges` are edge types")
-    outside = np.flatnonzero((types < 0) | (types >= relations))
-    if outside.size:
-        raise InputError(f"edge {outside[0]}: its type is {types[outside[0]]}, expected 0 to {relations - 1}")
-    return types.astype(np.int32), relations
 
 
 def _bucket(size: int, growth: float) -> int:
@@ -312,30 +326,3 @@ def _bucket(size: int, growth: float) -> int:
     while bucket < size:
         bucket = int(np.ceil(bucket * growth / 8)) * 8
     return bucket
-
-
-def _checked_edges(senders: Any, receivers: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.asarray(senders), np.asarray(receivers)
-    if ends[0].shape != ends[1].shape or ends[0].ndim != 1:
-        raise InputError(f"senders {ends[0].shape} and receivers {ends[1].shape} must be two lists of one length")
-    for name, nodes in zip(("senders", "receivers"), ends, strict=True):
-        if nodes.size and not np.issubdtype(nodes.dtype, np.integer):
-            raise InputError(f"{name} hold {nodes.dtype}, expected integers")
-        outside = np.flatnonzero((nodes < 0) | (nodes >= size))
-        if outside.size:
-            raise InputError(
-                f"edge {outside[0]}: {name[:-1]} {nodes[outside[0]]} is outside a graph of {size} nodes, "
-                f"expected 0 to {size - 1}"
-            )
-    return ends[0].astype(np.int32), ends[1].astype(np.int32)
-
-
-def _checked_weights(weights: np.ndarray | None, num_edges: int) -> np.ndarray | None:
-    if weights is None:
-        return None
-    weights = np.asarray(weights, np.float32)
-    if weights.shape != (num_edges,):
-        raise InputError(f"edge weights have shape {weights.shape}, expected ({num_edges},): one weight an edge")
-    if not np.isfinite(weights).all():
-        raise InputError("edge weights hold NaN or infinite values, expected finite numbers")
-    return weights

@@ -10,8 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
+from abkd_jax.graph_input import checked_ends
 from abkd_jax.layout import sparse_features
-from abkd_jax.types import Dataset
+from abkd_jax.types import Dataset, InputError
 
 __all__ = ["HostGraph", "host_graph", "target_mask", "typed_graph"]
 
@@ -59,11 +60,17 @@ def host_graph(dataset: Dataset) -> HostGraph:
 
     Args:
         dataset: checked by `datasets.validate`.
+
+    Raises:
+        InputError: an edge points outside, or the features have another number of rows than there are nodes.
     """
     n, schema, types = dataset.num_nodes, dataset.schema, dataset.relations
+    if dataset.num_embeddings < 0 or (schema is None and dataset.num_embeddings):
+        raise InputError(f"node features: {n - dataset.num_embeddings} rows, expected {n}, one a node")
     kinds = 1 if schema is None else schema.num_relations
-    rows = np.concatenate([dataset.receivers, dataset.senders]).astype(np.int64)
-    cols = np.concatenate([dataset.senders, dataset.receivers])
+    senders, receivers = checked_ends(dataset.senders, dataset.receivers, n)
+    rows = np.concatenate([receivers, senders]).astype(np.int64)
+    cols = np.concatenate([senders, receivers])
     keys = rows * kinds
     if schema is not None and types is not None:
         keys += np.concatenate([types, np.asarray(schema.reverses)[types]])

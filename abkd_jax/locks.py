@@ -1,4 +1,4 @@
-"""Folders that one process at a time writes to."""
+"""Folders and files that one process at a time works on. A lock ends with its process, however that ends."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ import filelock
 
 from abkd_jax.types import InputError
 
-__all__ = ["LOCK", "locked"]
+__all__ = ["LOCK", "exclusive", "locked"]
 
 LOCK = ".lock"  # in the folder; it stays there, since a lock file cannot be removed without a race
 POLL = 0.2  # seconds between two looks at a lock that another process holds
@@ -22,8 +22,8 @@ _logger = logging.getLogger(__name__)
 def locked(folder: str | os.PathLike[str], what: str, *, wait: bool) -> Iterator[None]:
     """Holds a folder for this process alone, and removes what a killed `write_atomic` has left in it.
 
-    The lock ends with its process, however that ends. A folder that cannot be written is not locked, since nobody
-    changes it; where the file system knows no locks, a warning says so.
+    A folder that cannot be written is not locked, since nobody changes it; where the file system knows no locks, a
+    warning says so.
 
     Args:
         folder: made where missing.
@@ -37,7 +37,7 @@ def locked(folder: str | os.PathLike[str], what: str, *, wait: bool) -> Iterator
     lock = filelock.FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, folder, what, wait)
+        _acquire(lock, folder, what, wait=wait)
         for left in folder.glob(".*.tmp"):
             if left.is_file():
                 left.unlink(missing_ok=True)
@@ -50,13 +50,36 @@ def locked(folder: str | os.PathLike[str], what: str, *, wait: bool) -> Iterator
         lock.release()
 
 
-def _acquire(lock: filelock.BaseFileLock, folder: Path, what: str, wait: bool) -> None:
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Waits until no other process makes a file or folder; nothing depends on it but the work that is saved.
+
+    What is made under it appears whole by a rename, so that file systems without locks serve too.
+
+    Args:
+        path: what is made. The lock is the hidden file `.<name>.lock` beside it, which is gone afterwards.
+    """
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        _acquire(lock, path, "works on it", wait=True)
+    except (OSError, NotImplementedError, RuntimeError) as error:  # the last: this thread holds it already
+        _logger.info("%s: no lock (%s)", path, error)
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with contextlib.suppress(OSError):
+                Path(lock.lock_file).unlink()  # before it is released: who waits looks for the name again
+        lock.release()
+
+
+def _acquire(lock: filelock.BaseFileLock, path: Path, what: str, *, wait: bool) -> None:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         if not wait:
             raise InputError(
-                f"{folder} is in use: another process {what}; expected to be alone, wait for it or name another folder"
+                f"{path} is in use: another process {what}; expected to be alone, wait for it or name another folder"
             ) from error
-        _logger.warning("waiting for another process that %s (%s)", what, folder)
+        _logger.warning("waiting for another process that %s (%s)", what, path)
         lock.acquire(poll_interval=POLL)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from abkd_jax.files import read_json, write_atomic
+from abkd_jax.files import MAX_ARRAYS, read_json, write_atomic
 from abkd_jax.types import InputError
 
 __all__ = ["DIGESTS", "MANIFEST", "check_seal", "read_manifest", "write_manifest", "write_sealed"]
@@ -131,8 +131,11 @@ def _digest(path: Path) -> str:
 
 
 def _digest_or_none(path: Path) -> str | None:
+    """None where there is no file, "" where it is larger than any of a run folder, which no reader would take."""
     try:
-        return _digest(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return _digest(path) if path.stat().st_size <= MAX_ARRAYS else ""
     except OSError as error:
         raise InputError(f"{path}: cannot read this file: {error.strerror}") from error
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from abkd_jax import figures
 from abkd_jax.files import read_arrays, read_json, read_json_lines, write_atomic
+from abkd_jax.manifest import check_seal
 from abkd_jax.origin import data_facts, data_title, program_facts
 from abkd_jax.results import comparisons, metric_of, summarise
 from abkd_jax.tables import collapse_table, comparison_table, gradient_table, remarks, shown, table
@@ -69,6 +70,7 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     results_path, metrics_path, maps_path = (folder / name for name in ("results.json", "metrics.jsonl", "maps.npz"))
     if not any(path.exists() for path in (results_path, metrics_path, maps_path)):
         raise InputError(f"{folder}: expected the folder of a run, with results.json, metrics.jsonl or maps.npz")
+    check_seal(folder, [path.name for path in (results_path, metrics_path, maps_path)])
     results, records = _read_results(results_path) if results_path.exists() else ({}, [])
     metrics = _read_metrics(metrics_path) if metrics_path.exists() else []
     diverged = {(r["method"], r["seed"]) for r in records if r.get("diverged") is not None}

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.config import OptimConfig
 from abkd_jax.distill import Term, gradient_shares, term_losses
+from abkd_jax.precision import in_float32
 from abkd_jax.seeds import over_seeds
 from abkd_jax.tasks import Task
 from abkd_jax.types import Batch, InputError, Objective, PRNGKey, Pytree
@@ -90,11 +91,12 @@ def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransfo
         raise InputError(f"patience is {config.patience}, expected at least 0")
     cosine = config.schedule == "cosine"
     rate = optax.cosine_decay_schedule(config.learning_rate, config.epochs * steps) if cosine else config.learning_rate
-    return optax.chain(
+    optimizer = optax.chain(
         optax.add_decayed_weights(config.conv_decay, mask=lambda params: _in_group(params, conv=True)),
         optax.add_decayed_weights(config.dense_decay, mask=lambda params: _in_group(params, conv=False)),
         optax.adam(rate),
     )
+    return in_float32(optimizer)
 
 
 def _in_group(params: Pytree, *, conv: bool) -> Pytree:

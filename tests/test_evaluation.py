@@ -1,11 +1,13 @@
 """Evaluation: hand numbers, the Gram-matrix form of CKA in NumPy, and what must not change a result."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abkd_jax import evaluation
+from abkd_jax import evaluation, tasks
 from abkd_jax.graph import from_edges, prepare
 from abkd_jax.models import GCNII
 from abkd_jax.types import InputError
@@ -42,9 +44,25 @@ def test_accuracy_by_hand_and_masked():
     assert float(score(logits, labels, jnp.array([False, True, False, True]))) == 0.0
 
 
-def test_accuracy_of_no_node_is_zero_even_beside_nan():
-    logits = jnp.array([[jnp.nan, 1.0]])
-    assert float(evaluation.accuracy(logits, jnp.array([1], jnp.int32), jnp.array([False]))) == 0.0
+def test_accuracy_is_the_tasks():
+    assert evaluation.accuracy is tasks.accuracy
+
+
+def test_agreement_counts_rows_and_is_not_defined_without_any():
+    logits, teacher = (
+        jnp.array([[2.0, 1.0], [0.0, 3.0], [jnp.nan, 0.0]]),
+        jnp.array([[5.0, 1.0], [4.0, 3.0], [1.0, 0.0]]),
+    )
+    assert float(evaluation.agreement(logits, teacher, jnp.array([True, True, False]))) == 0.5
+    assert float(evaluation.agreement(logits[:2, :1], teacher[:2, :1], jnp.ones(2, bool))) == 0.5  # signs
+    for pair in ((logits, teacher), (teacher, logits)):
+        assert np.isnan(evaluation.agreement(*pair, jnp.ones(3, bool)))
+    assert np.isnan(evaluation.agreement(logits, teacher, jnp.zeros(3, bool)))
+
+
+def test_cka_refuses_a_mask_of_another_length():
+    with pytest.raises(InputError, match="a layer has 4 rows, expected 1 as the mask"):
+        inspect.unwrap(evaluation.hidden_cka)((np.ones((4, 2), np.float32),), (), np.ones(1, bool))
 
 
 def test_parameter_count_of_arrays_and_shapes():

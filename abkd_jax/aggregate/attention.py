@@ -9,10 +9,21 @@ import jraph
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.aggregate.backends import Backend, gathered, row_maxima, row_sums, segment_sums
-from abkd_jax.aggregate.edges import by_column, by_row, receiver_maxima, receiver_sums, receiver_values, row_totals
+from abkd_jax.aggregate.edges import (
+    by_column,
+    by_row,
+    checked_layout,
+    num_receivers,
+    receiver_maxima,
+    receiver_sums,
+    receiver_values,
+    row_totals,
+)
 from abkd_jax.aggregate.products import edge_dots, last_axis_sum
-from abkd_jax.graph import layout_of, num_nodes
+from abkd_jax.graph import num_edges, num_nodes
 from abkd_jax.layout import CSR
+from abkd_jax.precision import floats, widened
+from abkd_jax.types import InputError
 
 __all__ = ["attention_sum", "edge_softmax"]
 
@@ -44,21 +55,36 @@ def attention_sum(
         mask: edges that count; None takes all.
 
     Returns:
-        `[n, heads, d]`; zero for a node that nothing enters.
+        `[n, heads, d]`, zero for a node that nothing enters; float32 inside, in the type of `x`.
+
+    Raises:
+        InputError: rows, heads or types of the arguments do not fit the graph and each other.
     """
-    if mask is not None:
-        logits = jnp.where(mask[:, None], logits, -jnp.inf)
-    layout = layout_of(graph)
+    layout, x = checked_layout(graph, sent=x, edges=(logits, keep, mask)), floats(x)
+    for name, value, rows in (
+        ("logits", logits, num_edges(graph)),
+        ("keep", keep, num_edges(graph)),
+        ("self_logits", self_logits, num_receivers(graph)),
+        ("self_keep", self_keep, num_receivers(graph)),
+    ):
+        if value is not None and value.shape != (rows, x.shape[1]):
+            raise InputError(f"attention_sum: {name} are {value.shape}, expected {(rows, x.shape[1])}")
+    if mask is not None and (mask.dtype, mask.ndim) != (jnp.bool_, 1):
+        raise InputError(f"attention_sum: mask is {mask.dtype} {mask.shape}, expected booleans ({num_edges(graph)},)")
+    logits = logits if mask is None else jnp.where(mask[:, None], logits, -jnp.inf)
     own = None if self_logits is None else _Loops(self_logits, self_keep)
+    arguments = jax.tree.map(widened, (logits, x, own, keep))
     if layout is None:
-        return _plain(graph, logits, x, own, keep)
-    return _attention(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, logits, x, own, keep)
+        return _plain(graph, *arguments).astype(x.dtype)
+    out: Any = _attention(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, *arguments)
+    return out.astype(x.dtype)
 
 
 def edge_softmax(graph: jraph.GraphsTuple, logits: Float[Array, "e h"]) -> Float[Array, "e h"]:
     """The weights `alpha` of `attention_sum` themselves, `[e, heads]`: to look at, or to distil."""
-    weights = jnp.exp(logits - receiver_values(graph, _finite(receiver_maxima(graph, logits))))
-    return weights / receiver_values(graph, _divisor(receiver_sums(graph, weights)))
+    wide = widened(logits)
+    weights = jnp.exp(wide - receiver_values(graph, _finite(receiver_maxima(graph, wide))))
+    return (weights / receiver_values(graph, _divisor(receiver_sums(graph, weights)))).astype(logits.dtype)
 
 
 class _Loops(NamedTuple):

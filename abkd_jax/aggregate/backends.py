@@ -19,16 +19,15 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.experimental.sparse import BCSR
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.layout import BACKENDS, Buckets
+from abkd_jax.precision import accumulation_dtype, widened
 from abkd_jax.types import InputError, Pytree
 
 __all__ = [
     "Backend",
     "Rows",
-    "accumulator",
     "bucketed_reduce",
     "chunk_size",
     "gathered",
@@ -77,24 +76,18 @@ def row_sums(
         raise InputError("backend 'bucketed': the graph has no buckets, expected one from graph.prepare(buckets=True)")
     if not values.size:
         return jnp.zeros((matrix.row_ptr.shape[0] - 1, *x.shape[1:]), x.dtype)
-    dtype = max(accumulator(values.dtype), accumulator(x.dtype), key=lambda dtype: dtype.itemsize)
+    dtype = accumulation_dtype(values.dtype, x.dtype)
     return _folding(backend)(matrix, values.astype(dtype), x.astype(dtype)).astype(x.dtype)
 
 
-def accumulator(dtype: DTypeLike) -> jnp.dtype:
-    """The type in which sums of `dtype` numbers run: float32, or `dtype` itself where that is wider."""
-    return max(jnp.dtype(dtype), jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
-
-
 def gathered(x: Float[Array, "n *f"], ids: Int[Array, " e"]) -> Float[Array, "e *f"]:
-    """`x[ids]`, whose gradient adds up in the type of `accumulator`; for graphs that were never prepared."""
-    return x.astype(accumulator(x.dtype))[ids].astype(x.dtype)
+    """`x[ids]`, whose gradient adds up in its `accumulation_dtype`; for graphs that were never prepared."""
+    return widened(x)[ids].astype(x.dtype)
 
 
 def segment_sums(messages: Float[Array, "e *f"], ids: Int[Array, " e"], rows: int) -> Float[Array, "n *f"]:
     """JAX's own sum of the messages of each row, for graphs that were never prepared."""
-    wide = messages.astype(accumulator(messages.dtype))
-    return jax.ops.segment_sum(wide, ids, num_segments=rows).astype(messages.dtype)
+    return jax.ops.segment_sum(widened(messages), ids, num_segments=rows).astype(messages.dtype)
 
 
 @functools.cache

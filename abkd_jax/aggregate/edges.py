@@ -12,12 +12,14 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.backends import Backend, Rows, gathered, row_maxima, row_sums, segment_sums
-from abkd_jax.graph import SparseFeatures, layout_of, num_nodes
+from abkd_jax.graph import SparseFeatures, layout_of, num_edges, num_nodes
+from abkd_jax.graph_input import check_graph, check_rows
 from abkd_jax.layout import CSR
 
 __all__ = [
     "by_column",
     "by_row",
+    "checked_layout",
     "num_receivers",
     "receiver_maxima",
     "receiver_sums",
@@ -37,6 +39,27 @@ def by_column(pattern: CSR) -> Rows:
     """The entries of the transpose in its row order, which is `pattern.order_t`."""
     buckets = pattern.buckets and (pattern.buckets[1] or pattern.buckets[0])
     return Rows(pattern.cols[pattern.order_t], pattern.rows_t, pattern.col_ptr, buckets)
+
+
+def checked_layout(graph: jraph.GraphsTuple, *, sent: Any = None, received: Any = None, edges: Any = None) -> Any:
+    """The layout of a graph as `graph.layout_of` gives it, once the arrays that go over its edges fit.
+
+    Args:
+        graph: plain or prepared; a plain one is checked (`graph_input.check_graph`).
+        sent: arrays with one row a node.
+        received: arrays with one row a node that edges enter (`num_receivers`).
+        edges: arrays with one row an edge.
+
+    Raises:
+        InputError: an array has another number of rows: gathers would take its last one for those that are missing.
+    """
+    layout = layout_of(graph)
+    if layout is None:
+        check_graph(graph, num_nodes(graph))
+    check_rows("node", sent, num_nodes(graph) if layout is None else layout.pattern.shape[1])
+    check_rows("node", received, num_receivers(graph))
+    check_rows("edge", edges, num_edges(graph))
+    return layout
 
 
 def num_receivers(graph: jraph.GraphsTuple) -> int:
@@ -61,7 +84,7 @@ def receiving(graph: jraph.GraphsTuple, x: Any) -> Any:
 
 def sender_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:
     """`x` at the sender of each edge, `[e, h]`."""
-    layout = layout_of(graph)
+    layout = checked_layout(graph, sent=x)
     if layout is None:
         return gathered(x, jnp.asarray(graph.senders))
     return _at_columns(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
@@ -69,7 +92,7 @@ def sender_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Arr
 
 def receiver_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:
     """`x` at the receiver of each edge, `[e, h]`."""
-    layout = layout_of(graph)
+    layout = checked_layout(graph, received=x)
     if layout is None:
         return gathered(x, jnp.asarray(graph.receivers))
     return _at_rows(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
@@ -77,7 +100,7 @@ def receiver_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[A
 
 def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
     """The sum of `values` over the edges that enter each node, `[n, h]`."""
-    layout = layout_of(graph)
+    layout = checked_layout(graph, edges=values)
     if layout is None:
         return segment_sums(values, jnp.asarray(graph.receivers), num_nodes(graph))
     return row_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, values)
@@ -86,7 +109,7 @@ def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Floa
 def receiver_maxima(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
     """The maximum of `values` over the edges that enter each node; minus infinity where none does. No gradient."""
     values = jax.lax.stop_gradient(values)
-    layout = layout_of(graph)
+    layout = checked_layout(graph, edges=values)
     if layout is None:
         return jax.ops.segment_max(values, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
     return row_maxima(by_row(jax.tree.map(jnp.asarray, layout.pattern)), values, layout.facts.backend)

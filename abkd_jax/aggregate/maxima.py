@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate.backends import accumulator, bucketed_reduce, gathered
-from abkd_jax.aggregate.edges import num_receivers
+from abkd_jax.aggregate.backends import bucketed_reduce
+from abkd_jax.aggregate.edges import checked_layout, num_receivers
 from abkd_jax.graph import layout_of
 from abkd_jax.layout import CSR, Buckets
+from abkd_jax.precision import accumulation_dtype, floats, widened
 
 __all__ = ["maximum"]
 
@@ -25,7 +26,7 @@ def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "r
         graph: plain or prepared.
         x: `[n, f]`.
     """
-    layout = layout_of(graph)
+    layout, x = checked_layout(graph, sent=x), floats(x)
     if layout is None or layout.pattern.buckets is None or layout.facts.backend not in ("auto", "bucketed"):
         return _segment_maximum(graph, x)
     return _bucketed_maximum(jax.tree.map(jnp.asarray, layout.pattern), x)
@@ -34,10 +35,9 @@ def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "r
 def _segment_maximum(graph: jraph.GraphsTuple, x: Array) -> Array:
     sorted_ids = layout_of(graph) is not None
     receivers, n = jnp.asarray(graph.receivers), num_receivers(graph)
-    out = jax.ops.segment_max(
-        gathered(x, jnp.asarray(graph.senders)), receivers, num_segments=n, indices_are_sorted=sorted_ids
-    )
-    return jnp.where(jnp.isneginf(out), 0.0, out)
+    sent = widened(x)[jnp.asarray(graph.senders)]  # its gradient counts how many attain the maximum
+    out = jax.ops.segment_max(sent, receivers, num_segments=n, indices_are_sorted=sorted_ids)
+    return jnp.where(jnp.isneginf(out), 0.0, out).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -55,13 +55,13 @@ def _forward(pattern: CSR, x: Array) -> tuple[Array, tuple[CSR, Array, Array, Ar
 
     def neighbour(ids: Array, _: Array) -> tuple[Array, Array]:
         values = x[pattern.cols[ids]]
-        return values, jnp.ones(values.shape, accumulator(x.dtype))
+        return values, jnp.ones(values.shape, accumulation_dtype(x.dtype))
 
     def larger(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
         largest = jnp.maximum(a[0], b[0])
         return largest, jnp.where(a[0] == largest, a[1], 0.0) + jnp.where(b[0] == largest, b[1], 0.0)
 
-    identity = _lowest(x), jnp.zeros((), accumulator(x.dtype))
+    identity = _lowest(x), jnp.zeros((), accumulation_dtype(x.dtype))
     largest, count = bucketed_reduce(buckets, pattern.rows, neighbour, larger, identity, x.shape[1])
     return jnp.where(jnp.isneginf(largest), 0.0, largest), (pattern, x, largest, count)
 

@@ -10,9 +10,11 @@ import jraph
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate.backends import CHUNK_BYTES, NARROW_HEAD, Backend, chunk_size, gathered, row_sums, segment_sums
-from abkd_jax.aggregate.edges import by_column, by_row, receiving
-from abkd_jax.graph import SparseFeatures, layout_of, normalise, num_edges, num_nodes
+from abkd_jax.aggregate.edges import by_column, by_row, checked_layout, receiving
+from abkd_jax.graph import SparseFeatures, normalise, num_edges, num_nodes
 from abkd_jax.layout import CSR
+from abkd_jax.precision import accumulation_dtype, floats, widened
+from abkd_jax.types import InputError
 
 __all__ = [
     "Features",
@@ -42,24 +44,33 @@ def weighted_sum(
 
     Returns:
         `[n, f]`; zero for a node without incoming edges. Of a piece of a graph `[num_receivers, f]`, as in all sums.
+        Float32 inside and in the type of `x` (integers give float32), as all sums.
+
+    Raises:
+        InputError: rows of `x` or weights are more or fewer than nodes or edges.
     """
-    layout = layout_of(graph)
+    layout, x, weights = checked_layout(graph, sent=x, edges=weights), floats(x), floats(weights)
+    if weights.ndim != 1:
+        raise InputError(f"weighted_sum: weights have shape {weights.shape}, expected one weight an edge")
+    wide = x.astype(accumulation_dtype(x.dtype))
     if layout is not None:
-        return sparse_matmul(layout.pattern, weights, x, backend or layout.facts.backend)
-    messages = weights[:, None] * gathered(x, jnp.asarray(graph.senders))
-    return segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
+        return sparse_matmul(layout.pattern, weights, wide, backend or layout.facts.backend).astype(x.dtype)
+    messages = weights.astype(wide.dtype)[:, None] * gathered(wide, jnp.asarray(graph.senders))
+    return segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph)).astype(x.dtype)
 
 
 def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
     """The mean of `x` over the edges that enter each node; zero for a node without incoming edges."""
-    ones = jnp.ones(num_edges(graph), x.dtype)
-    degrees = in_degrees(graph, x.dtype)
-    return weighted_sum(graph, x, ones, backend) / jnp.maximum(degrees, 1)[:, None]
+    x = floats(x)
+    wide = widened(x)  # until the division: the sum over a hub need not fit 16 bits
+    ones = jnp.ones(num_edges(graph), wide.dtype)
+    degrees = in_degrees(graph, wide.dtype)
+    return (weighted_sum(graph, wide, ones, backend) / jnp.maximum(degrees, 1)[:, None]).astype(x.dtype)
 
 
 def in_degrees(graph: jraph.GraphsTuple, dtype: Any) -> Float[Array, " n"]:
-    """The number of edges that enter each node."""
-    layout = layout_of(graph)
+    """The number of edges that enter each node; counted exactly, then brought to `dtype`."""
+    layout = checked_layout(graph)
     if layout is not None:
         return jnp.diff(jnp.asarray(layout.pattern.row_ptr)).astype(dtype)
     return segment_sums(jnp.ones(num_edges(graph), dtype), jnp.asarray(graph.receivers), num_nodes(graph))
@@ -69,8 +80,11 @@ def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend
     """`D^-1/2 (A + I) D^-1/2 x` (Kipf & Welling, arXiv 1609.02907, equation 2); self loops are added where missing."""
     graph = normalise(graph)
     edges: Any = graph.edges
-    neighbours = weighted_sum(graph, x, jnp.asarray(edges.coefficients, x.dtype), backend)
-    return neighbours + jnp.asarray(edges.self_coefficients, x.dtype)[:, None] * receiving(graph, x)
+    x = floats(x)
+    wide = widened(x)
+    neighbours = weighted_sum(graph, wide, jnp.asarray(edges.coefficients, wide.dtype), backend)
+    own = jnp.asarray(edges.self_coefficients, wide.dtype)[:, None] * receiving(graph, wide)
+    return (neighbours + own).astype(x.dtype)
 
 
 def feature_matmul(x: Features, kernel: Float[Array, "f d"]) -> Float[Array, "n d"]:
@@ -86,7 +100,15 @@ def sparse_matmul(
     """The product of a sparse `[n, m]` matrix with a dense `[m, f]` one; differentiable in `values` and `x`.
 
     The backward pass is the same sum over the precomputed transpose, and sampled products for the values.
+
+    Raises:
+        InputError: another number of values than the pattern has entries, or of rows than it has columns.
     """
+    if values.shape != pattern.cols.shape or x.shape[0] != pattern.shape[1]:
+        raise InputError(
+            f"sparse_matmul: values {values.shape} and {x.shape[0]} rows, expected {pattern.cols.shape} and "
+            f"{pattern.shape[1]}"
+        )
     return _sparse_matmul(jax.tree.map(jnp.asarray, pattern), values, x, backend)
 
 
@@ -114,11 +136,13 @@ def edge_dots(
 ) -> Float[Array, "e *h"]:
     """`<a[rows[e]], b[cols[e]]>` over the last axis: the sampled product, the gradient of the weights of a sum.
 
+    Float32 or wider.
+
     On a CPU many run in chunks of edges, so that no `[e, f]` is built.
     """
 
     def direct(rows: Array, cols: Array, a: Array, b: Array) -> Array:
-        return last_axis_sum(a[rows] * b[cols])
+        return last_axis_sum(widened(a[rows]) * widened(b[cols]))
 
     def chunked(rows: Array, cols: Array, a: Array, b: Array) -> Array:
         chunks = -(-rows.shape[0] // size)

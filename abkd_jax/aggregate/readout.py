@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate.backends import accumulator
+from abkd_jax.graph import num_nodes
+from abkd_jax.graph_input import check_graph, check_rows
+from abkd_jax.precision import floats, widened
 from abkd_jax.types import InputError
 
 __all__ = ["Readout", "readout"]
@@ -24,17 +26,20 @@ def readout(graph: jraph.GraphsTuple, x: Float[Array, "n f"], how: Readout = "me
         how: `"sum"`, `"mean"` or `"max"`.
 
     Raises:
-        InputError: another `how`.
+        InputError: another `how`, or rows of `x` that are more or fewer than the nodes.
     """
     if how not in ("sum", "mean", "max"):
         raise InputError(f"readout is {how!r}, expected one of sum, mean, max")
+    check_graph(graph, num_nodes(graph))
+    check_rows("node", x, num_nodes(graph))
+    x = floats(x)
+    wide = widened(x)
     n_node = jnp.asarray(graph.n_node)
     graphs = n_node.shape[0]
     ids = jnp.repeat(jnp.arange(graphs), n_node, total_repeat_length=x.shape[0])
     if how == "max":
-        largest = jax.ops.segment_max(x, ids, num_segments=graphs, indices_are_sorted=True)
-        return jnp.where((n_node > 0)[:, None], largest, 0.0)
-    wide = x.astype(accumulator(x.dtype))
+        largest = jax.ops.segment_max(wide, ids, num_segments=graphs, indices_are_sorted=True)
+        return jnp.where((n_node > 0)[:, None], largest, 0.0).astype(x.dtype)
     total = jax.ops.segment_sum(wide, ids, num_segments=graphs, indices_are_sorted=True)
     total = total / jnp.maximum(n_node, 1).astype(wide.dtype)[:, None] if how == "mean" else total
     return total.astype(x.dtype)

@@ -12,9 +12,11 @@ import jraph
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate.backends import gathered, segment_sums
-from abkd_jax.aggregate.edges import num_receivers
+from abkd_jax.aggregate.edges import checked_layout, num_receivers
 from abkd_jax.aggregate.products import sparse_matmul
 from abkd_jax.graph import edge_relations, layout_of
+from abkd_jax.graph_input import checked_relations, host_values
+from abkd_jax.precision import floats, widened
 from abkd_jax.types import InputError
 
 __all__ = ["relation_means", "relation_sum"]
@@ -28,14 +30,14 @@ def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: 
         x: `[n, f]`.
         relations: number of types.
     """
-    n, rows, counts = _by_relation(graph, relations, x.dtype)
-    layout = layout_of(graph)
-    weights = (1.0 / jnp.maximum(counts, 1.0))[rows]
+    layout, x = checked_layout(graph, sent=x), floats(x)
+    wide = widened(x)
+    n, rows, weights = _by_relation(graph, relations, wide.dtype)
     if layout is None or layout.relations is None:
-        sums = segment_sums(weights[:, None] * gathered(x, jnp.asarray(graph.senders)), rows, n * relations)
+        sums = segment_sums(weights[:, None] * gathered(wide, jnp.asarray(graph.senders)), rows, n * relations)
     else:
-        sums = sparse_matmul(layout.relations.rows, weights, x, layout.facts.backend)
-    return sums.reshape(n, relations, x.shape[1])
+        sums = sparse_matmul(layout.relations.rows, weights, wide, layout.facts.backend)
+    return sums.reshape(n, relations, x.shape[1]).astype(x.dtype)
 
 
 def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Array, "m f"]:
@@ -45,21 +47,25 @@ def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Ar
         graph: with a type an edge, see `graph.edge_relations`.
         x: `[n, relations, f]`, one transformed feature a type.
     """
+    layout, x = checked_layout(graph, sent=x), floats(x)
     relations, width = x.shape[1:]
-    n, rows, counts = _by_relation(graph, relations, x.dtype)
-    weights = (1.0 / jnp.maximum(counts, 1.0))[rows]
-    layout = layout_of(graph)
-    flat = x.reshape(-1, width)
+    flat = widened(x).reshape(-1, width)
+    n, _, weights = _by_relation(graph, relations, flat.dtype)
     if layout is None or layout.relations is None:
-        cols = jnp.asarray(graph.senders) * relations + _relations(graph)
-        return segment_sums(weights[:, None] * gathered(flat, cols), jnp.asarray(graph.receivers), n)
-    return sparse_matmul(layout.relations.columns, weights, flat, layout.facts.backend)
+        cols = jnp.asarray(graph.senders) * relations + _relations(graph, relations)
+        sums = segment_sums(weights[:, None] * gathered(flat, cols), jnp.asarray(graph.receivers), n)
+    else:
+        sums = sparse_matmul(layout.relations.columns, weights, flat, layout.facts.backend)
+    return sums.astype(x.dtype)
 
 
 def _by_relation(
     graph: jraph.GraphsTuple, relations: int, dtype: Any
-) -> tuple[int, Int[Array, " e"], Float[Array, " nr"]]:
-    """Number of nodes that receive, `receiver * relations + type` of each edge, and how many edges have each."""
+) -> tuple[int, Int[Array, " e"], Float[Array, " e"]]:
+    """Number of nodes that receive, `receiver * relations + type` of each edge, and one over how many edges have it.
+
+    The types of a plain graph under `jit` are taken as they are; `graph.prepare` checks them.
+    """
     n, layout = num_receivers(graph), layout_of(graph)
     if layout is not None and layout.relations is not None:
         pattern = layout.relations.rows
@@ -68,14 +74,19 @@ def _by_relation(
                 f"the graph was prepared for {pattern.shape[0] // max(n, 1)} relations, expected {relations}: "
                 "name their number in graph.prepare(relations=...)"
             )
-        return n, jnp.asarray(pattern.rows), jnp.diff(jnp.asarray(pattern.row_ptr)).astype(dtype)
-    rows = jnp.asarray(graph.receivers) * relations + _relations(graph)
-    ones = jnp.ones(rows.shape[0], dtype)
-    return n, rows, segment_sums(ones, rows, n * relations)
+        rows, counts = jnp.asarray(pattern.rows), jnp.diff(jnp.asarray(pattern.row_ptr)).astype(dtype)
+        return n, rows, (1.0 / jnp.maximum(counts, 1.0))[rows]
+    types = _relations(graph, relations)
+    rows = jnp.asarray(graph.receivers) * relations + types
+    counts = segment_sums(jnp.ones(rows.shape[0], dtype), rows, n * relations)
+    return n, rows, (1.0 / jnp.maximum(counts, 1.0))[rows]
 
 
-def _relations(graph: jraph.GraphsTuple) -> Int[Array, " e"]:
+def _relations(graph: jraph.GraphsTuple, count: int) -> Int[Array, " e"]:
     relations = edge_relations(graph)
     if relations is None:
         raise InputError("the graph's edges have no type, expected integers [e] in `edges` or in `edges['relation']`")
+    types = host_values(relations)
+    if types is not None:
+        checked_relations(types, count)
     return jnp.asarray(relations)

@@ -23,8 +23,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from abkd_jax.datasets.download import TooLargeError, announced, one_line, open_url, received
-from abkd_jax.datasets.lock import exclusive
 from abkd_jax.files import write_atomic
+from abkd_jax.locks import exclusive
 from abkd_jax.progress import bar
 from abkd_jax.types import InputError
 

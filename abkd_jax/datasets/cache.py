@@ -5,9 +5,9 @@ The folder is `graphs` in the user's cache (`locations.cache_root`), or that of 
 and times of the files it was read from, so that a changed file is read anew. Any of these folders may be deleted at any
 time.
 
-`SHA256SUMS` holds the digest of every array and, in its last line, its own. All are compared whenever the arrays are
-read, at about 1 GB a second with the SHA-256 of OpenSSL: half a second for ogbn-mag. An array that differs or is
-missing is a reason to read the data set anew; a file that is not listed is never read.
+`SHA256SUMS` holds the digest and the size of every array and, in its last line, its own. All are compared whenever the
+arrays are read, at about 1 GB a second with the SHA-256 of OpenSSL: half a second for ogbn-mag. An array that differs
+or is missing is a reason to read the data set anew; a file that is not listed is never read.
 """
 
 import contextlib
@@ -25,13 +25,14 @@ from typing import BinaryIO
 import numpy as np
 
 from abkd_jax import locations
-from abkd_jax.datasets.lock import exclusive
+from abkd_jax.locks import exclusive
 from abkd_jax.types import InputError
 
 __all__ = ["cache_root", "cached", "cached_folder", "write_rows"]
 
 FORMAT = 1  # of the arrays: another number where they mean something else
 SUMS = "SHA256SUMS"
+LONGEST_SUMS = 2**16  # characters; a line has some hundred, and there is one for each array
 DAY = 86_400.0  # seconds; what a killed process has left is removed after this time
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # no other folder helps: it would be as large there
 
@@ -166,7 +167,8 @@ def _write(folder: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> None:
         with (folder / f"{key}.npy").open("wb") as file:
             np.save(file, array, allow_pickle=False)
             _flush(file)
-    sums = "".join(f"{_digest(path)}  {path.name}\n" for path in sorted(folder.glob("*.npy")))
+    paths = sorted(folder.glob("*.npy"))
+    sums = "".join(f"{_digest(path)}  {path.stat().st_size}  {path.name}\n" for path in paths)
     with (folder / SUMS).open("wb") as file:
         file.write(f"{sums}{_own_digest(sums)}".encode())
         _flush(file)
@@ -189,12 +191,13 @@ def _replace(folder: Path, new: Path, mapped: frozenset[str]) -> None:
 def _load(folder: Path, mapped: frozenset[str]) -> dict[str, np.ndarray]:
     """The arrays of a folder, each compared with its digest; raises `_DamagedError`."""
     try:
-        lines = (folder / SUMS).read_text("ascii").splitlines(keepends=True)
+        with (folder / SUMS).open(encoding="ascii") as file:
+            lines = file.read(LONGEST_SUMS).splitlines(keepends=True)
         if not lines or lines[-1] != _own_digest("".join(lines[:-1])):
             raise _DamagedError(f"{SUMS} is damaged")
         arrays = {}
-        for digest, name in (line.split() for line in lines[:-1]):
-            if _digest(folder / name) != digest:
+        for digest, size, name in (line.split() for line in lines[:-1]):
+            if (folder / name).stat().st_size != int(size) or _digest(folder / name) != digest:
                 raise _DamagedError(f"{name} is damaged")
             key = name.removesuffix(".npy")
             arrays[key] = np.load(folder / name, mmap_mode="r" if key in mapped else None, allow_pickle=False)

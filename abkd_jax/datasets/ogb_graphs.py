@@ -148,6 +148,9 @@ def _read(name: str, paths: dict[str, Path], folder: Path) -> dict[str, np.ndarr
     bond_features = integers(paths["raw/edge-feat"], len(BOND_VOCABULARY), bonds, BOND_VOCABULARY)
     ends = integers(paths["raw/edge"], 2, bonds)
     _check_inside(paths["raw/edge"], ends, n_node, n_bond)
+    splits = [paths[f"split/scaffold/{split}"] for split in SPLITS]
+    masks = split_masks(splits, n_node.size)
+    _check_whole(splits[0].parent, masks)
     return {
         "features": integers(paths["raw/node-feat"], len(ATOM_VOCABULARY), atoms, ATOM_VOCABULARY),
         "edge_features": np.repeat(bond_features, 2, axis=0),
@@ -156,8 +159,18 @@ def _read(name: str, paths: dict[str, Path], folder: Path) -> dict[str, np.ndarr
         "n_node": n_node,
         "n_edge": 2 * n_bond,
         "labels": _read_labels(paths["raw/graph-label"], facts, n_node.size),
-        **split_masks([paths[f"split/scaffold/{split}"] for split in SPLITS], n_node.size),
+        **masks,
     }
+
+
+def _check_whole(folder: Path, masks: dict[str, np.ndarray]) -> None:
+    """Each molecule is in a part of the split, as the scaffold splits of all these sets have it."""
+    left = np.nonzero(~np.logical_or.reduce(list(masks.values())))[0]
+    if left.size:
+        raise InputError(
+            f"{folder}: {left.size} molecules are in no part of the split (first: molecule {left[0]}); expected each "
+            "in one of them"
+        )
 
 
 def _check_inside(path: Path, ends: np.ndarray, n_node: np.ndarray, n_bond: np.ndarray) -> None:

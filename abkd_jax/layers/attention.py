@@ -9,8 +9,10 @@ import jraph
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, receiving, sender_values
+from abkd_jax.graph import num_edges
 from abkd_jax.layers.dense import Dense, Dropout, cast
 from abkd_jax.layers.pairs import leaky_relu, pair_logits
+from abkd_jax.types import InputError
 
 __all__ = ["GATConv", "GATv2Conv"]
 
@@ -52,6 +54,8 @@ class _AttentionConv(nn.Module):
             drop: Any = Dropout(self.dropout)
             keep = drop(jnp.ones_like(logits), deterministic=False)
             self_keep = drop(jnp.ones_like(self_logits), deterministic=False) if self.self_loops else None
+        if edge_mask is not None and edge_mask.shape != (num_edges(graph),):
+            raise InputError(f"edge mask is {edge_mask.shape}, expected ({num_edges(graph)},): one boolean an edge")
         if self.self_loops:
             others = jnp.asarray(graph.senders) != jnp.asarray(graph.receivers)
             edge_mask = others if edge_mask is None else edge_mask & others

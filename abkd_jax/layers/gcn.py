@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate import Features, feature_matmul, propagate
+from abkd_jax.aggregate import Features, feature_matmul, num_receivers, propagate
+from abkd_jax.graph_input import check_rows
 from abkd_jax.layers.dense import cast, linear_aggregate, uniform_fan_in
 from abkd_jax.types import InputError
 
@@ -39,6 +40,7 @@ class GCNConv(nn.Module):
         if aggregated is None:
             out = linear_aggregate(lambda x: propagate(graph, x), cast(x, self.dtype), kernel)
         else:
+            check_rows("node", aggregated, num_receivers(graph))
             out = feature_matmul(cast(aggregated, self.dtype), kernel)
         if self.use_bias:
             out = out + cast(self.param("bias", nn.initializers.zeros, (self.features,)), self.dtype)[None]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import receiver_sums, receiving, sender_values, weighted_sum
 from abkd_jax.graph import num_edges
+from abkd_jax.graph_input import check_rows
 from abkd_jax.layers.dense import cast
 from abkd_jax.types import InputError
 
@@ -43,13 +44,14 @@ class GINConv(nn.Module):
         """`edges` are `[e, d]` edge features in the order of `graph.senders`.
 
         Raises:
-            InputError: the edge features do not have the width of `x`.
+            InputError: the edge features do not have the width of `x`, or not one row an edge.
         """
         x = cast(x, self.dtype)
         if edges is None:
             total = weighted_sum(graph, x, jnp.ones(num_edges(graph), x.dtype))
         else:
-            if edges.shape[1] != x.shape[1]:
+            check_rows("edge", edges, num_edges(graph))
+            if edges.shape[1:] != x.shape[1:]:
                 raise InputError(
                     f"GINConv: edge features are {edges.shape[1]} wide, expected {x.shape[1]} as the nodes"
                 )

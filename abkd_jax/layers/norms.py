@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.layers.dense import cast
+from abkd_jax.precision import widened
 from abkd_jax.types import InputError
 
 __all__ = ["MaskedBatchNorm", "jumping_knowledge"]
@@ -37,23 +38,30 @@ class MaskedBatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "n d"], *, use_running_average: bool, mask: Bool[Array, " n"] | None = None
     ) -> Float[Array, "n d"]:
-        """`mask` `[n]` is False on padding (`graph.node_mask`); with no node at all the running statistics stay."""
+        """`mask` `[n]` is False on padding (`graph.node_mask`); with no node at all the running statistics stay.
+
+        Raises:
+            InputError: the mask is not one boolean a node.
+        """
+        if mask is not None and (mask.shape, mask.dtype) != (x.shape[:1], jnp.bool_):
+            raise InputError(f"MaskedBatchNorm: mask is {mask.dtype} {mask.shape}, expected booleans {x.shape[:1]}")
         width = x.shape[1:]
         scale = self.param("scale", nn.initializers.ones, width)
         bias = self.param("bias", nn.initializers.zeros, width)
         old_mean = self.variable("batch_stats", "mean", jnp.zeros, width)
         old_var = self.variable("batch_stats", "var", jnp.ones, width)
-        wide = x.astype(max((x.dtype, jnp.dtype(jnp.float32)), key=lambda dtype: dtype.itemsize))
+        wide = widened(x)
         if use_running_average:
-            mean, var = old_mean.value, old_var.value
+            mean, var = (old.value.astype(wide.dtype) for old in (old_mean, old_var))
         else:
             counted = jnp.ones(x.shape[0], bool) if mask is None else mask
             mean, var, count = _moments(wide, counted)
             if not self.is_initializing():
                 keep = jnp.where(count > 0, self.momentum, 1.0)
                 unbiased = var * count / jnp.maximum(count - 1, 1)
-                old_mean.value = keep * old_mean.value + (1.0 - keep) * mean
-                old_var.value = keep * old_var.value + (1.0 - keep) * unbiased
+                for old, new in ((old_mean, mean), (old_var, unbiased)):
+                    old.value = (keep * widened(old.value) + (1.0 - keep) * new).astype(old.value.dtype)
+        scale, bias = (a.astype(wide.dtype) for a in (scale, bias))
         out = (wide - mean[None]) / jnp.sqrt(var + self.epsilon)[None] * scale[None] + bias[None]
         return cast(out, x.dtype if self.dtype is None else self.dtype)
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import receiver_values, sender_values
 from abkd_jax.graph import num_edges
+from abkd_jax.precision import accumulation_dtype, widened
 
 __all__ = ["leaky_relu", "pair_logits"]
 
@@ -43,7 +44,8 @@ def pair_logits(
 
 
 def _logits(sums: Array, attention: Array, negative_slope: float) -> Array:
-    return jnp.sum(leaky_relu(sums, negative_slope) * attention[None], axis=-1)
+    products = widened(leaky_relu(sums, negative_slope)) * widened(attention)[None]
+    return jnp.sum(products, axis=-1).astype(sums.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -67,14 +69,15 @@ def _forward(
 def _backward(chunk: int, negative_slope: float, saved: Any, cotangent: Array) -> tuple[Any, ...]:
     ends, sent, received, attention = saved
     inputs = (sent, received, attention)
-    wide = max((sent.dtype, jnp.dtype(jnp.float32)), key=lambda dtype: dtype.itemsize)
+    wide = accumulation_dtype(sent.dtype)
 
     def step(totals: tuple[Array, Array, Array], part: tuple[Array, Array, Array]) -> tuple[Any, None]:
         senders, receivers, g = part
         sums = sent[senders] + received[receivers]
         slopes = jnp.where(sums > 0, jnp.ones((), sums.dtype), negative_slope)
-        grad = (g[:, :, None] * attention[None] * slopes).astype(wide)
-        grad_attention = jnp.sum((g[:, :, None] * leaky_relu(sums, negative_slope)).astype(wide), axis=0)
+        g = g.astype(wide)[:, :, None]
+        grad = g * widened(attention)[None] * slopes.astype(wide)
+        grad_attention = jnp.sum(g * leaky_relu(sums, negative_slope).astype(wide), axis=0)
         return (totals[0].at[senders].add(grad), totals[1].at[receivers].add(grad), totals[2] + grad_attention), None
 
     zeros = tuple(jnp.zeros(a.shape, wide) for a in inputs)

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate import Features, maximum, mean, receiving
+from abkd_jax.aggregate import Features, maximum, mean, num_receivers, receiving
 from abkd_jax.graph import SparseFeatures
+from abkd_jax.graph_input import check_rows
 from abkd_jax.layers.dense import Dense, cast
+from abkd_jax.precision import widened
 from abkd_jax.types import InputError
 
 __all__ = ["SAGEConv"]
@@ -54,6 +56,7 @@ class SAGEConv(nn.Module):
         neighbour = Dense(self.features, self.use_bias, dtype=self.dtype, name="neighbour")
         sent: Any = nn.relu(Dense(x.shape[1], dtype=self.dtype, name="project")(x)) if self.project else x
         if aggregated is not None:
+            check_rows("node", aggregated, num_receivers(graph))
             out = neighbour(aggregated)
         elif self.aggregation == "max":
             out = neighbour(maximum(graph, sent))
@@ -73,6 +76,7 @@ class SAGEConv(nn.Module):
 
 
 def _unit_rows(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    squared = jnp.sum(x**2, axis=1, keepdims=True)
+    wide = widened(x)
+    squared = jnp.sum(wide**2, axis=1, keepdims=True)
     positive = squared > 0.0
-    return jnp.where(positive, x / jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    return jnp.where(positive, wide / jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0).astype(x.dtype)

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features
 from abkd_jax.graph import raw_edges
-from abkd_jax.layers import Dense, GINConv, cast, dense_features
-from abkd_jax.models.stack import Convolution, Stack, features_of
+from abkd_jax.layers import Dense, GINConv, dense_features
+from abkd_jax.models.stack import Convolution, Stack, features_of, looked_up
 from abkd_jax.types import InputError
 
 __all__ = ["GIN"]
@@ -77,11 +77,11 @@ class _Categories(nn.Module):
         if x is None or x.shape[1:] != (len(self.vocabulary),) or not jnp.issubdtype(x.dtype, jnp.integer):
             seen = "missing" if x is None else f"{x.dtype} {x.shape}"
             raise InputError(f"GIN: {self.name} are {seen}, expected {len(self.vocabulary)} integers in a row")
-        out = jnp.zeros((x.shape[0], self.width), self.dtype)
+        rows = []
         for column, size in enumerate(self.vocabulary):
             table = self.param(f"table_{column}", nn.initializers.glorot_uniform(), (size, self.width))
-            out = out + cast(table[x[:, column]], self.dtype)
-        return out
+            rows.append(looked_up(f"GIN: column {column} of {self.name}", table, x[:, column], self.dtype))
+        return sum(rows, jnp.zeros((x.shape[0], self.width), rows[0].dtype))
 
 
 def _edge_features(graph: jraph.GraphsTuple) -> Any:

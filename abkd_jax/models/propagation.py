@@ -6,7 +6,9 @@ import jraph
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.aggregate import receiver_sums, weighted_sum
-from abkd_jax.graph import edge_weights
+from abkd_jax.graph import edge_weights, num_nodes
+from abkd_jax.graph_input import check_rows
+from abkd_jax.precision import widened
 from abkd_jax.types import InputError
 
 __all__ = ["label_propagation"]
@@ -30,7 +32,8 @@ def label_propagation(
 
     Args:
         graph: plain or prepared, with weights or not (`graph.edge_weights`).
-        labels: `[n]`; entries outside the mask may hold anything.
+        labels: `[n]`, negative where unlabelled; entries outside the mask may hold anything. NaN spreads from a label
+            in the mask that is no class.
         train_mask: `[n]`, nodes whose labels are known.
         classes: number of classes.
         alpha: share of the neighbours, in [0, 1].
@@ -40,15 +43,17 @@ def label_propagation(
         `[n, classes]` in [0, 1]; zero where no label has come.
 
     Raises:
-        InputError: `alpha` is not in [0, 1], or `steps` is negative.
+        InputError: `alpha` is not in [0, 1], `steps` is negative, or there is not one label and mask entry a node.
     """
     if not 0.0 <= alpha <= 1.0 or steps < 0:
         raise InputError(f"label_propagation: alpha {alpha} and {steps} steps, expected 0 to 1 and at least 0")
-    weights = edge_weights(graph)
+    check_rows("node", (labels, train_mask), num_nodes(graph))
+    weights = widened(edge_weights(graph))
     degrees = receiver_sums(graph, weights[:, None])[:, 0]
     scale = jnp.where(degrees > 0.0, jax.lax.rsqrt(jnp.where(degrees > 0.0, degrees, 1.0)), 0.0)
     coefficients = weights * scale[graph.senders] * scale[graph.receivers]
     known = jax.nn.one_hot(jnp.where(train_mask, labels, -1), classes, dtype=weights.dtype)
+    known = jnp.where((train_mask & (labels >= classes))[:, None], jnp.nan, known)  # one_hot has a row of zeros for it
 
     def step(_: Array, y: Array) -> Array:
         return jnp.clip(alpha * weighted_sum(graph, y, coefficients) + (1.0 - alpha) * known, 0.0, 1.0)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from abkd_jax.aggregate import Features, feature_matmul, receiving
 from abkd_jax.graph import PreparedEdges, edge_relations, layout_of, num_edges
 from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
-from abkd_jax.models.stack import Convolution, Stack, features_of
+from abkd_jax.models.stack import Convolution, Stack, features_of, looked_up
 from abkd_jax.types import InputError
 
 __all__ = ["RGCN"]
@@ -84,7 +84,7 @@ class _Embedded(nn.Module):
     @nn.compact
     def __call__(self, x: Features, embedding: Int[Array, " n"]) -> Float[Array, "n {self.width}"]:
         table = self.param("embedding", nn.initializers.glorot_uniform(), (self.rows, self.width))
-        own = cast(table[jnp.maximum(embedding, 0)], self.dtype)
+        own = looked_up("RGCN: nodes['embedding']", table, jnp.maximum(embedding, 0), self.dtype)
         if x.shape[1] == 0:
             features = jnp.zeros_like(own)
         elif x.shape[1] != self.width:
@@ -133,9 +133,8 @@ class _TypedDense(nn.Module):
     def __call__(self, x: Features, types: Int[Array, " n"]) -> Float[Array, "n {self.features}"]:
         kernel = self.param("kernel", _GLOROT_OF_MANY, (self.types, x.shape[1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.types, self.features))
-        if self.dtype is not None:
-            kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
-        out, present = bias[types], range(self.types) if self.present is None else self.present
+        kernel, out = cast(kernel, self.dtype), looked_up("RGCN: nodes['type']", bias, types, self.dtype)
+        present = range(self.types) if self.present is None else self.present
         for number in present:  # few, and no [n, types, out] is built
             out = out + jnp.where((types == number)[:, None], feature_matmul(x, kernel[number]), 0.0)
         return out

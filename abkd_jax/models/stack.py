@@ -8,13 +8,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import jraph
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import Features, readout, receiving
 from abkd_jax.aggregate.readout import Readout
-from abkd_jax.graph import SparseFeatures, node_mask
+from abkd_jax.graph import SparseFeatures, layout_of, node_mask, num_nodes
+from abkd_jax.graph_input import check_graph, host_values
 from abkd_jax.layers import Dense, Dropout, MaskedBatchNorm, jumping_knowledge
-from abkd_jax.types import GNNOutput
+from abkd_jax.precision import widened
+from abkd_jax.types import GNNOutput, InputError
 
 __all__ = [
     "Convolution",
@@ -25,6 +28,7 @@ __all__ = [
     "Stage",
     "classify",
     "features_of",
+    "looked_up",
     "normalised",
     "precise",
     "scanned",
@@ -167,6 +171,8 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
+        if layout_of(graph) is None:
+            check_graph(graph, num_nodes(graph))
         graph = self.graph(graph)
         drop = functools.partial(Dropout(self.dropout), deterministic=not train)
         first, layer, count = self._layers(train)
@@ -246,6 +252,19 @@ def features_of(graph: jraph.GraphsTuple, dtype: Any) -> Any:
     return features if isinstance(features, SparseFeatures) else jnp.asarray(features, dtype)
 
 
+def looked_up(name: str, table: Float[Array, "k d"], ids: Int[Array, " n"], dtype: Any) -> Float[Array, "n d"]:
+    """Reads rows of a table of trained vectors, in the type that layers compute in; gradients add up in float32.
+
+    Raises:
+        InputError: a row is not there. Under `jit` that cannot be known, and the gather takes the last row for it.
+    """
+    rows = host_values(ids)
+    if rows is not None and rows.size and not (rows.min() >= 0 and rows.max() < table.shape[0]):
+        node = np.flatnonzero((rows < 0) | (rows >= table.shape[0]))[0]
+        raise InputError(f"{name}: entry {node} is {rows[node]}, expected 0 to {table.shape[0] - 1}")
+    return widened(table)[ids].astype(table.dtype if dtype is None else dtype)
+
+
 def normalised(
     norm: Norm, graph: jraph.GraphsTuple, x: Float[Array, "n d"], name: str, *, train: bool, dtype: Any
 ) -> Float[Array, "n d"]:
@@ -253,7 +272,10 @@ def normalised(
     if norm == "batch":
         mask = node_mask(graph) if train else None
         return MaskedBatchNorm(dtype=dtype, name=name)(x, use_running_average=not train, mask=mask)
-    return nn.LayerNorm(epsilon=1e-5, name=name, dtype=dtype)(x) if norm == "layer" else x
+    if norm == "layer":
+        with jax.numpy_dtype_promotion("standard"):  # flax raises 16 bits to float32 for the statistics
+            return nn.LayerNorm(epsilon=1e-5, name=name, dtype=dtype)(x)
+    return x
 
 
 def scanned(block: type[nn.Module], length: int, *, remat: bool, per_layer: Sequence[Any] = (nn.broadcast,)) -> Any:

@@ -103,6 +103,11 @@ DAMAGE = {
     ),
     "labels": ("raw/graph-label", [0, 1, 2, 0], "line 3: label 2; expected 0, 1 or nothing"),
     "split": ("split/scaffold/test", [4], "4 is out of range"),
+    "short split": (
+        "split/scaffold/train",
+        [2],
+        r"scaffold: 1 molecules are in no part of the split \(first: molecule 0",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from compiling import QUICK
 from graphs import EdgeList, features, random_edges, raw_graph
 
 from abkd_jax.graph import prepare
+from abkd_jax.layers import Dense, GATConv, GATv2Conv, GCN2Conv, GCNConv, GINConv, RGCNConv, SAGEConv, SGConv
 from abkd_jax.types import Pytree
 
 # Twenty edges among nine nodes: duplicates, self loops, and a last node that is isolated.
@@ -18,6 +19,35 @@ EDGES = random_edges(7, 9, 20)
 TYPES = np.random.default_rng(8).integers(0, 3, 20).astype(np.int32)
 LAYOUTS = {"plain": lambda graph: graph, "prepared": functools.partial(prepare, buckets=False)}
 X = features(0, 9, 5)
+
+
+class _Star(nn.Module):
+    """GCN2Conv as a layer of one input."""
+
+    dtype: object = None
+
+    @nn.compact
+    def __call__(self, graph, x):
+        return GCN2Conv(0.3, variant=True, dtype=self.dtype)(graph, x, x, 0.4)
+
+
+def _gin(dtype=None):
+    return GINConv(nn.Sequential((Dense(4, dtype=dtype), nn.relu, Dense(3, dtype=dtype))), 0.3, dtype=dtype)
+
+
+LAYERS = {
+    "gcn": functools.partial(GCNConv, 3),
+    "gcnii star": _Star,
+    "sage": functools.partial(SAGEConv, 3),
+    "sage, max": functools.partial(SAGEConv, 3, "max"),
+    "gat": functools.partial(GATConv, 3, 2, symmetric_norm=True),
+    "gat, loops as they are": functools.partial(GATConv, 3, self_loops=False),
+    "gatv2": functools.partial(GATv2Conv, 3, 2),
+    "gin": _gin,
+    "rgcn": functools.partial(RGCNConv, 3, 3),
+    "rgcn, widening": functools.partial(RGCNConv, 7, 3),
+    "sgc": functools.partial(SGConv, 3, 2),
+}
 
 pairs = list(zip(EDGES.senders.tolist(), EDGES.receivers.tolist(), strict=True))
 assert len(set(pairs)) < len(pairs)

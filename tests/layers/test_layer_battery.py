@@ -2,7 +2,6 @@
 
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import jraph
@@ -11,39 +10,11 @@ import pytest
 from compiling import QUICK
 from graphs import EdgeList, edge_lists, features, quick
 from hypothesis import given, settings
-from layer_samples import EDGES, TYPES, X, graph_of, params_of, run
+from layer_samples import EDGES, LAYERS, TYPES, X, graph_of, params_of, run
 
 from abkd_jax.graph import pad_to_bucket, prepare
-from abkd_jax.layers import Dense, GATConv, GATv2Conv, GCN2Conv, GCNConv, GINConv, RGCNConv, SAGEConv, SGConv
+from abkd_jax.layers import GATConv
 
-
-class _Star(nn.Module):
-    """GCN2Conv as a layer of one input."""
-
-    dtype: object = None
-
-    @nn.compact
-    def __call__(self, graph, x):
-        return GCN2Conv(0.3, variant=True, dtype=self.dtype)(graph, x, x, 0.4)
-
-
-def _gin(dtype=None):
-    return GINConv(nn.Sequential((Dense(4, dtype=dtype), nn.relu, Dense(3, dtype=dtype))), 0.3, dtype=dtype)
-
-
-LAYERS = {
-    "gcn": functools.partial(GCNConv, 3),
-    "gcnii star": _Star,
-    "sage": functools.partial(SAGEConv, 3),
-    "sage, max": functools.partial(SAGEConv, 3, "max"),
-    "gat": functools.partial(GATConv, 3, 2, symmetric_norm=True),
-    "gat, loops as they are": functools.partial(GATConv, 3, self_loops=False),
-    "gatv2": functools.partial(GATv2Conv, 3, 2),
-    "gin": _gin,
-    "rgcn": functools.partial(RGCNConv, 3, 3),
-    "rgcn, widening": functools.partial(RGCNConv, 7, 3),
-    "sgc": functools.partial(SGConv, 3, 2),
-}
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
 

@@ -1,0 +1,65 @@
+"""Arithmetic that holds in 16 bits: the type of sums, the mean over a mask, and the moments of an optimizer.
+
+float16 ends at 65,504 and counts to 2,048, bfloat16 counts to 256: sums, counts and what is divided by them run in
+float32, and only the result is rounded to the type of the input.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Shaped
+
+from abkd_jax.types import InputError, Pytree
+
+__all__ = ["accumulation_dtype", "floats", "in_float32", "masked_mean", "widened"]
+
+
+def accumulation_dtype(*dtypes: DTypeLike) -> jnp.dtype:
+    """Returns the type in which sums of numbers of these types run: float32, or the widest float if one is wider."""
+    wide = (jnp.dtype(dtype) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))
+    return max((jnp.dtype(jnp.float32), *wide), key=lambda dtype: dtype.itemsize)
+
+
+def widened(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """Returns 16-bit floats as float32; other numbers as they are."""
+    return x.astype(accumulation_dtype(x.dtype)) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+def floats(x: Any) -> Float[Array, "..."]:
+    """Returns integers and booleans as float32; floats as they are."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+
+
+def masked_mean(values: Float[Array, "_"], mask: Bool[Array, "_"]) -> Float[Array, ""]:
+    """Computes the mean of `values` `[n]` where `mask` `[n]` holds; 0 for an empty mask.
+
+    What is outside the mask may be anything, NaN included.
+
+    Raises:
+        InputError: the two differ in length.
+    """
+    if values.shape != mask.shape:
+        raise InputError(f"values {values.shape} and mask {mask.shape} differ, expected one shape")
+    wide = widened(values)
+    mean = jnp.sum(jnp.where(mask, wide, 0.0)) / jnp.maximum(jnp.sum(mask), 1).astype(wide.dtype)
+    return mean.astype(values.dtype)
+
+
+def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns the optimizer with gradients and moments in float32 or wider, and updates in the type of the gradients.
+
+    In float16 the squares of small gradients and Adam's epsilon are 0, and its step is 0 / 0.
+    """
+
+    def init(params: Pytree) -> optax.OptState:
+        return optimizer.init(jax.tree.map(widened, params))
+
+    def update(updates: Pytree, state: optax.OptState, params: Pytree = None) -> tuple[Pytree, optax.OptState]:
+        found, state = optimizer.update(jax.tree.map(widened, updates), state, jax.tree.map(widened, params))
+        return jax.tree.map(lambda new, given: new.astype(given.dtype), found, updates), state
+
+    return optax.GradientTransformation(init, update)

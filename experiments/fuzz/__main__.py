@@ -1,0 +1,110 @@
+"""Damages files of every kind that the package reads, and counts what comes of it: `python -m experiments.fuzz`.
+
+Every damaged file must be read as before, be refused in one line, or be recovered with a warning. Anything else is a
+fault: another exception, a crash, other counts without a word, 10 s, 2 GiB. Case number k of a layout is the same
+in every run with the same seed.
+"""
+
+import contextlib
+import sys
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tabulate
+import tyro
+from tqdm import tqdm
+
+from experiments.fuzz import cases, pool
+from experiments.fuzz.worker import Outcome
+
+KINDS = ("equal", "same counts", "refused", "recovered", "fault")
+NOTE = """\
+equal: read as the undamaged files; same counts: another number, where files carry no digests; refused: one line of
+`InputError`; recovered: read with a warning; fault: anything else."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Damage files and count what comes of it; the exit status is 1 where there is a fault."""
+
+    seed: int = 0
+    """Seed of all cases."""
+    cases: int = 3000
+    """Number of cases, over all layouts."""
+    layouts: tuple[str, ...] = ()
+    """Layouts to damage; empty for all."""
+    only: tuple[str, ...] = ()
+    """Single cases, each <layout>:<number>, with what was done and what came of it."""
+    real: Path | None = None
+    """Data root of published data sets, which are damaged in place of the small ones that the program writes."""
+    workers: int = 1
+    """Number of processes that read."""
+
+
+def main(args: Args) -> int:
+    """Runs the cases, prints the table and every kind of fault with the cases that show it; returns the exit status."""
+    wanted = _wanted(args)
+    found: dict[pool.Case, Outcome] = {}
+    results = pool.run(wanted, args.seed, args.real, args.workers)
+    pause = 0.2 if sys.stderr.isatty() else 10.0  # between two lines of progress
+    with contextlib.suppress(KeyboardInterrupt):  # what has been found is shown
+        bar = tqdm(results, total=len(wanted), unit="case", mininterval=pause, smoothing=0, disable=bool(args.only))
+        for case, outcome in bar:
+            found[case] = outcome
+            if args.only:
+                print(_line(case, outcome), flush=True)
+    print(_table({case: found[case] for case in wanted if case in found}))
+    print(f"\n{NOTE}\nslowest {max(o.seconds for o in found.values()):.1f} s, ", end="")
+    print(f"most memory {max(o.most_memory for o in found.values()) / 2**30:.2f} GiB")
+    faults = {case: outcome for case, outcome in sorted(found.items()) if outcome.kind == "fault"}
+    print(_report(faults, args), end="")
+    return 1 if faults or len(found) < len(wanted) else 0
+
+
+def _wanted(args: Args) -> list[pool.Case]:
+    known = cases.names(args.real)
+    single = [(name, int(number)) for name, _, number in (text.partition(":") for text in args.only)]
+    names = args.layouts or known
+    unknown = {*names, *(name for name, _ in single)} - {*known}
+    if unknown:
+        sys.exit(f"experiments.fuzz: no layout {', '.join(sorted(unknown))}; expected some of {', '.join(known)}")
+    share = -(-args.cases // len(names))
+    return single or [(name, number) for name in names for number in range(share)]
+
+
+def _table(found: dict[pool.Case, Outcome]) -> str:
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for (name, _), outcome in found.items():
+        counts[name][outcome.kind] += 1
+    counts["all"] = sum(counts.values(), Counter())
+    rows = [(name, *(of_name[kind] for kind in KINDS), of_name.total()) for name, of_name in counts.items()]
+    return tabulate.tabulate(rows, ("layout", *KINDS, "cases"))
+
+
+def _report(faults: dict[pool.Case, Outcome], args: Args) -> str:
+    """Faults of one kind at one place together, with the cases to run again."""
+    groups: defaultdict[tuple[str, str], list[pool.Case]] = defaultdict(list)
+    for (name, number), outcome in faults.items():
+        groups[outcome.what.partition(":")[0], outcome.place or name].append((name, number))
+    lines = []
+    for (what, place), of_group in sorted(groups.items(), key=lambda group: -len(group[1])):
+        first = faults[of_group[0]]
+        names = [f"{name}:{number}" for name, number in of_group]
+        lines.append(f"\n{len(names)} x {what} at {place}: {' '.join(names[:8])}{' ...' if len(names) > 8 else ''}")
+        lines.append(f"  {names[0]}: {first.damage}: {first.what[:200]!r}")
+    if lines:
+        root = "" if args.real is None else f" --real {args.real}"
+        lines.append(f"\none of them again: python -m experiments.fuzz --seed {args.seed}{root} --only <case>")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _line(case: pool.Case, outcome: Outcome) -> str:
+    name, number = case
+    result = f"{outcome.kind} {outcome.place} {outcome.what} ({outcome.seconds:.2f} s)"
+    return f"{name}:{number} {outcome.damage}\n  {result}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Annotated[Args, tyro.conf.OmitArgPrefixes])))

@@ -1,0 +1,42 @@
+"""Which cases there are: for every layout random damages, and for some layouts bombs and hostile pickles."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from experiments.fuzz import bombs, mutations, pickles
+from experiments.fuzz.layouts import LAYOUTS, Layout, real
+
+__all__ = ["Layout", "globals_of_pickles", "layouts", "names", "plan"]
+
+SPECIAL = ("pickles", "bombs")
+"""Names beside those of the layouts."""
+
+
+def layouts(data_root: Path | None) -> dict[str, Layout]:
+    """The small layouts, or, where a data root is given, those of the published data sets below it."""
+    return LAYOUTS if data_root is None else real(data_root)
+
+
+def names(data_root: Path | None) -> tuple[str, ...]:
+    """Everything that can be damaged, in the order of the table."""
+    return (*layouts(data_root), *(SPECIAL if data_root is None else ()))
+
+
+def plan(name: str, number: int) -> tuple[str, Callable[[Path, np.random.Generator], str]]:
+    """The layout that a case damages, and how."""
+    if name == "bombs":
+        bomb = bombs.BOMBS[number % len(bombs.BOMBS)]
+        return bomb.layout, bomb.plant
+    if name == "pickles":
+        return "planetoid", pickles.plant
+    return name, mutations.damage
+
+
+def globals_of_pickles() -> dict[str, dict[str, Any]]:
+    """The attributes of the classes that a hostile pickle may try to change."""
+    classes = (sp.csr_matrix, sp.csr_array, np.dtype, np.ndarray, list, dict)
+    return {f"{kind.__module__}.{kind.__qualname__}": dict(vars(kind)) for kind in classes}

@@ -7,6 +7,7 @@ the bit, and no temporary file may be left over. Exits with status 1 on any diff
 """
 
 import contextlib
+import itertools
 import json
 import os
 import signal

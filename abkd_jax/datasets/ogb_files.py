@@ -58,18 +58,19 @@ def fetch_missing(
         The path of each part.
 
     Raises:
-        InputError: a file is missing in a folder that exists, or the download fails (`fetch_zip`).
+        InputError: files are missing in a folder that exists, or the download fails (`fetch_zip`).
     """
     paths = dict(zip(parts, find_files(name, root, parts), strict=True))
     folder = _folder(paths)
     try:
         if not folder.is_dir():
             fetch_zip(url, folder, sha256)
-        missing = next((part for part, path in paths.items() if not path.is_file()), None)
+        missing = [f"{part}.csv.gz" for part, path in paths.items() if not path.is_file()]
     except PermissionError as error:
         raise InputError(f"{error.filename}: {error.strerror}; expected a folder that may be read") from error
-    if missing is not None:
-        raise InputError(f"{name}: {missing}.csv.gz is missing; put it in {paths[missing].parent} by hand, from {url}")
+    if missing:
+        verb, files = ("is", "it") if len(missing) == 1 else ("are", "them")
+        raise InputError(f"{name}: {', '.join(missing)} {verb} missing; put {files} in {folder} by hand, from {url}")
     if sha256 is not None:
         check_recorded(folder, sha256)
     return paths

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from battery_samples import GRAPH, KEY, OBJECTIVES, N, example, mask_of, objective
+from battery_samples import GRAPH, KEY, N, example, mask_of, objective
 from distill_samples import make_output
 
 from abkd_jax import distill
@@ -14,6 +14,20 @@ from abkd_jax.distill import Part, Term
 from abkd_jax.distill.moments import narrow, widen
 from abkd_jax.types import InputError
 
+FAMILIES = (
+    *("uniform-per_node", "uniform-pooled", "depth-fixed", "learned-closed", "last_to_all-cka", "uniform-gcrd-drawn"),
+    *(
+        "stride",
+        "soft_label",
+        "output_error",
+        "fitnet",
+        "attention_transfer",
+        "mustad-kl",
+        "lsp-cosine",
+        "gsp-l2-drawn",
+    ),
+    *("gcrd", "sigmoid", "gaussian", "parametric-equal", "weighted_sum"),
+)
 NO_NUMBERS = (-1.0, math.nan, math.inf, -math.inf, "1.0", None, True, 10**400, 1e39)
 
 
@@ -52,13 +66,21 @@ def test_weights_and_scales_are_finite_in_float32_and_not_negative(unchecked, va
             make()
 
 
+@pytest.mark.parametrize("ridge", [0.0, 1e-30, 1e-7, 1e30])
+def test_a_ridge_leaves_something_of_itself_and_of_the_layer(ridge):
+    with pytest.raises(InputError, match=r"^closed_form: ridge is [^\n]*, expected "):
+        distill.closed_form(ridge=ridge)
+    for allowed in (1e-6, 1e6):
+        distill.closed_form(ridge=allowed)
+
+
 @pytest.mark.parametrize("layers", [((0,),), ((0, 1, 2),), ((0, -1),), ((0.0, 1),), (3,)])
 def test_pairs_of_layers_are_two_numbers(unchecked, layers):
     with pytest.raises(InputError, match=r"^geometric: layers holds "):
         distill.geometric(layers=layers)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_teacher_student_and_mask_must_be_of_the_same_nodes(unchecked, name):
     """Shapes alone: one node more, or one node alone, whose row would be repeated for all others."""
     params, student, teacher = example(name)

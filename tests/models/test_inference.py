@@ -144,6 +144,7 @@ def test_no_nodes_are_no_logits():
         (CASES["gcn"], {"chunk_edges": 0}, "layerwise: chunk_edges is 0, expected at least 1"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_pieces_cannot_give_is_refused(model, options, message):
     with pytest.raises(InputError, match=f"^{message}"):
         inference.layerwise(model, {}, _host(), **options)

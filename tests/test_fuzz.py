@@ -73,7 +73,7 @@ JUDGED = {
         lambda folder: numbers(folder) + 1,
         True,
         "fault",
-        "without a word: another content",
+        "another content without a word",
     ),
     "another count": (lambda folder: numbers(folder)[:2], False, "fault", r"\(3,\) became \(2,\)"),
     "another number, told": (told(lambda values: values + 1), False, "recovered", "this was damaged"),

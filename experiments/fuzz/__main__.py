@@ -32,7 +32,7 @@ class Args:
     seed: int = 0
     """Seed of all cases."""
     cases: int = 3000
-    """Number of cases, over all layouts."""
+    """Number of cases, the same for each layout; each bomb comes once at most."""
     layouts: tuple[str, ...] = ()
     """Layouts to damage; empty for all."""
     only: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ def _wanted(args: Args) -> list[pool.Case]:
     if unknown:
         sys.exit(f"experiments.fuzz: no layout {', '.join(sorted(unknown))}; expected some of {', '.join(known)}")
     share = -(-args.cases // len(names))
-    return single or [(name, number) for name in names for number in range(share)]
+    return single or [(name, number) for name in names for number in range(min(share, cases.MOST.get(name, share)))]
 
 
 def _table(found: dict[pool.Case, Outcome]) -> str:

@@ -10,10 +10,12 @@ import scipy.sparse as sp
 from experiments.fuzz import bombs, mutations, pickles
 from experiments.fuzz.layouts import LAYOUTS, Layout, real
 
-__all__ = ["Layout", "globals_of_pickles", "layouts", "names", "plan"]
+__all__ = ["MOST", "Layout", "globals_of_pickles", "layouts", "names", "plan"]
 
 SPECIAL = ("pickles", "bombs")
 """Names beside those of the layouts."""
+MOST = {"bombs": len(bombs.BOMBS)}
+"""Numbers of cases that are worth running, by name."""
 
 
 def layouts(data_root: Path | None) -> dict[str, Layout]:

@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Array
 
 from abkd_jax.config import OptimConfig
+from abkd_jax.divergence import is_healthy
 from abkd_jax.problems import Problem, make_scores
 from abkd_jax.sampling import prefetch
-from abkd_jax.training import FitState, TrainState, all_finite, start
+from abkd_jax.training import FitState, TrainState, start
 from abkd_jax.types import Batch, GNNOutput, InputError, Objective, Pytree
 
 __all__ = ["fit_minibatches", "on_minibatches", "steps_an_epoch", "taught"]
@@ -86,7 +87,7 @@ def fit_minibatches(
     else:
         run, history = resume[0], {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(history["recorded"])) if history else 0
-    finite = jax.jit(all_finite)
+    finite = jax.jit(is_healthy)
     for row in range(done, evaluations):
         if not run.active:
             break

@@ -9,6 +9,7 @@ import numpy as np
 
 from abkd_jax import checkpoint, datasets, records, runfolder
 from abkd_jax.config import DistillConfig, MethodConfig, RunConfig, described
+from abkd_jax.divergence import diverged_epochs
 from abkd_jax.identity import DataIdentity, student_identity, teacher_identity
 from abkd_jax.locations import cache_root, writable
 from abkd_jax.locks import locked
@@ -17,7 +18,6 @@ from abkd_jax.resolve import capped, check, model_of
 from abkd_jax.runfolder import Plan, run_folder
 from abkd_jax.students import Students, joined, train_students
 from abkd_jax.teachers import Teacher, teacher_folder, train_or_load
-from abkd_jax.training import diverged_epochs
 
 __all__ = ["as_students", "capped", "check", "distill", "model_of", "run_folder", "teachers_of", "trained"]
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.config import OptimConfig
 from abkd_jax.distill import Term, gradient_shares, term_losses
+from abkd_jax.divergence import is_healthy
 from abkd_jax.precision import in_float32
 from abkd_jax.seeds import over_seeds
 from abkd_jax.tasks import Task
@@ -20,8 +21,6 @@ from abkd_jax.types import Batch, InputError, Objective, PRNGKey, Pytree
 __all__ = [
     "FitState",
     "TrainState",
-    "all_finite",
-    "diverged_epochs",
     "fit",
     "init_state",
     "make_distill_step",
@@ -298,28 +297,6 @@ def fit(
     return state, history
 
 
-def all_finite(state: TrainState) -> Bool[Array, ""]:
-    """Tells whether parameters, collections and optimizer hold finite numbers only.
-
-    The optimizer counts too: a gradient of 1e30 makes its second moment infinite and its updates 0, so that the
-    parameters stay as they are, finite and untrained.
-    """
-    leaves = jax.tree.leaves((state.params, state.model_state, state.opt_state))
-    checks = [jnp.isfinite(leaf).all() for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.stack(checks).all()
-
-
-def diverged_epochs(history: dict[str, np.ndarray]) -> list[int | None]:
-    """Returns for each seed the epoch at which it was found to have diverged, or None; see `fit`."""
-    flags = history.get("diverged")
-    if flags is None:  # histories written before divergence was looked for
-        return [None] * history["epoch"].shape[1]
-    return [
-        int(history["epoch"][flags[:, seed], seed][0]) if flags[:, seed].any() else None
-        for seed in range(flags.shape[1])
-    ]
-
-
 def start(train: TrainState) -> FitState:
     """A run of one seed before its first epoch."""
     return FitState(
@@ -341,7 +318,7 @@ def _make_block(
         train, metrics = jax.lax.scan(lambda carry, _: step(carry, batch), state.train, None, length=config.eval_every)
         losses = metrics["loss"]
         metrics = jax.tree.map(lambda values: values[-1], metrics) | validate(train, batch)
-        healthy = jnp.isfinite(losses).all() & jnp.isfinite(metrics["val_loss"]) & all_finite(train)
+        healthy = jnp.isfinite(losses).all() & jnp.isfinite(metrics["val_loss"]) & is_healthy(train)
         score = metrics["val_accuracy"] if config.monitor == "val_accuracy" else -metrics["val_loss"]
         better = healthy & (score > state.best_score)
         epoch = train.step

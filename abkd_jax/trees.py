@@ -151,8 +151,15 @@ def _one_error(folder: Path) -> Iterator[None]:
             _clear(folder)
             code = re.search(r"os_error_code='(\d+)'", str(error))  # tensorstore's errors are ValueErrors
             if isinstance(error, ValueError) and code:
+                logging.getLogger("asyncio").addFilter(_is_news)
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
             raise
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drops what asyncio says, whenever it comes to it, of the other writes that failed on the same full disk."""
+    failure = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    return not (isinstance(failure, ValueError) and "os_error_code" in str(failure))
 
 
 @contextlib.contextmanager

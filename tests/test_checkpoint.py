@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out, and nothing is lost to another config, damage or a kill."""
 
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -15,7 +16,7 @@ import pytest
 import tensorstore as ts
 from numpy.testing import assert_array_equal
 
-from abkd_jax import checkpoint
+from abkd_jax import checkpoint, trees
 from abkd_jax.types import InputError
 
 CONFIG = {"method": "abkd", "seeds": [0, 1], "optim": {"epochs": 20, "rate": 0.1}}
@@ -401,3 +402,14 @@ def test_leftovers_of_a_killed_save_do_not_matter(saved):
     assert_array_equal(checkpoint.restore(saved, template(), CONFIG)[0]["params"]["w"], np.full((2, 3), 1.0))
     checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
     assert_array_equal(checkpoint.restore(saved, template(), CONFIG)[0]["params"]["w"], np.full((2, 3), 2.0))
+
+
+def test_what_asyncio_says_later_of_a_full_disk_is_no_news():
+    """Its tasks complain when they are collected, long after the one line that told the user."""
+
+    def record(error):
+        return logging.LogRecord("asyncio", logging.ERROR, "", 0, "never retrieved", (), (type(error), error, None))
+
+    assert not trees._is_news(record(ValueError("RESOURCE_EXHAUSTED [os_error_code='28']")))
+    assert trees._is_news(record(ValueError("another")))
+    assert trees._is_news(logging.LogRecord("asyncio", logging.ERROR, "", 0, "", (), None))

@@ -20,6 +20,7 @@ from training_samples import (
 
 from abkd_jax import training
 from abkd_jax.config import OptimConfig
+from abkd_jax.divergence import diverged_epochs
 from abkd_jax.models import GCN
 from abkd_jax.training import fit
 from abkd_jax.types import Batch, InputError
@@ -95,7 +96,7 @@ def test_patience_counts_epochs_between_evaluations(monkeypatch):
 def test_a_seed_whose_validation_loss_is_not_finite_stops_and_says_so():
     healthy, broken = GOES_ON, [*GOES_ON[:4], np.nan, *GOES_ON[5:]]
     state, history = scripted([healthy, broken, [np.inf, *GOES_ON[1:]]], OptimConfig(epochs=12))
-    assert training.diverged_epochs(history) == [None, 5, 1]
+    assert diverged_epochs(history) == [None, 5, 1]
     assert_array_equal(state.train.step, [12, 5, 1])
     assert_array_equal(state.best_epoch, [12, 4, 0])  # that evaluation is never the best
     assert_array_equal(history["recorded"].sum(axis=0), [12, 5, 1])
@@ -123,7 +124,7 @@ def test_a_number_that_is_not_finite_anywhere_is_divergence(part, value):
     states = jax.vmap(begin)(jax.random.split(jax.random.key(0), 1))
     batch = Batch(None, None, None, None)  # type: ignore[arg-type]
     _, history = fit(step, validate, states, batch, LABELS_ONLY, OptimConfig(epochs=20, eval_every=10))
-    assert training.diverged_epochs(history) == [10]
+    assert diverged_epochs(history) == [10]
 
 
 def test_a_gradient_too_large_for_the_optimizer_is_divergence():
@@ -133,7 +134,7 @@ def test_a_gradient_too_large_for_the_optimizer_is_divergence():
     config = OptimConfig(epochs=2)
     step, validate, states = make(Tiny(), config, batch)
     _, history = fit(step, validate, states, batch, LABELS_ONLY, config)
-    assert training.diverged_epochs(history) == [1]
+    assert diverged_epochs(history) == [1]
 
 
 def test_without_patience_it_trains_to_the_end():

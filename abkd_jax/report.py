@@ -64,7 +64,7 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
         The path of `report.md`.
 
     Raises:
-        InputError: the folder holds none of the three files, or one of them is damaged.
+        InputError: the folder holds none of the three files, one of them is damaged, or the report cannot be written.
     """
     folder = Path(run_folder)
     results_path, metrics_path, maps_path = (folder / name for name in ("results.json", "metrics.jsonl", "maps.npz"))
@@ -90,9 +90,12 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
         *(["## Figures", f"{FIGURE_NOTE} {MAP_NOTE}" if maps else FIGURE_NOTE] if images else []),
         *(f"![{image.caption}]({image.name})" for image in images),
     ]
-    for image in images:
-        write_atomic(folder / image.name, image.png)
-    write_atomic(folder / "report.md", "\n\n".join(sections) + "\n")
+    try:
+        for image in images:
+            write_atomic(folder / image.name, image.png)
+        write_atomic(folder / "report.md", "\n\n".join(sections) + "\n")
+    except OSError as error:
+        raise InputError(f"{folder}: the report cannot be written: {error.strerror}") from error
     return folder / "report.md"
 
 

@@ -26,6 +26,13 @@ def test_roc_auc_is_not_called_accuracy(tmp_path):
     assert "accuracy" not in text.lower()
 
 
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
+    write_run(tmp_path, results=full_results())
+    (tmp_path / "report.md").mkdir()
+    with pytest.raises(InputError, match=f"^{tmp_path}: the report cannot be written: Is a directory$"):
+        report.write_report(tmp_path)
+
+
 def test_comparisons_of_errors_say_that_lower_is_better(tmp_path):
     write_run(tmp_path, results={"dataset": "ogbg-molesol", "records": regression_records()})
     text = report.write_report(tmp_path).read_text()

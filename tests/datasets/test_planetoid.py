@@ -1,4 +1,3 @@
-import pickle
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -11,23 +10,11 @@ from damage import check_damaged_files
 from abkd_jax import datasets
 from abkd_jax.datasets import planetoid
 from abkd_jax.types import InputError
-
-
-class _Python2Pickler(pickle.Pickler):
-    """Writes arrays with their bytes in a string, as Python 2 had them, so that no `_codecs.encode` is named."""
-
-    def reducer_override(self, obj):
-        if type(obj) is not np.ndarray:
-            return NotImplemented
-        reconstruct, (kind, shape, _), (version, *state, content) = obj.__reduce__()
-        return reconstruct, (kind, shape, "b"), (version, *state, content.decode("latin1"))
+from experiments.fuzz.samples import dump_python2
 
 
 def _write(path: Path, content) -> None:
-    with open(path, "wb") as file:
-        _Python2Pickler(file, protocol=2).dump(content)
-    renamed = path.read_bytes().replace(b"cscipy.sparse._csr\n", b"cscipy.sparse.csr\n")
-    path.write_bytes(renamed.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+    path.write_bytes(dump_python2(content))
 
 
 @pytest.fixture(autouse=True)

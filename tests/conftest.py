@@ -51,3 +51,8 @@ def golden_root() -> Path:
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls without the tests' type checks, as users make them: the library's own messages must catch mistakes."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names bytes by their argument: they may hold a time, as gzip's do, and ids must be the same in every process."""
+    return argname if isinstance(val, bytes) else None

@@ -23,8 +23,9 @@ def accumulation_dtype(*dtypes: DTypeLike) -> jnp.dtype:
     return max((jnp.dtype(jnp.float32), *wide), key=lambda dtype: dtype.itemsize)
 
 
-def widened(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+def widened(x: Any) -> Shaped[Array, "..."]:
     """Returns 16-bit floats as float32; other numbers as they are."""
+    x = jnp.asarray(x)
     return x.astype(accumulation_dtype(x.dtype)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 

@@ -13,7 +13,7 @@ def test_sums_run_in_float32_or_wider():
     assert {accumulation_dtype(dtype) for dtype in narrow} == {jnp.dtype(jnp.float32)}
     assert accumulation_dtype(jnp.float16, np.float64, np.int64) == np.float64
     assert widened(jnp.ones(2, jnp.float16)).dtype == jnp.float32
-    assert widened(jnp.ones(2, jnp.int32)).dtype == jnp.int32
+    assert widened(np.ones(2, np.int32)).dtype == jnp.int32
 
 
 def test_numbers_become_floats():

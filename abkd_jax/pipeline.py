@@ -1,5 +1,6 @@
 """The whole job: data set in, teachers trained or loaded, students distilled, run folder with an honest table out."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from abkd_jax.identity import DataIdentity, student_identity, teacher_identity
 from abkd_jax.locations import cache_root, writable
 from abkd_jax.locks import locked
 from abkd_jax.problems import Problem, load_problem, with_powers
+from abkd_jax.provenance import code
 from abkd_jax.resolve import capped, check, model_of
 from abkd_jax.runfolder import Plan, run_folder
 from abkd_jax.students import Students, joined, train_students
 from abkd_jax.teachers import Teacher, teacher_folder, train_or_load
 
 __all__ = ["as_students", "capped", "check", "distill", "model_of", "run_folder", "teachers_of", "trained"]
+
+log = logging.getLogger(__name__)
 
 
 def distill(config: DistillConfig) -> Path:
@@ -35,15 +39,18 @@ def distill(config: DistillConfig) -> Path:
     check(config)
     folder = run_folder(config)
     if not config.overwrite and _is_finished(folder, runfolder.plan(folder, config)):
+        _name_other_code(folder)
         return folder
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)  # bad data makes no folder
     with locked(folder, "runs a comparison there", wait=False):
         if config.overwrite:
             runfolder.clear(folder)
-        return _run(folder, config, problem)
+        _run(folder, config, problem)
+    _name_other_code(folder)
+    return folder
 
 
-def _run(folder: Path, config: DistillConfig, problem: Problem) -> Path:
+def _run(folder: Path, config: DistillConfig, problem: Problem) -> None:
     plan = runfolder.plan(folder, config)
     runfolder.claim(folder, plan, problem.fingerprint)
     known = runfolder.finished_records(folder)
@@ -61,7 +68,20 @@ def _run(folder: Path, config: DistillConfig, problem: Problem) -> Path:
         histories = {k: run.history for k, run in runs.items()}
         runfolder.write(folder, plan, problem.facts, found, histories, complete=complete)
     runfolder.finish(folder, _made_from(folder, plan, problem.identity))
-    return folder
+
+
+def _name_other_code(folder: Path) -> None:
+    """Says how many models were trained by other sources than those of now: their numbers may not be today's."""
+    sources = [record.get("provenance", {}) for record in runfolder.read_results(folder)["records"]]
+    others = [source for source in sources if source.get("code") != code()]
+    if others:
+        log.warning(
+            "%s: %d of %d models were trained by other code (commit %s); --overwrite and an empty --teachers train anew",
+            folder,
+            len(others),
+            len(sources),
+            ", ".join(sorted({source.get("commit", "unknown") for source in others})),
+        )
 
 
 def _of_teachers(found: list[dict[str, Any]], teachers: Students) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["commit", "provenance", "same_code"]
+__all__ = ["code", "commit", "provenance", "same_code"]
 
 PACKAGE = Path(__file__).resolve().parent
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "jraph", "numpy")
@@ -28,7 +28,7 @@ def provenance() -> dict[str, Any]:
     return {
         "commit": commit(PACKAGE),
         "version": _installed("abkd_jax"),
-        "code": _code(),
+        "code": code(),
         "hardware": f"{os.cpu_count()} x {platform.machine()} cores, jax on {jax.devices()[0].device_kind}",
         "versions": {"python": platform.python_version(), **{name: _installed(name) for name in LIBRARIES}},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -63,8 +63,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 @functools.cache
-def _code() -> str:
-    """Digest of the sources that this process runs."""
+def code() -> str:
+    """Returns a digest of the sources of the package that this process runs."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -65,6 +65,14 @@ def test_a_run_that_lost_a_part_is_made_whole(copied, lost, monkeypatch):
     pipeline.distill(copied)
 
 
+def test_a_run_of_other_code_is_shown_with_a_warning(finished, monkeypatch, caplog):
+    pipeline.distill(finished)
+    assert "other code" not in caplog.text
+    monkeypatch.setattr(pipeline, "code", lambda: "of tomorrow")
+    pipeline.distill(finished)
+    assert "4 of 4 models were trained by other code (commit " in caplog.text
+
+
 def test_a_changed_data_file_is_read_again(copied, monkeypatch, tmp_path):
     data = tmp_path / "data"
     data.write_text("one")

@@ -76,7 +76,7 @@ def _name_other_code(folder: Path) -> None:
     others = [source for source in sources if source.get("code") != code()]
     if others:
         log.warning(
-            "%s: %d of %d models were trained by other code (commit %s); --overwrite and an empty --teachers train anew",
+            "%s: %d of %d models were trained by other code (commit %s); --overwrite and an empty --teachers do anew",
             folder,
             len(others),
             len(sources),

@@ -125,7 +125,7 @@ class GATConv(_AttentionConv):
         edge_logits, self_logits = sender_values(graph, sender_logits), receiving(graph, sender_logits)
         if self.destination_term:
             edge_logits, self_logits = (
-                edge_logits + receiver_values(graph, logits[1]),
+                edge_logits + receiver_values(graph, receiving(graph, logits[1])),
                 self_logits + receiving(graph, logits[1]),
             )
         edge_logits, self_logits = (leaky_relu(a, self.negative_slope) for a in (edge_logits, self_logits))

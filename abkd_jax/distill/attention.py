@@ -16,8 +16,9 @@ from jaxtyping import Array, Bool, Float
 from abkd_jax.distill.checks import require_choice, require_count
 from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.heads import apply_heads, init_heads
-from abkd_jax.distill.moments import layer_widths, moment_dtype, node_max, node_mean, stack_layers
+from abkd_jax.distill.moments import layer_widths, node_max, node_mean, stack_layers
 from abkd_jax.distill.similarity import cka
+from abkd_jax.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
 
 __all__ = [
@@ -64,7 +65,7 @@ def learned(
     require_choice("learned", "query", query, tuple(_POOLS))
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        dtype = moment_dtype(student.hiddens[0].dtype)
+        dtype = accumulation_dtype(student.hiddens[0].dtype)
         sides = zip(("teacher", "student"), jax.random.split(key), (teacher, student), strict=True)
         return {side: init_heads(side_key, layer_widths(o.hiddens), dim, dtype) for side, side_key, o in sides}
 
@@ -256,11 +257,11 @@ def _constant(weigh: Callable[[int, int, jnp.dtype], Array]) -> PairMap:
         return {}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, " T_l"]:
-        return jnp.ones(len(teacher.hiddens), moment_dtype(teacher.hiddens[0].dtype))  # carries T_l in its shape
+        return jnp.ones(len(teacher.hiddens), accumulation_dtype(teacher.hiddens[0].dtype))  # carries T_l in its shape
 
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
-        return weigh(targets.shape[0], len(student.hiddens), moment_dtype(student.hiddens[0].dtype)), {}
+        return weigh(targets.shape[0], len(student.hiddens), accumulation_dtype(student.hiddens[0].dtype)), {}
 
     return PairMap(init, targets, apply)

@@ -22,7 +22,6 @@ from abkd_jax.distill.moments import (
     centre,
     covariance,
     layer_widths,
-    moment_dtype,
     node_mean,
     node_rows,
     principal_axes,
@@ -30,6 +29,7 @@ from abkd_jax.distill.moments import (
     widen,
 )
 from abkd_jax.distill.node_chunks import student_moments
+from abkd_jax.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
 
 __all__ = ["closed_form", "fixed_axes", "trained_heads"]
@@ -76,7 +76,7 @@ def trained_heads(
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         teacher_key, student_key, projection_key = jax.random.split(key, 3)
-        dtype = moment_dtype(student.hiddens[0].dtype)
+        dtype = accumulation_dtype(student.hiddens[0].dtype)
         params: dict[str, Any] = {
             "teacher": init_heads(teacher_key, _head_widths("teacher", teacher, per_layer), dim, dtype),
             "student": init_heads(student_key, _head_widths("student", student, per_layer), dim, dtype),
@@ -134,7 +134,7 @@ def fixed_axes(k: int = 8, rank: int | None = None) -> PairMap:
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         axes = min(k, max(layer_widths(teacher.hiddens)))
-        heads = init_heads(key, layer_widths(student.hiddens), axes, moment_dtype(student.hiddens[0].dtype))
+        heads = init_heads(key, layer_widths(student.hiddens), axes, accumulation_dtype(student.hiddens[0].dtype))
         return {"kernel": heads["kernel"]}
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.checks import require_choice, require_count, require_rows
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import masked_mean, moment_dtype
+from abkd_jax.distill.moments import masked_mean
 from abkd_jax.distill.projections import (
     Head,
     init_projection,
@@ -23,6 +23,7 @@ from abkd_jax.distill.projections import (
     safe_norm,
     unit_rows,
 )
+from abkd_jax.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["attention_transfer", "fitnet", "mustad"]
@@ -149,7 +150,7 @@ def mustad(kernel: Literal["kl", "lin", "poly", "dist", "rbf"] = "kl") -> Object
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         theirs, ours = last_layers("mustad", teacher, student)
         head = "none" if ours.shape[1] == theirs.shape[1] else "linear"
-        return init_projection(key, ours.shape[1], theirs.shape[1], head, moment_dtype(ours.dtype))
+        return init_projection(key, ours.shape[1], theirs.shape[1], head, accumulation_dtype(ours.dtype))
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
         return _kept("mustad", "teacher", freeze(teacher), mask)

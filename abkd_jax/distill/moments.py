@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.checks import require_rows
+from abkd_jax.precision import accumulation_dtype
 from abkd_jax.types import InputError, Pytree
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "cross_covariance",
     "layer_widths",
     "masked_mean",
-    "moment_dtype",
     "narrow",
     "node_count",
     "node_max",
@@ -55,11 +55,6 @@ class NodeRows(NamedTuple):
 _NEGLIGIBLE_VARIANCE = 1e-5
 
 
-def moment_dtype(dtype: DTypeLike) -> jnp.dtype:
-    """The type in which moments of `dtype` arrays are computed: float32, or `dtype` itself where that is wider."""
-    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
-
-
 def widen(tree: Pytree) -> Pytree:
     """Casts arrays to the type in which moments are computed, float32 at least.
 
@@ -71,14 +66,14 @@ def widen(tree: Pytree) -> Pytree:
     """
 
     def is_short(x: Array) -> bool:
-        return jnp.issubdtype(x.dtype, jnp.floating) and moment_dtype(x.dtype) != x.dtype
+        return jnp.issubdtype(x.dtype, jnp.floating) and accumulation_dtype(x.dtype) != x.dtype
 
     return jax.tree.map(lambda x: _widen(x) if is_short(x) else x, tree)
 
 
 @jax.custom_vjp
 def _widen(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    return x.astype(moment_dtype(x.dtype))
+    return x.astype(accumulation_dtype(x.dtype))
 
 
 _widen.defvjp(lambda x: (_widen(x), jnp.zeros(0, x.dtype)), lambda like, slope: (narrow(slope, like.dtype),))

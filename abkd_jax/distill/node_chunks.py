@@ -18,12 +18,12 @@ from abkd_jax.distill.moments import (
     covariance,
     cross_covariance,
     layer_widths,
-    moment_dtype,
     narrow,
     node_count,
     require_same_nodes,
     stack_layers,
 )
+from abkd_jax.precision import accumulation_dtype
 
 __all__ = ["student_moments"]
 
@@ -73,7 +73,7 @@ def _layer_moments(
 
 
 def _forward(h: Float[Array, "n e"], factor: Float[Array, "r n"], mask: Bool[Array, " n"]) -> tuple[Any, Any]:
-    dtype, count = moment_dtype(h.dtype), node_count(mask, moment_dtype(h.dtype))
+    dtype, count = accumulation_dtype(h.dtype), node_count(mask, accumulation_dtype(h.dtype))
     mean = jnp.sum(jnp.where(mask[:, None], h.astype(dtype), 0.0), axis=0) / count
     chunks, size = _layout(h)
 

@@ -8,8 +8,9 @@ from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.checks import require_count, require_rows
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import centre, moment_dtype, node_mean, widen
+from abkd_jax.distill.moments import centre, node_mean, widen
 from abkd_jax.distill.projections import last_hidden, last_layers, project
+from abkd_jax.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["geometric_parametric"]
@@ -54,7 +55,9 @@ def geometric_parametric(dim: int | None = None) -> Objective:
                 f"geometric_parametric: the student's last hidden layer has width {ours.shape[1]}, expected the "
                 f"teacher's {width}; `geometric` compares any widths"
             )
-        return {"phi": jax.random.normal(key, (width, 2 * width if dim is None else dim), moment_dtype(ours.dtype))}
+        return {
+            "phi": jax.random.normal(key, (width, 2 * width if dim is None else dim), accumulation_dtype(ours.dtype))
+        }
 
     def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
         return project({}, last_hidden("geometric_parametric", "teacher", freeze(teacher)), mask, "none")

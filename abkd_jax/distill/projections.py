@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.checks import require_rows
 from abkd_jax.distill.heads import init_heads
-from abkd_jax.distill.moments import centre, moment_dtype, node_mean, widen
+from abkd_jax.distill.moments import centre, node_mean, widen
+from abkd_jax.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, PRNGKey
 
 __all__ = ["Head", "init_projection", "init_sides", "last_hidden", "last_layers", "project", "safe_norm", "unit_rows"]
@@ -100,7 +101,7 @@ def init_sides(
         InputError: a model without hidden layers, or models run on different numbers of nodes.
     """
     layers = dict(zip(("teacher", "student"), last_layers(factory, teacher, student), strict=True))
-    width, dtype = layers["student"].shape[1], moment_dtype(layers["student"].dtype)
+    width, dtype = layers["student"].shape[1], accumulation_dtype(layers["student"].dtype)
     keys = jax.random.split(key)
     return {
         side: init_projection(side_key, x.shape[1], dim or width, head, dtype)

@@ -18,4 +18,4 @@ def test_another_process_collects_the_same_names(request):
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     there = {line for line in done.stdout.splitlines() if "::" in line}
     assert set(here) <= there, sorted(set(here) - there)[:5]
-    assert all(name.isprintable() and "\\x" not in name for name in here)
+    assert all(name.isprintable() for name in here)

@@ -25,7 +25,7 @@ from abkd_jax.teachers import teacher_folder, train_or_load
 from abkd_jax.types import InputError
 
 METHODS = ("teacher", "supervised", "soft_label", "abkd", "abkd_paper")
-TIMES = ("seconds", "latency_ms")
+TIMES = ("seconds", "latency_ms", "provenance")  # a provenance holds the date
 
 
 @pytest.fixture(scope="module")

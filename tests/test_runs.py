@@ -61,7 +61,7 @@ def test_a_second_program_waits_and_then_reads(tmp_path, caplog):
     assert started.wait(60)
     logging.getLogger("abkd_jax.locks").addHandler(handler := Waits())
     try:
-        state, history = program(tmp_path, read_only)
+        state, history, _ = program(tmp_path, read_only)
     finally:
         logging.getLogger("abkd_jax.locks").removeHandler(handler)
         waiting.set()
@@ -80,7 +80,8 @@ def test_a_finished_program_is_read_from_a_folder_that_cannot_be_written(tmp_pat
     program(tmp_path / "finished", train)
     checkpoint.save(tmp_path / "half", make_state(1.0, True), make_history() | {"seconds": np.ones(())}, CONFIG, step=1)
     monkeypatch.setattr(checkpoint, "prepare", refuse)
-    state, _ = program(tmp_path / "finished", train)
+    state, _, origin = program(tmp_path / "finished", train)
+    assert not origin.trained
     assert float(state.train["w"][0]) == 3.0
     for unfinished in ("half", "absent"):
         with pytest.raises(InputError, match="cannot be written: Read-only file system"):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -65,7 +66,7 @@ def widen(tree: Pytree) -> Pytree:
         tree: arrays of any shapes; integers stay as they are.
     """
 
-    def is_short(x: Array) -> bool:
+    def is_short(x: Array | np.ndarray) -> bool:
         return jnp.issubdtype(x.dtype, jnp.floating) and accumulation_dtype(x.dtype) != x.dtype
 
     return jax.tree.map(lambda x: _widen(x) if is_short(x) else x, tree)

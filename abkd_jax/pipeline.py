@@ -10,7 +10,6 @@ import numpy as np
 
 from abkd_jax import checkpoint, datasets, records, runfolder
 from abkd_jax.config import DistillConfig, MethodConfig, RunConfig, described
-from abkd_jax.divergence import diverged_epochs
 from abkd_jax.identity import DataIdentity, student_identity, teacher_identity
 from abkd_jax.locations import cache_root, writable
 from abkd_jax.locks import locked
@@ -39,14 +38,14 @@ def distill(config: DistillConfig) -> Path:
     check(config)
     folder = run_folder(config)
     if not config.overwrite and _is_finished(folder, runfolder.plan(folder, config)):
-        _name_other_code(folder)
+        _name_other_origins(folder)
         return folder
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)  # bad data makes no folder
     with locked(folder, "runs a comparison there", wait=False):
         if config.overwrite:
             runfolder.clear(folder)
         _run(folder, config, problem)
-    _name_other_code(folder)
+    _name_other_origins(folder)
     return folder
 
 
@@ -60,7 +59,7 @@ def _run(folder: Path, config: DistillConfig, problem: Problem) -> None:
         runs[name] = run
         found[name] = records.kept_or_new(known.get(name, []), problem, name, model_of(plan.config, name), run)
         if name != "teacher" and _reads_teacher(getattr(plan.config, name)):
-            found[name] = _of_teachers(found[name], runs["teacher"])
+            found[name] = records.of_teachers(found[name], runs["teacher"], found["teacher"])
         records.compare_sizes(found["teacher"][0], found[name])
         if not known.keys() <= runs.keys():
             continue  # all that is on disk is read back first: a kill now loses no record
@@ -70,9 +69,10 @@ def _run(folder: Path, config: DistillConfig, problem: Problem) -> None:
     runfolder.finish(folder, _made_from(folder, plan, problem.identity))
 
 
-def _name_other_code(folder: Path) -> None:
-    """Says how many models were trained by other sources than those of now: their numbers may not be today's."""
-    sources = [record.get("provenance", {}) for record in runfolder.read_results(folder)["records"]]
+def _name_other_origins(folder: Path) -> None:
+    """Says how many models other sources than those of now trained, and which students had other teachers."""
+    found = runfolder.read_results(folder)["records"]
+    sources = [record.get("provenance", {}) for record in found]
     others = [source for source in sources if source.get("code") != code()]
     if others:
         log.warning(
@@ -82,12 +82,11 @@ def _name_other_code(folder: Path) -> None:
             len(sources),
             ", ".join(sorted({source.get("commit", "unknown") for source in others})),
         )
-
-
-def _of_teachers(found: list[dict[str, Any]], teachers: Students) -> list[dict[str, Any]]:
-    """The records of students, without the scores of those whose teacher has diverged."""
-    epochs = diverged_epochs(teachers.history)
-    return [r if "diverged" in r else records.invalidate(r, epochs[r["seed"]]) for r in found]
+    weights = {record["seed"]: record.get("weights") for record in found if record["method"] == "teacher"}
+    orphans = [r for r in found if r.get("teacher_weights") not in (None, weights.get(r["seed"]))]
+    if orphans:
+        named = ", ".join(f"{record['method']} {record['seed']}" for record in orphans)
+        log.warning("%s: %s learned from teachers that are gone; --overwrite trains them anew", folder, named)
 
 
 def _reads_teacher(method: MethodConfig) -> bool:

@@ -14,7 +14,7 @@ from abkd_jax.problems import Problem, build_model, make_scores
 from abkd_jax.provenance import provenance
 from abkd_jax.students import Students
 
-__all__ = ["compare_sizes", "invalidate", "kept_or_new", "records"]
+__all__ = ["compare_sizes", "invalidate", "kept_or_new", "of_teachers", "records"]
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,20 @@ def _say_how_much_differs(name: str, stored: dict[int, dict[str, Any]], new: dic
         sum(one != other for one, other in pairs),
         *(", ".join("-" if score is None else f"{score:.4f}" for score in side) for side in zip(*pairs, strict=True)),
     )
+
+
+def of_teachers(
+    found: list[dict[str, Any]], teachers: Students, teacher_records: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Returns the records of students with the weights of their teachers, and no scores where a teacher has diverged.
+
+    A record that names the weights of its teacher already keeps them: they may be those of another one.
+    """
+    epochs = diverged_epochs(teachers.history)
+    weights = {record["seed"]: record.get("weights") for record in teacher_records}
+    for record in found:
+        record.setdefault("teacher_weights", weights[record["seed"]])
+    return [record if "diverged" in record else invalidate(record, epochs[record["seed"]]) for record in found]
 
 
 def compare_sizes(teacher: dict[str, Any], students: list[dict[str, Any]]) -> None:

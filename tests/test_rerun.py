@@ -105,6 +105,20 @@ def test_records_without_checkpoints_are_made_anew_and_not_signed(copied, caplog
     assert "stored 0.9990, 0.9990" in caplog.text
 
 
+def test_students_of_a_teacher_that_is_gone_are_named(copied, tmp_path, caplog):
+    """The kept teachers are lost, and training them anew gives other weights than their students' records name."""
+    results = read_json(copied.out / "results.json")
+    students = [record for record in results["records"] if record["method"] == "soft_label"]
+    assert [r["teacher_weights"] for r in students] == [r["weights"] for r in results["records"][:2]]
+    students[1]["teacher_weights"] = "0" * 16
+    (copied.out / "digests.json").unlink()
+    (copied.out / "results.json").write_text(json.dumps(results))
+    for teachers in (tmp_path / "others", tmp_path / "others"):  # trained anew, and then shown
+        caplog.clear()
+        pipeline.distill(dataclasses.replace(copied, teachers=teachers))
+        assert "soft_label 1 learned from teachers that are gone" in caplog.text
+
+
 def test_more_seeds_extend_a_run(copied):
     before, lines = records(copied), (copied.out / "metrics.jsonl").read_text().splitlines()
     pipeline.distill(dataclasses.replace(copied, seeds=3))

@@ -76,7 +76,8 @@ def _name_other_origins(folder: Path) -> None:
     others = [source for source in sources if source.get("code") != code()]
     if others:
         log.warning(
-            "%s: %d of %d models were trained by other code (commit %s); --overwrite and an empty --teachers do anew",
+            "%s: %d of %d models were trained by other code (commit %s); "
+            "--overwrite with an empty --teachers trains them anew",
             folder,
             len(others),
             len(sources),

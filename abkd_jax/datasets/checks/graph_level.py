@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from abkd_jax.datasets.checks import (
+from abkd_jax.datasets.checks.common import (
     LARGEST,
     check_array,
     check_disjoint,

@@ -5,7 +5,7 @@ from typing import TypeVar
 import numpy as np
 import scipy.sparse as sp
 
-from abkd_jax.datasets.checks import (
+from abkd_jax.datasets.checks.common import (
     check_array,
     check_disjoint,
     check_finite,
@@ -14,8 +14,8 @@ from abkd_jax.datasets.checks import (
     check_vector,
     warn_of_unseen,
 )
+from abkd_jax.datasets.checks.graph_level import check_graphs
 from abkd_jax.datasets.csr import check_csr
-from abkd_jax.datasets.graph_checks import check_graphs
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["validate"]

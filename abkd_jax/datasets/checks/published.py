@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from abkd_jax.datasets.checksums import CHECKSUMS
+from abkd_jax.datasets.checks.checksums import CHECKSUMS
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["TOTALS", "check_totals", "totals_of", "verify"]

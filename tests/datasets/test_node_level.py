@@ -269,7 +269,7 @@ def test_large_features_below_the_limit_pass(tiny):
 
 
 def test_every_chunk_of_large_and_mapped_features_is_looked_at(typed, tmp_path, monkeypatch):
-    monkeypatch.setattr("abkd_jax.datasets.checks.CHUNK", 6)  # two rows of three
+    monkeypatch.setattr("abkd_jax.datasets.checks.common.CHUNK", 6)  # two rows of three
     for row in range(5):
         np.save(tmp_path / "features.npy", _with(typed.features, (row, 2), -np.inf))
         mapped = np.load(tmp_path / "features.npy", mmap_mode="r")

@@ -14,8 +14,8 @@ import filelock
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from abkd_jax.files import read_json, write_atomic
-from abkd_jax.locations import cache_root
+from abkd_jax.datasets.files.atomic import read_json, write_atomic
+from abkd_jax.datasets.files.locations import cache_root
 from abkd_jax.types import InputError
 
 __all__ = ["ready"]

@@ -121,7 +121,7 @@ def _main(arguments: list[str]) -> int:
         args=arguments,
         config=(tyro.conf.AvoidSubcommands,),  # a method without a student of its own has no options for it
     )
-    from abkd_jax import progress
+    from abkd_jax.datasets.files import progress
 
     name = type(command).__name__.lower()
     level = logging.WARNING if command.quiet else logging.DEBUG if command.verbose else logging.INFO

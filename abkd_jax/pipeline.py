@@ -10,9 +10,9 @@ import numpy as np
 
 from abkd_jax import checkpoint, datasets, records, runfolder
 from abkd_jax.config import DistillConfig, MethodConfig, RunConfig, described
+from abkd_jax.datasets.files.locations import cache_root, writable
+from abkd_jax.datasets.files.locks import locked
 from abkd_jax.identity import DataIdentity, student_identity, teacher_identity
-from abkd_jax.locations import cache_root, writable
-from abkd_jax.locks import locked
 from abkd_jax.problems import Problem, load_problem, with_powers
 from abkd_jax.provenance import code
 from abkd_jax.resolve import capped, check, model_of

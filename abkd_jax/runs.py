@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax import checkpoint, progress
+from abkd_jax import checkpoint
 from abkd_jax.config import OptimConfig
-from abkd_jax.files import read_json, write_atomic
-from abkd_jax.locks import locked
+from abkd_jax.datasets.files import progress
+from abkd_jax.datasets.files.atomic import read_json, write_atomic
+from abkd_jax.datasets.files.locks import locked
 from abkd_jax.provenance import provenance, same_code
 from abkd_jax.training import FitState
 from abkd_jax.types import InputError

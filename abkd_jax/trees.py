@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from abkd_jax.files import read_json
+from abkd_jax.datasets.files.atomic import read_json
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["TEMPORARY", "described", "raw", "read", "read_described", "write"]

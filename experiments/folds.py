@@ -13,7 +13,7 @@ from typing import Any
 import tyro
 
 from abkd_jax import pipeline, runfolder
-from abkd_jax.files import read_json, write_atomic
+from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.report import remarks, table
 from abkd_jax.results import summarise
 from experiments.configs import graphs

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from abkd_jax.files import read_arrays
+from abkd_jax.datasets.files.atomic import read_arrays
 
 OPTIONS = [
     *("--dataset", "synthetic", "--seeds", "2", "--max-epochs", "6", "--methods", "soft_label", "abkd"),

@@ -13,7 +13,7 @@ import tabulate
 import tyro
 
 from abkd_jax.config import RunConfig
-from abkd_jax.files import read_json, write_atomic
+from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.pipeline import teachers_of
 from abkd_jax.presets import student, teacher
 from abkd_jax.problems import load_problem

@@ -10,7 +10,7 @@ import pytest
 from pipeline_samples import OPTIONS, TEACHER_OPTIONS, contents
 
 from abkd_jax import cli, commands, datasets, presets
-from abkd_jax.datasets import download
+from abkd_jax.datasets.files import download
 
 COMMANDS = ("teacher", "distill", "evaluate", "datasets")
 

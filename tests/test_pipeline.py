@@ -18,7 +18,7 @@ from pipeline_samples import EPOCHS, OPTIONS, STUDENT_PARAMETERS, TEACHER, TEACH
 
 from abkd_jax import checkpoint, pipeline, teachers
 from abkd_jax.config import OptimConfig
-from abkd_jax.files import read_arrays, read_json, read_json_lines
+from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines
 from abkd_jax.models import build
 from abkd_jax.problems import load_problem
 from abkd_jax.teachers import teacher_folder, train_or_load

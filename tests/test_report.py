@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from report_samples import TEST, cells, diverged, full_results, log, maps, pixels, record, regression_records, write_run
 
-from abkd_jax import figures, files, report, results
+from abkd_jax import figures, report, results
+from abkd_jax.datasets.files import atomic
 from abkd_jax.types import InputError
 from experiments import run
 
@@ -197,7 +198,7 @@ def test_write_report_refuses_content_of_another_kind(tmp_path, name, content, m
 
 @pytest.mark.parametrize("folder", sorted(STORED.glob("*/results.json")), ids=lambda path: path.parent.name)
 def test_stored_studies_can_be_reported(folder):
-    stored = files.read_json(folder)["records"]
+    stored = atomic.read_json(folder)["records"]
     if "fold" not in stored[0]:  # folds repeat the seed
         assert report.table(results.summarise(stored), "github") in (folder.parent / "report.md").read_text()
 
@@ -242,11 +243,11 @@ def test_importing_the_report_loads_no_plotting():
 
 def test_write_atomic_keeps_the_old_file_when_writing_fails(tmp_path, monkeypatch):
     path = tmp_path / "results.json"
-    files.write_atomic(path, "old ±\n")
+    atomic.write_atomic(path, "old ±\n")
     assert path.read_bytes() == "old ±\n".encode()
     monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        files.write_atomic(path, b"new")
+        atomic.write_atomic(path, b"new")
     assert path.read_bytes() == "old ±\n".encode()
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
 
@@ -254,27 +255,27 @@ def test_write_atomic_keeps_the_old_file_when_writing_fails(tmp_path, monkeypatc
 def test_read_json_names_the_file(tmp_path):
     path = tmp_path / "results.json"
     with pytest.raises(InputError, match=r"results\.json: cannot read this file: No such file"):
-        files.read_json(path)
+        atomic.read_json(path)
     path.write_text('{"a": ')
     with pytest.raises(InputError, match=r"results\.json: expected a JSON file, but it is damaged"):
-        files.read_json(path)
+        atomic.read_json(path)
     path.write_text('{"a": [1]}')
-    assert files.read_json(path) == {"a": [1]}
+    assert atomic.read_json(path) == {"a": [1]}
 
 
 @pytest.mark.parametrize("tail", [b"", b'{"a": 2', b"\xff\x00", b"3", b'{"a": 2\n'])
 def test_read_json_lines_ignores_a_torn_last_line(tmp_path, tail):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"a": 1}\n' + tail)
-    assert files.read_json_lines(tmp_path / "metrics.jsonl") == [{"a": 1}]
+    assert atomic.read_json_lines(tmp_path / "metrics.jsonl") == [{"a": 1}]
 
 
 def test_read_json_lines_rejects_damage_in_the_middle(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"a": 1}\n{"a"\n{"a": 3}\n')
     with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: expected one JSON object a line"):
-        files.read_json_lines(tmp_path / "metrics.jsonl")
+        atomic.read_json_lines(tmp_path / "metrics.jsonl")
 
 
 def test_read_arrays_loads_no_pickle(tmp_path):
     np.savez(tmp_path / "maps.npz", a=np.array([{}], dtype=object))
     with pytest.raises(InputError, match=r"maps\.npz: expected an npz file of arrays"):
-        files.read_arrays(tmp_path / "maps.npz")
+        atomic.read_arrays(tmp_path / "maps.npz")

@@ -9,7 +9,7 @@ from pipeline_samples import STUDENT, TEACHER, tiny
 
 from abkd_jax import commands, pipeline, runfolder
 from abkd_jax.config import OptimConfig
-from abkd_jax.files import read_json, read_json_lines
+from abkd_jax.datasets.files.atomic import read_json, read_json_lines
 from abkd_jax.types import InputError
 
 

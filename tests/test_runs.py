@@ -59,11 +59,11 @@ def test_a_second_program_waits_and_then_reads(tmp_path, caplog):
     first = threading.Thread(target=lambda: found.append(program(tmp_path, slow)))
     first.start()
     assert started.wait(60)
-    logging.getLogger("abkd_jax.locks").addHandler(handler := Waits())
+    logging.getLogger("abkd_jax.datasets.files.locks").addHandler(handler := Waits())
     try:
         state, history, _ = program(tmp_path, read_only)
     finally:
-        logging.getLogger("abkd_jax.locks").removeHandler(handler)
+        logging.getLogger("abkd_jax.datasets.files.locks").removeHandler(handler)
         waiting.set()
         first.join()
     assert float(state.train["w"][0]) == float(found[0][0].train["w"][0]) == 3.0

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from abkd_jax import progress
 from abkd_jax.datasets.csvgz import LIMIT, blocks, hundredths, whole_numbers, write_lines, write_text
+from abkd_jax.datasets.files import progress
 from abkd_jax.types import InputError
 
 __all__ = ["write"]

@@ -21,7 +21,7 @@ import tabulate
 import tyro
 
 from abkd_jax import datasets, evaluation, presets, sampling
-from abkd_jax.files import write_atomic
+from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.hostgraph import host_graph
 from abkd_jax.inference import layerwise
 from abkd_jax.methods import Setting, build_objective

@@ -15,7 +15,7 @@ from abkd_jax.datasets.checks.common import (
     warn_of_unseen,
 )
 from abkd_jax.datasets.checks.graph_level import check_graphs
-from abkd_jax.datasets.csr import check_csr
+from abkd_jax.datasets.files.csr import check_csr
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["validate"]

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from abkd_jax.datasets import tables
+from abkd_jax.datasets.files import csv_gz
 from abkd_jax.types import InputError
 
 
@@ -35,10 +35,10 @@ GOOD = {
 @pytest.mark.parametrize("chunk", [2, 2**23])
 @pytest.mark.parametrize("case", GOOD)
 def test_whole_numbers(path, case, chunk, monkeypatch):
-    monkeypatch.setattr(tables, "CHUNK_NUMBERS", chunk)
+    monkeypatch.setattr(csv_gz, "CHUNK_NUMBERS", chunk)
     path.write_bytes(gzip.compress(GOOD[case]))
-    assert tables.integers(path, 2).tolist() == [[1, 2], [3, 4]]
-    assert tables.reals(path, 2, rows=2).tolist() == [[1, 2], [3, 4]]
+    assert csv_gz.integers(path, 2).tolist() == [[1, 2], [3, 4]]
+    assert csv_gz.reals(path, 2, rows=2).tolist() == [[1, 2], [3, 4]]
 
 
 BAD = {
@@ -64,15 +64,15 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_line_that_is_none_is_named(path, case, chunk, monkeypatch):
     content, gaps, message = BAD[case]
-    monkeypatch.setattr(tables, "CHUNK_NUMBERS", chunk)
+    monkeypatch.setattr(csv_gz, "CHUNK_NUMBERS", chunk)
     path.write_bytes(gzip.compress(content))
-    assert refusal(tables.reals, path, 2, gaps=gaps).startswith(message)
+    assert refusal(csv_gz.reals, path, 2, gaps=gaps).startswith(message)
 
 
 @pytest.mark.parametrize("number", ["1.5", "9" * 20, str(2**63), "1e-1", "0x10"])
 def test_a_number_that_is_not_whole_is_named(path, number):
     path.write_bytes(gzip.compress(f"1,2\n3,{number}\n".encode()))
-    assert refusal(tables.integers, path, 2) == f", line 2: column 2 is {number!r}; expected 2 whole numbers a line"
+    assert refusal(csv_gz.integers, path, 2) == f", line 2: column 2 is {number!r}; expected 2 whole numbers a line"
 
 
 ENDLESS = {
@@ -90,22 +90,22 @@ ENDLESS = {
 def test_a_table_without_end_is_left_at_once(path, case, monkeypatch):
     """The stream is cut: whoever reads on finds that out."""
     unit, message = ENDLESS[case]
-    monkeypatch.setattr(tables, "CHUNK_NUMBERS", 1000)
+    monkeypatch.setattr(csv_gz, "CHUNK_NUMBERS", 1000)
     engine = zlib.compressobj(1, zlib.DEFLATED, 31)
     path.write_bytes(engine.compress(unit * (2**20 // len(unit))) + engine.flush(zlib.Z_SYNC_FLUSH))
-    assert refusal(tables.reals, path, 1, rows=500).startswith(message)
+    assert refusal(csv_gz.reals, path, 1, rows=500).startswith(message)
 
 
 def test_a_table_of_unknown_length_has_a_limit(path):
     path.write_bytes(gzip.compress(b"0\n" * 11))
-    assert tables.integers(path, 1, most=11).tolist() == [[0]] * 11
-    assert refusal(tables.integers, path, 1, most=10) == ": has 11 rows; expected at most 10"
+    assert csv_gz.integers(path, 1, most=11).tolist() == [[0]] * 11
+    assert refusal(csv_gz.integers, path, 1, most=10) == ": has 11 rows; expected at most 10"
 
 
 def test_a_header_without_end_is_left_unread(path):
     name = b"x" * 2**17
     path.write_bytes(b"\x1f\x8b\x08\x08" + bytes(6) + name + b"\0" + gzip.compress(b"1\n")[10:])
-    assert refusal(tables.integers, path, 1, rows=1).startswith(f": has {path.stat().st_size} bytes; expected at most")
+    assert refusal(csv_gz.integers, path, 1, rows=1).startswith(f": has {path.stat().st_size} bytes; expected at most")
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_a_header_without_end_is_left_unread(path):
 def test_words(path, content, message):
     path.write_bytes(content)
     if content:
-        assert refusal(tables.strings, path).startswith(message)
+        assert refusal(csv_gz.strings, path).startswith(message)
     else:
-        assert tables.strings(path) == []
+        assert csv_gz.strings(path) == []
 
 
 def test_gaps_are_not_numbers(path):
     path.write_bytes(gzip.compress(b'0,""\n,1\n'))
-    np.testing.assert_array_equal(tables.reals(path, 2, gaps=True), [[0, np.nan], [np.nan, 1]])
+    np.testing.assert_array_equal(csv_gz.reals(path, 2, gaps=True), [[0, np.nan], [np.nan, 1]])

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.progress import bar
+from abkd_jax.datasets.files.progress import bar
 from abkd_jax.types import InputError
 
 __all__ = ["chunks", "integers", "reals", "strings"]

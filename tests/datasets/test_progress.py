@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from abkd_jax import progress
+from abkd_jax.datasets.files import progress
 
 
 class Terminal(io.StringIO):

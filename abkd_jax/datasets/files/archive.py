@@ -22,10 +22,10 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from abkd_jax.datasets.download import TooLargeError, announced, one_line, open_url, received
-from abkd_jax.files import write_atomic
-from abkd_jax.locks import exclusive
-from abkd_jax.progress import bar
+from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.datasets.files.download import TooLargeError, announced, one_line, open_url, received
+from abkd_jax.datasets.files.locks import exclusive
+from abkd_jax.datasets.files.progress import bar
 from abkd_jax.types import InputError
 
 __all__ = ["check_recorded", "fetch_zip"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from abkd_jax.files import MAX_ARRAYS, read_json, write_atomic
+from abkd_jax.datasets.files.atomic import MAX_ARRAYS, read_json, write_atomic
 from abkd_jax.types import InputError
 
 __all__ = ["DIGESTS", "MANIFEST", "check_seal", "read_manifest", "write_manifest", "write_sealed"]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from abkd_jax import files, locks, manifest
+from abkd_jax.datasets.files import atomic, locks, manifest
 from abkd_jax.types import InputError
 
 
@@ -55,36 +55,36 @@ def refused(read, path):
 def test_damaged_json_is_one_line(tmp_path, content):
     path = tmp_path / "results.json"
     path.write_bytes(content)
-    assert "expected a JSON file, but it is damaged" in refused(files.read_json, path)
+    assert "expected a JSON file, but it is damaged" in refused(atomic.read_json, path)
 
 
 def test_good_json_is_read_as_it_was_written(tmp_path):
     value = {"a": [1, -2.5, 1e300, 2**63, None, True], "ü": {"a": "\N{SNOWMAN}\n"}, "half": "\U0001f600"}
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
         (tmp_path / "a.json").write_text(text, encoding="utf-8")
-        assert files.read_json(tmp_path / "a.json") == value
+        assert atomic.read_json(tmp_path / "a.json") == value
 
 
 def test_what_is_no_file_is_not_opened(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
-    for read in (files.read_json, files.read_json_lines, files.read_arrays):
+    for read in (atomic.read_json, atomic.read_json_lines, atomic.read_arrays):
         assert "expected a regular file" in refused(read, tmp_path / "pipe")  # opening it would wait for ever
         assert "expected a regular file" in refused(read, tmp_path)
         with pytest.raises(InputError, match="cannot read this file"):
             read(f"{tmp_path}/a\0b")
     (tmp_path / "large").write_bytes(b"[1, 2, 3]")
-    monkeypatch.setattr(files, "MAX_JSON", 8)
-    assert "it has 9 bytes, expected at most 8" in refused(files.read_json, tmp_path / "large")
+    monkeypatch.setattr(atomic, "MAX_JSON", 8)
+    assert "it has 9 bytes, expected at most 8" in refused(atomic.read_json, tmp_path / "large")
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):
     value = {"a": math.nan, "b": [math.inf, (1.5, -math.inf)], "c": 0.1, "d": np.float64("nan")}
     expected = {"a": None, "b": [None, [1.5, None]], "c": 0.1, "d": None}
-    assert json.loads(files.as_json(value)) == expected
+    assert json.loads(atomic.as_json(value)) == expected
     finite = {"a": 0.1, "b": [1, "x", None]}
-    assert files.as_json(finite, indent=1) == json.dumps(finite, indent=1)
+    assert atomic.as_json(finite, indent=1) == json.dumps(finite, indent=1)
     (tmp_path / "old.jsonl").write_text('{"loss": NaN, "a": 1}\n{"loss": Infinity}\n{"loss": 1.0}\n')
-    assert files.read_json_lines(tmp_path / "old.jsonl") == [{"loss": None, "a": 1}, {"loss": None}, {"loss": 1.0}]
+    assert atomic.read_json_lines(tmp_path / "old.jsonl") == [{"loss": None, "a": 1}, {"loss": None}, {"loss": 1.0}]
 
 
 # Arrays --------------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def shaped(shape, dtype="<f8"):
 def test_damaged_arrays_are_one_line(tmp_path, content):
     path = tmp_path / "maps.npz"
     archive(path, ("good.npy", npy(ARRAYS["a"])), ("bad.npy", content))
-    assert "expected an npz file of arrays, but it is damaged" in refused(files.read_arrays, path)
+    assert "expected an npz file of arrays, but it is damaged" in refused(atomic.read_arrays, path)
 
 
 def test_arrays_are_bounded_before_they_are_unpacked(tmp_path, monkeypatch):
@@ -144,15 +144,15 @@ def test_arrays_are_bounded_before_they_are_unpacked(tmp_path, monkeypatch):
     zeros = npy(np.zeros(200_000))
     archive(path, ("a.npy", zeros), ("b.npy", zeros), compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 10_000
-    assert set(files.read_arrays(path)) == {"a", "b"}
-    monkeypatch.setattr(files, "MAX_ARRAYS", 2 << 20)
-    assert "its arrays take more than 2 MiB" in refused(files.read_arrays, path)
+    assert set(atomic.read_arrays(path)) == {"a", "b"}
+    monkeypatch.setattr(atomic, "MAX_ARRAYS", 2 << 20)
+    assert "its arrays take more than 2 MiB" in refused(atomic.read_arrays, path)
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate name"):
         archive(tmp_path / "maps.npz", ("a.npy", npy(ARRAYS["a"])), ("a.npy", npy(ARRAYS["b"])))
-    assert "a name appears twice" in refused(files.read_arrays, tmp_path / "maps.npz")
+    assert "a name appears twice" in refused(atomic.read_arrays, tmp_path / "maps.npz")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -164,7 +164,7 @@ def test_no_flipped_byte_of_an_archive_is_believed(tmp_path, compression):
     for place in rng.choice(len(content), 150, replace=False):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << rng.integers(8)]) + content[place + 1 :])
         try:
-            found = files.read_arrays(path)
+            found = atomic.read_arrays(path)
         except InputError:
             seen += 1
         else:
@@ -174,7 +174,7 @@ def test_no_flipped_byte_of_an_archive_is_believed(tmp_path, compression):
 
 def test_good_arrays_are_read_as_they_were_written(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", **ARRAYS, fortran=np.asfortranarray(ARRAYS["a"]))
-    found = files.read_arrays(tmp_path / "a.npz")
+    found = atomic.read_arrays(tmp_path / "a.npz")
     assert set(found) == {*ARRAYS, "fortran"}
     for name, expected in ARRAYS.items():
         assert found[name].dtype == expected.dtype
@@ -284,13 +284,13 @@ def test_a_folder_in_use_is_refused_or_waited_for_until_its_holder_dies(holder, 
             process.kill()
 
     handler = Dies()
-    logging.getLogger("abkd_jax.locks").addHandler(handler)
+    logging.getLogger("abkd_jax.datasets.files.locks").addHandler(handler)
     try:
         (folder / ".results.json.77.tmp").write_text("what a killed write has left")
         with locks.locked(folder, "trains teacher cora seed 0", wait=True):
             assert [path.name for path in folder.iterdir()] == [".lock"]
     finally:
-        logging.getLogger("abkd_jax.locks").removeHandler(handler)
+        logging.getLogger("abkd_jax.datasets.files.locks").removeHandler(handler)
     assert [record.getMessage() for record in caplog.records] == [
         f"waiting for another process that trains teacher cora seed 0 ({folder})"
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from abkd_jax.datasets.reading import read_bytes, reading
+from abkd_jax.datasets.files.reading import read_bytes, reading
 
 __all__ = ["MAX_TEXT", "count_records", "read_table"]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from abkd_jax import datasets, locations
+from abkd_jax import datasets
+from abkd_jax.datasets.files import locations
 from abkd_jax.types import InputError
 
 

@@ -24,8 +24,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from abkd_jax import locations
-from abkd_jax.locks import exclusive
+from abkd_jax.datasets.files import locations
+from abkd_jax.datasets.files.locks import exclusive
 from abkd_jax.types import InputError
 
 __all__ = ["cache_root", "cached", "cached_folder", "write_rows"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.datasets.reading import MAX_BYTES
+from abkd_jax.datasets.files.reading import MAX_BYTES
 
 __all__ = ["from_bytes", "from_npy", "from_npz"]
 

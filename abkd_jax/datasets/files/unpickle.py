@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from abkd_jax.datasets.arrays import from_bytes
-from abkd_jax.datasets.reading import read_bytes, reading
+from abkd_jax.datasets.files.arrays import from_bytes
+from abkd_jax.datasets.files.reading import read_bytes, reading
 from abkd_jax.types import InputError
 
 __all__ = ["ALLOWED", "MAX_OPCODES", "MAX_TUPLES", "Csr", "load"]

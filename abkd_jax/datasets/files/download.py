@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from abkd_jax.files import write_atomic
+from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.types import InputError
 
 __all__ = ["TooLargeError", "announced", "fetch", "one_line", "open_url", "received"]

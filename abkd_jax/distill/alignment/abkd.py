@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jax.scipy.special import entr
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.attention import learned
+from abkd_jax.distill.alignment.dissimilarity import closed_form, trained_heads
+from abkd_jax.distill.alignment.layer_attention import learned
+from abkd_jax.distill.alignment.structure import structure
 from abkd_jax.distill.checks import require_choice
 from abkd_jax.distill.combinators import Part, combined
 from abkd_jax.distill.contrastive import gcrd
-from abkd_jax.distill.dissimilarity import closed_form, trained_heads
 from abkd_jax.distill.projections import last_hidden, last_layers
-from abkd_jax.distill.structure import structure
 from abkd_jax.types import GNNOutput, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["abkd", "best", "paper", "stride"]

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from abkd_jax.distill.moments import widen
-from abkd_jax.distill.projections import safe_norm
+from abkd_jax.distill.ops.moments import widen
+from abkd_jax.distill.ops.projections import safe_norm
 from abkd_jax.types import Pytree
 
 __all__ = ["gradient_shares"]

@@ -13,7 +13,7 @@ import jraph
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.aggregate import feature_matmul, propagate
-from abkd_jax.distill.moments import centre, covariance, narrow, stack_layers, widen
+from abkd_jax.distill.ops.moments import centre, covariance, narrow, stack_layers, widen
 from abkd_jax.types import GNNOutput, InputError, PRNGKey, Pytree
 
 __all__ = ["attention_map", "positive", "teacher_directions"]

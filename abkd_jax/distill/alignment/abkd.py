@@ -11,10 +11,10 @@ from jaxtyping import Array, Bool, Float
 from abkd_jax.distill.alignment.dissimilarity import closed_form, trained_heads
 from abkd_jax.distill.alignment.layer_attention import learned
 from abkd_jax.distill.alignment.structure import structure
-from abkd_jax.distill.checks import require_choice
 from abkd_jax.distill.combinators import Part, combined
 from abkd_jax.distill.losses.contrastive import gcrd
-from abkd_jax.distill.projections import last_hidden, last_layers
+from abkd_jax.distill.ops.checks import require_choice
+from abkd_jax.distill.ops.projections import last_hidden, last_layers
 from abkd_jax.types import GNNOutput, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["abkd", "best", "paper", "stride"]

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_count
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import centre, covariance, cross_covariance, node_rows, stack_layers
-from abkd_jax.distill.projections import safe_norm
+from abkd_jax.distill.ops.checks import require_count
+from abkd_jax.distill.ops.moments import centre, covariance, cross_covariance, node_rows, stack_layers
+from abkd_jax.distill.ops.projections import safe_norm
 from abkd_jax.types import GNNOutput, PairMap, PRNGKey, Pytree
 
 __all__ = ["cka", "layer_cka"]

@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice, require_count, require_in_range
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.heads import apply_heads, init_heads
-from abkd_jax.distill.moments import (
+from abkd_jax.distill.ops.checks import require_choice, require_count, require_in_range
+from abkd_jax.distill.ops.chunked_moments import student_moments
+from abkd_jax.distill.ops.heads import apply_heads, init_heads
+from abkd_jax.distill.ops.moments import (
     centre,
     covariance,
     layer_widths,
@@ -28,7 +29,6 @@ from abkd_jax.distill.moments import (
     stack_layers,
     widen,
 )
-from abkd_jax.distill.node_chunks import student_moments
 from abkd_jax.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import stack_layers, widen
-from abkd_jax.distill.projections import last_hidden, last_layers
+from abkd_jax.distill.ops.moments import stack_layers, widen
+from abkd_jax.distill.ops.projections import last_hidden, last_layers
 from abkd_jax.types import GNNOutput, InputError, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["structure"]

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice, require_count, require_temperature
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import node_count
-from abkd_jax.distill.node_pairs import projected_sides, sum_over_blocks
-from abkd_jax.distill.projections import Head, init_sides, last_hidden, last_layers, project, unit_rows
+from abkd_jax.distill.ops.checks import require_choice, require_count, require_temperature
+from abkd_jax.distill.ops.moments import node_count
+from abkd_jax.distill.ops.pairwise_kernels import projected_sides, sum_over_blocks
+from abkd_jax.distill.ops.projections import Head, init_sides, last_hidden, last_layers, project, unit_rows
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["gcrd"]

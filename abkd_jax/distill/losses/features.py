@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice, require_count, require_rows
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import masked_mean
-from abkd_jax.distill.projections import (
+from abkd_jax.distill.ops.checks import require_choice, require_count, require_rows
+from abkd_jax.distill.ops.moments import masked_mean
+from abkd_jax.distill.ops.projections import (
     Head,
     init_projection,
     init_sides,

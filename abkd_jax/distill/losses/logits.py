@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice, require_rows, require_temperature
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import masked_mean, widen
+from abkd_jax.distill.ops.checks import require_choice, require_rows, require_temperature
+from abkd_jax.distill.ops.moments import masked_mean, widen
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["output_error", "soft_label", "soft_label_multilabel"]

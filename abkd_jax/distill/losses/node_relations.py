@@ -11,10 +11,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.distill.checks import require_choice, require_count, require_not_negative, require_positive, require_rows
 from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.moments import masked_mean, node_count
-from abkd_jax.distill.node_pairs import (
+from abkd_jax.distill.ops.checks import (
+    require_choice,
+    require_count,
+    require_not_negative,
+    require_positive,
+    require_rows,
+)
+from abkd_jax.distill.ops.moments import masked_mean, node_count
+from abkd_jax.distill.ops.pairwise_kernels import (
     KERNELS,
     Kernel,
     gaussian,
@@ -23,7 +29,7 @@ from abkd_jax.distill.node_pairs import (
     sigmoid,
     squared_gap,
 )
-from abkd_jax.distill.projections import Head, init_sides, last_hidden, last_layers, project
+from abkd_jax.distill.ops.projections import Head, init_sides, last_hidden, last_layers, project
 from abkd_jax.graph import num_nodes
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from abkd_jax.distill import node_chunks
-from abkd_jax.distill.moments import centre, node_rows, stack_layers
-from abkd_jax.distill.node_chunks import student_moments
+from abkd_jax.distill.ops import chunked_moments
+from abkd_jax.distill.ops.chunked_moments import student_moments
+from abkd_jax.distill.ops.moments import centre, node_rows, stack_layers
 
 N, MASK = 23, np.arange(23) % 5 != 2
 
@@ -16,8 +16,8 @@ N, MASK = 23, np.arange(23) % 5 != 2
 @pytest.fixture(params=[1, 12, 15, 10**6], ids=lambda entries: f"{entries}_entries")
 def chunked(request, monkeypatch):
     """Chunks of 1, 3 to 4, 3 to 5 (the last overlaps), and all nodes."""
-    monkeypatch.setattr(node_chunks, "_SMALL", 0)
-    monkeypatch.setattr(node_chunks, "_CHUNK", request.param)
+    monkeypatch.setattr(chunked_moments, "_SMALL", 0)
+    monkeypatch.setattr(chunked_moments, "_CHUNK", request.param)
 
 
 def layers(dtype="float64"):

@@ -10,8 +10,9 @@ from distill_samples import QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 from relation_samples import MASK, evaluate, features, gram, small
 
-from abkd_jax.distill import gcrd, geometric, geometric_parametric, gsp, node_pairs
-from abkd_jax.distill.node_pairs import draw_nodes, sum_over_blocks
+from abkd_jax.distill import gcrd, geometric, geometric_parametric, gsp
+from abkd_jax.distill.ops import pairwise_kernels
+from abkd_jax.distill.ops.pairwise_kernels import draw_nodes, sum_over_blocks
 from abkd_jax.types import GNNOutput, InputError
 
 KEY = jax.random.key(0)
@@ -73,7 +74,7 @@ def test_drawn_pairs_of_different_nodes_average_to_all_of_them():
 
 @pytest.mark.parametrize(("most", "sizes"), [(1, 1), (6, 4), (1024, 7)])
 def test_blocks_add_up_to_the_whole(monkeypatch, most, sizes):
-    monkeypatch.setattr(node_pairs, "_BLOCK_ROWS", most)
+    monkeypatch.setattr(pairwise_kernels, "_BLOCK_ROWS", most)
     seen = set()
 
     def term(rows):
@@ -94,7 +95,7 @@ def test_values_do_not_depend_on_the_blocks(name, monkeypatch):
     teacher, student, *_ = small("float32")
     objective = {"contrast": gcrd(head="linear", dim=4), "gsp": gsp("l2")}[name]
     whole = evaluate(objective, teacher, student, mask=MASK)
-    monkeypatch.setattr(node_pairs, "_BLOCK_ROWS", 4)
+    monkeypatch.setattr(pairwise_kernels, "_BLOCK_ROWS", 4)
     blocks = evaluate(objective, teacher, student, mask=MASK)
     jax.tree.map(functools.partial(assert_allclose, rtol=1e-5, atol=1e-6), blocks, whole)
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_rows
-from abkd_jax.distill.heads import init_heads
-from abkd_jax.distill.moments import centre, node_mean, widen
+from abkd_jax.distill.ops.checks import require_rows
+from abkd_jax.distill.ops.heads import init_heads
+from abkd_jax.distill.ops.moments import centre, node_mean, widen
 from abkd_jax.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, PRNGKey
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from abkd_jax.distill.moments import widen
+from abkd_jax.distill.ops.moments import widen
 from abkd_jax.types import PRNGKey
 
 __all__ = ["apply_heads", "init_heads"]

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.distill.checks import require_rows
-from abkd_jax.distill.moments import (
+from abkd_jax.distill.ops.checks import require_rows
+from abkd_jax.distill.ops.moments import (
     NodeRows,
     centre,
     covariance,

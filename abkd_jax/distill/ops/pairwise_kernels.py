@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from abkd_jax.distill.checks import require_rows
-from abkd_jax.distill.moments import centre
-from abkd_jax.distill.projections import Head, project, unit_rows
+from abkd_jax.distill.ops.checks import require_rows
+from abkd_jax.distill.ops.moments import centre
+from abkd_jax.distill.ops.projections import Head, project, unit_rows
 from abkd_jax.types import InputError, PRNGKey, Pytree
 
 __all__ = [

@@ -16,13 +16,13 @@ from abkd_jax.distill.alignment.layer_attention import (
 )
 from abkd_jax.distill.alignment.structure import structure
 from abkd_jax.distill.combinators import Part, Term, combined, freeze, term_losses, weighted_sum, with_logits
-from abkd_jax.distill.diagnostics import gradient_shares
+from abkd_jax.distill.gradient_shares import gradient_shares
+from abkd_jax.distill.initialisation import attention_map, positive, teacher_directions
 from abkd_jax.distill.losses.contrastive import gcrd
 from abkd_jax.distill.losses.features import attention_transfer, fitnet, mustad
 from abkd_jax.distill.losses.geometric_parametric import geometric_parametric
 from abkd_jax.distill.losses.logits import output_error, soft_label, soft_label_multilabel
 from abkd_jax.distill.losses.node_relations import geometric, gsp, lsp
-from abkd_jax.distill.starts import attention_map, positive, teacher_directions
 
 __all__ = [
     "Part",

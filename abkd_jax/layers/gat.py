@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, receiving, sender_values
 from abkd_jax.graph import num_edges
 from abkd_jax.layers.dense import Dense, Dropout, cast
-from abkd_jax.layers.pairs import leaky_relu, pair_logits
+from abkd_jax.layers.edge_logits import leaky_relu, pair_logits
 from abkd_jax.types import InputError
 
 __all__ = ["GATConv", "GATv2Conv"]

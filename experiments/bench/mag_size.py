@@ -2,7 +2,7 @@
 
 Files -> memory-mapped arrays -> edges of every node on the host -> GraphSAINT walks -> distillation steps, teacher and
 student on the same subgraph -> layer-wise inference of both over all papers. Teacher and student have the sizes of the
-paper, RGCN 3 x 512 and 2 x 32, and start untrained: time and memory are what is measured. `experiments.make_mag` writes
+paper, RGCN 3 x 512 and 2 x 32, and start untrained: time and memory are what is measured. `experiments.mag_like` writes
 such a graph where the real one is not at hand.
 """
 

@@ -14,9 +14,16 @@ import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from abkd_jax.datasets.csvgz import LIMIT, blocks, hundredths, whole_numbers, write_lines, write_text
 from abkd_jax.datasets.files import progress
 from abkd_jax.types import InputError
+from experiments.mag_like.write_csv_gz import (
+    LIMIT,
+    blocks,
+    hundredths,
+    whole_numbers,
+    write_lines,
+    write_text,
+)
 
 __all__ = ["write"]
 
@@ -132,7 +139,7 @@ def _write(folder: Path, sizes: dict[str, int], scale: float, classes: int, feat
         write_text(folder / f"{name}.csv.gz", _row(sizes) + _row(kind == "paper" for kind in sizes))
     (folder / "RELEASE_v2.txt").touch()
     (folder / "SYNTHETIC.txt").write_text(
-        f"Drawn by abkd_jax.datasets.mag_like: scale {scale:g}, {classes} classes, {features} features, seed {seed}.\n"
+        f"Drawn by experiments.mag_like: scale {scale:g}, {classes} classes, {features} features, seed {seed}.\n"
         "This is not ogbn-mag; results on it are no ogbn-mag results.\n"
     )
 

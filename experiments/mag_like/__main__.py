@@ -1,4 +1,4 @@
-"""Writes a graph of ogbn-mag's schema, drawn at random: `python -m experiments.make_mag data/ogb --scale 0.01`.
+"""Writes a graph of ogbn-mag's schema, drawn at random: `python -m experiments.mag_like data/ogb --scale 0.01`.
 
 The files are those of the Open Graph Benchmark, so loading, sampling and training run as on the real data. Results on
 it are no ogbn-mag results.
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tyro
 
-from abkd_jax.datasets import mag_like
 from abkd_jax.types import InputError
+from experiments.mag_like import graph as mag_like
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def main(args: Args) -> None:
     try:
         print(mag_like.write(args.out, scale=args.scale, classes=args.classes, features=args.features, seed=args.seed))
     except InputError as error:
-        sys.exit(f"experiments.make_mag: {error}")
+        sys.exit(f"experiments.mag_like: {error}")
 
 
 if __name__ == "__main__":

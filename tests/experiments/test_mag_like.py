@@ -3,9 +3,9 @@ import gzip
 import numpy as np
 import pytest
 
-from abkd_jax.datasets import csvgz, mag_like
 from abkd_jax.types import InputError
-from experiments import make_mag
+from experiments.mag_like import __main__, write_csv_gz
+from experiments.mag_like import graph as mag_like
 
 SCALE, CLASSES = 0.001, 10
 NODES = {"author": 1135, "field_of_study": 60, "institution": 9, "paper": 736}
@@ -109,22 +109,22 @@ def test_degrees_are_skewed(small):
 
 def test_whole_numbers_are_written_as_python_writes_them():
     table = np.array([[0, 7], [10, 1_134_649], [999_999, 100], [5, 0]])
-    assert csvgz.whole_numbers(table) == b"0,7\n10,1134649\n999999,100\n5,0\n"
-    assert csvgz.whole_numbers(np.array([[0], [3]], np.int32)) == b"0\n3\n"
+    assert write_csv_gz.whole_numbers(table) == b"0,7\n10,1134649\n999999,100\n5,0\n"
+    assert write_csv_gz.whole_numbers(np.array([[0], [3]], np.int32)) == b"0\n3\n"
 
 
 def test_hundredths_keep_their_value():
     values = np.append(np.arange(-999, 1000), 0).reshape(-1, 4)
-    lines = csvgz.hundredths(values.astype(np.int16)).decode().splitlines()
+    lines = write_csv_gz.hundredths(values.astype(np.int16)).decode().splitlines()
     found = [[float(word) for word in line.split(",")] for line in lines]
     np.testing.assert_array_equal(found, values / 100)
 
 
 def test_tables_are_cut_into_blocks_without_loss(monkeypatch):
-    monkeypatch.setattr(csvgz, "BLOCK_NUMBERS", 4)
+    monkeypatch.setattr(write_csv_gz, "BLOCK_NUMBERS", 4)
     table = np.arange(10).reshape(5, 2)
-    assert [len(block) for block in csvgz.blocks(table)] == [2, 2, 1]
-    np.testing.assert_array_equal(np.concatenate(list(csvgz.blocks(table))), table)
+    assert [len(block) for block in write_csv_gz.blocks(table)] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(list(write_csv_gz.blocks(table))), table)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_very_small_graphs_stay_sparse(tmp_path):
 
 
 def test_the_script_writes_it(tmp_path, capsys):
-    make_mag.main(make_mag.Args(tmp_path, scale=SCALE, features=2))
+    __main__.main(__main__.Args(tmp_path, scale=SCALE, features=2))
     assert capsys.readouterr().out == f"{tmp_path / 'ogbn_mag'}\n"
     with pytest.raises(SystemExit, match=r"experiments\.make_mag: .*exists already"):
-        make_mag.main(make_mag.Args(tmp_path, scale=SCALE))
+        __main__.main(__main__.Args(tmp_path, scale=SCALE))

@@ -9,7 +9,7 @@ from typing import Any
 _MODULES = (
     "aggregate",
     "checkpoint",
-    "config",
+    "configs",
     "datasets",
     "distill",
     "evaluation",

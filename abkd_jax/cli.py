@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from abkd_jax.config import DistillConfig, MethodConfig, RunConfig
-from abkd_jax.presets import DATASETS, distill_config
+from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
+from abkd_jax.configs.presets import DATASETS, distill_config
 
 __all__ = ["dataset_in", "main"]
 

@@ -11,7 +11,7 @@ import tabulate
 
 from abkd_jax import backend, evaluation, listing, pipeline, report, results, runfolder
 from abkd_jax import datasets as data
-from abkd_jax.config import DistillConfig, RunConfig
+from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.problems import Problem, build_model, load_problem
 from abkd_jax.records import records as of_models
 from abkd_jax.students import Students

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, TeacherConfig, described
+from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig, described
 
 __all__ = [
     "TRAINING_VERSION",

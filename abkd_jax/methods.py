@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from abkd_jax import distill
-from abkd_jax.config import MethodConfig
+from abkd_jax.configs.options import MethodConfig
 from abkd_jax.problems import Problem
 from abkd_jax.types import GraphDataset, Objective, PairMap
 

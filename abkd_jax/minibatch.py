@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.divergence import is_healthy
 from abkd_jax.problems import Problem, make_scores
 from abkd_jax.sampling import prefetch

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from abkd_jax import checkpoint, datasets, records, runfolder
-from abkd_jax.config import DistillConfig, MethodConfig, RunConfig, described
+from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig, described
 from abkd_jax.datasets.files.locations import cache_root, writable
 from abkd_jax.datasets.files.locks import locked
 from abkd_jax.identity import DataIdentity, student_identity, teacher_identity

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from abkd_jax import datasets, sampling, tasks
-from abkd_jax.config import BatchConfig, ModelConfig, described
+from abkd_jax.configs.options import BatchConfig, ModelConfig, described
 from abkd_jax.graph import from_dataset, node_mask
 from abkd_jax.hostgraph import HostGraph, host_graph, target_mask
 from abkd_jax.identity import DataIdentity

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from abkd_jax import evaluation
-from abkd_jax.config import ModelConfig
+from abkd_jax.configs.options import ModelConfig
 from abkd_jax.divergence import diverged_epochs
 from abkd_jax.problems import Problem, build_model, make_scores
 from abkd_jax.provenance import provenance

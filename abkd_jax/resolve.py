@@ -8,11 +8,18 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from abkd_jax.config import BatchConfig, DistillConfig, MethodConfig, ModelConfig, OptimConfig, RunConfig
+from abkd_jax.configs.options import (
+    BatchConfig,
+    DistillConfig,
+    MethodConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+)
+from abkd_jax.configs.presets import distill_config
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.methods import build_objective
 from abkd_jax.models import build
-from abkd_jax.presets import distill_config
 from abkd_jax.training import make_optimizer
 from abkd_jax.types import InputError
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from abkd_jax.checkpoint import differences
-from abkd_jax.config import DistillConfig, RunConfig
+from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.datasets.files.manifest import DIGESTS, check_seal, write_sealed
 from abkd_jax.identity import run_digest, settings

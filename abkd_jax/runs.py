@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from abkd_jax import checkpoint
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files import progress
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.datasets.files.locks import locked

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from abkd_jax import distill
-from abkd_jax.config import MethodConfig, ModelConfig
+from abkd_jax.configs.options import MethodConfig, ModelConfig
 from abkd_jax.identity import student_identity
 from abkd_jax.methods import build_objective, setting_of, terms_of
 from abkd_jax.minibatch import on_minibatches, steps_an_epoch, taught

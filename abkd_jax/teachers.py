@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from abkd_jax.config import TeacherConfig
+from abkd_jax.configs.options import TeacherConfig
 from abkd_jax.identity import DataIdentity, digest, teacher_identity
 from abkd_jax.minibatch import on_minibatches, steps_an_epoch
 from abkd_jax.problems import Problem, build_model

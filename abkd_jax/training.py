@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.distill import Term, gradient_shares, term_losses
 from abkd_jax.divergence import is_healthy
 from abkd_jax.precision import in_float32

@@ -15,7 +15,7 @@ import tyro
 
 from abkd_jax import commands
 from abkd_jax.cli import dataset_in
-from abkd_jax.config import DistillConfig
+from abkd_jax.configs.options import DistillConfig
 from abkd_jax.datasets.files.atomic import read_json_lines
 from abkd_jax.report import shown
 from abkd_jax.results import metric_of

@@ -12,10 +12,10 @@ from pathlib import Path
 import tabulate
 import tyro
 
-from abkd_jax.config import RunConfig
+from abkd_jax.configs.options import RunConfig
+from abkd_jax.configs.presets import student, teacher
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.pipeline import teachers_of
-from abkd_jax.presets import student, teacher
 from abkd_jax.problems import load_problem
 from abkd_jax.provenance import provenance
 from abkd_jax.students import train_students

@@ -9,7 +9,8 @@ import sys
 import pytest
 from pipeline_samples import OPTIONS, TEACHER_OPTIONS, contents
 
-from abkd_jax import cli, commands, datasets, presets
+from abkd_jax import cli, commands, datasets
+from abkd_jax.configs import presets
 from abkd_jax.datasets.files import download
 
 COMMANDS = ("teacher", "distill", "evaluate", "datasets")

@@ -19,7 +19,7 @@ from training_samples import (
 )
 
 from abkd_jax import training
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.divergence import diverged_epochs
 from abkd_jax.models import GCN
 from abkd_jax.training import fit

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from training_samples import LABELS_ONLY, Tiny, assert_same_bits, make, make_batch, one
 
 from abkd_jax import distill
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.divergence import diverged_epochs
 from abkd_jax.minibatch import fit_minibatches, taught
 from abkd_jax.tasks import classification

@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pipeline_samples import EPOCHS, OPTIONS, STUDENT_PARAMETERS, TEACHER, TEACHER_PARAMETERS, contents, tiny
 
 from abkd_jax import checkpoint, pipeline, teachers
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines
 from abkd_jax.models import build
 from abkd_jax.problems import load_problem

@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose
 from problem_samples import AUTHORS, PAPERS, graph_dataset, typed_dataset
 
 from abkd_jax import datasets, pipeline, problems, runfolder
-from abkd_jax.config import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
+from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
+from abkd_jax.configs.presets import distill_config
 from abkd_jax.methods import setting_of
-from abkd_jax.presets import distill_config
 from abkd_jax.problems import build_model, load_problem, make_scores, with_powers
 from abkd_jax.types import InputError
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline_samples import STUDENT, TEACHER, tiny
 
 from abkd_jax import commands, pipeline, runfolder
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files.atomic import read_json, read_json_lines
 from abkd_jax.types import InputError
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from abkd_jax import checkpoint, runs
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.training import FitState
 from abkd_jax.types import InputError
 

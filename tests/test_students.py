@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from pipeline_samples import STUDENT, TEACHER
 
 from abkd_jax import datasets, records
-from abkd_jax.config import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
+from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gsp, lsp, mustad
 from abkd_jax.graph import from_edges
 from abkd_jax.methods import build_objective

@@ -19,7 +19,7 @@ from training_samples import (
     one,
 )
 
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.distill import Term, soft_label, weighted_sum
 from abkd_jax.tasks import classification
 from abkd_jax.training import TrainState, init_state, make_distill_step, make_gradient_shares, make_optimizer

@@ -20,7 +20,7 @@ import tabulate
 import tyro
 
 from abkd_jax import distill
-from abkd_jax.config import ModelConfig, OptimConfig
+from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.graph import from_edges, prepare, sparse_features
 from abkd_jax.methods import AXES_RANK, TEACHER_RANK

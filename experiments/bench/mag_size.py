@@ -20,7 +20,8 @@ import numpy as np
 import tabulate
 import tyro
 
-from abkd_jax import datasets, evaluation, presets, sampling
+from abkd_jax import datasets, evaluation, sampling
+from abkd_jax.configs import presets
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.hostgraph import host_graph
 from abkd_jax.inference import layerwise

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from abkd_jax import pipeline
-from abkd_jax.config import MethodConfig
+from abkd_jax.configs.options import MethodConfig
+from abkd_jax.configs.presets import AUXILIARY_WEIGHTS
 from abkd_jax.methods import build_objective
-from abkd_jax.presets import AUXILIARY_WEIGHTS
 from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from abkd_jax import models
-from abkd_jax.config import ModelConfig
+from abkd_jax.configs.options import ModelConfig
 from abkd_jax.evaluation import embedding_count, parameter_count
 from abkd_jax.graph import from_edges
 

@@ -25,7 +25,7 @@ from model_samples import (
 )
 
 from abkd_jax import tasks, training
-from abkd_jax.config import OptimConfig
+from abkd_jax.configs.options import OptimConfig
 from abkd_jax.graph import node_mask, pad_to_bucket, prepare, sparse_features
 from abkd_jax.types import Batch, NodeMasks
 

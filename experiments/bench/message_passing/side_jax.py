@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from abkd_jax import aggregate, distill
-from abkd_jax.config import ModelConfig, OptimConfig
+from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.graph import raw_edges, sparse_features
 from abkd_jax.layers import GATConv
 from abkd_jax.models import build

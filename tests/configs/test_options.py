@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from abkd_jax import config, datasets, presets
+from abkd_jax import datasets
+from abkd_jax.configs import options, presets
 
 
 @pytest.mark.parametrize(
@@ -65,25 +66,25 @@ def test_earlier_losses_stand_beside_the_same_soft_labels():
 )
 def test_glnn_is_the_published_recipe(dataset, dropout, decay, rate):
     glnn = presets.methods(dataset)["glnn"]
-    assert glnn.student == config.ModelConfig(name="mlp", layers=2, hidden=128, dropout=dropout)
+    assert glnn.student == options.ModelConfig(name="mlp", layers=2, hidden=128, dropout=dropout)
     assert (glnn.task_weight, glnn.soft_label_weight, glnn.temperature, glnn.soft_label_nodes) == (0.0, 1.0, 1.0, "all")
     assert (glnn.optim.dense_decay, glnn.optim.learning_rate, glnn.optim.epochs) == (decay, rate, 500)
 
 
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config.RunConfig().seeds = 4
+        options.RunConfig().seeds = 4
 
 
 def test_options_of_models_are_described_where_they_are_used():
     """What was trained before an option existed is found again: it is not spoken of at its default."""
     plain = {"name": "gcnii", "layers": 64, "hidden": 64, "dropout": 0.6, "alpha": 0.1, "lam": 0.5}
-    assert config.described(config.ModelConfig()) == plain
-    assert config.described(config.ModelConfig(norm="batch")) == plain | {"norm": "batch"}
+    assert options.described(options.ModelConfig()) == plain
+    assert options.described(options.ModelConfig(norm="batch")) == plain | {"norm": "batch"}
     run = presets.distill_config("cora")
-    written = config.described(run)
+    written = options.described(run)
     assert written["student"] == plain | {"layers": 4, "hidden": 4, "dropout": 0.0}
     assert written["teacher"] == {"model": plain, "optim": dataclasses.asdict(run.teacher.optim)}
     assert written.keys() == dataclasses.asdict(run).keys() - {"batches"}
-    sampled = dataclasses.replace(run, batches=config.BatchConfig(kind="walks"))
-    assert config.described(sampled)["batches"]["kind"] == "walks"
+    sampled = dataclasses.replace(run, batches=options.BatchConfig(kind="walks"))
+    assert options.described(sampled)["batches"]["kind"] == "walks"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from abkd_jax.config import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
+from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 
 __all__ = ["Preset", "preset"]
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
-from abkd_jax.large_presets import preset
+from abkd_jax.configs.large_presets import preset
+from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 
 __all__ = ["AUXILIARY_WEIGHTS", "DATASETS", "distill_config", "methods", "student", "teacher"]
 

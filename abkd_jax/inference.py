@@ -18,8 +18,8 @@ import jraph
 import numpy as np
 
 from abkd_jax.datasets.files.progress import bar as progress_bar
-from abkd_jax.hostgraph import HostGraph
-from abkd_jax.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
+from abkd_jax.graph.host import HostGraph
+from abkd_jax.graph.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
 from abkd_jax.models import GAT, GIN, RGCN
 from abkd_jax.models.stack import Stack, Stage
 from abkd_jax.sampling import as_numbers, prefetch

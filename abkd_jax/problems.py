@@ -14,8 +14,8 @@ import scipy.sparse as sp
 
 from abkd_jax import datasets, sampling, tasks
 from abkd_jax.configs.options import BatchConfig, ModelConfig, described
-from abkd_jax.graph import from_dataset, node_mask
-from abkd_jax.hostgraph import HostGraph, host_graph, target_mask
+from abkd_jax.graph.build import from_dataset, node_mask
+from abkd_jax.graph.host import HostGraph, host_graph, target_mask
 from abkd_jax.identity import DataIdentity
 from abkd_jax.inference import layerwise
 from abkd_jax.models import build, with_hops

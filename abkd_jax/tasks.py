@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.precision import masked_mean, widened
+from abkd_jax.graph.precision import masked_mean, widened
 from abkd_jax.types import InputError
 
 __all__ = ["Task", "accuracy", "binary", "classification", "masked_mean", "multilabel", "regression"]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.distill import Term, gradient_shares, term_losses
 from abkd_jax.divergence import is_healthy
-from abkd_jax.precision import in_float32
+from abkd_jax.graph.precision import in_float32
 from abkd_jax.seeds import over_seeds
 from abkd_jax.tasks import Task
 from abkd_jax.types import Batch, InputError, Objective, PRNGKey, Pytree

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from abkd_jax import evaluation, tasks
-from abkd_jax.graph import from_edges, prepare
+from abkd_jax.graph.build import from_edges, prepare
 from abkd_jax.models import GCNII
 from abkd_jax.types import InputError
 

@@ -13,7 +13,7 @@ from pipeline_samples import STUDENT, TEACHER
 from abkd_jax import datasets, records
 from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gsp, lsp, mustad
-from abkd_jax.graph import from_edges
+from abkd_jax.graph.build import from_edges
 from abkd_jax.methods import build_objective
 from abkd_jax.models import build
 from abkd_jax.problems import load_problem

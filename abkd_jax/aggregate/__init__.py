@@ -22,7 +22,7 @@ from abkd_jax.aggregate.products import (
     weighted_sum,
 )
 from abkd_jax.aggregate.readout import readout
-from abkd_jax.layout import BACKENDS
+from abkd_jax.graph.layout import BACKENDS
 
 __all__ = [
     "BACKENDS",

@@ -20,9 +20,9 @@ from abkd_jax.aggregate.edges import (
     row_totals,
 )
 from abkd_jax.aggregate.products import edge_dots, last_axis_sum
-from abkd_jax.graph import num_edges, num_nodes
-from abkd_jax.layout import CSR
-from abkd_jax.precision import floats, widened
+from abkd_jax.graph.build import num_edges, num_nodes
+from abkd_jax.graph.layout import CSR
+from abkd_jax.graph.precision import floats, widened
 from abkd_jax.types import InputError
 
 __all__ = ["attention_sum", "edge_softmax"]

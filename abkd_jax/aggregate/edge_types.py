@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, Int
 from abkd_jax.aggregate.backends import gathered, segment_sums
 from abkd_jax.aggregate.edges import checked_layout, num_receivers
 from abkd_jax.aggregate.products import sparse_matmul
-from abkd_jax.graph import edge_relations, layout_of
-from abkd_jax.graph_input import checked_relations, host_values
-from abkd_jax.precision import floats, widened
+from abkd_jax.graph.build import edge_relations, layout_of
+from abkd_jax.graph.input_checks import checked_relations, host_values
+from abkd_jax.graph.precision import floats, widened
 from abkd_jax.types import InputError
 
 __all__ = ["relation_means", "relation_sum"]

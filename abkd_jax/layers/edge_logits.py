@@ -9,8 +9,8 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import receiver_values, sender_values
-from abkd_jax.graph import num_edges
-from abkd_jax.precision import accumulation_dtype, widened
+from abkd_jax.graph.build import num_edges
+from abkd_jax.graph.precision import accumulation_dtype, widened
 
 __all__ = ["leaky_relu", "pair_logits"]
 

@@ -9,7 +9,7 @@ import jraph
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, receiving, sender_values
-from abkd_jax.graph import num_edges
+from abkd_jax.graph.build import num_edges
 from abkd_jax.layers.dense import Dense, Dropout, cast
 from abkd_jax.layers.edge_logits import leaky_relu, pair_logits
 from abkd_jax.types import InputError

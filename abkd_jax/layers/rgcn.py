@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features, feature_matmul, num_receivers, receiving, relation_means, relation_sum
-from abkd_jax.graph import SparseFeatures, layout_of
+from abkd_jax.graph.build import SparseFeatures, layout_of
 from abkd_jax.layers.dense import Dense, cast
 from abkd_jax.types import InputError
 

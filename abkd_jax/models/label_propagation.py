@@ -6,9 +6,9 @@ import jraph
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.aggregate import receiver_sums, weighted_sum
-from abkd_jax.graph import edge_weights, num_nodes
-from abkd_jax.graph_input import check_rows
-from abkd_jax.precision import widened
+from abkd_jax.graph.build import edge_weights, num_nodes
+from abkd_jax.graph.input_checks import check_rows
+from abkd_jax.graph.precision import widened
 from abkd_jax.types import InputError
 
 __all__ = ["label_propagation"]

@@ -22,7 +22,7 @@ import tyro
 from abkd_jax import distill
 from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.datasets.files.atomic import write_atomic
-from abkd_jax.graph import from_edges, prepare, sparse_features
+from abkd_jax.graph.build import from_edges, prepare, sparse_features
 from abkd_jax.methods import AXES_RANK, TEACHER_RANK
 from abkd_jax.models import build
 from abkd_jax.tasks import classification

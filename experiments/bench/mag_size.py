@@ -23,7 +23,7 @@ import tyro
 from abkd_jax import datasets, evaluation, sampling
 from abkd_jax.configs import presets
 from abkd_jax.datasets.files.atomic import write_atomic
-from abkd_jax.hostgraph import host_graph
+from abkd_jax.graph.host import host_graph
 from abkd_jax.inference import layerwise
 from abkd_jax.methods import Setting, build_objective
 from abkd_jax.minibatch import taught

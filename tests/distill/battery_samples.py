@@ -41,7 +41,7 @@ from abkd_jax.distill import (
     with_logits,
 )
 from abkd_jax.distill.alignment import abkd, structure
-from abkd_jax.graph import from_edges
+from abkd_jax.graph.build import from_edges
 from abkd_jax.types import GNNOutput, NodeMasks, Objective
 
 ATTENTIONS = {"learned": lambda: learned(4), "uniform": uniform, "last": last_layer}

@@ -5,7 +5,7 @@ import pytest
 from distill_samples import QUICK
 
 from abkd_jax.distill import attention_map, positive, teacher_directions
-from abkd_jax.graph import from_edges, prepare
+from abkd_jax.graph.build import from_edges, prepare
 from abkd_jax.models import GAT, GCNII, GIN, MLP, SIGN, GraphSAGE
 from abkd_jax.types import GNNOutput, InputError
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from relation_samples import EDGES, KERNELS, MASK, edge_graph, evaluate, features, gram, pair, shares, small
 
 from abkd_jax.distill import gcrd, geometric, gsp, lsp
-from abkd_jax.graph import from_edges
+from abkd_jax.graph.build import from_edges
 from abkd_jax.types import GNNOutput, InputError
 
 KEY = jax.random.key(0)

@@ -9,7 +9,7 @@ from compiling import QUICK
 from graphs import dense_adjacency
 from layer_samples import EDGES, LAYOUTS, TYPES, X, graph_of, params_of, run, value_of
 
-from abkd_jax.graph import prepare, sparse_features
+from abkd_jax.graph.build import prepare, sparse_features
 from abkd_jax.layers import RGCNConv
 from abkd_jax.types import InputError
 

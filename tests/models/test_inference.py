@@ -9,8 +9,8 @@ from graphs import EdgeList, raw_graph
 from model_samples import CLASSES, HIDDEN, initialised
 
 from abkd_jax import evaluation, inference, models
-from abkd_jax.graph import sparse_features
-from abkd_jax.hostgraph import host_graph
+from abkd_jax.graph.build import sparse_features
+from abkd_jax.graph.host import host_graph
 from abkd_jax.types import Dataset, InputError, Schema
 
 NODES, FEATURED, WIDTH = 30, 18, 5

@@ -29,7 +29,7 @@ from abkd_jax.distill.ops.moments import (
     stack_layers,
     widen,
 )
-from abkd_jax.precision import accumulation_dtype
+from abkd_jax.graph.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
 
 __all__ = ["closed_form", "fixed_axes", "trained_heads"]

@@ -18,7 +18,7 @@ from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.ops.checks import require_choice, require_count
 from abkd_jax.distill.ops.heads import apply_heads, init_heads
 from abkd_jax.distill.ops.moments import layer_widths, node_max, node_mean, stack_layers
-from abkd_jax.precision import accumulation_dtype
+from abkd_jax.graph.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
 
 __all__ = [

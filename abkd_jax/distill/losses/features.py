@@ -23,7 +23,7 @@ from abkd_jax.distill.ops.projections import (
     safe_norm,
     unit_rows,
 )
-from abkd_jax.precision import accumulation_dtype
+from abkd_jax.graph.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["attention_transfer", "fitnet", "mustad"]

@@ -10,7 +10,7 @@ from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.ops.checks import require_count, require_rows
 from abkd_jax.distill.ops.moments import centre, node_mean, widen
 from abkd_jax.distill.ops.projections import last_hidden, last_layers, project
-from abkd_jax.precision import accumulation_dtype
+from abkd_jax.graph.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["geometric_parametric"]

@@ -30,7 +30,7 @@ from abkd_jax.distill.ops.pairwise_kernels import (
     squared_gap,
 )
 from abkd_jax.distill.ops.projections import Head, init_sides, last_hidden, last_layers, project
-from abkd_jax.graph import num_nodes
+from abkd_jax.graph.build import num_nodes
 from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = ["geometric", "gsp", "lsp"]

@@ -23,7 +23,7 @@ from abkd_jax.distill.ops.moments import (
     require_same_nodes,
     stack_layers,
 )
-from abkd_jax.precision import accumulation_dtype
+from abkd_jax.graph.precision import accumulation_dtype
 
 __all__ = ["student_moments"]
 

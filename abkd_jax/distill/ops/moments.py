@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.distill.ops.checks import require_rows
-from abkd_jax.precision import accumulation_dtype
+from abkd_jax.graph.precision import accumulation_dtype
 from abkd_jax.types import InputError, Pytree
 
 __all__ = [

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from abkd_jax.distill.ops.checks import require_rows
 from abkd_jax.distill.ops.heads import init_heads
 from abkd_jax.distill.ops.moments import centre, node_mean, widen
-from abkd_jax.precision import accumulation_dtype
+from abkd_jax.graph.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, PRNGKey
 
 __all__ = ["Head", "init_projection", "init_sides", "last_hidden", "last_layers", "project", "safe_norm", "unit_rows"]

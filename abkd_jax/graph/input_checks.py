@@ -12,7 +12,7 @@ import jraph
 import numpy as np
 from jax.core import Tracer
 
-from abkd_jax.layout import HostOrDevice, SparseFeatures
+from abkd_jax.graph.layout import HostOrDevice, SparseFeatures
 from abkd_jax.types import InputError
 
 __all__ = [

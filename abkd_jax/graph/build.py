@@ -13,7 +13,8 @@ import jraph
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.graph_input import (
+from abkd_jax.graph.host import host_graph, typed_graph
+from abkd_jax.graph.input_checks import (
     check_graph,
     check_rows,
     checked_ends,
@@ -23,8 +24,7 @@ from abkd_jax.graph_input import (
     relations_of,
     weights_of,
 )
-from abkd_jax.hostgraph import host_graph, typed_graph
-from abkd_jax.layout import (
+from abkd_jax.graph.layout import (
     BACKENDS,
     HostOrDevice,
     LayoutFacts,
@@ -37,7 +37,7 @@ from abkd_jax.layout import (
     sparse_features,
     symmetric_coefficients,
 )
-from abkd_jax.precision import accumulation_dtype, widened
+from abkd_jax.graph.precision import accumulation_dtype, widened
 from abkd_jax.types import Dataset, InputError
 
 __all__ = [

@@ -13,7 +13,7 @@ from jaxtyping import config
 
 from abkd_jax import aggregate, models
 from abkd_jax import graph as graphlib
-from abkd_jax.hostgraph import host_graph
+from abkd_jax.graph.host import host_graph
 from abkd_jax.layers import GATConv, GCNConv, GINConv, MaskedBatchNorm, SAGEConv
 from abkd_jax.types import Dataset, InputError
 

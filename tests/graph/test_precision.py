@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abkd_jax.precision import accumulation_dtype, floats, masked_mean, widened
+from abkd_jax.graph.precision import accumulation_dtype, floats, masked_mean, widened
 from abkd_jax.types import InputError
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
-from abkd_jax.graph_input import checked_ends
-from abkd_jax.layout import sparse_features
+from abkd_jax.graph.input_checks import checked_ends
+from abkd_jax.graph.layout import sparse_features
 from abkd_jax.types import Dataset, InputError
 
 __all__ = ["HostGraph", "host_graph", "target_mask", "typed_graph"]

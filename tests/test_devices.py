@@ -7,8 +7,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from abkd_jax import datasets, distill, models, tasks, training
-from abkd_jax.graph import build
+from abkd_jax import datasets, distill, graph, models, tasks, training
 from abkd_jax.types import Batch, NodeMasks
 
 SEEDS = 4
@@ -17,8 +16,8 @@ SEEDS = 4
 @pytest.mark.skipif(jax.device_count() < SEEDS, reason=f"needs {SEEDS} devices, tests/conftest.py fakes them")
 def test_seeds_sharded_over_devices_train_to_the_same_parameters():
     data = datasets.load("synthetic")
-    g = jax.device_put(build.from_dataset(data))
-    batch = Batch(g, jnp.asarray(data.labels), NodeMasks(build.node_mask(g), jnp.asarray(data.train_mask)))
+    g = jax.device_put(graph.from_dataset(data))
+    batch = Batch(g, jnp.asarray(data.labels), NodeMasks(graph.node_mask(g), jnp.asarray(data.train_mask)))
     model, optimizer = models.GCNII(4, 2, data.num_classes, dropout=0.3), optax.adam(0.01)
     out = model.apply(model.init(jax.random.key(9), g), g)
     objective = distill.weighted_sum(distill.Term("abkd", 1.0, distill.best(2)))

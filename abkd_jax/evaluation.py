@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.tasks import accuracy
+from abkd_jax.training.tasks import accuracy
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["accuracy", "agreement", "cka", "embedding_count", "flops", "hidden_cka", "latency", "parameter_count"]

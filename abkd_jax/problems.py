@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
-from abkd_jax import datasets, sampling, tasks
+from abkd_jax import datasets, sampling
 from abkd_jax.configs.options import BatchConfig, ModelConfig, described
 from abkd_jax.graph.build import from_dataset, node_mask
 from abkd_jax.graph.host import HostGraph, host_graph, target_mask
 from abkd_jax.identity import DataIdentity
 from abkd_jax.inference import layerwise
 from abkd_jax.models import build, with_hops
-from abkd_jax.tasks import Task
+from abkd_jax.training import tasks
+from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree
 
 __all__ = ["Problem", "build_model", "load_problem", "make_predict", "make_scores", "with_powers"]

@@ -9,10 +9,10 @@ import numpy as np
 
 from abkd_jax import evaluation
 from abkd_jax.configs.options import ModelConfig
-from abkd_jax.divergence import diverged_epochs
 from abkd_jax.problems import Problem, build_model, make_scores
-from abkd_jax.provenance import provenance
 from abkd_jax.students import Students
+from abkd_jax.training.divergence import diverged_epochs
+from abkd_jax.training.provenance import provenance
 
 __all__ = ["compare_sizes", "invalidate", "kept_or_new", "of_teachers", "records"]
 

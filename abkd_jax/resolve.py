@@ -20,7 +20,7 @@ from abkd_jax.configs.presets import distill_config
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.methods import build_objective
 from abkd_jax.models import build
-from abkd_jax.training import make_optimizer
+from abkd_jax.training.step import make_optimizer
 from abkd_jax.types import InputError
 
 __all__ = ["RANGES", "Range", "capped", "check", "methods_of", "model_of"]

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.checkpoint import differences
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.datasets.files.manifest import DIGESTS, check_seal, write_sealed
 from abkd_jax.identity import run_digest, settings
 from abkd_jax.report import write_report
 from abkd_jax.resolve import methods_of
+from abkd_jax.training.checkpoint import differences
 from abkd_jax.types import InputError
 
 __all__ = [

@@ -15,20 +15,20 @@ from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig, ModelConfig
 from abkd_jax.identity import student_identity
 from abkd_jax.methods import build_objective, setting_of, terms_of
-from abkd_jax.minibatch import on_minibatches, steps_an_epoch, taught
 from abkd_jax.problems import Problem, build_model
-from abkd_jax.runs import Origin, resumable_fit
-from abkd_jax.seeds import over_seeds
+from abkd_jax.run.program import on_minibatches, steps_an_epoch
 from abkd_jax.teachers import Teacher
-from abkd_jax.training import (
+from abkd_jax.training.loops import fit, start
+from abkd_jax.training.resume import Origin, resumable_fit
+from abkd_jax.training.seeds import over_seeds
+from abkd_jax.training.step import (
     TrainState,
-    fit,
     init_state,
     make_distill_step,
     make_gradient_shares,
     make_optimizer,
     make_validate,
-    start,
+    taught,
 )
 from abkd_jax.types import Batch, Objective, Pytree
 

@@ -9,10 +9,16 @@ import numpy as np
 
 from abkd_jax.configs.options import TeacherConfig
 from abkd_jax.identity import DataIdentity, digest, teacher_identity
-from abkd_jax.minibatch import on_minibatches, steps_an_epoch
 from abkd_jax.problems import Problem, build_model
-from abkd_jax.runs import Origin, resumable_fit
-from abkd_jax.training import fit, init_state, make_distill_step, make_optimizer, make_validate, start
+from abkd_jax.run.program import on_minibatches, steps_an_epoch
+from abkd_jax.training.loops import fit, start
+from abkd_jax.training.resume import Origin, resumable_fit
+from abkd_jax.training.step import (
+    init_state,
+    make_distill_step,
+    make_optimizer,
+    make_validate,
+)
 from abkd_jax.types import Pytree
 
 __all__ = ["Teacher", "teacher_folder", "train_or_load"]

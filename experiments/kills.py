@@ -52,9 +52,10 @@ def audit(event, arguments):
             os.kill(os.getpid(), number)
 
 sys.addaudithook(audit)
-from abkd_jax import cli, runs, training
-runs.SAVE_EVERY = 0.0
-training.CHUNK_EVALUATIONS = 2
+from abkd_jax import cli
+from abkd_jax.training import loops, resume
+resume.SAVE_EVERY = 0.0
+loops.CHUNK_EVALUATIONS = 2
 try:
     cli.main(sys.argv[5:])
 finally:

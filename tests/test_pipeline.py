@@ -16,12 +16,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pipeline_samples import EPOCHS, OPTIONS, STUDENT_PARAMETERS, TEACHER, TEACHER_PARAMETERS, contents, tiny
 
-from abkd_jax import checkpoint, pipeline, teachers
+from abkd_jax import pipeline, teachers
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines
 from abkd_jax.models import build
 from abkd_jax.problems import load_problem
 from abkd_jax.teachers import teacher_folder, train_or_load
+from abkd_jax.training import checkpoint
 from abkd_jax.types import InputError
 
 METHODS = ("teacher", "supervised", "soft_label", "abkd", "abkd_paper")
@@ -248,8 +249,9 @@ def test_cap_leaves_evaluations_that_divide_the_epochs(tmp_path):
 
 SCRIPT = """
 import sys
-from abkd_jax import cli, runs
-runs.SAVE_EVERY = 0.0
+from abkd_jax import cli
+from abkd_jax.training import resume
+resume.SAVE_EVERY = 0.0
 cli.main(sys.argv[1:])
 """
 LONG = [  # ten chunks for each teacher and for the students, each with a checkpoint

@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 from report_samples import all_records, cells, diverged, log, record, regression_records
 
-from abkd_jax import report, results, tasks
+from abkd_jax import report, results
+from abkd_jax.training import tasks
 from abkd_jax.types import METRICS, InputError
 
 

@@ -8,8 +8,7 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.graph.build import normalise
-from abkd_jax.layers import Dense, Dropout
-from abkd_jax.layers import sgc as hops
+from abkd_jax.layers import Dense, Dropout, hops
 from abkd_jax.models.stack import features_of, precise
 from abkd_jax.types import GNNOutput, InputError
 

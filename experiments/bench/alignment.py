@@ -25,8 +25,8 @@ from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.graph.build import from_edges, prepare, sparse_features
 from abkd_jax.methods import AXES_RANK, TEACHER_RANK
 from abkd_jax.models import build
-from abkd_jax.tasks import classification
-from abkd_jax.training import init_state, make_distill_step, make_optimizer
+from abkd_jax.training.step import init_state, make_distill_step, make_optimizer
+from abkd_jax.training.tasks import classification
 from abkd_jax.types import Batch, NodeMasks, PairMap
 
 NODES, EDGES, WORDS, CLASSES = 2708, 5278, 1433, 7  # Cora

@@ -26,10 +26,9 @@ from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.graph.host import host_graph
 from abkd_jax.inference import layerwise
 from abkd_jax.methods import Setting, build_objective
-from abkd_jax.minibatch import taught
 from abkd_jax.models import build
-from abkd_jax.tasks import classification
-from abkd_jax.training import init_state, make_distill_step, make_optimizer
+from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, taught
+from abkd_jax.training.tasks import classification
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ from graphs import EdgeList, edge_lists, features, quick, random_edges, raw_grap
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abkd_jax import checkpoint
 from abkd_jax.aggregate import attention_sum, maximum, propagate
 from abkd_jax.graph.build import prepare
 from abkd_jax.graph.layout import BUCKET_SIZES, bucketise, build_pattern, stable_order
+from abkd_jax.training import checkpoint
 
 PADDING = np.iinfo(np.int32).max
 lengths = st.lists(st.one_of(st.integers(0, 40), st.sampled_from([64, 65, 1023, 1024, 1025, 1057])), max_size=12)

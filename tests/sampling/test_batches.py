@@ -22,7 +22,7 @@ from abkd_jax.sampling import (
     to_batch,
     walk_batches,
 )
-from abkd_jax.tasks import classification
+from abkd_jax.training.tasks import classification
 from abkd_jax.types import GNNOutput, InputError
 
 MAKERS = {

@@ -14,7 +14,7 @@ import jax
 
 __all__ = ["code", "commit", "provenance", "same_code"]
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "jraph", "numpy")
 
 

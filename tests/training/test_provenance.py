@@ -2,7 +2,7 @@
 
 import subprocess
 
-from abkd_jax import provenance
+from abkd_jax.training import provenance
 
 
 def git(folder, *arguments):

@@ -11,10 +11,10 @@ from training_samples import LABELS_ONLY, Tiny, assert_same_bits, make, make_bat
 
 from abkd_jax import distill
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.divergence import diverged_epochs
-from abkd_jax.minibatch import fit_minibatches, taught
-from abkd_jax.tasks import classification
-from abkd_jax.training import fit, init_state, make_distill_step, make_optimizer
+from abkd_jax.training.divergence import diverged_epochs
+from abkd_jax.training.loops import fit, fit_minibatches
+from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, taught
+from abkd_jax.training.tasks import classification
 from abkd_jax.types import InputError
 
 CONFIG = OptimConfig(epochs=8, eval_every=2, learning_rate=0.05)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax import trees
 from abkd_jax.datasets.files.manifest import MANIFEST, read_manifest, write_manifest
+from abkd_jax.training import trees
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["differences", "prepare", "restore", "save", "verify"]

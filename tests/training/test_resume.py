@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abkd_jax import checkpoint, runs
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.training import FitState
+from abkd_jax.training import checkpoint, resume
+from abkd_jax.training.loops import FitState
 from abkd_jax.types import InputError
 
 CONFIG = {"seed": 0}
@@ -28,7 +28,7 @@ def make_history():
 
 def program(directory, fit):
     """A program in which `fit` is all that trains."""
-    return runs.resumable_fit(directory, CONFIG, fit, jax.eval_shape(lambda: make_state(0.0, True)), OPTIM, "program")
+    return resume.resumable_fit(directory, CONFIG, fit, jax.eval_shape(lambda: make_state(0.0, True)), OPTIM, "program")
 
 
 def train(*, resume, on_chunk):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abkd_jax.seeds import over_seeds
+from abkd_jax.training.seeds import over_seeds
 from abkd_jax.types import Batch, NodeMasks
 
 NODES, SEEDS = 6, 3

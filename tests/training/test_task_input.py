@@ -9,7 +9,7 @@ import pytest
 from compiling import QUICK
 from sklearn.metrics import roc_auc_score
 
-from abkd_jax.tasks import binary, classification, multilabel, regression
+from abkd_jax.training.tasks import binary, classification, multilabel, regression
 from abkd_jax.types import InputError
 
 CLASSES, MATRIX = np.array([0, 2, 1, 0], np.int32), np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]], np.float32)

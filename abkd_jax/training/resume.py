@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax import checkpoint
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files import progress
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.datasets.files.locks import locked
-from abkd_jax.provenance import provenance, same_code
-from abkd_jax.training import FitState
+from abkd_jax.training import checkpoint
+from abkd_jax.training.loops import FitState
+from abkd_jax.training.provenance import provenance, same_code
 from abkd_jax.types import InputError
 
 __all__ = ["Origin", "resumable_fit"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from abkd_jax.tasks import binary, classification, masked_mean, multilabel, regression
+from abkd_jax.training.tasks import binary, classification, masked_mean, multilabel, regression
 
 TASK = classification()
 LABELS = np.array([2, 0, -1, 1, -1], np.int32)  # -1: unlabelled

@@ -21,8 +21,14 @@ from training_samples import (
 
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.distill import Term, soft_label, weighted_sum
-from abkd_jax.tasks import classification
-from abkd_jax.training import TrainState, init_state, make_distill_step, make_gradient_shares, make_optimizer
+from abkd_jax.training.step import (
+    TrainState,
+    init_state,
+    make_distill_step,
+    make_gradient_shares,
+    make_optimizer,
+)
+from abkd_jax.training.tasks import classification
 from abkd_jax.types import GNNOutput, InputError, Objective
 
 

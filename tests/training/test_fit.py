@@ -18,11 +18,12 @@ from training_samples import (
     one,
 )
 
-from abkd_jax import training
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.divergence import diverged_epochs
 from abkd_jax.models import GCN
-from abkd_jax.training import fit
+from abkd_jax.training import loops
+from abkd_jax.training.divergence import diverged_epochs
+from abkd_jax.training.loops import fit
+from abkd_jax.training.step import TrainState
 from abkd_jax.types import Batch, InputError
 
 
@@ -47,9 +48,7 @@ def scripted(losses, config, **options):
         return {"val_loss": batch.targets[state.step - 1], "val_accuracy": -batch.targets[state.step - 1]}
 
     states = jax.vmap(
-        lambda key: training.TrainState(
-            {"student": jnp.zeros(()), "objective": {}}, {}, (), key, jnp.zeros((), jnp.int32)
-        )
+        lambda key: TrainState({"student": jnp.zeros(()), "objective": {}}, {}, (), key, jnp.zeros((), jnp.int32))
     )(jax.random.split(jax.random.key(0), len(losses)))
     return fit(step, validate, states, batch, Batch(None, None, None, 0), config, **options)
 
@@ -62,7 +61,7 @@ WORSENS = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
 @pytest.mark.parametrize("chunk", [1, 3, 20])
 @pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
 def test_every_seed_stops_by_itself(monkeypatch, chunk, monitor):
-    monkeypatch.setattr(training, "CHUNK_EVALUATIONS", chunk)
+    monkeypatch.setattr(loops, "CHUNK_EVALUATIONS", chunk)
     config = OptimConfig(epochs=12, patience=4, monitor=monitor)
     state, history = scripted([STOPS_AT_7, GOES_ON, WORSENS], config)
     assert_array_equal(state.train.step, [7, 12, 5])
@@ -81,7 +80,7 @@ def test_every_seed_stops_by_itself(monkeypatch, chunk, monitor):
 
 
 def test_patience_counts_epochs_between_evaluations(monkeypatch):
-    monkeypatch.setattr(training, "CHUNK_EVALUATIONS", 2)
+    monkeypatch.setattr(loops, "CHUNK_EVALUATIONS", 2)
     state, history = scripted([STOPS_AT_7, GOES_ON], OptimConfig(epochs=12, eval_every=3, patience=6))
     # evaluations at 3, 6, 9 and 12: 5, 6, 1, 1 and 10, 7, 4, 1
     assert_array_equal(state.best_epoch, [9, 12])
@@ -119,7 +118,7 @@ def test_a_number_that_is_not_finite_anywhere_is_divergence(part, value):
 
     def begin(key):
         x = {"x": jnp.zeros(())}
-        return training.TrainState({"student": x, "objective": {}, **x}, x, x, key, jnp.zeros((), jnp.int32))
+        return TrainState({"student": x, "objective": {}, **x}, x, x, key, jnp.zeros((), jnp.int32))
 
     states = jax.vmap(begin)(jax.random.split(jax.random.key(0), 1))
     batch = Batch(None, None, None, None)  # type: ignore[arg-type]
@@ -145,14 +144,14 @@ def test_without_patience_it_trains_to_the_end():
 
 
 def test_all_stopped_ends_the_run_early(monkeypatch):
-    monkeypatch.setattr(training, "CHUNK_EVALUATIONS", 3)
+    monkeypatch.setattr(loops, "CHUNK_EVALUATIONS", 3)
     seen = []
     scripted([WORSENS], OptimConfig(epochs=12, patience=2), on_chunk=lambda state, history, epochs: seen.append(epochs))
     assert seen == [3]  # stopped at 3: the other three chunks are not run
 
 
 def test_uneven_chunks_report_epochs_that_were_trained(monkeypatch):
-    monkeypatch.setattr(training, "CHUNK_EVALUATIONS", 4)
+    monkeypatch.setattr(loops, "CHUNK_EVALUATIONS", 4)
     seen = []
     state, history = scripted([GOES_ON[:10]], OptimConfig(epochs=10), on_chunk=lambda *given: seen.append(given[2]))
     assert seen == [4, 8, 10]
@@ -179,7 +178,7 @@ def noisy_run(batch):
         kept[epochs] = state, {name: values.copy() for name, values in history.items()}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "CHUNK_EVALUATIONS", 5)
+        patch.setattr(loops, "CHUNK_EVALUATIONS", 5)
         step, validate, states = make(Tiny(dropout=0.3, normed=True), NOISY, batch, seeds=(0, 1, 2))
         state, history = fit(step, validate, states, batch, LABELS_ONLY, NOISY, on_chunk=keep)
     return state, history, kept
@@ -187,7 +186,7 @@ def noisy_run(batch):
 
 def rerun(batch, seeds=(0, 1, 2), **options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "CHUNK_EVALUATIONS", 5)
+        patch.setattr(loops, "CHUNK_EVALUATIONS", 5)
         step, validate, states = make(Tiny(dropout=0.3, normed=True), NOISY, batch, seeds=seeds)
         return fit(step, validate, states, batch, LABELS_ONLY, NOISY, **options)
 
@@ -247,7 +246,7 @@ def test_seed_alone_agrees_with_the_seed_among_others(batch):
 
 
 def test_more_chunks_do_not_trace_more(monkeypatch, batch):
-    monkeypatch.setattr(training, "CHUNK_EVALUATIONS", 2)
+    monkeypatch.setattr(loops, "CHUNK_EVALUATIONS", 2)
     traces = {}
     for epochs in (2, 12):
         config = dataclasses.replace(NOISY, epochs=epochs)

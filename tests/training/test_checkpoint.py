@@ -16,7 +16,7 @@ import pytest
 import tensorstore as ts
 from numpy.testing import assert_array_equal
 
-from abkd_jax import checkpoint, trees
+from abkd_jax.training import checkpoint, trees
 from abkd_jax.types import InputError
 
 CONFIG = {"method": "abkd", "seeds": [0, 1], "optim": {"epochs": 20, "rate": 0.1}}

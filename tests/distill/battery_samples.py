@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from abkd_jax.distill import (
     Part,
     Term,
+    abkd,
     all_to_last,
     attention_transfer,
     cka,
@@ -35,12 +36,12 @@ from abkd_jax.distill import (
     soft_label,
     soft_label_multilabel,
     stride,
+    structure,
     trained_heads,
     uniform,
     weighted_sum,
     with_logits,
 )
-from abkd_jax.distill.alignment import abkd, structure
 from abkd_jax.graph.build import from_edges
 from abkd_jax.types import GNNOutput, NodeMasks, Objective
 

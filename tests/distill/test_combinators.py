@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from abkd_jax.distill import (
     Part,
     Term,
+    abkd,
     cka,
     closed_form,
     combined,
@@ -21,13 +22,13 @@ from abkd_jax.distill import (
     last_layer,
     learned,
     stride,
+    structure,
     term_losses,
     trained_heads,
     uniform,
     weighted_sum,
     with_logits,
 )
-from abkd_jax.distill.alignment import abkd, structure
 from abkd_jax.types import GNNOutput, InputError, NodeMasks, PairMap
 
 KEY = jax.random.key(0)

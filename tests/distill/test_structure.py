@@ -10,8 +10,7 @@ from distill_samples import QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 from relation_samples import EDGES, MASK, edge_graph, features, gram, shares
 
-from abkd_jax.distill import attention_transfer, fitnet, gcrd, gsp, lsp, mustad
-from abkd_jax.distill.alignment import structure
+from abkd_jax.distill import attention_transfer, fitnet, gcrd, gsp, lsp, mustad, structure
 from abkd_jax.types import GNNOutput, InputError
 
 KEY = jax.random.key(0)

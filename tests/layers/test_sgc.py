@@ -7,7 +7,7 @@ from graphs import dense_adjacency, dense_normalised
 from layer_samples import EDGES, LAYOUTS, X, graph_of, params_of, run, value_of
 
 from abkd_jax.graph.build import sparse_features
-from abkd_jax.layers import GCNConv, SGConv, precompute, sgc
+from abkd_jax.layers import GCNConv, SGConv, hops, precompute
 from abkd_jax.types import InputError
 
 NORMALISED = dense_normalised(EDGES, weighted=False)
@@ -27,13 +27,13 @@ def test_sg_conv_is_its_formula(layout, width, k):
 
 @pytest.mark.parametrize("x", [jnp.asarray(X), SPARSE], ids=["dense", "sparse"])
 def test_hops_are_powers(x):
-    powers = sgc(graph_of(EDGES, X), x, 3)
+    powers = hops(graph_of(EDGES, X), x, 3)
     assert len(powers) == 4
     for k, power in enumerate(powers):
         expected = np.linalg.matrix_power(NORMALISED, k) @ X
         np.testing.assert_allclose(power, expected, rtol=1e-5, atol=1e-5)
     with pytest.raises(InputError, match="k is -1, expected at least 0"):
-        sgc(graph_of(EDGES, X), x, -1)
+        hops(graph_of(EDGES, X), x, -1)
 
 
 @pytest.mark.parametrize("x", [jnp.asarray(X), SPARSE], ids=["dense", "sparse"])

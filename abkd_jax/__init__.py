@@ -14,8 +14,8 @@ _MODULES = {
             "configs",
             "datasets",
             "distill",
-            "evaluation",
             "graph",
+            "inference",
             "layers",
             "models",
             "pipeline",
@@ -24,6 +24,7 @@ _MODULES = {
         )
     },
     "checkpoint": "training.checkpoint",
+    "evaluation": "inference.evaluation",
     "tasks": "training.tasks",
 }
 _NOUNS = {

@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import tabulate
 
-from abkd_jax import backend, evaluation, listing, pipeline, report, results, runfolder
+from abkd_jax import backend, listing, pipeline, runfolder
 from abkd_jax import datasets as data
 from abkd_jax.configs.options import DistillConfig, RunConfig
+from abkd_jax.inference import evaluation
 from abkd_jax.problems import Problem, build_model, load_problem
 from abkd_jax.records import records as of_models
+from abkd_jax.run.report import markdown, statistics
 from abkd_jax.students import Students
 from abkd_jax.types import GNNOutput, InputError, Metric
 
@@ -34,7 +36,7 @@ def distill(config: DistillConfig) -> int:
     return _status(records)
 
 
-def _status(records: Sequence[results.Record]) -> int:
+def _status(records: Sequence[statistics.Record]) -> int:
     """The exit status of a run, with one line in the log where seeds have diverged."""
     diverged = [r for r in records if r.get("diverged") is not None]
     if not diverged:
@@ -52,8 +54,8 @@ def teacher(config: RunConfig) -> int:
     problem = load_problem(config.dataset, config.data_root, config.batches, config.split)
     teachers = pipeline.as_students(pipeline.teachers_of(config, problem))
     records = of_models(problem, "teacher", config.teacher.model, teachers)
-    metric = results.metric_of(records)
-    scores = [[report.shown(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
+    metric = statistics.metric_of(records)
+    scores = [[markdown.shown(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
     rows = [(r["seed"], *shown, r["epochs"], r["seconds"]) for r, shown in zip(records, scores, strict=True)]
     headers = ("seed", f"test {metric.heading}", f"validation {metric.unit}".rstrip(), "best epoch", "training s")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f", disable_numparse=[1, 2], colalign=("right",) * 5))
@@ -62,10 +64,10 @@ def teacher(config: RunConfig) -> int:
     return _status(records)
 
 
-def _print_table(records: Sequence[results.Record]) -> None:
+def _print_table(records: Sequence[statistics.Record]) -> None:
     """Prints the summaries of the records, and below them what must be known of single methods."""
-    summaries = results.summarise(records)
-    print("\n\n".join(filter(None, [report.table(summaries), "\n".join(report.remarks(summaries))])))
+    summaries = statistics.summarise(records)
+    print("\n\n".join(filter(None, [markdown.table(summaries), "\n".join(markdown.remarks(summaries))])))
 
 
 @backend.ready()
@@ -92,7 +94,7 @@ def evaluate(config: DistillConfig) -> int:
     if changed:
         raise InputError(f"run folder {folder} holds a run of another config: {'; '.join(changed)}")
     runs = pipeline.trained(config, problem, folder)
-    metric = results.metric_named(problem.task.metric)
+    metric = statistics.metric_named(problem.task.metric)
     headings = (f"{part} {metric.heading}" for part in ("train", "validation", "test"))
     headers = ("method", *headings, "agreement %", "CKA", "parameters", "MFLOP")
     formats: Any = {"floatfmt": ("", "", "", "", "", ".3f", "", ".1f"), "intfmt": ",", "disable_numparse": [1, 2, 3, 4]}
@@ -135,7 +137,7 @@ def _evaluation_rows(
         size = evaluation.parameter_count(variables[0]["params"])
         flops = evaluation.flops(predict, variables[0], graph)
         agreed = f"{100 * np.mean(agreement):.2f}" if metric.name == "accuracy" and pairs else "-"
-        row = (name, *(report.shown(score, metric) for score in scores), agreed)
+        row = (name, *(markdown.shown(score, metric) for score in scores), agreed)
         rows.append((*row, np.mean(similarity) if pairs else "-", size, flops / 1e6))
     return rows
 

@@ -17,7 +17,7 @@ from abkd_jax.configs.options import BatchConfig, ModelConfig, described
 from abkd_jax.graph.build import from_dataset, node_mask
 from abkd_jax.graph.host import HostGraph, host_graph, target_mask
 from abkd_jax.identity import DataIdentity
-from abkd_jax.inference import layerwise
+from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models import build, with_hops
 from abkd_jax.training import tasks
 from abkd_jax.training.tasks import Task

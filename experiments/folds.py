@@ -14,8 +14,8 @@ import tyro
 
 from abkd_jax import pipeline, runfolder
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
-from abkd_jax.report import remarks, table
-from abkd_jax.results import summarise
+from abkd_jax.run.report.markdown import remarks, table
+from abkd_jax.run.report.statistics import summarise
 from experiments.configs import graphs
 from experiments.stored import comparison
 

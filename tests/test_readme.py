@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from abkd_jax import cli
-from abkd_jax.results import metric_of
+from abkd_jax.run.report.statistics import metric_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (".", "abkd_jax", "abkd_jax/distill", "abkd_jax/aggregate", "experiments")

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.canvas import COLOURS, LINE_STYLES, canvas, footer, png
-from abkd_jax.heatmaps import layer_maps
-from abkd_jax.trends import Record, is_finite
+from abkd_jax.run.report.canvas import COLOURS, LINE_STYLES, canvas, footer, png
+from abkd_jax.run.report.heatmaps import layer_maps
+from abkd_jax.run.report.trends import Record, is_finite
 from abkd_jax.types import InputError, Metric
 
 __all__ = ["Image", "layer_maps", "learning_curves", "run_figures"]

@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax import figures
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines, write_atomic
 from abkd_jax.datasets.files.manifest import check_seal
-from abkd_jax.origin import data_facts, data_title, program_facts
-from abkd_jax.results import comparisons, metric_of, summarise
-from abkd_jax.tables import collapse_table, comparison_table, gradient_table, remarks, shown, table
-from abkd_jax.trends import Record, collapse, gradient_shares
+from abkd_jax.run.report import figures
+from abkd_jax.run.report.origin import data_facts, data_title, program_facts
+from abkd_jax.run.report.statistics import comparisons, metric_of, summarise
+from abkd_jax.run.report.tables import (
+    collapse_table,
+    comparison_table,
+    gradient_table,
+    remarks,
+    shown,
+    table,
+)
+from abkd_jax.run.report.trends import Record, collapse, gradient_shares
 from abkd_jax.types import InputError, Metric
 
 __all__ = ["remarks", "shown", "table", "write_report"]

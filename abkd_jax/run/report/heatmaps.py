@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from abkd_jax.canvas import canvas, footer, png
+from abkd_jax.run.report.canvas import canvas, footer, png
 from abkd_jax.types import InputError
 
 __all__ = ["draw_layer_maps", "layer_maps"]

@@ -8,9 +8,11 @@ from compiling import QUICK
 from graphs import EdgeList, raw_graph
 from model_samples import CLASSES, HIDDEN, initialised
 
-from abkd_jax import evaluation, inference, models
+from abkd_jax import models
 from abkd_jax.graph.build import sparse_features
 from abkd_jax.graph.host import host_graph
+from abkd_jax.inference import evaluation
+from abkd_jax.inference import layerwise as inference
 from abkd_jax.types import Dataset, InputError, Schema
 
 NODES, FEATURED, WIDTH = 30, 18, 5

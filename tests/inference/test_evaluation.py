@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abkd_jax import evaluation
 from abkd_jax.graph.build import from_edges, prepare
+from abkd_jax.inference import evaluation
 from abkd_jax.models import GCNII
 from abkd_jax.training import tasks
 from abkd_jax.types import InputError

@@ -5,7 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.trends import Collapse, GradientShare, Record, Trend, collapse, gradient_shares, is_finite
+from abkd_jax.run.report.trends import (
+    Collapse,
+    GradientShare,
+    Record,
+    Trend,
+    collapse,
+    gradient_shares,
+    is_finite,
+)
 from abkd_jax.types import METRICS, InputError, Metric
 
 __all__ = [

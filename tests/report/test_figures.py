@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from report_samples import full_results, log, maps, pixels, write_run
 
-from abkd_jax import canvas, figures, heatmaps
+from abkd_jax.run.report import canvas, figures, heatmaps
 from abkd_jax.types import METRICS, InputError
 from experiments import figures as overview
 

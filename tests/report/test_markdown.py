@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from report_samples import TEST, cells, diverged, full_results, log, maps, pixels, record, regression_records, write_run
 
-from abkd_jax import figures, report, results
 from abkd_jax.datasets.files import atomic
+from abkd_jax.run.report import figures, markdown, statistics
 from abkd_jax.types import InputError
 from experiments import run
 
-STORED = Path(__file__).resolve().parents[1] / "experiments" / "results"
+STORED = Path(__file__).resolve().parents[2] / "experiments" / "results"
 
 
 def test_roc_auc_is_not_called_accuracy(tmp_path):
     write_run(tmp_path, results={"dataset": "ogbg-molbace", "records": [record("abkd", 0, 0.75, metric="ROC-AUC")]})
-    text = report.write_report(tmp_path).read_text()
+    text = markdown.write_report(tmp_path).read_text()
     assert cells(text, "abkd")[1] == "75.00"
     assert "test ROC-AUC %" in text
     assert "## ROC-AUC" in text
@@ -31,12 +31,12 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
     write_run(tmp_path, results=full_results())
     (tmp_path / "report.md").mkdir()
     with pytest.raises(InputError, match=f"^{tmp_path}: the report cannot be written: Is a directory$"):
-        report.write_report(tmp_path)
+        markdown.write_report(tmp_path)
 
 
 def test_comparisons_of_errors_say_that_lower_is_better(tmp_path):
     write_run(tmp_path, results={"dataset": "ogbg-molesol", "records": regression_records()})
-    text = report.write_report(tmp_path).read_text()
+    text = markdown.write_report(tmp_path).read_text()
     section = text[text.index("## Paired") :]
     assert cells(section, "abkd")[2] == "+0.55 +- 0.21"  # 0.4 and 0.7 more error than supervised
     assert "percent" not in text
@@ -57,7 +57,7 @@ def test_before_and_after_of_a_study_of_errors(tmp_path):
 def test_write_report_of_a_full_run(tmp_path):
     metrics = [row for method in TEST for row in log(method, 2, dissimilarity=1e-3)]
     write_run(tmp_path, results=full_results(), metrics=metrics, arrays=maps())
-    path = report.write_report(tmp_path)
+    path = markdown.write_report(tmp_path)
     assert path == tmp_path / "report.md"
     text = path.read_text()
     for fact in ("cora", "0123abc", "one CPU core", "jax 0.10.2, flax 0.12.8", "Seeds: 0, 1, 2, 3\n"):
@@ -76,7 +76,7 @@ def test_write_report_of_a_full_run(tmp_path):
 def test_write_report_of_one_method_and_one_seed(tmp_path):
     results = full_results() | {"complete": False, "records": [record("abkd", 0, 0.8)]}
     write_run(tmp_path, results=results, metrics=log("abkd", 1), arrays=maps(seeds=1))
-    text = report.write_report(tmp_path).read_text()
+    text = markdown.write_report(tmp_path).read_text()
     assert "not complete" in text
     assert "Paired" not in text
     assert "80.00 |" in text
@@ -87,7 +87,7 @@ def test_write_report_of_a_killed_run(tmp_path):
     write_run(tmp_path, metrics=log("teacher", 2))
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"method": "teacher", "seed": 1, "epo')
-    text = report.write_report(tmp_path).read_text()
+    text = markdown.write_report(tmp_path).read_text()
     assert "No method has finished yet." in text
     assert "learning_curves.png" in text
     assert "Commit: unknown" in text
@@ -96,7 +96,7 @@ def test_write_report_of_a_killed_run(tmp_path):
 
 def test_write_report_without_logs(tmp_path):
     write_run(tmp_path, results={"dataset": "cora"})
-    text = report.write_report(tmp_path).read_text()
+    text = markdown.write_report(tmp_path).read_text()
     assert "cora" in text
     assert "Figures" not in text
 
@@ -110,21 +110,21 @@ def test_write_report_of_a_run_with_diverged_seeds(tmp_path):
             row |= {"loss": math.nan, "val_loss": None, "val_accuracy": 99.0}
     write_run(tmp_path, results={"dataset": "cora", "records": records}, metrics=metrics, arrays=maps())
     assert "NaN" in (tmp_path / "metrics.jsonl").read_text()
-    text = report.write_report(tmp_path).read_text()
+    text = markdown.write_report(tmp_path).read_text()
     assert "- abkd, seed 1: diverged at epoch 10, left out of all means" in text
     assert "- fitnet, seed 0: diverged at epoch 5, left out of all means" in text
     assert cells(text[: text.index("## Collapse")], "abkd")[-1] == "2 (1 diverged)"
     assert "2 -> 0.5" in text  # D of the seed that finished
     assert "nan" not in text.lower()
-    assert report.DIVERGED_NOTE in text
+    assert markdown.DIVERGED_NOTE in text
 
 
 def test_maps_of_diverged_seeds_are_not_drawn(tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(figures, "layer_maps", lambda epochs, values, quantity, data: drawn.update({quantity: values}))
-    monkeypatch.setattr(report, "write_atomic", lambda path, content: None)
+    monkeypatch.setattr(markdown, "write_atomic", lambda path, content: None)
     write_run(tmp_path, results={"records": [record("abkd", 0, 0.8), diverged("abkd", 1, 10)]}, arrays=maps())
-    report.write_report(tmp_path)
+    markdown.write_report(tmp_path)
     assert np.isfinite(drawn["attention"][:, 0]).all()
     assert np.isnan(drawn["attention"][:, 1]).all()
 
@@ -151,7 +151,7 @@ def test_the_title_and_the_figures_tell_data_that_is_not_the_published_one(tmp_p
     data = {} if more is None else {"data": {**DATA, "counts": COUNTS, **more}}
     records = [record("teacher", 0, 0.6) | data, record("abkd", 0, 0.5) | data]
     write_run(tmp_path, results={"dataset": "ogbn-arxiv", "records": records}, metrics=log("teacher", 1))
-    text = report.write_report(tmp_path).read_text()
+    text = markdown.write_report(tmp_path).read_text()
     assert text.splitlines()[0] == f"# Distillation on {title}"
     assert footers == [(title, "1 seed")]
     if more is not None:
@@ -172,7 +172,7 @@ def test_the_heading_lists_every_commit_with_what_it_made(tmp_path):
     records += [record("abkd", 1, 0.8) | made("def", "2026-02-01", versions={"jax": "2"}), record("old", 0, 0.7)]
     about = {"dataset": "cora", "commit": "000", "hardware": "one core", "versions": {"jax": "1"}}
     write_run(tmp_path, results={**about, "records": records})
-    lines = report.write_report(tmp_path).read_text().splitlines()
+    lines = markdown.write_report(tmp_path).read_text().splitlines()
     assert "- Commit: abc [teacher, abkd seed 0]; def [abkd seed 1]; 000 [old]" in lines
     assert "- Hardware: one core" in lines
     assert "- Versions: jax 1 [teacher, abkd seed 0, old]; jax 2 [abkd seed 1]" in lines
@@ -193,19 +193,19 @@ def test_the_heading_lists_every_commit_with_what_it_made(tmp_path):
 def test_write_report_refuses_content_of_another_kind(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
-        report.write_report(tmp_path)
+        markdown.write_report(tmp_path)
 
 
 @pytest.mark.parametrize("folder", sorted(STORED.glob("*/results.json")), ids=lambda path: path.parent.name)
 def test_stored_studies_can_be_reported(folder):
     stored = atomic.read_json(folder)["records"]
     if "fold" not in stored[0]:  # folds repeat the seed
-        assert report.table(results.summarise(stored), "github") in (folder.parent / "report.md").read_text()
+        assert markdown.table(statistics.summarise(stored), "github") in (folder.parent / "report.md").read_text()
 
 
 def test_write_report_needs_a_run(tmp_path):
     with pytest.raises(InputError, match="expected the folder of a run"):
-        report.write_report(tmp_path / "nowhere")
+        markdown.write_report(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["results.json", "maps.npz"])
@@ -214,7 +214,7 @@ def test_write_report_names_the_damaged_file(tmp_path, name):
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=f"{name}: expected .* damaged"):
-        report.write_report(tmp_path)
+        markdown.write_report(tmp_path)
     assert not (tmp_path / "report.md").exists()
 
 
@@ -229,11 +229,12 @@ def test_write_report_names_the_damaged_file(tmp_path, name):
 def test_write_report_refuses_maps_of_another_kind(tmp_path, key, values, message):
     write_run(tmp_path, arrays=maps() | {key: values})
     with pytest.raises(InputError, match=message):
-        report.write_report(tmp_path)
+        markdown.write_report(tmp_path)
 
 
 def test_importing_the_report_loads_no_plotting():
-    code = "import sys, abkd_jax.report, abkd_jax.evaluation; print({'matplotlib', 'scipy.stats'} & set(sys.modules))"
+    modules = "abkd_jax.run.report.markdown, abkd_jax.inference.evaluation"
+    code = f"import sys, {modules}; print({{'matplotlib', 'scipy.stats'}} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "set()"
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import tabulate
 
-from abkd_jax.results import Comparison, Estimate, Summary, metric_named
-from abkd_jax.trends import Collapse, GradientShare, Trend, is_finite
+from abkd_jax.run.report.statistics import Comparison, Estimate, Summary, metric_named
+from abkd_jax.run.report.trends import Collapse, GradientShare, Trend, is_finite
 from abkd_jax.types import InputError, Metric
 
 __all__ = ["collapse_table", "comparison_table", "gradient_table", "remarks", "shown", "table"]

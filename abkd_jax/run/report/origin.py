@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from abkd_jax.trends import Record
+from abkd_jax.run.report.trends import Record
 from abkd_jax.types import InputError
 
 __all__ = ["data_facts", "data_title", "program_facts"]

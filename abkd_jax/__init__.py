@@ -18,13 +18,14 @@ _MODULES = {
             "inference",
             "layers",
             "models",
-            "pipeline",
+            "run",
             "training",
             "types",
         )
     },
     "checkpoint": "training.checkpoint",
     "evaluation": "inference.evaluation",
+    "pipeline": "run.pipeline",
     "tasks": "training.tasks",
 }
 _NOUNS = {

@@ -9,14 +9,16 @@ import jax
 import numpy as np
 import tabulate
 
-from abkd_jax import backend, listing, pipeline, runfolder
+from abkd_jax import backend, listing
 from abkd_jax import datasets as data
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.inference import evaluation
-from abkd_jax.problems import Problem, build_model, load_problem
-from abkd_jax.records import records as of_models
+from abkd_jax.run import folder as runfolder
+from abkd_jax.run import pipeline
+from abkd_jax.run.data import Problem, build_model, load_problem
+from abkd_jax.run.records import records as of_models
 from abkd_jax.run.report import markdown, statistics
-from abkd_jax.students import Students
+from abkd_jax.run.students import Students
 from abkd_jax.types import GNNOutput, InputError, Metric
 
 __all__ = ["datasets", "distill", "evaluate", "teacher"]

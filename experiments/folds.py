@@ -12,8 +12,9 @@ from typing import Any
 
 import tyro
 
-from abkd_jax import pipeline, runfolder
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
+from abkd_jax.run import folder as runfolder
+from abkd_jax.run import pipeline
 from abkd_jax.run.report.markdown import remarks, table
 from abkd_jax.run.report.statistics import summarise
 from experiments.configs import graphs

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.problems import Problem, make_scores
+from abkd_jax.run.data import Problem, make_scores
 from abkd_jax.sampling import prefetch
 from abkd_jax.training.loops import FitState, fit_minibatches
 from abkd_jax.training.step import Step, TrainState

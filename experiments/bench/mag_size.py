@@ -23,10 +23,10 @@ import tyro
 from abkd_jax import datasets, sampling
 from abkd_jax.configs import presets
 from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.distill.build import Setting, build_objective
 from abkd_jax.graph.host import host_graph
 from abkd_jax.inference import evaluation
 from abkd_jax.inference.layerwise import layerwise
-from abkd_jax.methods import Setting, build_objective
 from abkd_jax.models import build
 from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, taught
 from abkd_jax.training.tasks import classification

@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from abkd_jax import datasets, runfolder
+from abkd_jax import datasets
 from abkd_jax.configs.presets import distill_config
 from abkd_jax.datasets import heco, kgbench, npz, ogb, ogb_graphs, planetoid, tu
 from abkd_jax.datasets.checks import published
 from abkd_jax.datasets.files import manifest
 from abkd_jax.datasets.files.atomic import read_arrays, read_json_lines
+from abkd_jax.run import folder as runfolder
 from abkd_jax.run.report import canvas, markdown
 from abkd_jax.training import checkpoint
 from experiments.fuzz import samples

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from abkd_jax import pipeline
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.configs.presets import AUXILIARY_WEIGHTS
-from abkd_jax.methods import build_objective
+from abkd_jax.distill.build import build_objective
+from abkd_jax.run import pipeline
 from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
 
 

@@ -4,10 +4,9 @@ from typing import Literal, NamedTuple
 
 from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
-from abkd_jax.problems import Problem
-from abkd_jax.types import GraphDataset, Objective, PairMap
+from abkd_jax.types import Objective, PairMap
 
-__all__ = ["AXES_RANK", "TEACHER_RANK", "Setting", "build_objective", "setting_of", "terms_of"]
+__all__ = ["AXES_RANK", "TEACHER_RANK", "Setting", "build_objective", "terms_of"]
 
 # Directions of the frozen teacher that the alignment keeps. On Cora and Citeseer 64 hold all but 1e-7 of the variance
 # of its whitened axes, 256 all but 3e-7 of that of the layers themselves: float32 rounding.
@@ -28,13 +27,6 @@ class Setting(NamedTuple):
     task: Literal["classification", "multilabel", "regression"] = "classification"
     graph_level: bool = False
     minibatches: bool = False
-
-
-def setting_of(problem: Problem) -> Setting:
-    """The setting of a problem."""
-    dataset = problem.dataset
-    task = dataset.task if isinstance(dataset, GraphDataset) else "classification"
-    return Setting(task, isinstance(dataset, GraphDataset), problem.epoch is not None)
 
 
 def build_objective(method: MethodConfig, setting: Setting = Setting()) -> Objective | None:  # noqa: B008

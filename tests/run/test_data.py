@@ -10,11 +10,13 @@ import pytest
 from numpy.testing import assert_allclose
 from problem_samples import AUTHORS, PAPERS, graph_dataset, typed_dataset
 
-from abkd_jax import datasets, pipeline, problems, runfolder
+from abkd_jax import datasets
 from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.configs.presets import distill_config
-from abkd_jax.methods import setting_of
-from abkd_jax.problems import build_model, load_problem, make_scores, with_powers
+from abkd_jax.run import data as problems
+from abkd_jax.run import folder as runfolder
+from abkd_jax.run import pipeline
+from abkd_jax.run.data import build_model, load_problem, make_scores, setting_of, with_powers
 from abkd_jax.types import InputError
 
 OPTIM = OptimConfig(epochs=4, eval_every=2, monitor="val_accuracy", learning_rate=0.05)

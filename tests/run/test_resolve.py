@@ -8,9 +8,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from abkd_jax import pipeline, resolve
 from abkd_jax.configs import options as config
 from abkd_jax.configs import presets
+from abkd_jax.run import pipeline, resolve
 from abkd_jax.types import InputError
 
 CONFIGS = (

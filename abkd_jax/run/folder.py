@@ -16,9 +16,9 @@ import numpy as np
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.datasets.files.manifest import DIGESTS, check_seal, write_sealed
-from abkd_jax.identity import run_digest, settings
-from abkd_jax.resolve import methods_of
+from abkd_jax.run.identity import run_digest, settings
 from abkd_jax.run.report.markdown import write_report
+from abkd_jax.run.resolve import methods_of
 from abkd_jax.training.checkpoint import differences
 from abkd_jax.types import InputError
 

@@ -10,15 +10,16 @@ from distill.distill_samples import make_output, random_params
 from numpy.testing import assert_allclose
 from pipeline_samples import STUDENT, TEACHER
 
-from abkd_jax import datasets, records
+from abkd_jax import datasets
 from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gsp, lsp, mustad
+from abkd_jax.distill.build import build_objective
 from abkd_jax.graph.build import from_edges
-from abkd_jax.methods import build_objective
 from abkd_jax.models import build
-from abkd_jax.problems import load_problem
-from abkd_jax.students import train_students
-from abkd_jax.teachers import Teacher, train_or_load
+from abkd_jax.run import records
+from abkd_jax.run.data import load_problem
+from abkd_jax.run.students import train_students
+from abkd_jax.run.teachers import Teacher, train_or_load
 from abkd_jax.types import InputError, NodeMasks
 
 METHOD = MethodConfig(

@@ -18,7 +18,7 @@ from abkd_jax.configs.options import (
 )
 from abkd_jax.configs.presets import distill_config
 from abkd_jax.datasets.files.locations import expanded
-from abkd_jax.methods import build_objective
+from abkd_jax.distill.build import build_objective
 from abkd_jax.models import build
 from abkd_jax.training.step import make_optimizer
 from abkd_jax.types import InputError

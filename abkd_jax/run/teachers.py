@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from abkd_jax.configs.options import TeacherConfig
-from abkd_jax.identity import DataIdentity, digest, teacher_identity
-from abkd_jax.problems import Problem, build_model
+from abkd_jax.run.data import Problem, build_model
+from abkd_jax.run.identity import DataIdentity, digest, teacher_identity
 from abkd_jax.run.program import on_minibatches, steps_an_epoch
 from abkd_jax.training.loops import fit, start
 from abkd_jax.training.resume import Origin, resumable_fit

@@ -9,8 +9,8 @@ import numpy as np
 
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.inference import evaluation
-from abkd_jax.problems import Problem, build_model, make_scores
-from abkd_jax.students import Students
+from abkd_jax.run.data import Problem, build_model, make_scores
+from abkd_jax.run.students import Students
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.provenance import provenance
 

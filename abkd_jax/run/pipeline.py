@@ -8,16 +8,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from abkd_jax import datasets, records, runfolder
+from abkd_jax import datasets
 from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig, described
 from abkd_jax.datasets.files.locations import cache_root, writable
 from abkd_jax.datasets.files.locks import locked
-from abkd_jax.identity import DataIdentity, student_identity, teacher_identity
-from abkd_jax.problems import Problem, load_problem, with_powers
-from abkd_jax.resolve import capped, check, model_of
-from abkd_jax.runfolder import Plan, run_folder
-from abkd_jax.students import Students, joined, train_students
-from abkd_jax.teachers import Teacher, teacher_folder, train_or_load
+from abkd_jax.run import folder as runfolder
+from abkd_jax.run import records
+from abkd_jax.run.data import Problem, load_problem, with_powers
+from abkd_jax.run.folder import Plan, run_folder
+from abkd_jax.run.identity import DataIdentity, student_identity, teacher_identity
+from abkd_jax.run.resolve import capped, check, model_of
+from abkd_jax.run.students import Students, joined, train_students
+from abkd_jax.run.teachers import Teacher, teacher_folder, train_or_load
 from abkd_jax.training import checkpoint
 from abkd_jax.training.provenance import code
 

@@ -16,12 +16,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pipeline_samples import EPOCHS, OPTIONS, STUDENT_PARAMETERS, TEACHER, TEACHER_PARAMETERS, contents, tiny
 
-from abkd_jax import pipeline, teachers
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines
 from abkd_jax.models import build
-from abkd_jax.problems import load_problem
-from abkd_jax.teachers import teacher_folder, train_or_load
+from abkd_jax.run import pipeline, teachers
+from abkd_jax.run.data import load_problem
+from abkd_jax.run.teachers import teacher_folder, train_or_load
 from abkd_jax.training import checkpoint
 from abkd_jax.types import InputError
 

@@ -14,16 +14,17 @@ import scipy.sparse as sp
 
 from abkd_jax import datasets, sampling
 from abkd_jax.configs.options import BatchConfig, ModelConfig, described
+from abkd_jax.distill.build import Setting
 from abkd_jax.graph.build import from_dataset, node_mask
 from abkd_jax.graph.host import HostGraph, host_graph, target_mask
-from abkd_jax.identity import DataIdentity
 from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models import build, with_hops
+from abkd_jax.run.identity import DataIdentity
 from abkd_jax.training import tasks
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree
 
-__all__ = ["Problem", "build_model", "load_problem", "make_predict", "make_scores", "with_powers"]
+__all__ = ["Problem", "build_model", "load_problem", "make_predict", "make_scores", "setting_of", "with_powers"]
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +162,13 @@ def with_powers(problem: Problem, *configs: ModelConfig) -> Problem:
     if len(powers) > 1 or problem.epoch is not None:
         raise InputError(f"sign: hops are {sorted(powers)}, expected one number for all models and the whole graph")
     return problem._replace(batch=problem.batch._replace(graph=with_hops(problem.batch.graph, powers.pop())))
+
+
+def setting_of(problem: Problem) -> Setting:
+    """The setting of a problem."""
+    dataset = problem.dataset
+    task = dataset.task if isinstance(dataset, GraphDataset) else "classification"
+    return Setting(task, isinstance(dataset, GraphDataset), problem.epoch is not None)
 
 
 def make_predict(problem: Problem, model: nn.Module) -> Callable[[Pytree], Any]:

@@ -13,11 +13,11 @@ import numpy as np
 
 from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig, ModelConfig
-from abkd_jax.identity import student_identity
-from abkd_jax.methods import build_objective, setting_of, terms_of
-from abkd_jax.problems import Problem, build_model
+from abkd_jax.distill.build import build_objective, terms_of
+from abkd_jax.run.data import Problem, build_model, setting_of
+from abkd_jax.run.identity import student_identity
 from abkd_jax.run.program import on_minibatches, steps_an_epoch
-from abkd_jax.teachers import Teacher
+from abkd_jax.run.teachers import Teacher
 from abkd_jax.training.loops import fit, start
 from abkd_jax.training.resume import Origin, resumable_fit
 from abkd_jax.training.seeds import over_seeds

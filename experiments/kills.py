@@ -52,12 +52,12 @@ def audit(event, arguments):
             os.kill(os.getpid(), number)
 
 sys.addaudithook(audit)
-from abkd_jax import cli
+from abkd_jax.cli import parser
 from abkd_jax.training import loops, resume
 resume.SAVE_EVERY = 0.0
 loops.CHUNK_EVALUATIONS = 2
 try:
-    cli.main(sys.argv[5:])
+    parser.main(sys.argv[5:])
 finally:
     with open(counted, "w") as file:
         file.write(str(count))

@@ -249,10 +249,10 @@ def test_cap_leaves_evaluations_that_divide_the_epochs(tmp_path):
 
 SCRIPT = """
 import sys
-from abkd_jax import cli
+from abkd_jax.cli import parser
 from abkd_jax.training import resume
 resume.SAVE_EVERY = 0.0
-cli.main(sys.argv[1:])
+parser.main(sys.argv[1:])
 """
 LONG = [  # ten chunks for each teacher and for the students, each with a checkpoint
     *("--max-epochs", "200", "--methods", "soft_label"),

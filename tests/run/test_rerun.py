@@ -7,7 +7,7 @@ import shutil
 import pytest
 from pipeline_samples import STUDENT, TEACHER, tiny
 
-from abkd_jax import commands
+from abkd_jax.cli import commands
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files.atomic import read_json, read_json_lines
 from abkd_jax.run import folder as runfolder

@@ -162,7 +162,7 @@ def _commands(dataset: str) -> Any:
 
 def _run(command: Any) -> int:
     """Runs a command and gives its exit status."""
-    from abkd_jax import commands  # jax and all models: not needed to print help
+    from abkd_jax.cli import commands  # jax and all models: not needed to print help
 
     if isinstance(command, Evaluate):
         return commands.evaluate(_settings(command, DistillConfig))

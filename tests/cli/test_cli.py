@@ -9,7 +9,8 @@ import sys
 import pytest
 from pipeline_samples import OPTIONS, TEACHER_OPTIONS, contents
 
-from abkd_jax import cli, commands, datasets
+from abkd_jax import datasets
+from abkd_jax.cli import commands, parser
 from abkd_jax.configs import presets
 from abkd_jax.datasets.files import download
 
@@ -18,14 +19,14 @@ COMMANDS = ("teacher", "distill", "evaluate", "datasets")
 
 def printed(capsys, *arguments):
     """Standard output of a command that succeeds."""
-    cli.main([str(argument) for argument in arguments])
+    parser.main([str(argument) for argument in arguments])
     return capsys.readouterr().out
 
 
 def refused(capsys, *arguments):
     """The one line with which a command ends; `sys.exit` writes it to stderr and makes the status 1."""
     with pytest.raises(SystemExit) as caught:
-        cli.main([str(argument) for argument in arguments])
+        parser.main([str(argument) for argument in arguments])
     line = caught.value.code
     assert isinstance(line, str)
     assert line.startswith(f"abkd_jax {arguments[0]}: ")
@@ -36,7 +37,7 @@ def refused(capsys, *arguments):
 
 def help_of(capsys, *arguments):
     with pytest.raises(SystemExit) as caught:
-        cli.main([*arguments, "--help"])
+        parser.main([*arguments, "--help"])
     assert caught.value.code == 0
     return capsys.readouterr().out
 
@@ -54,7 +55,7 @@ def finished(tmp_path_factory):
         "soft_label",
         "glnn",
     ]
-    cli.main(["distill", *run])
+    parser.main(["distill", *run])
     return root / "run", run
 
 
@@ -86,7 +87,7 @@ def test_a_method_with_a_student_of_its_own_has_options_for_it(capsys):
 
 def test_bad_option_names_it_and_exits_with_two(capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main(["distill", "--seeds", "three"])
+        parser.main(["distill", "--seeds", "three"])
     assert caught.value.code == 2
     assert "seeds" in capsys.readouterr().err
 
@@ -174,7 +175,7 @@ def test_evaluate_needs_a_run_with_these_methods(capsys, finished, tmp_path):
 
 def test_distill_again_prints_the_table_at_once(capsys, finished):
     folder, run = finished
-    cli.main(["distill", *run])
+    parser.main(["distill", *run])
     said = capsys.readouterr()
     assert said.out.index("teacher") < said.out.index("supervised") < said.out.index("soft_label")
     assert str(folder) in said.out
@@ -195,7 +196,7 @@ def test_evaluate_prints_a_row_a_method(capsys, finished):
 def test_teacher_prints_a_row_a_seed(capsys, finished):
     folder, run = finished
     teachers = next(option for option in run if option.startswith("--teachers="))
-    cli.main(["teacher", *TEACHER_OPTIONS, teachers, "--quiet"])
+    parser.main(["teacher", *TEACHER_OPTIONS, teachers, "--quiet"])
     out, said = capsys.readouterr()
     assert said == ""
     records = json.loads((folder / "results.json").read_text())["records"]
@@ -227,7 +228,7 @@ def test_a_data_set_is_described(capsys, name):
 
 def test_completion_is_for_this_program_and_offers_names(capsys):
     with pytest.raises(SystemExit):
-        cli.main(["--tyro-print-completion", "bash"])
+        parser.main(["--tyro-print-completion", "bash"])
     script = capsys.readouterr().out
     assert "\ncomplete -F _tyro_abkd_jax abkd-jax\n" in script
     assert not any(line.startswith("complete") and "python" in line for line in script.splitlines())
@@ -246,7 +247,7 @@ def test_a_model_that_diverged_is_in_the_exit_status(capsys, monkeypatch, finish
     monkeypatch.setattr(commands.runfolder, "read_results", lambda _: results)
     monkeypatch.setattr(commands.pipeline, "distill", lambda _: folder)
     with pytest.raises(SystemExit) as caught:
-        cli.main(["distill", *run, "-q"])
+        parser.main(["distill", *run, "-q"])
     assert caught.value.code == 3
     said = capsys.readouterr()
     assert said.err == "abkd_jax: error: 1 of 8 models diverged: supervised seed 1 at epoch 5\n"
@@ -257,9 +258,9 @@ def test_interrupt_is_one_line(capsys, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupt)
+    monkeypatch.setattr(parser, "_run", interrupt)
     with pytest.raises(SystemExit) as caught:
-        cli.main(["distill", "-q"])
+        parser.main(["distill", "-q"])
     assert caught.value.code == 130
     assert capsys.readouterr().err == "abkd_jax distill: interrupted; the same command goes on from here\n"
     assert logging.getLogger("abkd_jax").handlers == []
@@ -269,7 +270,7 @@ def test_a_fault_of_the_machine_is_one_line(capsys, monkeypatch):
     def run(_):
         raise OSError(28, "No space left on device", "some/file")
 
-    monkeypatch.setattr(cli, "_run", run)
+    monkeypatch.setattr(parser, "_run", run)
     assert refused(capsys, "distill") == "abkd_jax distill: [Errno 28] No space left on device: 'some/file'"
 
 
@@ -296,9 +297,9 @@ def test_output_that_cannot_be_written_is_one_line(monkeypatch):
         monkeypatch.setattr("sys.stdout", Full())
         return 0
 
-    monkeypatch.setattr(cli, "_main", run)
+    monkeypatch.setattr(parser, "_main", run)
     with pytest.raises(SystemExit) as caught:
-        cli.main([])
+        parser.main([])
     assert caught.value.code == "abkd_jax: standard output cannot be written: No space left on device"
 
 

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import tabulate
 
-from abkd_jax import backend, listing
 from abkd_jax import datasets as data
+from abkd_jax.cli import backend, listing
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.inference import evaluation
 from abkd_jax.run import folder as runfolder

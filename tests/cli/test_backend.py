@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from abkd_jax import backend
+from abkd_jax.cli import backend
 from abkd_jax.types import InputError
 
 DIRECTORY = "jax_compilation_cache_dir"

@@ -11,7 +11,7 @@ import tabulate
 import tyro
 
 from abkd_jax.models import label_propagation
-from abkd_jax.run.data import load_problem
+from abkd_jax.run.data import prepare_data
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Args:
 
 def main(args: Args) -> None:
     """Prints validation accuracies, and the test accuracy of the best."""
-    problem = load_problem(args.dataset, args.data_root)
-    batch, classes = problem.batch, problem.outputs
+    data = prepare_data(args.dataset, args.data_root)
+    batch, classes = data.batch, data.outputs
     found = {}
     for alpha in args.alphas:
         for steps in args.steps:
@@ -41,12 +41,12 @@ def main(args: Args) -> None:
                 )
             )
             scores = spread(batch.graph, batch.labels, batch.masks.train)
-            validation = float(problem.task.score(scores, batch.labels, problem.val_mask))
+            validation = float(data.task.score(scores, batch.labels, data.val_mask))
             found[alpha, steps] = (validation, scores)
     rows = [(alpha, steps, 100 * validation) for (alpha, steps), (validation, _) in found.items()]
     print(tabulate.tabulate(rows, ("alpha", "steps", "validation %"), floatfmt=("", "", ".2f")))
     (alpha, steps), (_, scores) = max(found.items(), key=lambda item: item[1][0])
-    test = float(problem.task.score(scores, batch.labels, problem.test_mask))
+    test = float(data.task.score(scores, batch.labels, data.test_mask))
     print(f"\nalpha {alpha}, {steps} steps: test {100 * test:.2f} %")
 
 

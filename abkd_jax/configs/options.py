@@ -1,8 +1,8 @@
 """Frozen dataclasses that describe a run. No jax: help must print at once."""
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 __all__ = [
     "BatchConfig",
@@ -12,7 +12,6 @@ __all__ = [
     "OptimConfig",
     "RunConfig",
     "TeacherConfig",
-    "described",
 ]
 
 
@@ -70,23 +69,6 @@ class ModelConfig:
 
 # Written down in any case; the other options of a model only where they are not at their default, so that what was
 # trained before an option existed is still found.
-_ALWAYS_DESCRIBED = ("name", "layers", "hidden", "dropout", "alpha", "lam")
-
-
-def described(config: Any) -> dict[str, Any]:
-    """A config as nested dicts, to write down and to compare.
-
-    Options of a model at their default are left out, and batches that are the whole graph.
-    """
-    entries = {}
-    for option in fields(config):
-        value = getattr(config, option.name)
-        silent = isinstance(config, ModelConfig) and option.name not in _ALWAYS_DESCRIBED and value == option.default
-        if not silent and value != BatchConfig():
-            entries[option.name] = described(value) if is_dataclass(value) else value
-    return entries
-
-
 @dataclass(frozen=True)
 class OptimConfig:
     """How a model is trained: Adam with L2 decay inside; an epoch is one step, or all minibatches once."""

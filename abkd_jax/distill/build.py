@@ -6,7 +6,7 @@ from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.types import Objective, PairMap
 
-__all__ = ["AXES_RANK", "TEACHER_RANK", "Setting", "build_objective", "terms_of"]
+__all__ = ["AXES_RANK", "TEACHER_RANK", "LossContext", "build_objective", "terms_of"]
 
 # Directions of the frozen teacher that the alignment keeps. On Cora and Citeseer 64 hold all but 1e-7 of the variance
 # of its whitened axes, 256 all but 3e-7 of that of the layers themselves: float32 rounding.
@@ -15,7 +15,7 @@ AXES_RANK, TEACHER_RANK = 64, 256
 STRUCTURE_NODES = 512  # nodes that the structural dissimilarity draws every step, the same for all pairs of layers
 
 
-class Setting(NamedTuple):
+class LossContext(NamedTuple):
     """What a loss must know of the problem.
 
     Attributes:
@@ -29,13 +29,13 @@ class Setting(NamedTuple):
     minibatches: bool = False
 
 
-def build_objective(method: MethodConfig, setting: Setting = Setting()) -> Objective | None:  # noqa: B008
+def build_objective(method: MethodConfig, setting: LossContext = LossContext()) -> Objective | None:  # noqa: B008
     """The distillation loss of a method, or None for a student that learns from labels alone."""
     terms = terms_of(method, setting)
     return distill.weighted_sum(*terms) if terms else None
 
 
-def terms_of(method: MethodConfig, setting: Setting = Setting()) -> list[distill.Term]:  # noqa: B008
+def terms_of(method: MethodConfig, setting: LossContext = LossContext()) -> list[distill.Term]:  # noqa: B008
     """The terms of that loss, with their weights and nodes; none for a student that learns from labels alone."""
     terms = []
     if method.soft_label_weight:
@@ -50,7 +50,7 @@ def terms_of(method: MethodConfig, setting: Setting = Setting()) -> list[distill
 
 
 def _soft_label(
-    method: MethodConfig, setting: Setting
+    method: MethodConfig, setting: LossContext
 ) -> tuple[Objective, Literal["all", "train", "graphs", "train_graphs"]]:
     soft_label = {
         "classification": lambda: distill.soft_label(method.temperature),
@@ -86,7 +86,7 @@ def _attention(method: MethodConfig) -> PairMap:
     }[method.attention]()
 
 
-def _dissimilarity(method: MethodConfig, setting: Setting) -> PairMap:
+def _dissimilarity(method: MethodConfig, setting: LossContext) -> PairMap:
     axes_rank, teacher_rank = (None, None) if setting.minibatches else (AXES_RANK, TEACHER_RANK)
     return {
         "closed_form": lambda: distill.closed_form(method.axes, rank=axes_rank),

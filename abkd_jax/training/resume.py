@@ -17,7 +17,7 @@ from abkd_jax.training.loops import FitState
 from abkd_jax.training.provenance import provenance, same_code
 from abkd_jax.types import InputError
 
-__all__ = ["Origin", "resumable_fit"]
+__all__ = ["Origin", "fit_with_checkpoints"]
 
 SAVE_EVERY = 10.0  # least seconds between two checkpoints of a run in progress
 SAVE_SHARE = 0.05  # of the time at most, where a checkpoint takes long
@@ -36,7 +36,7 @@ class Origin(NamedTuple):
     made_by: tuple[dict[str, Any], ...]
 
 
-def resumable_fit(
+def fit_with_checkpoints(
     directory: Path,
     config: dict[str, Any],
     fit: Callable[..., tuple[FitState, dict[str, np.ndarray]]],

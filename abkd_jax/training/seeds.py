@@ -9,12 +9,12 @@ from jaxtyping import Array
 
 from abkd_jax.types import Batch, Pytree
 
-__all__ = ["over_seeds"]
+__all__ = ["vmap_seeds"]
 
 WIDE_KERNEL = 32  # units in and out
 
 
-def over_seeds(
+def vmap_seeds(
     function: Callable[[Any, Batch], Any], batch_axes: Batch | None, params: Pytree
 ) -> Callable[[Any, Batch], Any]:
     """`function(state, batch)` for many seeds in one program: side by side, or on a CPU one after the other if wide.

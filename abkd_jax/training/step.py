@@ -23,7 +23,7 @@ __all__ = [
     "make_gradient_shares",
     "make_optimizer",
     "make_validate",
-    "taught",
+    "with_teacher_targets",
 ]
 
 
@@ -207,7 +207,7 @@ def make_gradient_shares(
     return shares
 
 
-def taught(
+def with_teacher_targets(
     step: Step, objective: Objective | None, teacher: Callable[[Pytree, Any], GNNOutput] | None
 ) -> Callable[[TrainState, Batch, Pytree], tuple[TrainState, dict[str, Array]]]:
     """A distillation step that computes the targets of its batch, `(state, batch, teacher's variables) -> ...`.

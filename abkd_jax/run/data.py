@@ -1,4 +1,4 @@
-"""A data set made ready: on the device, with its task, its masks, and what a training step sees of it."""
+"""Prepared data: a data set on the device, with its task, its masks and the sampler of its minibatches."""
 
 import logging
 from collections.abc import Callable
@@ -26,10 +26,10 @@ __all__ = ["PreparedData", "build_model", "make_predict", "make_scores", "prepar
 
 log = logging.getLogger(__name__)
 
-# Graphs of more nodes are evaluated layer by layer from the host: an RGCN of 512 units holds 14 kB a node and layer.
+# Graphs of more nodes are evaluated layer by layer from the host: an RGCN of 512 units holds 14 kB per node and layer.
 MAX_FULL_BATCH_NODES = 1_000_000
 
-TASKS = {"classification": tasks.classification, "multilabel": tasks.binary, "regression": tasks.regression}
+TASKS = {"classification": tasks.classification, "multilabel": tasks.multitask_binary, "regression": tasks.regression}
 
 
 class PreparedData(NamedTuple):
@@ -65,19 +65,19 @@ class PreparedData(NamedTuple):
 
     @property
     def outputs(self) -> int:
-        """Width of the logits."""
+        """Returns the width of the logits."""
         return self.dataset.num_outputs if isinstance(self.dataset, GraphDataset) else self.dataset.num_classes
 
     @property
     def loss_context(self) -> LossContext:
-        """What a loss must know of the data."""
+        """Returns what a loss must know of the data."""
         graph_level = isinstance(self.dataset, GraphDataset)
         task = self.dataset.task if isinstance(self.dataset, GraphDataset) else "classification"
         return LossContext(task, graph_level, minibatches=self.sampler is not None)
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The entry `data` of a record, JSON-like: name, source, fingerprint, split and counts."""
+        """Returns the entry `data` of a record, JSON-like: name, source, fingerprint, split and counts."""
         dataset = self.dataset
         shape: Any = dataset.features.shape
         sizes = {"graphs": dataset.labels.shape[0]} if isinstance(dataset, GraphDataset) else {}
@@ -106,10 +106,15 @@ def prepare_data(
 ) -> PreparedData:
     """Loads a data set by name and puts what fits of it on the device.
 
+    Examples:
+        >>> data = prepare_data("synthetic", None)
+        >>> data.labels.shape, data.outputs, data.task.metric
+        ((300,), 3, 'accuracy')
+
     Args:
         name: of the data set.
         data_root: see `datasets.data_root`.
-        batches: what a step sees; None is the whole graph.
+        batches: how steps are sampled; None is the whole graph.
         split: seed of the split, where there is no official one.
 
     Raises:
@@ -133,7 +138,7 @@ def prepare_data(
 
 
 def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:
-    """The model of a config for the graph and the task of a data."""
+    """Builds the model of a config for the graph and the task of the data."""
     dataset = data.dataset
     if isinstance(dataset, GraphDataset):
         return build(config, data.outputs, vocabulary=dataset.vocabulary, edge_vocabulary=dataset.edge_vocabulary)
@@ -149,7 +154,7 @@ def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:
 
 
 def with_powers(data: PreparedData, *configs: ModelConfig) -> PreparedData:
-    """The data with what its models read of the graph once: the powers of the adjacency, where one is a SIGN.
+    """Adds to the data what its models read of the graph once: the powers of the adjacency, where one is a SIGN.
 
     Raises:
         InputError: two SIGN models read different powers, or steps see parts of the graph.

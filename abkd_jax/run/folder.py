@@ -262,7 +262,7 @@ def _point_to(folder: Path) -> None:
 
 
 def _metric_lines(name: str, history: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One line an evaluation and seed; layer maps as their mean."""
+    """Returns one line per evaluation and seed; layer maps as their mean."""
     lines = []
     for row, seed in np.argwhere(history["recorded"]):
         line: dict[str, Any] = {"method": name, "seed": int(seed), "epoch": int(history["epoch"][row, seed])}
@@ -275,7 +275,7 @@ def _metric_lines(name: str, history: dict[str, np.ndarray]) -> list[dict[str, A
 
 
 def _maps(history: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The layer maps at a few evaluations, denser at the start, `[k, seeds, T_l, S_l]`."""
+    """Returns the layer maps at a few evaluations, denser at the start, `[k, seeds, T_l, S_l]`."""
     if "abkd/attention" not in history:
         return {}
     rows = np.unique(np.geomspace(1, len(history["epoch"]), MAP_EVALUATIONS).round().astype(int)) - 1

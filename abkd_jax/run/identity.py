@@ -52,6 +52,10 @@ def config_dict(config: Any) -> dict[str, Any]:
     """Returns a config as nested dicts, to be written down and compared.
 
     Options of a model at their default are left out, and batches that are the whole graph.
+
+    Examples:
+        >>> config_dict(BatchConfig(kind="clusters", parts=8, size=2))["kind"]
+        'clusters'
     """
     entries = {}
     for option in dataclasses.fields(config):
@@ -121,7 +125,12 @@ def run_digest(config: DistillConfig) -> str:
 
 
 def digest(identity: dict[str, Any]) -> str:
-    """Returns the SHA-256 of a JSON-like identity, in hexadecimal."""
+    """Returns the SHA-256 of a JSON-like identity, in hexadecimal; the order of keys does not matter.
+
+    Examples:
+        >>> digest({"seed": 0, "data": "cora"}) == digest({"data": "cora", "seed": 0})
+        True
+    """
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -130,5 +139,5 @@ def _version() -> dict[str, int]:
 
 
 def _json(value: dict[str, Any]) -> dict[str, Any]:
-    """The value as it comes back from a file: tuples as lists."""
+    """Returns the value as it comes back from a file: tuples as lists."""
     return json.loads(json.dumps(value))

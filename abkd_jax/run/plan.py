@@ -14,7 +14,7 @@ __all__ = ["Plan", "make_plan", "run_path"]
 
 
 class Plan(NamedTuple):
-    """What a run trains, and where.
+    """The jobs of a run, and where their checkpoints are.
 
     Attributes:
         config: resolved, with the methods and the seeds of the folder beside its own.
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
 
     @property
     def jobs(self) -> list[Job]:
-        """The methods of the folder before the new ones."""
+        """Returns the jobs of all methods, those of the folder before the new ones."""
         return jobs(self.config)
 
     def programs(self, name: str) -> list[tuple[Path, list[int]]]:
@@ -50,6 +50,11 @@ class Plan(NamedTuple):
 
 def run_path(config: RunConfig) -> Path:
     """Returns where a run is kept: `config.out`, or `runs/<data set>/<digest of its settings>`.
+
+    Examples:
+        >>> from abkd_jax.configs.presets import distill_config
+        >>> run_path(distill_config("cora")).as_posix()
+        'runs/cora/08b8f0e5'
 
     Args:
         config: resolved.

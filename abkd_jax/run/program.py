@@ -131,7 +131,12 @@ def steps_per_epoch(data: PreparedData, config: OptimConfig) -> int:
 
 
 def select_seed(tree: Pytree, seed: int) -> Pytree:
-    """Returns one seed of a tree that is stacked over seeds, `[seeds, ...]` to `[...]`."""
+    """Returns one seed of a tree that is stacked over seeds, `[seeds, ...]` to `[...]`.
+
+    Examples:
+        >>> int(select_seed({"w": jnp.array([3, 4])}, 1)["w"])
+        4
+    """
     return jax.tree.map(lambda leaf: leaf[seed], tree)
 
 

@@ -1,4 +1,4 @@
-"""One record a model and seed: scores, sizes, times, and where they come from."""
+"""One record per model and seed: scores, sizes, times, and where they come from."""
 
 import hashlib
 import logging
@@ -22,7 +22,7 @@ SCORES = ("test_accuracy", "val_accuracy", "test_accuracy_best_val")
 
 
 def make_records(data: PreparedData, name: str, config: ModelConfig, trained: Trained) -> list[dict[str, Any]]:
-    """Scores the models of a method, one record a seed. Seeds that were trained together have one time.
+    """Scores the models of a method, one record per seed. Seeds that were trained together have one time.
 
     Scores are None where they are not defined, and all of them where a seed has diverged: `diverged` is then the epoch
     at which that was found.
@@ -77,7 +77,7 @@ def kept_or_new(
 ) -> list[dict[str, Any]]:
     """Returns the known records of the models that were read from finished checkpoints, and new ones for all others.
 
-    A known record whose model is not on disk is not believed: what was trained in its place is measured, and the log
+    A known record whose model is not on disk is replaced: what was trained in its place is measured, and the log
     says by how much it differs.
     """
     origins = trained.origins
@@ -119,7 +119,7 @@ def of_teachers(
 
 
 def compare_sizes(teacher: dict[str, Any], students: list[dict[str, Any]]) -> None:
-    """Writes down how many times smaller the students are, with and without the vectors of nodes without features."""
+    """Adds to the records how many times smaller the students are, with and without learned node embeddings."""
 
     def whole(record: dict[str, Any]) -> int:
         return record["parameters"] + record.get("embedding_parameters", 0)
@@ -135,7 +135,7 @@ def _defined(score: Any) -> float | None:
 
 
 def _weights(variables: Any) -> str:
-    """Digest of the numbers of a model."""
+    """Returns a digest of the numbers of a model."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(variables):
         digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -143,9 +143,9 @@ def _weights(variables: Any) -> str:
 
 
 def _made_by(trained: Trained, seed: int) -> dict[str, Any]:
-    """Provenance of the last sitting that trained the model, with the commits of those before it."""
-    sittings = trained.origins[seed].made_by
-    if not sittings:
+    """Returns the provenance of the last process that trained the model, with the commits of those before it."""
+    made_by = trained.origins[seed].made_by
+    if not made_by:
         return {"commit": "unknown", "date": "unknown", "scored": provenance()}
-    earlier = [sitting["commit"] for sitting in sittings[:-1]]
-    return sittings[-1] | ({"begun_at": earlier} if earlier else {})
+    earlier = [made["commit"] for made in made_by[:-1]]
+    return made_by[-1] | ({"begun_at": earlier} if earlier else {})

@@ -52,13 +52,18 @@ class Job(NamedTuple):
 
     @property
     def reads_teacher(self) -> bool:
-        """Whether anything of the teacher enters the training."""
+        """Tells whether anything of the teacher enters the training."""
         weights = (self.method.soft_label_weight, self.method.alignment_weight, self.method.auxiliary_weight)
         return any(weights) or self.method.start in ("teacher_directions", "attention_map")
 
 
 def jobs(config: DistillConfig) -> list[Job]:
-    """Returns the jobs of a run, in the order of its methods."""
+    """Returns the jobs of a run, in the order of its methods.
+
+    Examples:
+        >>> [(job.name, job.model.layers) for job in jobs(distill_config("cora"))]
+        [('supervised', 4), ('soft_label', 4), ('abkd', 4)]
+    """
     methods = ((name, getattr(config, name)) for name in config.methods)
     return [Job(name, method.student or config.student, method) for name, method in methods]
 
@@ -107,12 +112,12 @@ def _spelled_out(config: Run) -> Run:
 
 
 def _flag(path: str) -> str:
-    """An option as the command line knows it."""
+    """Returns an option as the command line spells it."""
     return "--" + path.replace("_", "-")
 
 
 def _check_options(config: RunConfig) -> None:
-    """Every option of everything that takes part, by its type and its range."""
+    """Checks every option of everything that takes part, by its type and its range."""
     if isinstance(config, DistillConfig):
         _check_methods(config)
     idle = set(methods_of(config)) - set(getattr(config, "methods", ()))
@@ -133,7 +138,7 @@ def _check_methods(config: DistillConfig) -> None:
 
 
 def _wrong_options(config: Any, prefix: str, idle: Collection[str] = ()) -> Iterator[str]:
-    """One text for every option below a config that is not of its type or not in its range."""
+    """Yields one text for every option below a config that is not of its type or not in its range."""
     kinds = get_type_hints(type(config))
     for option in dataclasses.fields(config):
         value, path = getattr(config, option.name), prefix + option.name
@@ -148,7 +153,7 @@ def _wrong_options(config: Any, prefix: str, idle: Collection[str] = ()) -> Iter
 
 
 def _expected(kind: Any, value: Any, bounds: Range | None) -> str | None:
-    """What a value should have been; None where it is right."""
+    """Returns what a value should have been; None where it is right."""
     if get_origin(kind) in (Union, UnionType):
         kinds = [k for k in get_args(kind) if k is not NoneType]
         return None if value is None and len(kinds) < len(get_args(kind)) else _expected(kinds[0], value, bounds)
@@ -167,7 +172,7 @@ def _expected(kind: Any, value: Any, bounds: Range | None) -> str | None:
 
 
 def _check_batches(config: RunConfig) -> None:
-    """What a step reads, as far as the name of the data set tells."""
+    """Checks the kind of batches, as far as the name of the data set decides it."""
     kind = config.batches.kind
     if distill_config(config.dataset).batches.kind == "graphs" and kind != "graphs":
         raise InputError(f"{config.dataset} labels graphs: --batches.kind is {kind}, expected graphs")

@@ -17,13 +17,13 @@ from abkd_jax.types import Batch, InputError, Pytree
 
 __all__ = ["FitState", "fit", "fit_minibatches", "initial_fit_state"]
 
-# Evaluations a dispatch, fewer where an epoch of the graph takes long: seconds between two signs of life, with little
-# idling at the end.
+# Evaluations per dispatch, fewer where an epoch of the graph takes long: seconds between two updates of the progress,
+# with little idling at the end.
 CHUNK_EVALUATIONS, CHUNK_NODES = 20, 4_000_000
 
 
 class FitState(NamedTuple):
-    """A run in progress: the training state and the best evaluation so far.
+    """A fit in progress: the training state and the best evaluation so far.
 
     Attributes:
         train: the training state.
@@ -53,7 +53,7 @@ def fit(
     resume: tuple[FitState, dict[str, np.ndarray]] | None = None,
     on_chunk: Callable[[FitState, dict[str, np.ndarray], int], None] | None = None,
 ) -> tuple[FitState, dict[str, np.ndarray]]:
-    """Trains one model a seed, all in one program, until every seed has stopped.
+    """Trains one model per seed, all in one program, until every seed has stopped.
 
     Epochs run in chunks of one dispatch each; early stopping and the choice of the best evaluation happen on the
     device. A seed that has stopped keeps its state to the bit while the others go on. A seed has diverged,
@@ -72,7 +72,7 @@ def fit(
             history is one set of arrays that fills up: copy what must not change.
 
     Returns:
-        The final state and the history: arrays `[evaluations, seeds, ...]`, one entry an evaluation (its last step's
+        The final state and the history: arrays `[evaluations, seeds, ...]`, one entry per evaluation (its last step's
         metrics); `recorded` is False where a seed had already stopped, `diverged` True where it stopped because its
         numbers were not finite.
 
@@ -108,7 +108,7 @@ def fit(
 
 
 def initial_fit_state(train: TrainState) -> FitState:
-    """A run of one seed before its first epoch."""
+    """Returns the state of a fit of one seed before its first epoch."""
     return FitState(
         train=train,
         best_params=train.params["student"],

@@ -12,12 +12,14 @@ from abkd_jax.distill.attention import (
     learned,
     uniform,
 )
-from abkd_jax.distill.combinators import Part, Term, combined, freeze, term_losses, weighted_sum, with_logits
+from abkd_jax.distill.combinators import Part, Term, combined, term_losses, weighted_sum, with_logits
 from abkd_jax.distill.contrastive import gcrd
 from abkd_jax.distill.diagnostics import gradient_shares
 from abkd_jax.distill.dissimilarity import closed_form, fixed_axes, trained_heads
 from abkd_jax.distill.features import attention_transfer, fitnet, mustad
 from abkd_jax.distill.logits import output_error, soft_label, soft_label_multilabel
+from abkd_jax.distill.numerics import masked_rows
+from abkd_jax.distill.outputs import freeze
 from abkd_jax.distill.parametric import geometric_parametric
 from abkd_jax.distill.relations import geometric, gsp, lsp
 from abkd_jax.distill.similarity import cka, layer_cka
@@ -52,6 +54,7 @@ __all__ = [
     "layer_cka",
     "learned",
     "lsp",
+    "masked_rows",
     "mustad",
     "output_error",
     "paper",

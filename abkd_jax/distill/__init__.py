@@ -12,6 +12,7 @@ from abkd_jax.distill.attention import (
     learned,
     uniform,
 )
+from abkd_jax.distill.battery import check_objective
 from abkd_jax.distill.combinators import Part, Term, combined, term_losses, weighted_sum, with_logits
 from abkd_jax.distill.contrastive import gcrd
 from abkd_jax.distill.diagnostics import gradient_shares
@@ -34,6 +35,7 @@ __all__ = [
     "attention_map",
     "attention_transfer",
     "best",
+    "check_objective",
     "cka",
     "closed_form",
     "combined",

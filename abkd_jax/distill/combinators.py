@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
-from abkd_jax.distill.checks import require_choice, require_weights
+from abkd_jax.distill.ops.checks import require_choice, require_weights
 from abkd_jax.types import GNNOutput, InputError, Mask, NodeMasks, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["Part", "Term", "combined", "term_losses", "weighted_sum", "with_logits"]

@@ -11,7 +11,7 @@ from distill_samples import EDGELESS, make_output
 
 from abkd_jax import distill
 from abkd_jax.distill import Part, Term
-from abkd_jax.distill.numerics import narrow, widen
+from abkd_jax.distill.ops.numerics import narrow, widen
 from abkd_jax.types import InputError
 
 FAMILIES = (

@@ -59,7 +59,7 @@ class Case(NamedTuple):
         """Returns the arguments of `forward` and `program`, with some of them changed."""
         mask = self.make_mask(np.arange(NODES) < KEPT)
         usual = {"params": self.params, "student": self.student, "teacher": self.teacher, "mask": mask}
-        return *(usual | changed).values(), from_edges(*edges, NODES, undirected=True)
+        return *(usual | changed).values(), from_edges(edges[0], edges[1], NODES, undirected=True)
 
     def run(self, **changed: Any) -> dict[str, Any]:
         """Returns loss, metrics, targets and gradients by name, for inputs as `inputs` takes them."""

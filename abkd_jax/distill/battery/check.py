@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from abkd_jax.distill.battery.case import BrokenRuleError, make_case
 from abkd_jax.distill.battery.rules import RULES
-from abkd_jax.distill.checks import require_choice
+from abkd_jax.distill.ops.checks import require_choice
 from abkd_jax.types import InputError, Objective
 
 __all__ = ["check_objective"]

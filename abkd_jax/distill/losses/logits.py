@@ -1,0 +1,159 @@
+"""Distillation from the logits: soft labels (Hinton et al., arXiv 1503.02531), of one class or of many labels."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from jraph import GraphsTuple
+
+from abkd_jax.distill.ops.checks import require_choice, require_rows, require_temperature
+from abkd_jax.distill.ops.numerics import masked_rows
+from abkd_jax.distill.ops.outputs import freeze
+from abkd_jax.graph.precision import masked_mean
+from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree
+
+__all__ = ["output_error", "soft_label", "soft_label_multilabel"]
+
+
+def soft_label(
+    temperature: float = 1.0,
+    reduction: Literal["node", "all"] = "node",
+    scale: Literal["auto", "square", "none"] = "auto",
+    student_temperature: float | None = None,
+) -> Objective:
+    """Builds the Kullback-Leibler divergence from the teacher's softened class probabilities to the student's.
+
+        loss = scale(T) * mean_v sum_c p_t(v, c) (log p_t(v, c) - log p_s(v, c)),    p = softmax(z / T)
+
+    The classical factor `T^2` (Hinton et al., section 2) keeps the gradient's size as `T` grows. Below `T = 1` it would
+    let the other terms outweigh this one, and with no factor the gradient grows as `T` falls: there the factor is `T`.
+
+    Equal probabilities on both sides give 0, the least value. Metrics: `"kl"`, the mean before `scale`.
+
+    Args:
+        temperature: `T`, 1e-3 to 1e3.
+        reduction: `"node"` sums over classes and averages over the masked nodes; `"all"` averages over both, as the
+            code of G-CRD does (Joshi et al., arXiv 2111.04964, github.com/chaitjo/efficient-gnns).
+        scale: `"auto"` is `T^2` for `T >= 1` and `T` below; `"square"` is always `T^2`; `"none"` is 1.
+        student_temperature: temperature of the student's softmax, 1e-3 to 1e3; None is `T`. MustaD (Kim, Jung and Kang,
+            PLoS ONE 16(8), 2021, e0256187) softens the teacher alone: `temperature=2.0`, `scale="none"` and 1.0 here.
+
+    Returns:
+        An objective without parameters, which needs neither a key nor hidden layers.
+
+    Raises:
+        InputError: a bad argument here; at `init`, teacher and student of different numbers of classes or nodes.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax import GNNOutput, graph
+        >>> g, mask = graph.from_edges(np.array([0]), np.array([1]), 2), jnp.ones(2, bool)
+        >>> teacher, student = (GNNOutput(jnp.array(z), ()) for z in ([[2.0, 0.0]] * 2, [[0.0, 0.0]] * 2))
+        >>> objective = soft_label(temperature=2.0)
+        >>> targets = objective.targets(teacher, graph=g, mask=mask)
+        >>> loss, _ = objective.apply({}, targets, student, graph=g, mask=mask, key=None)
+        >>> print(loss.round(3))
+        0.444
+    """
+    student_temperature = temperature if student_temperature is None else student_temperature
+    require_temperature("soft_label", temperature=temperature, student_temperature=student_temperature)
+    require_choice("soft_label", "reduction", reduction, ("node", "all"))
+    require_choice("soft_label", "scale", scale, ("auto", "square", "none"))
+    temperature, student_temperature = float(temperature), float(student_temperature)
+    factor = {"auto": max(temperature, 1.0) * temperature, "square": temperature**2, "none": 1.0}[scale]
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        _require_same_shape("soft_label", teacher, student)
+        return {}
+
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
+        log_p = _log_probabilities(freeze(teacher).logits, mask, temperature)
+        p = jnp.exp(log_p)
+        return {"probabilities": p, "negative_entropy": jnp.sum(p * log_p, axis=-1)}
+
+    def apply(
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
+    ) -> tuple[Array, dict[str, Array]]:
+        log_q = _log_probabilities(student.logits, mask, student_temperature)
+        require_rows("soft_label: targets of the teacher", targets["negative_entropy"].shape[0], mask)
+        per_node = targets["negative_entropy"] - jnp.sum(targets["probabilities"] * log_q, axis=-1)
+        kl = masked_mean(per_node, mask)
+        if reduction == "all":
+            kl = kl / log_q.shape[-1]
+        return factor * kl, {"kl": kl}
+
+    return Objective(init, targets, apply)
+
+
+def soft_label_multilabel() -> Objective:
+    """Builds the binary cross-entropy with the teacher's probability of every label, for multi-label tasks.
+
+        loss = mean_{v, c} [log(1 + exp(z^s_vc)) - p_vc z^s_vc],    p = 1 / (1 + exp(-z^t))    [n, classes]
+
+    There is no temperature. The least value is the entropy of `p`, not 0. Source: the PPI experiments in the code of
+    G-CRD (Joshi et al., arXiv 2111.04964, github.com/chaitjo/efficient-gnns).
+
+    Returns:
+        An objective without parameters, which needs neither a key nor hidden layers.
+
+    Raises:
+        InputError: at `init`, teacher and student of different numbers of classes or nodes.
+    """
+
+    def per_node(logits: Float[Array, "n c"], probabilities: Float[Array, "n c"]) -> Float[Array, " n"]:
+        return jnp.mean(jax.nn.softplus(logits) - probabilities * logits, axis=-1)
+
+    return _of_outputs("soft_label_multilabel", jax.nn.sigmoid, per_node)
+
+
+def output_error() -> Objective:
+    """Builds the mean squared difference of the outputs, for regression.
+
+        loss = mean_{v, c} (z^s_vc - z^t_vc)^2    [n, outputs]
+
+    Source: Ba and Caruana, arXiv 1312.6184, equation 1, on logits there.
+
+    Returns:
+        An objective without parameters, which needs neither a key nor hidden layers.
+
+    Raises:
+        InputError: at `init`, teacher and student of different numbers of outputs or nodes.
+    """
+    return _of_outputs("output_error", lambda outputs: outputs, lambda s, t: jnp.mean((s - t) ** 2, axis=-1))
+
+
+def _of_outputs(
+    factory: str,
+    of_teacher: Callable[[Float[Array, "n c"]], Float[Array, "n c"]],
+    per_node: Callable[[Float[Array, "n c"], Float[Array, "n c"]], Float[Array, " n"]],
+) -> Objective:
+    """Builds the mean over the masked rows of `per_node(student's logits, of_teacher(teacher's logits))`."""
+
+    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        _require_same_shape(factory, teacher, student)
+        return {}
+
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Float[Array, "n c"]:
+        return of_teacher(masked_rows(freeze(teacher).logits, mask, "logits"))
+
+    def apply(
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
+    ) -> tuple[Array, dict[str, Array]]:
+        require_rows(f"{factory}: targets of the teacher", targets.shape[0], mask)
+        return masked_mean(per_node(masked_rows(student.logits, mask, "logits"), targets), mask), {}
+
+    return Objective(init, targets, apply)
+
+
+def _require_same_shape(factory: str, teacher: GNNOutput, student: GNNOutput) -> None:
+    (t_rows, t_classes), (s_rows, s_classes) = teacher.logits.shape, student.logits.shape
+    if s_classes != t_classes:
+        raise InputError(f"{factory}: the student has {s_classes} classes, expected the teacher's {t_classes}")
+    if s_rows != t_rows:
+        raise InputError(f"{factory}: the student has logits of {s_rows} nodes, expected the teacher's {t_rows}")
+
+
+def _log_probabilities(logits: Float[Array, "n c"], mask: Mask, temperature: float) -> Float[Array, "n c"]:
+    return jax.nn.log_softmax(masked_rows(logits, mask, "logits") / temperature, axis=-1)

@@ -1,6 +1,7 @@
 """One call that tests a distillation loss."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from abkd_jax.distill.battery.case import BrokenRuleError, make_case
 from abkd_jax.distill.battery.rules import RULES
@@ -59,13 +60,21 @@ float32: start with `distill.masked_rows`
     """
     for rule in rules or ():
         require_choice("check_objective", "rule", rule, tuple(RULES))
-    case = make_case(objective, teacher_widths, student_widths, node_masks)
+    with _in_one_line(name, "shapes"):
+        case = make_case(objective, teacher_widths, student_widths, node_masks)
     for rule in RULES if rules is None else rules:
-        try:
+        with _in_one_line(name, rule):
             RULES[rule](case)
-        except InputError:
-            raise
-        except Exception as error:
-            reason = str(error) if isinstance(error, BrokenRuleError) else f"{type(error).__name__}: {error}"
-            line = reason.strip().partition("\n")[0]
-            raise InputError(f"check_objective: {name} breaks {rule!r}: {line}") from error
+
+
+@contextlib.contextmanager
+def _in_one_line(name: str, rule: str) -> Iterator[None]:
+    """Turns every exception but those of the objective's own checks into one line that names the rule."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, BrokenRuleError) else f"{type(error).__name__}: {error}"
+        line = reason.strip().partition("\n")[0]
+        raise InputError(f"check_objective: {name} breaks {rule!r}: {line}") from error

@@ -54,7 +54,7 @@ def soft_label(
         >>> objective = soft_label(temperature=2.0)
         >>> targets = objective.targets(teacher, graph=g, mask=mask)
         >>> loss, _ = objective.apply({}, targets, student, graph=g, mask=mask, key=None)
-        >>> print(loss.round(3))
+        >>> print(f"{loss:.3f}")
         0.444
     """
     student_temperature = temperature if student_temperature is None else student_temperature

@@ -18,7 +18,7 @@ from abkd_jax.distill.alignment.structure import structure
 from abkd_jax.distill.battery import check_objective
 from abkd_jax.distill.combinators import Part, Term, combined, term_losses, weighted_sum, with_logits
 from abkd_jax.distill.gradient_shares import gradient_shares
-from abkd_jax.distill.initialisation import attention_map, positive, teacher_directions
+from abkd_jax.distill.initialisation import attention_map, initialise, positive, teacher_directions
 from abkd_jax.distill.losses.contrastive import gcrd
 from abkd_jax.distill.losses.features import attention_transfer, fitnet, mustad
 from abkd_jax.distill.losses.geometric_parametric import geometric_parametric
@@ -50,6 +50,7 @@ __all__ = [
     "gradient_shares",
     "greedy",
     "gsp",
+    "initialise",
     "last_layer",
     "last_to_all",
     "layer_attention",

@@ -5,7 +5,7 @@ Citeseer, default initialisation left 2 of 4 hidden units dead on 99 % of the no
 points below one initialised from teacher directions.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,77 @@ import jraph
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import feature_matmul, propagate
+from abkd_jax.distill.alignment.layer_attention import depth_proportional
+from abkd_jax.distill.ops.checks import require_choice
 from abkd_jax.distill.ops.moments import centre, covariance, stack_layers
 from abkd_jax.distill.ops.numerics import narrow, widen
 from abkd_jax.types import GNNOutput, InputError, Mask, PRNGKey, Pytree
 
-__all__ = ["attention_map", "positive", "teacher_directions"]
+__all__ = ["STARTS", "Start", "attention_map", "initialise", "positive", "teacher_directions"]
+
+Start = Literal["default", "positive", "teacher_directions", "attention_map"]
+STARTS = "default", "positive", "teacher_directions", "attention_map"
 
 INPUT_LAYERS = ("input", "dense_0", "conv_0", "hops")  # of GCNII, MLP, convolutional stacks and SIGN
+
+
+def initialise(
+    start: Start,
+    key: PRNGKey,
+    params: Pytree,
+    *,
+    teacher_params: Pytree,
+    teacher: GNNOutput,
+    student: GNNOutput,
+    graph: jraph.GraphsTuple,
+    mask: Mask,
+) -> Pytree:
+    """Initialises a student before training; works under `jit`.
+
+    Args:
+        start: `"default"` keeps the parameters; the others are the functions of these names.
+        key: for what draws random numbers.
+        params: parameters as the student's module draws them.
+        teacher_params: the teacher's parameters.
+        teacher: what the teacher returned.
+        student: what the student returns; its shapes suffice.
+        graph: the graph that both models read.
+        mask: `[n]`, the nodes that distillation may use.
+
+    Returns:
+        Parameters of the student.
+
+    Raises:
+        InputError: an unknown `start`, or models that it is not made for.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp, numpy as np
+        >>> from abkd_jax import graph, models
+        >>> x = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+        >>> g = graph.from_edges(np.arange(5), np.arange(5) + 1, 6, nodes=x, undirected=True)
+        >>> model = models.GCNII(2, 2, 3)
+        >>> variables = model.init(jax.random.key(0), g)
+        >>> output = model.apply(variables, g)
+        >>> params = initialise(
+        ...     "positive", jax.random.key(1), variables["params"], teacher_params=variables["params"],
+        ...     teacher=output, student=output, graph=g, mask=graph.node_mask(g),
+        ... )
+        >>> print(params["input"]["bias"])
+        [0.5 0.5]
+    """
+    require_choice("initialise", "start", start, STARTS)
+    if start == "positive":
+        return positive(params)
+    if start == "teacher_directions":
+        predictions = jnp.argmax(teacher.logits, axis=1)
+        return teacher_directions(key, params, teacher_params, graph, predictions, teacher.logits.shape[1])
+    if start == "attention_map":
+        # Before training there is no learned map: layers of one relative depth stand for each other.
+        by_depth = depth_proportional()
+        depths = by_depth.targets(teacher, graph=graph, mask=mask)
+        attention, _ = by_depth.apply({}, depths, student, graph=graph, mask=mask, key=None)
+        return attention_map(params, teacher_params, teacher, attention, mask)
+    return params
 
 
 def positive(params: Pytree) -> Pytree:

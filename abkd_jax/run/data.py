@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from abkd_jax import datasets, sampling
 from abkd_jax.configs.options import BatchConfig, ModelConfig, described
-from abkd_jax.distill.build import Setting
+from abkd_jax.distill.build import LossContext
 from abkd_jax.graph.build import from_dataset, node_mask
 from abkd_jax.graph.host import HostGraph, host_graph, target_mask
 from abkd_jax.inference.layerwise import layerwise
@@ -24,7 +24,7 @@ from abkd_jax.training import tasks
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree
 
-__all__ = ["Problem", "build_model", "load_problem", "make_predict", "make_scores", "setting_of", "with_powers"]
+__all__ = ["Problem", "build_model", "load_problem", "loss_context", "make_predict", "make_scores", "with_powers"]
 
 log = logging.getLogger(__name__)
 
@@ -164,11 +164,11 @@ def with_powers(problem: Problem, *configs: ModelConfig) -> Problem:
     return problem._replace(batch=problem.batch._replace(graph=with_hops(problem.batch.graph, powers.pop())))
 
 
-def setting_of(problem: Problem) -> Setting:
-    """The setting of a problem."""
+def loss_context(problem: Problem) -> LossContext:
+    """Returns what the choice of losses depends on beside the method."""
     dataset = problem.dataset
     task = dataset.task if isinstance(dataset, GraphDataset) else "classification"
-    return Setting(task, isinstance(dataset, GraphDataset), problem.epoch is not None)
+    return LossContext(task, isinstance(dataset, GraphDataset), problem.epoch is not None)
 
 
 def make_predict(problem: Problem, model: nn.Module) -> Callable[[Pytree], Any]:

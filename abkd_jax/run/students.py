@@ -14,7 +14,7 @@ import numpy as np
 from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig, ModelConfig
 from abkd_jax.distill.build import build_objective, terms_of
-from abkd_jax.run.data import Problem, build_model, setting_of
+from abkd_jax.run.data import Problem, build_model, loss_context
 from abkd_jax.run.identity import student_identity
 from abkd_jax.run.program import on_minibatches, steps_an_epoch
 from abkd_jax.run.teachers import Teacher
@@ -103,11 +103,9 @@ class _Job(NamedTuple):
 def _side_by_side(job: _Job) -> Students:
     """All seeds in one program, which sees the whole graph and the targets of the teachers, computed once."""
     problem, teacher_config, teachers, student_config, name, method, folder, may_train = job
-    student, objective = build_model(problem, student_config), build_objective(method, setting_of(problem))
+    student, objective = build_model(problem, student_config), build_objective(method, loss_context(problem))
     task, optimizer = problem.task, make_optimizer(method.optim)
-    prepare = jax.jit(
-        _make_prepare(problem, build_model(problem, teacher_config), student, objective, method, optimizer)
-    )
+    prepare = jax.jit(_make_prepare(build_model(problem, teacher_config), student, objective, method, optimizer))
     prepared = [prepare(jax.random.key(t.seed), t.variables, problem.batch) for t in teachers]
     states, targets = jax.tree.map(lambda *leaves: jnp.stack(leaves), *prepared)
     del prepared
@@ -115,7 +113,7 @@ def _side_by_side(job: _Job) -> Students:
     batch = problem.batch._replace(targets=targets)
     axes: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # as jax.vmap takes them
     score = make_validate(student, task, problem.val_mask)
-    shares = make_gradient_shares(student, terms_of(method, setting_of(problem)), task, method.task_weight)
+    shares = make_gradient_shares(student, terms_of(method, loss_context(problem)), task, method.task_weight)
     validate = lambda state, batch: score(state, batch) | shares(state, batch)  # noqa: E731
     look = lambda state, batch: step(state, batch)[1] | validate(state, batch)  # noqa: E731
     untrained = jax.device_get(jax.jit(over_seeds(look, axes, states.params["student"]))(states, batch))
@@ -132,10 +130,10 @@ def _side_by_side(job: _Job) -> Students:
 def _one_by_one(job: _Job) -> Students:
     """One seed after the other on minibatches; the teacher sees each batch first."""
     problem, teacher_config, teachers, student_config, name, method, folder, may_train = job
-    student, objective = build_model(problem, student_config), build_objective(method, setting_of(problem))
+    student, objective = build_model(problem, student_config), build_objective(method, loss_context(problem))
     teacher = build_model(problem, teacher_config)
     optimizer = make_optimizer(method.optim, steps_an_epoch(problem, method.optim))
-    prepare = jax.jit(_make_prepare(problem, teacher, student, objective, method, optimizer))
+    prepare = jax.jit(_make_prepare(teacher, student, objective, method, optimizer))
     plain = make_distill_step(student, objective, optimizer, problem.task, method.task_weight)
     learn: Any = taught(plain, objective, teacher.apply)  # type: ignore[arg-type]  # flax annotates any collections
     example = next(iter(problem.epoch(np.random.default_rng(0)))) if problem.epoch else problem.batch
@@ -191,45 +189,34 @@ def _with_start(history: dict[str, np.ndarray], untrained: dict[str, np.ndarray]
 
 
 def _make_prepare(
-    problem: Problem,
     teacher: nn.Module,
     student: nn.Module,
     objective: Objective | None,
     method: MethodConfig,
     optimizer: Any,
 ) -> Callable[[Any, Pytree, Batch], tuple[TrainState, Pytree]]:
-    """`(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed."""
+    """Makes `(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed."""
 
     def prepare(key: Any, teacher_variables: Pytree, batch: Batch) -> tuple[TrainState, Pytree]:
         state_key, objective_key, start_key = jax.random.split(key, 3)
         out: Any = teacher.apply(teacher_variables, batch.graph)  # dropped by XLA where nothing reads it
         variables = student.init(state_key, batch.graph)
-        params = variables["params"]
-        if method.start == "positive":
-            params = distill.positive(params)
-        elif method.start == "teacher_directions":
-            predictions = jnp.argmax(out.logits, axis=1)
-            params = distill.teacher_directions(
-                start_key,
-                params,
-                teacher_variables["params"],
-                batch.graph,
-                predictions,
-                problem.outputs,
-            )
-        elif method.start == "attention_map":
-            # Before training there is no learned map: layers of one relative depth stand for each other.
-            by_depth = distill.depth_proportional()
-            depths = by_depth.targets(out, graph=batch.graph, mask=batch.masks.all)
-            untrained: Any = student.apply({"params": params}, batch.graph)
-            attention, _ = by_depth.apply({}, depths, untrained, graph=batch.graph, mask=batch.masks.all, key=None)
-            params = distill.attention_map(params, teacher_variables["params"], out, attention, batch.masks.all)
-        heads, targets = None, None
+        shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
+        params = distill.initialise(
+            method.start,
+            start_key,
+            variables["params"],
+            teacher_params=teacher_variables["params"],
+            teacher=out,
+            student=shapes,
+            graph=batch.graph,
+            mask=batch.masks.all,
+        )
+        projections, targets = None, None
         if objective is not None:
-            shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
-            heads = objective.init(objective_key, out, shapes)
+            projections = objective.init(objective_key, out, shapes)
             targets = objective.targets(out, graph=batch.graph, mask=batch.masks)
-        state = init_state(state_key, student, optimizer, batch, objective_params=heads, student_params=params)
+        state = init_state(state_key, student, optimizer, batch, objective_params=projections, student_params=params)
         return state, targets
 
     return prepare

@@ -23,7 +23,7 @@ import tyro
 from abkd_jax import datasets, sampling
 from abkd_jax.configs import presets
 from abkd_jax.datasets.files.atomic import write_atomic
-from abkd_jax.distill.build import Setting, build_objective
+from abkd_jax.distill.build import LossContext, build_objective
 from abkd_jax.graph.host import host_graph
 from abkd_jax.inference import evaluation
 from abkd_jax.inference.layerwise import layerwise
@@ -79,7 +79,7 @@ def main(args: Args) -> None:
     teacher = build(config.teacher.model, dataset.num_classes, **kinds)
     student = build(config.student, dataset.num_classes, **kinds)
     method = config.abkd
-    objective = build_objective(method, Setting(minibatches=True))
+    objective = build_objective(method, LossContext(minibatches=True))
     optimizer = make_optimizer(method.optim)
     variables = jax.jit(teacher.init)(jax.random.key(0), example.graph)
     own = jax.jit(student.init)(jax.random.key(1), example.graph)

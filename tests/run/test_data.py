@@ -16,7 +16,7 @@ from abkd_jax.configs.presets import distill_config
 from abkd_jax.run import data as problems
 from abkd_jax.run import folder as runfolder
 from abkd_jax.run import pipeline
-from abkd_jax.run.data import build_model, load_problem, make_scores, setting_of, with_powers
+from abkd_jax.run.data import build_model, load_problem, loss_context, make_scores, with_powers
 from abkd_jax.types import InputError
 
 OPTIM = OptimConfig(epochs=4, eval_every=2, monitor="val_accuracy", learning_rate=0.05)
@@ -96,7 +96,7 @@ def test_losses_look_at_the_target_type_alone():
     batch = next(iter(problem.epoch(np.random.default_rng(0))))
     assert (batch.labels[batch.masks.all] >= 0).all()
     assert batch.masks.train.sum() > 0
-    assert setting_of(problem).minibatches
+    assert loss_context(problem).minibatches
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def _make_side_by_side(data: PreparedData, job: Job, teacher: ModelConfig) -> Ma
     """Returns the maker of programs that train many seeds; the targets of the teachers are computed once."""
     method, student, task = job.method, build_model(data, job.model), data.task
     objective, optimizer = build_objective(method, data.loss_context), make_optimizer(job.method.optim)
-    prepare = jax.jit(_make_prepare(data, build_model(data, teacher), student, objective, method, optimizer))
+    prepare = jax.jit(_make_prepare(build_model(data, teacher), student, objective, method, optimizer))
     step = make_distill_step(student, objective, optimizer, task, method.task_weight)
     score = make_validate(student, task, data.val_mask)
     shares = make_gradient_shares(student, terms_of(method, data.loss_context), task, method.task_weight)
@@ -115,7 +115,7 @@ def _make_one(data: PreparedData, job: Job, teacher_config: ModelConfig) -> Make
     method, student, teacher = job.method, build_model(data, job.model), build_model(data, teacher_config)
     objective = build_objective(method, data.loss_context)
     optimizer = make_optimizer(job.method.optim, steps_per_epoch(data, job.method.optim))
-    prepare = jax.jit(_make_prepare(data, teacher, student, objective, method, optimizer))
+    prepare = jax.jit(_make_prepare(teacher, student, objective, method, optimizer))
     plain = make_distill_step(student, objective, optimizer, data.task, method.task_weight)
     learn: Any = with_teacher_targets(plain, objective, teacher.apply)  # type: ignore[arg-type]  # flax annotates any collections
     example = next(iter(data.sampler(np.random.default_rng(0)))) if data.sampler else data.batch
@@ -152,45 +152,34 @@ def _with_untrained(history: dict[str, np.ndarray], untrained: dict[str, np.ndar
 
 
 def _make_prepare(
-    data: PreparedData,
     teacher: nn.Module,
     student: nn.Module,
     objective: Objective | None,
     method: MethodConfig,
     optimizer: Any,
 ) -> Callable[[Any, Pytree, Batch], tuple[TrainState, Pytree]]:
-    """`(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed."""
+    """Makes `(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed."""
 
     def prepare(key: Any, teacher_variables: Pytree, batch: Batch) -> tuple[TrainState, Pytree]:
         state_key, objective_key, start_key = jax.random.split(key, 3)
         out: Any = teacher.apply(teacher_variables, batch.graph)  # dropped by XLA where nothing reads it
         variables = student.init(state_key, batch.graph)
-        params = variables["params"]
-        if method.start == "positive":
-            params = distill.positive(params)
-        elif method.start == "teacher_directions":
-            predictions = jnp.argmax(out.logits, axis=1)
-            params = distill.teacher_directions(
-                start_key,
-                params,
-                teacher_variables["params"],
-                batch.graph,
-                predictions,
-                data.outputs,
-            )
-        elif method.start == "attention_map":
-            # Before training there is no learned map: layers of one relative depth stand for each other.
-            by_depth = distill.depth_proportional()
-            depths = by_depth.targets(out, graph=batch.graph, mask=batch.masks.all)
-            untrained: Any = student.apply({"params": params}, batch.graph)
-            attention, _ = by_depth.apply({}, depths, untrained, graph=batch.graph, mask=batch.masks.all, key=None)
-            params = distill.attention_map(params, teacher_variables["params"], out, attention, batch.masks.all)
-        heads, targets = None, None
+        shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
+        params = distill.initialise(
+            method.start,
+            start_key,
+            variables["params"],
+            teacher_params=teacher_variables["params"],
+            teacher=out,
+            student=shapes,
+            graph=batch.graph,
+            mask=batch.masks.all,
+        )
+        projections, targets = None, None
         if objective is not None:
-            shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
-            heads = objective.init(objective_key, out, shapes)
+            projections = objective.init(objective_key, out, shapes)
             targets = objective.targets(out, graph=batch.graph, mask=batch.masks)
-        state = init_state(state_key, student, optimizer, batch, objective_params=heads, student_params=params)
+        state = init_state(state_key, student, optimizer, batch, objective_params=projections, student_params=params)
         return state, targets
 
     return prepare

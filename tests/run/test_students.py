@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill.distill_samples import make_output, random_params
+from distill.distill_samples import EDGELESS, make_output, random_params
 from numpy.testing import assert_allclose
 from pipeline_samples import STUDENT, TEACHER
 
@@ -34,8 +34,8 @@ METHOD = MethodConfig(
 def losses(method, teacher, student, masks):
     objective = build_objective(method)
     params = objective.init(jax.random.key(0), teacher, student)
-    targets = objective.targets(teacher, graph=None, mask=masks)
-    return objective.apply(params, targets, student, graph=None, mask=masks, key=jax.random.key(1))
+    targets = objective.targets(teacher, graph=EDGELESS, mask=masks)
+    return objective.apply(params, targets, student, graph=EDGELESS, mask=masks, key=jax.random.key(1))
 
 
 @pytest.mark.parametrize(("nodes", "chosen"), [("all", slice(0, 12)), ("train", slice(3, 7))])
@@ -105,9 +105,9 @@ def test_pairs_of_nodes_are_drawn_where_there_are_more(name):
     objective = build_objective(MethodConfig(auxiliary=name, auxiliary_weight=1.0, auxiliary_max_nodes=5))
     masks = NodeMasks(jnp.ones(12, bool), jnp.ones(12, bool))
     params = random_params(objective, teacher, student)
-    targets = objective.targets(teacher, graph=None, mask=masks)
+    targets = objective.targets(teacher, graph=EDGELESS, mask=masks)
     one, two = (
-        objective.apply(params, targets, student, graph=None, mask=masks, key=jax.random.key(k))[0] for k in (0, 1)
+        objective.apply(params, targets, student, graph=EDGELESS, mask=masks, key=jax.random.key(k))[0] for k in (0, 1)
     )
     assert one != two
 

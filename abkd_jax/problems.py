@@ -60,7 +60,7 @@ class Problem(NamedTuple):
     test_mask: jax.Array
     fingerprint: str
     batches: dict[str, Any]
-    epoch: sampling.Epochs | None = None
+    epoch: sampling.EpochSampler | None = None
     host: HostGraph | None = None
     rows: np.ndarray | None = None
     split: int = 0
@@ -220,7 +220,7 @@ def _masks(dataset: Dataset | GraphDataset) -> tuple[np.ndarray, np.ndarray, np.
     return dataset.train_mask, dataset.val_mask, dataset.test_mask
 
 
-def _epochs(host: HostGraph, batches: BatchConfig) -> sampling.Epochs:
+def _epochs(host: HostGraph, batches: BatchConfig) -> sampling.EpochSampler:
     if batches.kind == "neighbours":
         roots = np.flatnonzero(host.train_mask).astype(np.int32)
         return sampling.neighbour_batches(host, batches.size, batches.fan_outs, roots=roots)
@@ -230,7 +230,7 @@ def _epochs(host: HostGraph, batches: BatchConfig) -> sampling.Epochs:
 
 
 def _of_graphs(dataset: GraphDataset, batches: BatchConfig) -> Problem:
-    batch = jax.device_put(sampling.whole(dataset))
+    batch = jax.device_put(sampling.all_graphs(dataset))
     return Problem(
         dataset,
         TASKS[dataset.task](),

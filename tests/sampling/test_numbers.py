@@ -13,8 +13,8 @@ GRAPH = sample()[1]  # of 60 nodes
 STORED = GNNOutput(np.arange(120.0).reshape(60, 2), (np.arange(60.0)[:, None],))
 
 
-def drawn(epochs) -> int:
-    return len(list(epochs.draw(np.random.default_rng(0))))
+def drawn(sampler) -> int:
+    return len(list(sampler.minibatches(np.random.default_rng(0))))
 
 
 TAKERS = {

@@ -6,6 +6,7 @@ in every run with the same seed.
 """
 
 import contextlib
+import logging
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Annotated
 
 import tabulate
 import tyro
-from tqdm import tqdm
 
+from abkd_jax import progress
 from experiments.fuzz import cases, pool
 from experiments.fuzz.worker import Outcome
 
@@ -48,9 +49,10 @@ def main(args: Args) -> int:
     wanted = _wanted(args)
     found: dict[pool.Case, Outcome] = {}
     results = pool.run(wanted, args.seed, args.real, args.workers)
-    pause = 0.2 if sys.stderr.isatty() else 10.0  # between two lines of progress
     with contextlib.suppress(KeyboardInterrupt):  # what has been found is shown
-        bar = tqdm(results, total=len(wanted), unit="case", mininterval=pause, smoothing=0, disable=bool(args.only))
+        bar = progress.bar(
+            iterable=results, total=len(wanted), desc="fuzz", unit="case", smoothing=0, disable=bool(args.only)
+        )
         for case, outcome in bar:
             found[case] = outcome
             if args.only:
@@ -107,4 +109,7 @@ def _line(case: pool.Case, outcome: Outcome) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Annotated[Args, tyro.conf.OmitArgPrefixes])))
+    options = tyro.cli(Annotated[Args, tyro.conf.OmitArgPrefixes])
+    with progress.logging_to_stderr(logging.INFO):
+        status = main(options)
+    sys.exit(status)

@@ -82,18 +82,18 @@ def test_failed_save_leaves_the_old_step(saved):
 def test_leftovers_of_a_killed_save_do_not_matter(saved):
     leftover = saved / "40.orbax-checkpoint-tmp-1234"
     (leftover / "state").mkdir(parents=True)
-    (leftover / "state" / "half").write_bytes(b"torn")
+    (leftover / "state" / "half").write_bytes(b"truncated")
     assert_array_equal(checkpoint.restore(saved, template(), CONFIG)[0]["params"]["w"], np.full((2, 3), 1.0))
     checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
     assert_array_equal(checkpoint.restore(saved, template(), CONFIG)[0]["params"]["w"], np.full((2, 3), 2.0))
 
 
-def test_what_asyncio_says_later_of_a_full_disk_is_no_news():
+def test_later_messages_of_asyncio_about_a_full_disk_are_dropped():
     """Its tasks complain when they are collected, long after the one line that told the user."""
 
     def record(error):
         return logging.LogRecord("asyncio", logging.ERROR, "", 0, "never retrieved", (), (type(error), error, None))
 
-    assert not trees._is_news(record(ValueError("RESOURCE_EXHAUSTED [os_error_code='28']")))
-    assert trees._is_news(record(ValueError("another")))
-    assert trees._is_news(logging.LogRecord("asyncio", logging.ERROR, "", 0, "", (), None))
+    assert not trees._is_unrelated(record(ValueError("RESOURCE_EXHAUSTED [os_error_code='28']")))
+    assert trees._is_unrelated(record(ValueError("another")))
+    assert trees._is_unrelated(logging.LogRecord("asyncio", logging.ERROR, "", 0, "", (), None))

@@ -74,8 +74,8 @@ def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: i
         or not whole
     ):
         raise InputError(
-            f"clusters of shape {parts.shape}, {per_batch} a batch, for {graph.num_nodes} nodes: expected one whole "
-            "number from 0 on for each node and at least one cluster a batch"
+            f"clusters of shape {parts.shape}, {per_batch} per batch, for {graph.num_nodes} nodes: expected one whole "
+            "number from 0 on for each node and at least one cluster per batch"
         )
     parts = np.unique(parts, return_inverse=True)[1].astype(np.int32)  # sizes below are by number, however large
     members, begins = stable_order(parts, int(parts.max()) + 1)

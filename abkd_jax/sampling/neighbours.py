@@ -100,7 +100,7 @@ def sample_neighbours(
 def _check_fan_outs(fan_outs: Sequence[int]) -> None:
     given = tuple(fan_outs) if isinstance(fan_outs, Iterable) else fan_outs
     if not isinstance(given, tuple) or not given or not all(isinstance(x, Integral) and x >= -1 for x in given):
-        raise InputError(f"fan-outs are {given}, expected one a hop, each at least -1 (all edges)")
+        raise InputError(f"fan-outs are {given}, expected one per hop, each at least -1 (all edges)")
 
 
 def _draw(

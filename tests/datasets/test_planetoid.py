@@ -90,7 +90,7 @@ def test_inconsistent_files_are_refused_in_one_line(six_nodes, case):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("5\nthree", "1 whole numbers a line"),
+        ("5\nthree", "1 whole numbers per line"),
         ("5 6", "it has 2 columns"),
         ("5\n6", r"\[0, 6\)"),
         ("", "it holds no line"),

@@ -94,5 +94,5 @@ def test_bad_arguments_are_named():
         walk_batches(graph, 0, 2, 3)
     with pytest.raises(InputError, match="61 clusters of 60 nodes"):
         partition(graph, 61)
-    with pytest.raises(InputError, match=r"clusters of shape \(3,\), 2 a batch, for 60 nodes"):
+    with pytest.raises(InputError, match=r"clusters of shape \(3,\), 2 per batch, for 60 nodes"):
         cluster_batches(graph, np.zeros(3, np.int32), 2)

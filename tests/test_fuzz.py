@@ -108,7 +108,7 @@ def test_a_process_that_dies_is_a_fault_and_is_replaced(tmp_path):
         process.give(("planetoid", 3))
         process.damage = "bytes exchanged"  # as the process says when it begins to read
         process.process.kill()
-        while (outcome := process.look()) is None:
+        while (outcome := process.poll()) is None:
             time.sleep(0.01)
         assert (outcome.kind, outcome.what) == ("fault", "the process ended by signal 9")
         assert outcome.damage == "bytes exchanged"

@@ -1,4 +1,4 @@
-"""The process in which damaged files are read: it loads the package once, and may be ended at any time."""
+"""The process that reads damaged files: it loads the package once, and may be ended at any time."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ __all__ = ["CHANGED", "Bench", "Outcome", "serve"]
 
 
 class Outcome(NamedTuple):
-    """What came of one case.
+    """The outcome of one case.
 
     Attributes:
         kind: a column of the table: equal, same counts, refused, recovered, or fault.
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
 
 class _Clean(NamedTuple):
-    """What the undamaged files give."""
+    """The reading of the undamaged files."""
 
     reading: Reading
     warnings: list[str]
@@ -82,7 +82,7 @@ NO_NETWORK = "http://127.0.0.1:9"  # the discard port: nobody answers
 
 
 class Bench:
-    """Where clean files are kept, damaged and read; as a context it listens to the warnings of the package.
+    """Keeps, damages and reads clean files; as a context it records the warnings of the package.
 
     Args:
         root: a folder for the files.
@@ -198,7 +198,7 @@ class _Listener(logging.Handler):
 
 
 def _most_memory() -> int:
-    """The most bytes that this process has had resident; `ru_maxrss` counts its parent's too."""
+    """Returns the peak resident bytes of this process; `ru_maxrss` counts its parent's too."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

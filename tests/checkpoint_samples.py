@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from abkd_jax import checkpoint
+from abkd_jax.training import checkpoint
 
 CONFIG = {"method": "abkd", "seeds": [0, 1], "optim": {"epochs": 20, "rate": 0.1}}
 HISTORY = {"loss": np.array([[0.5, 0.25], [0.125, np.nan]], np.float32), "seconds": np.asarray(1.5)}

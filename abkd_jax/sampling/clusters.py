@@ -6,8 +6,8 @@ from numbers import Integral
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.hostgraph import HostGraph
-from abkd_jax.layout import stable_order
+from abkd_jax.graph.host import HostGraph
+from abkd_jax.graph.layout import stable_order
 from abkd_jax.sampling.batches import EpochSampler, node_sampler
 from abkd_jax.sampling.subgraph import Positions, Subgraph, edges_into, induced
 from abkd_jax.types import InputError
@@ -60,8 +60,9 @@ def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: i
         InputError: `parts` is not one number of at least 0 per node, or `per_batch` is below 1.
 
     Examples:
-        >>> from abkd_jax import datasets, hostgraph
-        >>> graph = hostgraph.host_graph(datasets.load("synthetic"))
+        >>> from abkd_jax import datasets
+        >>> from abkd_jax.graph.host import host_graph
+        >>> graph = host_graph(datasets.load("synthetic"))
         >>> cluster_batches(graph, np.arange(graph.num_nodes) % 10, per_batch=2).steps
         5
     """

@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.hostgraph import HostGraph
+from abkd_jax.graph.host import HostGraph
 from abkd_jax.sampling.batches import EpochSampler, node_sampler
 from abkd_jax.sampling.subgraph import Positions, Subgraph, as_indices, edges_into
 from abkd_jax.types import InputError
@@ -31,8 +31,9 @@ def neighbour_batches(
         InputError: no roots, indices that are none of the nodes, a batch size below 1, or bad fan-outs.
 
     Examples:
-        >>> from abkd_jax import datasets, hostgraph
-        >>> graph = hostgraph.host_graph(datasets.load("synthetic"))
+        >>> from abkd_jax import datasets
+        >>> from abkd_jax.graph.host import host_graph
+        >>> graph = host_graph(datasets.load("synthetic"))
         >>> sampler = neighbour_batches(graph, 16, (5, 5), roots=np.arange(40))
         >>> [int(batch.masks.all.sum()) for batch in sampler(np.random.default_rng(0))]  # roots per minibatch
         [16, 16, 8]

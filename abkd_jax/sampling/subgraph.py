@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.hostgraph import HostGraph
+from abkd_jax.graph.host import HostGraph
 from abkd_jax.types import InputError
 
 __all__ = ["Positions", "Subgraph", "as_indices", "edges_into", "induced"]
@@ -96,8 +96,9 @@ def induced(graph: HostGraph, nodes: Int[np.ndarray, " k"], positions: Positions
         InputError: a node is repeated, or is none of the graph's.
 
     Examples:
-        >>> from abkd_jax import datasets, hostgraph
-        >>> graph = hostgraph.host_graph(datasets.load("synthetic"))
+        >>> from abkd_jax import datasets
+        >>> from abkd_jax.graph.host import host_graph
+        >>> graph = host_graph(datasets.load("synthetic"))
         >>> part = induced(graph, np.arange(100))
         >>> part.num_roots, int(part.senders.max()) < 100
         (100, True)

@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.hostgraph import HostGraph
+from abkd_jax.graph.host import HostGraph
 from abkd_jax.sampling.batches import EpochSampler, node_sampler
 from abkd_jax.sampling.subgraph import Positions, Subgraph, as_indices, induced
 from abkd_jax.types import InputError
@@ -68,8 +68,9 @@ def random_walks(
         InputError: starts that are none of the nodes.
 
     Examples:
-        >>> from abkd_jax import datasets, hostgraph
-        >>> graph = hostgraph.host_graph(datasets.load("synthetic"))
+        >>> from abkd_jax import datasets
+        >>> from abkd_jax.graph.host import host_graph
+        >>> graph = host_graph(datasets.load("synthetic"))
         >>> random_walks(graph, np.array([7, 8]), 3, np.random.default_rng(0)).shape
         (4, 2)
     """

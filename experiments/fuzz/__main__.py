@@ -16,7 +16,7 @@ from typing import Annotated
 import tabulate
 import tyro
 
-from abkd_jax import progress
+from abkd_jax.datasets.files import progress
 from experiments.fuzz import cases, pool
 from experiments.fuzz.worker import Outcome
 

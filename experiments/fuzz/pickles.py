@@ -32,7 +32,7 @@ FOREIGN = (
     b"cnumpy\nfromfile\n",
     b"cscipy.sparse\nload_npz\n",
     b"csubprocess\nPopen\n",
-    b"cabkd_jax.datasets.unpickle\nload\n",
+    b"cabkd_jax.datasets.files.unpickle\nload\n",
     b"c__main__\nmain\n",
     b"\x8c\x11collections.abc\n\x8c\x03Set\x93",
     b"\x8c\x05numpy\x8c\x0fndarray.tofile2\x93",

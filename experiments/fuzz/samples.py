@@ -38,7 +38,7 @@ TOTALS = {
     "mutag": {"graphs": 40, "nodes": 80, "edges": 80, "features": 3, "classes": 2},
     "proteins": {"graphs": 40, "nodes": 80, "edges": 80, "features": 4, "classes": 2},
 }
-"""Counts of the small data sets, as `datasets.published` has them of the published ones."""
+"""Counts of the small data sets, as `checks.published` has them of the published ones."""
 OGB_COUNTS = {
     "ogbn-arxiv": {"nodes": 6, "edges": 4, "train nodes": 2, "valid nodes": 1, "test nodes": 2},
     "ogbn-mag": {"paper nodes": 6, "author nodes": 3, "institution nodes": 2, "field_of_study nodes": 2}

@@ -21,7 +21,7 @@ from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
-__all__ = ["data_root", "describe", "files", "generate", "load", "names", "per_class", "validate"]
+__all__ = ["data_root", "describe", "generate", "load", "names", "paths", "per_class", "validate"]
 
 
 class _Reader(Protocol):
@@ -52,11 +52,11 @@ def data_root(root: str | Path | None = None) -> Path:
     return expanded(named) if named else cache_root()
 
 
-def files(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
+def paths(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
     """Returns the files that `load` reads, whether they exist or not; `()` for embedded sets and unknown names.
 
     Examples:
-        >>> [path.name for path in files("acm", "data")]
+        >>> [path.name for path in paths("acm", "data")]
         ['acm.npz']
     """
     return _READERS[name].files(name, data_root(root)) if name in _READERS else ()
@@ -88,13 +88,13 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
     """
     listing = []
     for name, reader in _READERS.items():
-        paths = reader.files(name, data_root(root))
+        needed = reader.files(name, data_root(root))
         listing.append(
             {
                 "name": name,
                 "description": reader.DESCRIPTIONS[name],
-                "folder": paths[0].parent if paths else None,
-                "missing": [path.name for path in missing_files(paths)],
+                "folder": needed[0].parent if needed else None,
+                "missing": [path.name for path in missing_files(needed)],
                 "downloads": reader in _DOWNLOADING,
             }
         )

@@ -113,7 +113,7 @@ def _made_from(folder: Path, plan: Plan, data: DataIdentity) -> dict[str, Any]:
         for path, seeds in plan.folders(folder, name):
             identity = student_identity(data, seeds, *parts)
             steps[f"{name} {', '.join(map(str, seeds))}"] = checkpoint.verify(path, identity)
-    paths = [path for path in datasets.files(config.dataset, config.data_root) if path.exists()]
+    paths = [path for path in datasets.paths(config.dataset, config.data_root) if path.exists()]
     files = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
     return {"fingerprint": data.fingerprint, "checkpoints": steps, "files": files}
 

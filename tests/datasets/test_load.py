@@ -53,7 +53,7 @@ def test_a_reader_gets_name_root_and_seed_and_what_it_reads_is_compared(monkeypa
     monkeypatch.setattr(datasets, "verify", lambda dataset, *arguments: verified.append(arguments) or dataset)
     assert datasets.load(name, tmp_path, 7) is tiny
     assert loaded == [(name, tmp_path, 7)]
-    assert verified == [(tmp_path, datasets.files(name, tmp_path))]
+    assert verified == [(tmp_path, datasets.paths(name, tmp_path))]
 
 
 def test_every_result_is_checked(monkeypatch, tiny):

@@ -15,7 +15,7 @@ def test_every_file_of_every_set_has_a_checksum(tmp_path):
     names = [name for name in datasets.names() if name not in NOT_FROM_HERE and not name.startswith("ogb")]
     assert set(published.TOTALS) == set(names)
     for name in names:
-        for path in datasets.files(name, tmp_path):
+        for path in datasets.paths(name, tmp_path):
             assert len(published.CHECKSUMS[path.relative_to(tmp_path).as_posix()]) == 64
 
 

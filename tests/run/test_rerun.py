@@ -78,7 +78,7 @@ def test_a_run_of_other_code_is_shown_with_a_warning(finished, monkeypatch, capl
 def test_a_changed_data_file_is_read_again(copied, monkeypatch, tmp_path):
     data = tmp_path / "data"
     data.write_text("one")
-    monkeypatch.setattr(pipeline.datasets, "files", lambda name, root: (data,))
+    monkeypatch.setattr(pipeline.datasets, "paths", lambda name, root: (data,))
     pipeline.distill(copied)
     monkeypatch.setattr(pipeline, "load_problem", refuse)
     pipeline.distill(copied)

@@ -120,7 +120,7 @@ class Bench:
             done = damage(case / layout.damaged, rng)
         begin(done)
         start = time.perf_counter()
-        kind, what, place = self._judge(layout, clean)
+        kind, what, place = self._classify(layout, clean)
         return Outcome(kind, what, place, done, time.perf_counter() - start, _most_memory())
 
     def _prepare(self, base: str) -> _Clean:
@@ -134,10 +134,10 @@ class Bench:
             self.messages.clear()
             self.clean[base] = _Clean(reading(layout.read(case)), list(self.messages))
             shutil.rmtree(case)
-        shutil.copytree(kept, case, symlinks=True)  # times too: the cache looks at them
+        shutil.copytree(kept, case, symlinks=True)  # times too, which the cache compares
         return self.clean[base]
 
-    def _judge(self, layout: cases.Layout, clean: _Clean) -> tuple[str, str, str]:
+    def _classify(self, layout: cases.Layout, clean: _Clean) -> tuple[str, str, str]:
         self.messages.clear()
         before = cases.globals_of_pickles()
         with warnings.catch_warnings(record=True) as stray:
@@ -152,7 +152,7 @@ class Bench:
         if loud:
             return "fault", f"{loud[0].category.__name__}: {loud[0].message}", _short(loud[0].filename, loud[0].lineno)
         if isinstance(found, BaseException):
-            return _judge_error(found)
+            return _classify_error(found)
         heard = [message for message in self.messages if message not in clean.warnings]
         if found.digest == clean.reading.digest:
             return ("recovered", heard[0], "") if heard else ("equal", "", "")
@@ -174,7 +174,7 @@ CHANGED = 99
 """Exit status of a process in which reading files has changed a class or a function."""
 
 
-def _judge_error(error: BaseException) -> tuple[str, str, str]:
+def _classify_error(error: BaseException) -> tuple[str, str, str]:
     text = str(error)
     if isinstance(error, InputError) and len(text.splitlines()) == 1:
         return "refused", text, ""

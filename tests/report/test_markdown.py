@@ -272,7 +272,7 @@ def test_read_json_lines_ignores_a_torn_last_line(tmp_path, tail):
 
 def test_read_json_lines_rejects_damage_in_the_middle(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"a": 1}\n{"a"\n{"a": 3}\n')
-    with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: expected one JSON object a line"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: expected one JSON object per line"):
         atomic.read_json_lines(tmp_path / "metrics.jsonl")
 
 

@@ -220,7 +220,7 @@ def _pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise InputError("pandas is not installed; .csv.gz tables are read with it: pip install pandas") from error
+        raise InputError(".csv.gz tables need pandas, which is not installed: pip install 'abkd_jax[data]'") from error
     return pandas
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "ogb", "pandas", "matplotlib", "sklearn")
+HEAVY = ("torch", "ogb", "pandas", "matplotlib", "sklearn", "pymetis")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "abkd_jax").rglob("*.py")
@@ -56,6 +56,10 @@ def test_help_needs_no_jax(module):
 @pytest.mark.parametrize("arguments", [("check",), ("format", "--check")], ids=" ".join)
 def test_ruff_is_content(arguments):
     run(sys.executable, "-m", "ruff", *arguments, "--no-cache", ".")
+
+
+def test_words_are_spelt_right():
+    run(sys.executable, "-m", "codespell_lib", ".")
 
 
 def test_types_hold():

@@ -1,7 +1,6 @@
 """What is installed: dependencies and extras, the files of the wheel, and the tools that run before a commit."""
 
 import importlib.metadata
-import json
 import re
 import subprocess
 import sys
@@ -52,23 +51,6 @@ def test_the_changelog_has_the_installed_version():
     versions = re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)
     assert versions[0] == "Unreleased"
     assert PROJECT["version"] in versions
-
-
-def test_type_checkers_see_the_public_names_as_they_are(tmp_path):
-    """Pyright infers for every name what the import gives."""
-    lines = ["import abkd_jax", *(f"reveal_type(abkd_jax.{name})" for name in abkd_jax.__all__)]
-    lines += ["reveal_type(abkd_jax.__version__)", "abkd_jax.Objektive", "abkd_jax.NodeMasks(al=1)"]
-    path = tmp_path / "user.py"
-    path.write_text("\n".join(lines))
-    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    found = json.loads(done.stdout)["generalDiagnostics"]
-    revealed = [line["message"].split(" is ")[1] for line in found if line["severity"] == "information"]
-    values = [getattr(abkd_jax, name) for name in abkd_jax.__all__]
-    names = [f"type[{v.__name__}]" if isinstance(v, type) else f'Module("{v.__name__}")' for v in values]
-    assert revealed == [f'"{name}"' for name in [*names, "str"]]
-    errors = [line["range"]["start"]["line"] for line in found if line["severity"] == "error"]
-    assert set(errors) == {len(lines) - 2, len(lines) - 1}
 
 
 def test_names_are_imported_on_first_use():

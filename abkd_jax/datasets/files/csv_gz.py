@@ -189,7 +189,9 @@ def _parse(pandas: Any, columns: int, dtype: type, gaps: bool, block: bytes) -> 
         return None
     part = frame.to_numpy()
     bad = np.isinf(part) if gaps else ~np.isfinite(part)
-    return None if part.shape != (lines, columns) or bad.any() else part
+    if part.dtype != dtype or part.shape != (lines, columns) or bad.any():  # older pandas: floats beyond int64
+        return None
+    return part
 
 
 def _first_bad(

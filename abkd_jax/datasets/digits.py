@@ -47,7 +47,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         from sklearn.datasets import load_digits
         from sklearn.neighbors import NearestNeighbors
     except ImportError as error:
-        raise InputError(f"digits: needs scikit-learn ({error}); pip install scikit-learn") from error
+        raise InputError("digits need scikit-learn, which is not installed: pip install 'abkd_jax[data]'") from error
     pixels, labels = (np.asarray(array) for array in load_digits(return_X_y=True))
     greys = pixels / MAX_GREY
     # Sixteenths are exact in float64 and a k-d tree runs on one thread: ties fall alike on every machine.

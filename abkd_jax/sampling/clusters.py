@@ -35,8 +35,8 @@ def partition(graph: HostGraph, parts: int, seed: int = 0) -> Int[np.ndarray, " 
         raise InputError(f"clusters under the seed {seed}, expected a whole number")
     try:
         import pymetis
-    except ImportError:
-        raise InputError("clusters need METIS and pymetis is not installed: pip install pymetis") from None
+    except ImportError as error:
+        raise InputError("clusters need pymetis, which is not installed: pip install 'abkd_jax[clusters]'") from error
     if parts == 1:
         return np.zeros(graph.num_nodes, np.int32)
     pointers, neighbours = _neighbours(graph)

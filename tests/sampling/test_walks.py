@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from sampling_samples import all_edges, sample, star
@@ -73,6 +75,12 @@ def test_clusters_follow_the_edges():
     parts = partition(graph, 2)
     assert len(set(parts[:8].tolist())) == len(set(parts[8:].tolist())) == 1
     assert parts[0] != parts[8]
+
+
+def test_without_pymetis_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymetis", None)
+    with pytest.raises(InputError, match=r"^clusters need pymetis, .*: pip install 'abkd_jax\[clusters\]'$"):
+        partition(star(1, 15), 2)
 
 
 def test_batches_of_clusters_keep_the_edges_between_them():

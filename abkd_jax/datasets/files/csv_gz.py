@@ -196,7 +196,9 @@ def _parse(pandas: Any, columns: int, dtype: type, gaps: bool, block: bytes) -> 
         return None
     part = frame.to_numpy()
     bad = np.isinf(part) if gaps else ~np.isfinite(part)
-    return None if part.shape != (lines, columns) or bad.any() else part
+    if part.dtype != dtype or part.shape != (lines, columns) or bad.any():  # older pandas: floats beyond int64
+        return None
+    return part
 
 
 def _first_bad(
@@ -227,7 +229,7 @@ def _pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise InputError("pandas is not installed; .csv.gz tables are read with it: pip install pandas") from error
+        raise InputError(".csv.gz tables need pandas, which is not installed: pip install 'abkd_jax[data]'") from error
     return pandas
 
 

@@ -18,7 +18,7 @@ from abkd_jax.distill.alignment.structure import structure
 from abkd_jax.distill.battery import check_objective
 from abkd_jax.distill.combinators import Part, Term, combined, term_losses, weighted_sum, with_logits
 from abkd_jax.distill.gradient_shares import gradient_shares
-from abkd_jax.distill.initialisation import attention_map, initialise, positive, teacher_directions
+from abkd_jax.distill.initialisation import initialise, positive, teacher_directions
 from abkd_jax.distill.losses.contrastive import gcrd
 from abkd_jax.distill.losses.features import attention_transfer, fitnet, mustad
 from abkd_jax.distill.losses.geometric_parametric import geometric_parametric
@@ -26,6 +26,7 @@ from abkd_jax.distill.losses.logits import output_error, soft_label, soft_label_
 from abkd_jax.distill.losses.node_relations import geometric, gsp, lsp
 from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
+from abkd_jax.distill.teacher_units import attention_map
 
 __all__ = [
     "Part",

@@ -1,6 +1,6 @@
 """Distillation losses: factories of `Objective` and of the `PairMap`s that ABKD is made of."""
 
-from abkd_jax.distill.alignment.abkd import abkd, best, paper, stride
+from abkd_jax.distill.alignment.abkd import abkd, abkd_closed_form, abkd_paper, stride
 from abkd_jax.distill.alignment.cka import cka, layer_cka
 from abkd_jax.distill.alignment.dissimilarity import closed_form, fixed_axes, trained_heads
 from abkd_jax.distill.alignment.layer_attention import (
@@ -32,10 +32,11 @@ __all__ = [
     "Part",
     "Term",
     "abkd",
+    "abkd_closed_form",
+    "abkd_paper",
     "all_to_last",
     "attention_map",
     "attention_transfer",
-    "best",
     "check_objective",
     "cka",
     "closed_form",
@@ -61,7 +62,6 @@ __all__ = [
     "masked_rows",
     "mustad",
     "output_error",
-    "paper",
     "positive",
     "soft_label",
     "soft_label_multilabel",

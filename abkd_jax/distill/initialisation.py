@@ -68,7 +68,7 @@ def initialise(
         ...     "positive", jax.random.key(1), variables["params"], teacher_params=variables["params"],
         ...     teacher=output, student=output, graph=g, mask=graph.node_mask(g),
         ... )
-        >>> print(params["input"]["bias"])
+        >>> print((params["input"]["bias"] - variables["params"]["input"]["bias"]).round(3))
         [0.5 0.5]
     """
     require_choice("initialise", "start", start, STARTS)

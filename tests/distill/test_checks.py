@@ -66,6 +66,16 @@ def test_weights_and_scales_are_finite_in_float32_and_not_negative(unchecked, va
             make()
 
 
+def test_none_chooses_a_default_where_there_is_one_and_is_refused_elsewhere(unchecked):
+    for make in (distill.gsp, distill.gcrd):
+        make(max_nodes=None, dim=None)
+        with pytest.raises(InputError, match="max_nodes is 0, expected a whole number of at least 1"):
+            make(max_nodes=0)
+    for make, name in ((distill.learned, "dim"), (distill.trained_heads, "dim"), (distill.closed_form, "k")):
+        with pytest.raises(InputError, match=f"{name} is None, expected a whole number of at least 1"):
+            make(**{name: None})
+
+
 @pytest.mark.parametrize("ridge", [0.0, 1e-30, 1e-7, 1e30])
 def test_a_ridge_leaves_something_of_itself_and_of_the_layer(ridge):
     with pytest.raises(InputError, match=r"^closed_form: ridge is [^\n]*, expected "):

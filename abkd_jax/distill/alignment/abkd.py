@@ -18,7 +18,7 @@ from abkd_jax.distill.ops.checks import require_choice
 from abkd_jax.distill.ops.outputs import last_hidden, last_layers
 from abkd_jax.types import GNNOutput, Mask, Objective, PairMap, PRNGKey, Pytree
 
-__all__ = ["abkd", "best", "paper", "stride"]
+__all__ = ["abkd", "abkd_closed_form", "abkd_paper", "stride"]
 
 
 def abkd(
@@ -82,7 +82,7 @@ def abkd(
     return Objective(init, targets, apply)
 
 
-def paper(dim: int = 16, reduce: Literal["per_node", "pooled"] = "per_node") -> Objective:
+def abkd_paper(dim: int = 16, reduce: Literal["per_node", "pooled"] = "per_node") -> Objective:
     """Builds ABKD as the paper describes it: learned attention and trained projections on both sides.
 
     Args:
@@ -95,7 +95,7 @@ def paper(dim: int = 16, reduce: Literal["per_node", "pooled"] = "per_node") -> 
     return abkd(learned(dim), trained_heads(dim, reduce=reduce))
 
 
-def best(k: int = 8) -> Objective:
+def abkd_closed_form(k: int = 8) -> Objective:
     """Builds ABKD with learned attention and the closed-form dissimilarity, which cannot collapse.
 
     Args:
@@ -106,7 +106,8 @@ def best(k: int = 8) -> Objective:
 
     Examples:
         >>> from abkd_jax.distill import Term, soft_label, weighted_sum
-        >>> objective = weighted_sum(Term("soft_label", 1.0, soft_label(0.25)), Term("abkd", 0.1, best(k=8)))
+        >>> alignment = Term("abkd", 0.1, abkd_closed_form(k=8))
+        >>> objective = weighted_sum(Term("soft_label", 1.0, soft_label(temperature=0.25)), alignment)
     """
     return abkd(learned(), closed_form(k))
 
@@ -116,7 +117,7 @@ def stride(dim: int = 16, structure_weight: float = 1.0, max_nodes: int | None =
 
         D[t, s] = trained_heads[t, s] + structure_weight * structure(gcrd)[t, s]
 
-    E-STRIDE, of embeddings alone, is `paper(dim)`; S-STRIDE, of structure alone, is
+    E-STRIDE, of embeddings alone, is `abkd_paper(dim)`; S-STRIDE, of structure alone, is
     `abkd(learned(dim), structure(gcrd(max_nodes=max_nodes, dim=dim)))`.
     The paper's weights are not known. Projections are trained on both sides of both parts, so either can collapse:
     watch `"embedding/attended_unexplained"`, `"embedding/attended_variance"` and `"structure/attended_dissimilarity"`.

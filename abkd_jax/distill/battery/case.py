@@ -117,11 +117,11 @@ def random_params(seed: int, objective: Objective, teacher: GNNOutput, student: 
     return jax.tree.map(lambda x: jnp.asarray(rng.normal(scale=0.5, size=x.shape), x.dtype), shapes)
 
 
-def require_equal(found: Pytree, expected: Pytree, where: str, rtol: float = 0.0, atol: float = 0.0) -> None:
+def require_equal(actual: Pytree, expected: Pytree, where: str, rtol: float = 0.0, atol: float = 0.0) -> None:
     """Requires two trees to hold the same numbers, bit for bit unless there is a tolerance.
 
     Args:
-        found: a tree of arrays.
+        actual: a tree of arrays.
         expected: a tree of the same structure.
         where: under which conditions, for the message.
         rtol: relative tolerance.
@@ -130,7 +130,7 @@ def require_equal(found: Pytree, expected: Pytree, where: str, rtol: float = 0.0
     Raises:
         BrokenRuleError: two arrays differ.
     """
-    for (path, x), y in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+    for (path, x), y in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
         x, y = np.asarray(x), np.asarray(y)
         if x.shape != y.shape:
             raise BrokenRuleError(f"{where}, {_name(path)} has shape {x.shape}, expected {y.shape}")
@@ -140,9 +140,9 @@ def require_equal(found: Pytree, expected: Pytree, where: str, rtol: float = 0.0
             raise BrokenRuleError(f"{where}, {_name(path)} is {x[at]:.6g} at {list(at)}, expected {y[at]:.6g}")
 
 
-def require_close(found: Pytree, expected: Pytree, where: str) -> None:
+def require_close(actual: Pytree, expected: Pytree, where: str) -> None:
     """Requires two trees to hold the same numbers up to rounding, as `require_equal` does."""
-    require_equal(found, expected, where, rtol=2e-4, atol=2e-5)
+    require_equal(actual, expected, where, rtol=2e-4, atol=2e-5)
 
 
 def require_finite(tree: Pytree, where: str) -> None:

@@ -53,10 +53,10 @@ def _order(case: Case) -> None:
     _, *by_node, _ = case.inputs()
     student, teacher, mask = jax.tree.map(lambda x: x[order], by_node)
     renumbered = np.argsort(order)[RING]  # the same edges in the new numbers of the nodes
-    expected, found = case.run(), case.run(student=student, teacher=teacher, mask=mask, edges=renumbered)
+    expected, actual = case.run(), case.run(student=student, teacher=teacher, mask=mask, edges=renumbered)
     expected["gradient"]["student"] = jax.tree.map(lambda x: x[order], expected["gradient"]["student"])
-    found, expected = _without(found, "targets"), _without(expected, "targets")
-    require_close(found, expected, "with the nodes in another order")
+    actual, expected = _without(actual, "targets"), _without(expected, "targets")
+    require_close(actual, expected, "with the nodes in another order")
 
 
 def _padding(case: Case) -> None:
@@ -65,8 +65,8 @@ def _padding(case: Case) -> None:
     require_equal(outside, _zeros(outside), "in rows outside the mask")
     for garbage in (1e6, np.nan):
         student, teacher = jax.tree.map(lambda x: x.at[KEPT:].set(garbage), (case.student, case.teacher))  # noqa: B023
-        found = _without(case.run(student=student, teacher=teacher), "targets")
-        require_equal(found, expected, f"without `distill.masked_rows`, for {garbage:g} in rows outside the mask")
+        actual = _without(case.run(student=student, teacher=teacher), "targets")
+        require_equal(actual, expected, f"without `distill.masked_rows`, for {garbage:g} in rows outside the mask")
 
 
 def _seeds(case: Case) -> None:
@@ -89,9 +89,9 @@ def _shapes(case: Case) -> None:
     key, init = jax.random.key(0), case.objective.init
     shapes = jax.eval_shape(init, key, *_as(jnp.float32, (case.teacher, case.student)))
     params = jax.jit(init, compiler_options=QUICK)(key, case.teacher, case.student)
-    found, expected = (jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (params, shapes))
-    if found != expected:
-        raise BrokenRuleError(f"`init` gives {found}, expected {expected} as for shapes alone")
+    actual, expected = (jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (params, shapes))
+    if actual != expected:
+        raise BrokenRuleError(f"`init` gives {actual}, expected {expected} as for shapes alone")
     require_finite({"params": params}, "at `init`")
 
 

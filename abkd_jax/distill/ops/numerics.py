@@ -14,7 +14,17 @@ from abkd_jax.distill.ops.checks import require_rows
 from abkd_jax.graph.precision import accumulation_dtype, widened
 from abkd_jax.types import Mask, Pytree
 
-__all__ = ["masked_rows", "narrow", "product", "safe_norm", "safe_sqrt", "sqrt_or_one", "unit_rows", "widen"]
+__all__ = [
+    "masked_rows",
+    "narrow",
+    "narrow_like",
+    "product",
+    "safe_norm",
+    "safe_sqrt",
+    "sqrt_or_one",
+    "unit_rows",
+    "widen",
+]
 
 _NORM_FLOOR = 1e-12  # of torch.nn.functional.normalize
 
@@ -67,6 +77,16 @@ def narrow(x: Float[Array, "*shape"], dtype: DTypeLike) -> Float[Array, "*shape"
         return x.astype(dtype)
     largest = float(jnp.finfo(dtype).max)
     return jnp.where(jnp.isfinite(x), jnp.clip(x, -largest, largest), x).astype(dtype)
+
+
+def narrow_like(like: Pytree, tree: Pytree) -> Pytree:
+    """Casts every array of a tree to the type of its partner, as `narrow` does.
+
+    Args:
+        like: arrays of the types that come out.
+        tree: a tree of the same structure.
+    """
+    return jax.tree.map(lambda x, partner: narrow(x, partner.dtype), tree, like)
 
 
 def masked_rows(x: Float[Array, "n d"], mask: Mask, noun: str = "features") -> Float[Array, "n d"]:

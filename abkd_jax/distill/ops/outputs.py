@@ -1,7 +1,7 @@
 """Reading the outputs of teacher and student; objectives that compare their last hidden layers alone."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Float
@@ -59,8 +59,8 @@ def freeze(output: GNNOutput) -> GNNOutput:
     return jax.lax.stop_gradient(output)
 
 
-def last_hidden(factory: str, side: str, output: GNNOutput) -> Array:
-    """Returns the last hidden layer of a model, which its classifier reads: `[n, width]`.
+def last_hidden(factory: str, side: str, output: GNNOutput) -> Any:
+    """Returns the last hidden layer of a model, which its classifier reads: `[n, width]`, an array or its shape.
 
     Args:
         factory: name of the factory, for the message.

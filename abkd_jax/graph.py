@@ -67,6 +67,7 @@ __all__ = [
     "prepare",
     "raw_edges",
     "sparse_features",
+    "with_raw_edges",
 ]
 
 
@@ -285,6 +286,14 @@ def raw_edges(graph: jraph.GraphsTuple) -> Any:
     """Returns the `edges` that the graph had before it was normalised or prepared, in the order of `graph.senders`."""
     edges = graph.edges
     return edges.features if isinstance(edges, NormalisedEdges | PreparedEdges) else edges
+
+
+def with_raw_edges(graph: jraph.GraphsTuple, edges: Any) -> jraph.GraphsTuple:
+    """Returns the graph with other `raw_edges`, in the order of `graph.senders`; its layout stays."""
+    held = graph.edges
+    return graph._replace(
+        edges=held._replace(features=edges) if isinstance(held, NormalisedEdges | PreparedEdges) else edges
+    )
 
 
 def edge_relations(graph: jraph.GraphsTuple) -> Int[HostOrDevice, " e"] | None:

@@ -30,7 +30,7 @@ __all__ = [
     "sender_values",
 ]
 
-FeaturesT = TypeVar("FeaturesT", bound=Shaped[Array, "n ..."] | SparseFeatures)
+FeaturesT = TypeVar("FeaturesT", bound=Shaped[Array, "_ ..."] | SparseFeatures)
 
 
 def checked_layout(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import jraph
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float, Key, Shaped
@@ -13,6 +14,7 @@ __all__ = [
     "Dataset",
     "GNNOutput",
     "GraphDataset",
+    "HostOrDevice",
     "InputError",
     "Metric",
     "NodeMasks",
@@ -25,6 +27,7 @@ __all__ = [
 
 PRNGKey = Key[Array, ""]
 Pytree = Any
+HostOrDevice = Any  # np.ndarray as built on the host; jax.Array once `jax.device_put` or `jit` has moved it
 
 
 class InputError(ValueError):
@@ -125,13 +128,13 @@ class Batch(NamedTuple):
     """One training batch; the whole graph when training is full batch.
 
     Attributes:
-        graph: `jraph.GraphsTuple`.
+        graph: prepared, or plain.
         labels: `[n]` integer classes or `[n, c]` floats, as the task asks; entries outside the masks are ignored.
         masks: nodes that distillation may use, and the labelled ones among them.
         targets: `Objective.targets` of the frozen teacher, or None where none is needed.
     """
 
-    graph: Any
+    graph: jraph.GraphsTuple
     labels: Shaped[Array, "n ..."]
     masks: NodeMasks
     targets: Pytree = None

@@ -7,7 +7,8 @@ taken; graphs that were never prepared take `segment_sum`. All forms give the sa
 Prepared graphs have first derivatives in reverse mode; forward mode and higher derivatives need a plain graph.
 """
 
-from abkd_jax.aggregate.attention import attention_sum, edge_softmax
+from abkd_jax.aggregate.edge_softmax import attention_sum, edge_softmax
+from abkd_jax.aggregate.edge_types import relation_means, relation_sum
 from abkd_jax.aggregate.edges import num_receivers, receiver_sums, receiver_values, receiving, sender_values
 from abkd_jax.aggregate.maxima import maximum
 from abkd_jax.aggregate.products import (
@@ -20,8 +21,7 @@ from abkd_jax.aggregate.products import (
     weighted_sum,
 )
 from abkd_jax.aggregate.readout import readout
-from abkd_jax.aggregate.relations import relation_means, relation_sum
-from abkd_jax.layout import BACKENDS, Backend
+from abkd_jax.graph.layout import BACKENDS, Backend
 
 __all__ = [
     "BACKENDS",

@@ -24,8 +24,8 @@ from jaxtyping import Array, Float, Int
 from abkd_jax.aggregate.bucketed import bucketed_reduce, buckets_of
 from abkd_jax.aggregate.chunks import chunk_size, in_chunks
 from abkd_jax.aggregate.entries import RowEntries
-from abkd_jax.layout import BACKENDS, Backend
-from abkd_jax.precision import accumulation_dtype, widened
+from abkd_jax.graph.layout import BACKENDS, Backend
+from abkd_jax.graph.precision import accumulation_dtype, widened
 from abkd_jax.types import InputError
 
 __all__ = [

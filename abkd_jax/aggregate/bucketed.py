@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.aggregate.entries import RowEntries
-from abkd_jax.layout import Buckets
+from abkd_jax.graph.buckets import Buckets
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["bucketed_reduce", "buckets_of"]

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Shaped
 from abkd_jax.aggregate.backends import gather_rows, row_maxima, row_sums, segment_sums
 from abkd_jax.aggregate.entries import RowEntries, by_column, by_row
 from abkd_jax.graph import SparseFeatures, layout_of, num_edges, num_nodes
-from abkd_jax.graph_input import check_graph, check_rows
-from abkd_jax.layout import CSR, Backend, PreparedEdges
+from abkd_jax.graph.input_checks import check_graph, check_rows
+from abkd_jax.graph.layout import CSR, Backend, PreparedEdges
 
 __all__ = [
     "checked_layout",
@@ -39,7 +39,7 @@ def checked_layout(
     """Returns the layout of a graph as `graph.layout_of`, once the arrays that are read along its edges fit.
 
     Args:
-        graph: plain or prepared; a plain one is checked (`graph_input.check_graph`).
+        graph: plain or prepared; a plain one is checked (`input_checks.check_graph`).
         sent: arrays with one row per node.
         received: arrays with one row per node that edges enter (`num_receivers`).
         edges: arrays with one row per edge.
@@ -107,7 +107,7 @@ def sender_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Arr
     layout = checked_layout(graph, sent=x)
     if layout is None:
         return gather_rows(x, jnp.asarray(graph.senders))
-    return _at_columns(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
+    return _at_columns(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, x)
 
 
 def receiver_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:
@@ -115,7 +115,7 @@ def receiver_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[A
     layout = checked_layout(graph, received=x)
     if layout is None:
         return gather_rows(x, jnp.asarray(graph.receivers))
-    return _at_rows(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
+    return _at_rows(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, x)
 
 
 def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
@@ -141,7 +141,7 @@ def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Floa
     layout = checked_layout(graph, edges=values)
     if layout is None:
         return segment_sums(values, jnp.asarray(graph.receivers), num_nodes(graph))
-    return row_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, values)
+    return row_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, values)
 
 
 def receiver_maxima(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
@@ -153,7 +153,7 @@ def receiver_maxima(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Fl
     layout = checked_layout(graph, edges=values)
     if layout is None:
         return jax.ops.segment_max(values, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
-    return row_maxima(by_row(jax.tree.map(jnp.asarray, layout.pattern)), values, layout.facts.backend)
+    return row_maxima(by_row(jax.tree.map(jnp.asarray, layout.pattern)), values, layout.info.backend)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

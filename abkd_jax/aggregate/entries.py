@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Int
 
-from abkd_jax.layout import CSR, Buckets
+from abkd_jax.graph.buckets import Buckets
+from abkd_jax.graph.layout import CSR
 
 __all__ = ["RowEntries", "by_column", "by_row"]
 

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 from abkd_jax.aggregate.bucketed import bucketed_reduce
 from abkd_jax.aggregate.edges import checked_layout, rows_of_sums
 from abkd_jax.aggregate.entries import by_column, by_row
-from abkd_jax.layout import CSR, PreparedEdges
-from abkd_jax.precision import accumulation_dtype, floats, widened
+from abkd_jax.graph.layout import CSR, PreparedEdges
+from abkd_jax.graph.precision import accumulation_dtype, floats, widened
 
 __all__ = ["maximum"]
 
@@ -38,7 +38,7 @@ def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "r
         [-1.0, 0.0, 0.0]
     """
     layout, x = checked_layout(graph, sent=x), floats(x)
-    if layout is None or layout.pattern.buckets is None or layout.facts.backend not in ("auto", "bucketed"):
+    if layout is None or layout.pattern.buckets is None or layout.info.backend not in ("auto", "bucketed"):
         return _segment_maximum(graph, layout, x)
     return _bucketed_maximum(jax.tree.map(jnp.asarray, layout.pattern), x)
 

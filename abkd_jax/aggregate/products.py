@@ -14,8 +14,8 @@ from abkd_jax.aggregate.chunks import CHUNK_BYTES, chunk_size, in_chunks
 from abkd_jax.aggregate.edges import checked_layout, first_rows
 from abkd_jax.aggregate.entries import by_column, by_row
 from abkd_jax.graph import SparseFeatures, normalised_edges, num_edges, num_nodes
-from abkd_jax.layout import CSR, Backend, PreparedEdges
-from abkd_jax.precision import floats, widened
+from abkd_jax.graph.layout import CSR, Backend, PreparedEdges
+from abkd_jax.graph.precision import floats, widened
 from abkd_jax.types import InputError
 
 __all__ = [
@@ -132,7 +132,7 @@ def _weighted_sum(
 ) -> Array:
     """Sums over the edges of a graph whose layout is known; `x` is float32 or wider."""
     if layout is not None:
-        return sparse_matmul(layout.pattern, weights, x, backend or layout.facts.backend)
+        return sparse_matmul(layout.pattern, weights, x, backend or layout.info.backend)
     messages = weights.astype(x.dtype)[:, None] * gather_rows(x, jnp.asarray(graph.senders))
     return segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
 

@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from abkd_jax.config import ModelConfig
+from abkd_jax.configs.options import ModelConfig
 from abkd_jax.models.gat import GAT, GATv2
 from abkd_jax.models.gcn import GCN, MLP
 from abkd_jax.models.gcnii import GCNII
@@ -63,7 +63,7 @@ def build(
         InputError: the name is unknown, a size or rate is out of range, or the model has no such option.
 
     Examples:
-        >>> from abkd_jax.config import ModelConfig
+        >>> from abkd_jax.configs.options import ModelConfig
         >>> model = build(ModelConfig("gcnii", hidden=4, layers=4), classes=7)
         >>> type(model).__name__, model.hidden, model.classes
         ('GCNII', 4, 7)

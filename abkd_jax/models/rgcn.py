@@ -120,7 +120,7 @@ class _TypedConv(nn.Module):
             name="relations",
         )
         layout = layout_of(graph)
-        present = None if layout is None else layout.facts.types
+        present = None if layout is None else layout.info.types
         root = _TypedDense(self.features, self.node_types, self.dtype, present, name="root")
         return relations(graph, x) + root(receiving(graph, x), receiving(graph, types))
 

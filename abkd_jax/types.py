@@ -1,4 +1,4 @@
-"""The nouns of the library: what a model returns, what a distillation loss is, what a data set is."""
+"""Data types that all rooms share: outputs of models, distillation losses, batches and data sets."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -23,6 +23,7 @@ __all__ = [
     "PairMap",
     "Pytree",
     "Schema",
+    "shape_of",
 ]
 
 PRNGKey = Key[Array, ""]
@@ -65,12 +66,12 @@ METRICS = {
 
 
 class GNNOutput(NamedTuple):
-    """What every model returns.
+    """The output of every model.
 
     Attributes:
         logits: `[n, classes]`; `[graphs, classes]` of a model with a readout.
         hiddens: outputs of the message-passing layers before the logits, input side first, each `[n, width]`: after the
-            activation, before dropout. The last is what the classifier (or the last convolution) reads.
+            activation, before dropout. The last is the input of the classifier (or of the last convolution).
     """
 
     logits: Float[Array, "n c"]
@@ -78,7 +79,7 @@ class GNNOutput(NamedTuple):
 
 
 class NodeMasks(NamedTuple):
-    """Which nodes, and in graph-level tasks which graphs, a term of the loss may look at; padding is in none.
+    """Nodes, and in graph-level tasks graphs, that a term of the loss may be computed on; padding is in none.
 
     Attributes:
         all: `[n]` nodes that distillation may use.
@@ -87,14 +88,14 @@ class NodeMasks(NamedTuple):
         train_graphs: `[g]` the labelled ones among them; None in node-level tasks.
     """
 
-    all: Bool[Array, " n"]
-    train: Bool[Array, " n"]
-    graphs: Bool[Array, " g"] | None = None
-    train_graphs: Bool[Array, " g"] | None = None
+    all: Bool[HostOrDevice, " n"]
+    train: Bool[HostOrDevice, " n"]
+    graphs: Bool[HostOrDevice, " g"] | None = None
+    train_graphs: Bool[HostOrDevice, " g"] | None = None
 
     @property
-    def labelled(self) -> Bool[Array, " rows"]:
-        """The rows of the logits that have a label to learn from: nodes, or graphs in graph-level tasks."""
+    def labelled(self) -> Bool[HostOrDevice, " rows"]:
+        """Rows of the logits with a label to learn from: nodes, or graphs in graph-level tasks."""
         return self.train if self.train_graphs is None else self.train_graphs
 
 
@@ -128,14 +129,14 @@ class Batch(NamedTuple):
     """One training batch; the whole graph when training is full batch.
 
     Attributes:
-        graph: prepared, or plain.
-        labels: `[n]` integer classes or `[n, c]` floats, as the task asks; entries outside the masks are ignored.
+        graph: plain or prepared.
+        labels: `[n]` integer classes or `[n, c]` floats, depending on the task; entries outside the masks are ignored.
         masks: nodes that distillation may use, and the labelled ones among them.
         targets: `Objective.targets` of the frozen teacher, or None where none is needed.
     """
 
     graph: jraph.GraphsTuple
-    labels: Shaped[Array, "n ..."]
+    labels: Shaped[HostOrDevice, "n ..."]
     masks: NodeMasks
     targets: Pytree = None
 
@@ -160,11 +161,17 @@ class Schema(NamedTuple):
         return max(len(self.relations), *(number + 1 for number in self.reverses))
 
 
+def shape_of(features: np.ndarray | sp.csr_matrix) -> tuple[int, int]:
+    """Returns the shape of a dense or sparse feature matrix, which SciPy does not annotate."""
+    shape: Any = features.shape
+    return shape
+
+
 class Dataset(NamedTuple):
     """A node-classification data set on the host, as its files give it.
 
     In a heterogeneous graph the nodes are numbered type by type, and those with features come first: `features` has
-    `m <= n` rows, and models give each node from `m` on a trainable vector.
+    `m <= n` rows, and models give each node from `m` on a learned embedding.
 
     Attributes:
         name: as given to `datasets.load`.
@@ -198,13 +205,13 @@ class Dataset(NamedTuple):
 
     @property
     def num_nodes(self) -> int:
+        """Number of nodes."""
         return self.labels.shape[0]
 
     @property
     def num_embeddings(self) -> int:
         """Number of nodes without features: the last ones."""
-        shape: Any = self.features.shape
-        return self.labels.shape[0] - shape[0]
+        return self.labels.shape[0] - shape_of(self.features)[0]
 
 
 class GraphDataset(NamedTuple):

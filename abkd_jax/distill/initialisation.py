@@ -5,8 +5,6 @@ study: on Citeseer, a default start leaves 2 of 4 units silent on 99 % of the no
 that starts from teacher directions.)
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import jraph
@@ -14,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.aggregate import feature_matmul, propagate
 from abkd_jax.distill.ops.moments import centre, covariance, narrow, stack_layers, widen
+from abkd_jax.graph import node_features
 from abkd_jax.types import GNNOutput, InputError, PRNGKey, Pytree
 
 __all__ = ["attention_map", "positive", "teacher_directions"]
@@ -81,7 +80,7 @@ def teacher_directions(
             f"teacher_directions: the student's input layer has {width} units, the teacher's only "
             f"{teacher_kernel.shape[1]}; choose another start"
         )
-    features: Any = widen(graph.nodes)
+    features = widen(node_features(graph))
     smoothed = propagate(graph, propagate(graph, feature_matmul(features, teacher_kernel)))
     directions = _separating_directions(smoothed, predictions, classes, width)
     rotation, _ = jnp.linalg.qr(jax.random.normal(key, (width, width), teacher_kernel.dtype))

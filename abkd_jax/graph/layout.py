@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from abkd_jax.graph.buckets import Buckets, bucketise
-from abkd_jax.types import HostOrDevice, InputError
+from abkd_jax.types import HostOrDevice, InputError, shape_of
 
 __all__ = [
     "BACKENDS",
@@ -219,7 +219,7 @@ def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
         ((3, 2), [1, 0], [2.0, 1.0])
     """
     matrix = sp.csr_matrix(matrix, dtype=np.float32)
-    n, f = matrix.shape  # type: ignore[misc]  # scipy annotates no shape
+    n, f = shape_of(matrix)
     matrix.sum_duplicates()
     if not np.isfinite(matrix.data).all():
         raise InputError("node features hold NaN or infinite values, expected finite numbers")

@@ -19,7 +19,7 @@ import numpy as np
 
 from abkd_jax.datasets.files.progress import bar as progress_bar
 from abkd_jax.graph.host import HostGraph
-from abkd_jax.graph.layout import CSR, LayoutInfo, PreparedEdges, RelationLayout, SparseFeatures
+from abkd_jax.graph.layout import CSR, LayoutInfo, PreparedEdges, RelationLayout, SparseFeatures, graphs_tuple
 from abkd_jax.models import GAT, GIN, RGCN
 from abkd_jax.models.stack import Stack, Stage
 from abkd_jax.sampling import as_numbers, prefetch
@@ -153,15 +153,15 @@ class _Cut(NamedTuple):
             own = int(graph.node_types[rows[0]])
             info = replace(info, relations=self.present[own], types=(own,))
             types = _padded(np.searchsorted(self.present[own], graph.relations[positions]), padded, 0)
-        fields: dict[str, Any] = {
-            "nodes": self._nodes(ids),
-            "edges": _layout(to, by, types, self._scale(ids), receivers, info),
-            "senders": by,
-            "receivers": to,
-            "n_node": np.array([size], np.int32),
-            "n_edge": np.array([padded], np.int32),
-        }
-        return jraph.GraphsTuple(globals=None, **fields), ids
+        block = graphs_tuple(
+            nodes=self._nodes(ids),
+            edges=_layout(to, by, types, self._scale(ids), receivers, info),
+            senders=by,
+            receivers=to,
+            n_node=np.array([size], np.int32),
+            n_edge=np.array([padded], np.int32),
+        )
+        return block, ids
 
     def _scale(self, ids: np.ndarray) -> np.ndarray:
         """`D^-1/2`, with the self loops that GCNs add."""

@@ -22,7 +22,7 @@ from abkd_jax.models import build, with_hops
 from abkd_jax.run.identity import DataIdentity
 from abkd_jax.training import tasks
 from abkd_jax.training.tasks import Task
-from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree
+from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree, shape_of
 
 __all__ = ["Problem", "build_model", "load_problem", "make_predict", "make_scores", "setting_of", "with_powers"]
 
@@ -81,7 +81,7 @@ class Problem(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """What a record says of its data, JSON-like: name, source, fingerprint, split and counts."""
         data = self.dataset
-        shape: Any = data.features.shape
+        shape = shape_of(data.features)
         sizes = {"graphs": data.labels.shape[0]} if isinstance(data, GraphDataset) else {}
         nodes = shape[0] if isinstance(data, GraphDataset) else data.num_nodes
         splits = {

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jraph
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import graphs_tuple, prepare
 from abkd_jax.graph.host import HostGraph
 from abkd_jax.sampling.subgraph import Subgraph, as_numbers
 from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
@@ -152,14 +151,14 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
     if spare[0] < 1 or spare[1] < 0:
         raise InputError(f"a batch of {count} nodes and {edges} edges in a {capacity}, expected one node to spare")
     relations = None if drawn.relations is None else _padded(drawn.relations, capacity.edges, 0)
-    fields: dict[str, Any] = {
-        "nodes": _node_inputs(graph, drawn.nodes, capacity.nodes),
-        "edges": None if relations is None else {"relation": relations},
-        "senders": _padded(drawn.senders, capacity.edges, count),
-        "receivers": _padded(drawn.receivers, capacity.edges, count),
-        "n_node": np.array([count, spare[0]], np.int32),
-        "n_edge": np.array([edges, spare[1]], np.int32),
-    }
+    plain = graphs_tuple(
+        nodes=_node_inputs(graph, drawn.nodes, capacity.nodes),
+        edges=None if relations is None else {"relation": relations},
+        senders=_padded(drawn.senders, capacity.edges, count),
+        receivers=_padded(drawn.receivers, capacity.edges, count),
+        n_node=np.array([count, spare[0]], np.int32),
+        n_edge=np.array([edges, spare[1]], np.int32),
+    )
     chosen = graph.target_mask[drawn.nodes]
     if roots_only:
         chosen[drawn.num_roots :] = False
@@ -167,7 +166,6 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
         all=_padded(chosen, capacity.nodes, False),
         train=_padded(chosen & graph.train_mask[drawn.nodes], capacity.nodes, False),
     )
-    plain = jraph.GraphsTuple(globals=None, **fields)
     prepared = prepare(plain, buckets=False, relations=None if relations is None else graph.num_relations)
     return Batch(prepared, _padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
 

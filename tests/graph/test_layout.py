@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from abkd_jax.aggregate import attention_sum, maximum, propagate
 from abkd_jax.graph import prepare
-from abkd_jax.graph.layout import BUCKET_SIZES, bucketise, build_pattern, stable_order
+from abkd_jax.graph.buckets import BUCKET_SIZES, bucketise
+from abkd_jax.graph.layout import build_pattern, stable_order
 from abkd_jax.training import checkpoint
 
 PADDING = np.iinfo(np.int32).max

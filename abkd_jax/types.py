@@ -36,10 +36,10 @@ class InputError(ValueError):
 
 
 class Metric(NamedTuple):
-    """How a stored score is shown. Scores are stored so that higher is better: shares of 1, or minus an error.
+    """Format of a stored score. Scores are stored so that higher is better: shares of 1, or minus an error.
 
     Attributes:
-        name: what the shown value is called.
+        name: name of the shown value.
         unit: `"%"`, or `""` where it has the units of the targets.
         factor: shown value over stored score.
         higher_is_better: whether a higher shown value is the better one.
@@ -52,7 +52,7 @@ class Metric(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """Name and unit, for a column or an axis."""
+        """Name and unit, as the title of a column or an axis."""
         return f"{self.name} {self.unit}".rstrip()
 
 
@@ -66,7 +66,7 @@ METRICS = {
 
 
 class GNNOutput(NamedTuple):
-    """The output of every model.
+    """Output of every model.
 
     Attributes:
         logits: `[n, classes]`; `[graphs, classes]` of a model with a readout.
@@ -142,12 +142,12 @@ class Batch(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """The types of a heterogeneous graph.
+    """Types of a heterogeneous graph.
 
     Attributes:
-        node_types: their names, in the order of their numbers.
-        relations: names of the edge types of the files, in the order of their numbers.
-        reverses: for each of these the type of its reverse edges: its own number where it has no direction (a citation
+        node_types: names of the node types, by number.
+        relations: names of the edge types in the files, by number.
+        reverses: for each of these the type of its reverse edges: the same number where it has no direction (a citation
             network made undirected), else a number from `len(relations)` on.
     """
 
@@ -157,7 +157,7 @@ class Schema(NamedTuple):
 
     @property
     def num_relations(self) -> int:
-        """Number of edge types, those of the reverse edges included."""
+        """Number of edge types, those of reverse edges included."""
         return max(len(self.relations), *(number + 1 for number in self.reverses))
 
 
@@ -168,7 +168,7 @@ def shape_of(features: np.ndarray | sp.csr_matrix) -> tuple[int, int]:
 
 
 class Dataset(NamedTuple):
-    """A node-classification data set on the host, as its files give it.
+    """Node-classification data set on the host, as its files give it.
 
     In a heterogeneous graph the nodes are numbered type by type, and those with features come first: `features` has
     `m <= n` rows, and models give each node from `m` on a learned embedding.
@@ -184,7 +184,7 @@ class Dataset(NamedTuple):
         val_mask: `[n]` bool.
         test_mask: `[n]` bool.
         source: where the data comes from, one line.
-        schema: the types of a heterogeneous graph; None where all nodes and edges are alike.
+        schema: the types of a heterogeneous graph; None for a homogeneous one.
         node_types: `[n]` int32 in `[0, len(schema.node_types))`, ascending; None without a schema.
         relations: `[e]` int32 in `[0, len(schema.relations))`; None without a schema.
     """
@@ -215,7 +215,7 @@ class Dataset(NamedTuple):
 
 
 class GraphDataset(NamedTuple):
-    """A graph-level data set on the host: all its graphs one after the other.
+    """Graph-level data set on the host: all its graphs one after the other.
 
     Attributes:
         name: as given to `datasets.load`.
@@ -227,8 +227,8 @@ class GraphDataset(NamedTuple):
         n_edge: `[g]` int32, edges of each graph.
         labels: `[g]` int32 classes, or `[g, tasks]` float32 (0, 1, or a real number; NaN where unknown).
         num_outputs: width of the logits: classes, or tasks.
-        task: what is learned: one class, several yes-or-no answers, or real numbers.
-        metric: how it is judged on the validation and test graphs.
+        task: one class, several binary labels, or real numbers.
+        metric: score on the validation and test graphs.
         train_mask: `[g]` bool; the three masks are disjoint.
         val_mask: `[g]` bool.
         test_mask: `[g]` bool.

@@ -1,4 +1,4 @@
-"""The entries of a sparse matrix in row order: of a pattern, or of its transpose."""
+"""Entries of a sparse matrix in row order: of a pattern, or of its transpose."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ __all__ = ["RowEntries", "by_column", "by_row"]
 
 
 class RowEntries(NamedTuple):
-    """The entries of a sparse matrix in row order.
+    """Entries of a sparse matrix in row order.
 
     Attributes:
         rows: `[nnz]` int32, ascending.

@@ -1,4 +1,4 @@
-"""The whole graph on the host, in memory or memory-mapped, for samplers and layer-wise inference.
+"""Whole graphs on the host, in memory or memory-mapped, for samplers and layer-wise inference.
 
 For graphs that are too large to be prepared or moved to a device as a whole.
 """
@@ -18,7 +18,7 @@ __all__ = ["HostGraph", "host_graph", "target_mask", "whole_graph"]
 
 
 class HostGraph(NamedTuple):
-    """A graph in CSR form: edges sorted by receiver, then by type, then by sender, without duplicates.
+    """Graph in CSR form: edges sorted by receiver, then by type, then by sender, without duplicates.
 
     Attributes:
         indptr: `[n + 1]` int64; the edges into node `v` are `indptr[v]` to `indptr[v + 1]`.

@@ -38,7 +38,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 class CSR(NamedTuple):
-    """A sparsity pattern in row order together with its transpose; the values are kept separately.
+    """Sparsity pattern in row order together with its transpose; the values are kept separately.
 
     Attributes:
         rows: `[nnz]` int32, ascending.
@@ -118,7 +118,7 @@ class RelationLayout(NamedTuple):
 
 
 class NormalisedEdges(NamedTuple):
-    """The `edges` of a graph that `normalise` was called on.
+    """Edges of a graph that `normalise` was called on.
 
     Attributes:
         features: the original `graph.edges`.
@@ -134,7 +134,7 @@ class NormalisedEdges(NamedTuple):
 
 
 class PreparedEdges(NamedTuple):
-    """The `edges` of a graph that `prepare` was called on.
+    """Edges of a graph that `prepare` was called on.
 
     Attributes:
         features: the original `graph.edges`, in the order of the layout.

@@ -35,7 +35,7 @@ class GCN(Stack):
 
 
 class MLP(Stack):
-    """A multilayer perceptron that ignores the edges; the student of GLNN (Zhang et al., arXiv 2110.08727).
+    """Multilayer perceptron that ignores the edges; the student of GLNN (Zhang et al., arXiv 2110.08727).
 
     Its layers are `dense_0`, `dense_1`, ..., or `blocks/dense`; see `Stack` for the attributes. Features are not
     dropped by default (`input_dropout=0`).

@@ -44,7 +44,7 @@ UNROLLED = 4  # equal layers up to which a stack is written out; more run under 
 
 
 class _Layer(NamedTuple):
-    """A hidden layer of a stack; the attributes are those of `Stack`.
+    """Hidden layer of a stack; the attributes are those of `Stack`.
 
     A named tuple and not a module, so that the modules it creates belong to whichever module calls it: `Stack` itself,
     a scanned block or a stage. The paths of the parameters depend on this.
@@ -82,7 +82,7 @@ class _Block(nn.Module):
 
 
 class Stage(NamedTuple):
-    """A part of a stack that runs by itself.
+    """Part of a stack that runs by itself.
 
     Attributes:
         module: `(graph, hiddens) -> [r, width]` for the nodes of the graph that edges enter (`num_receivers`), under
@@ -124,7 +124,7 @@ def _slice_of(number: int, variables: Any) -> Any:
 
 
 class Stack(nn.Module):
-    """A sequence of message-passing layers; a model defines them by `convolution`.
+    """Sequence of message-passing layers; a model defines them by `convolution`.
 
     A hidden layer is `activation(norm(conv(dropout(h)) + residual))`. Either the last convolution gives the logits, or,
     with `jumping` or `readout`, all convolutions are hidden layers and a linear classifier reads them.

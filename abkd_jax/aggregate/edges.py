@@ -18,6 +18,7 @@ from abkd_jax.graph.input_checks import check_graph, check_rows
 from abkd_jax.graph.layout import CSR, Backend, PreparedEdges
 
 __all__ = [
+    "FeaturesT",
     "checked_layout",
     "first_rows",
     "num_receivers",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,13 +11,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt32
 
 from abkd_jax.aggregate import Features, feature_matmul
+from abkd_jax.aggregate.edges import FeaturesT
 from abkd_jax.graph import SparseFeatures
 from abkd_jax.types import PRNGKey
 
 __all__ = ["Dense", "Dropout", "Initialiser", "cast", "dense_features", "linear_aggregate", "uniform_fan_in"]
 
 Initialiser = Callable[..., Array]  # (key, shape, dtype) -> array
-FeaturesT = TypeVar("FeaturesT", bound=Features)
 
 
 def uniform_fan_in(fan_in: int) -> Initialiser:

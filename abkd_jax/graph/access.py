@@ -95,6 +95,7 @@ def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:
 
     Examples:
         >>> import numpy as np
+        >>> from abkd_jax.graph import from_edges
         >>> graph = from_edges(np.array([0, 0, 1]), np.array([1, 1, 0]), num_nodes=2, weights=np.array([1.0, 2.0, 5.0]))
         >>> edge_weights(graph).tolist()
         [5.0, 3.0]
@@ -134,6 +135,7 @@ def node_mask(graph: jraph.GraphsTuple) -> Bool[Array, " n"]:
 
     Examples:
         >>> import numpy as np
+        >>> from abkd_jax.graph import from_edges, pad_to_bucket
         >>> graph = from_edges(np.array([0]), np.array([1]), num_nodes=2, nodes=np.ones((2, 1), np.float32))
         >>> int(node_mask(graph).sum()), int(node_mask(pad_to_bucket(graph)).sum())
         (2, 2)

@@ -188,12 +188,6 @@ def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
 
     Raises:
         InputError: the graph is malformed, see `input_checks.check_graph`.
-
-    Examples:
-        >>> import numpy as np
-        >>> edges = normalise(from_edges(np.array([0]), np.array([1]), num_nodes=2)).edges
-        >>> [round(value, 3) for value in (*edges.coefficients.tolist(), *edges.self_coefficients.tolist())]
-        [0.707, 1.0, 0.5]
     """
     edges = normalised_edges(graph)
     return graph if edges is graph.edges else graph._replace(edges=edges)

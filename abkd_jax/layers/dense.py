@@ -85,7 +85,8 @@ class Dense(nn.Module):
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> layer, x = Dense(3), jnp.ones((2, 5))
-        >>> layer.apply(layer.init(jax.random.key(0), x), x).shape
+        >>> variables = jax.eval_shape(layer.init, jax.random.key(0), x)  # shapes alone: compiles nothing
+        >>> jax.eval_shape(layer.apply, variables, x).shape
         (2, 3)
     """
 

@@ -102,9 +102,10 @@ class GATConv(_AttentionConv):
     Examples:
         >>> import jax, jax.numpy as jnp, numpy as np
         >>> from abkd_jax.graph import from_edges
-        >>> graph = from_edges(np.array([0, 1]), np.array([1, 2]), num_nodes=3, undirected=True)
         >>> layer, x = GATConv(4, heads=2), jnp.ones((3, 5))
-        >>> layer.apply(layer.init(jax.random.key(0), graph, x), graph, x).shape
+        >>> graph = from_edges(np.array([0, 1]), np.array([1, 2]), num_nodes=3, nodes=x, undirected=True)
+        >>> variables = jax.eval_shape(layer.init, jax.random.key(0), graph, x)  # shapes alone: compiles nothing
+        >>> jax.eval_shape(layer.apply, variables, graph, x).shape
         (3, 8)
     """
 

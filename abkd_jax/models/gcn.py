@@ -19,9 +19,10 @@ class GCN(Stack):
         >>> import jax, numpy as np
         >>> from abkd_jax.graph import from_edges, prepare
         >>> ends, x = (np.array([0, 1]), np.array([1, 2])), np.ones((3, 5), np.float32)
-        >>> graph = jax.device_put(prepare(from_edges(*ends, num_nodes=3, nodes=x, undirected=True)))
+        >>> graph = prepare(from_edges(*ends, num_nodes=3, nodes=x, undirected=True))
         >>> model = GCN(hidden=4, layers=2, classes=2)
-        >>> out = model.apply(model.init(jax.random.key(0), graph), graph)
+        >>> variables = jax.eval_shape(model.init, jax.random.key(0), graph)  # shapes alone: compiles nothing
+        >>> out = jax.eval_shape(model.apply, variables, graph)
         >>> out.logits.shape, [hidden.shape for hidden in out.hiddens]
         ((3, 2), [(3, 4)])
     """

@@ -155,10 +155,10 @@ class GATv2Conv(_AttentionConv):
 
         out_v = sum over u -> v of alpha_uv W_s x_u,  alpha_uv = softmax over u of a . LeakyReLU(W_s x_u + W_r x_v)
 
-    The logits cost `e * heads * features` operations, and no algebra moves them to the nodes; where they are many they
-    run in chunks of edges, and again so in the backward pass (`pairs.pair_logits`). Parameters: `sender/kernel` and
-    `receiver/kernel` with a `bias` each (as PyTorch's Linear), `attention` `[heads, features]`, `residual/kernel`,
-    `bias` (zeros); kernels and vectors are initialised by Glorot & Bengio's uniform distribution.
+    The logits cost `e * heads * features` operations, and no algebra moves them to the nodes; where they are many both
+    passes run in chunks of edges (`edge_logits.pair_logits`). Parameters: `sender/kernel` and `receiver/kernel` with a
+    `bias` each (as PyTorch's Linear), `attention` `[heads, features]`, `residual/kernel`, `bias` (zeros); kernels and
+    vectors are initialised by Glorot & Bengio's uniform distribution.
 
     Attributes:
         share_weights: one map for senders and receivers; the other attributes are those of `GATConv`.

@@ -59,10 +59,6 @@ class RGCN(Stack):
         return table(features, rows)
 
     def graph(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
-        if self.node_types > 1 and node_entry(graph, "type") is None:
-            raise InputError(
-                f"RGCN: {self.node_types} node types, expected graph.nodes as {{'features': [n, f], 'type': [n]}}"
-            )
         return _of_one_type(graph) if self.relations == 1 and edge_relations(graph) is None else graph
 
     def convolution(self, train: bool) -> Convolution:
@@ -109,7 +105,9 @@ class _TypedConv(nn.Module):
     def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "_ {self.features}"]:
         types = node_entry(graph, "type")
         if types is None:
-            raise InputError("RGCN: nodes have no type, expected graph.nodes as {'features': [n, f], 'type': [n]}")
+            raise InputError(
+                f"RGCN: {self.node_types} node types, expected graph.nodes as {{'features': [n, f], 'type': [n]}}"
+            )
         relations = RGCNConv(
             self.features,
             self.relations,

@@ -8,7 +8,7 @@ from typing import Any
 import tabulate
 
 from abkd_jax import datasets
-from abkd_jax.types import Dataset, GraphDataset
+from abkd_jax.types import Dataset, GraphDataset, shape_of
 
 __all__ = ["described", "listed"]
 
@@ -56,6 +56,6 @@ def described(found: Dataset | GraphDataset) -> str:
         rows += [("node types", ", ".join(found.schema.node_types)), ("edge types", f"{len(found.schema.relations)}")]
         rows += [("nodes without features", f"{found.num_embeddings:,}")]
     masks = " / ".join(f"{m.sum():,}" for m in (found.train_mask, found.val_mask, found.test_mask))
-    shape: Any = found.features.shape
+    shape = shape_of(found.features)
     rows += [("features", f"{shape[1]:,}"), ("train / validation / test", masks)]
     return tabulate.tabulate(rows, tablefmt="plain")

@@ -5,7 +5,7 @@ Citeseer, default initialisation left 2 of 4 hidden units dead on 99 % of the no
 points below one initialised from teacher directions.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from abkd_jax.distill.alignment.layer_attention import depth_proportional
 from abkd_jax.distill.ops.checks import require_choice
 from abkd_jax.distill.ops.numerics import narrow_like, widen
 from abkd_jax.distill.teacher_units import attention_map
+from abkd_jax.graph import node_features
 from abkd_jax.types import GNNOutput, InputError, Mask, PRNGKey, Pytree
 
 __all__ = ["STARTS", "Start", "initialise", "positive", "teacher_directions"]
@@ -159,7 +160,7 @@ def teacher_directions(
             f"teacher_directions: the student's input layer has {width} units, the teacher's only "
             f"{teacher_kernel.shape[1]}; choose another start"
         )
-    features: Any = widen(graph.nodes)
+    features = widen(node_features(graph))
     smoothed = propagate(graph, propagate(graph, feature_matmul(features, teacher_kernel)))
     directions = _separating_directions(smoothed, predictions, classes, width)
     rotation, _ = jnp.linalg.qr(jax.random.normal(key, (width, width), teacher_kernel.dtype))

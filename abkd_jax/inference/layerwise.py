@@ -19,7 +19,7 @@ import numpy as np
 
 from abkd_jax.datasets.files.progress import bar as progress_bar
 from abkd_jax.graph.host import HostGraph
-from abkd_jax.graph.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
+from abkd_jax.graph.layout import CSR, LayoutInfo, PreparedEdges, RelationLayout, SparseFeatures, graphs_tuple
 from abkd_jax.models import GAT, GIN, RGCN
 from abkd_jax.models.stack import Stack, Stage
 from abkd_jax.sampling import as_indices, bucket_size, padded, prefetch
@@ -163,22 +163,22 @@ class _BlockPlan(NamedTuple):
         ids[: rows.shape[0]], ids[receivers : receivers + senders.shape[0]] = rows, senders
         to = padded(np.repeat(np.arange(rows.shape[0]), degrees), num_edges, receivers - 1, np.int32)
         by = padded(receivers + columns.reshape(-1), num_edges, size - 1, np.int32)
-        facts, types = LayoutFacts(size, num_edges), None
+        info, types = LayoutInfo(size, num_edges), None
         if self.entering is not None and graph.node_types is not None and graph.relations is not None:
             # All receivers have one type: the block numbers the edge types that enter it from 0, without the others.
             node_type = int(graph.node_types[rows[0]])
             edge_types = self.entering[node_type]
-            facts = replace(facts, relations=edge_types, types=(node_type,))
+            info = replace(info, relations=edge_types, types=(node_type,))
             types = padded(np.searchsorted(edge_types, graph.relations[positions]), num_edges, 0, np.int32)
-        fields: dict[str, Any] = {
-            "nodes": self._nodes(ids),
-            "edges": _layout(to, by, types, self._scale(ids), receivers, facts),
-            "senders": by,
-            "receivers": to,
-            "n_node": np.array([size], np.int32),
-            "n_edge": np.array([num_edges], np.int32),
-        }
-        return jraph.GraphsTuple(globals=None, **fields), ids
+        block = graphs_tuple(
+            nodes=self._nodes(ids),
+            edges=_layout(to, by, types, self._scale(ids), receivers, info),
+            senders=by,
+            receivers=to,
+            n_node=np.array([size], np.int32),
+            n_edge=np.array([num_edges], np.int32),
+        )
+        return block, ids
 
     def _scale(self, ids: np.ndarray) -> np.ndarray:
         """Returns `D^-1/2`, with the self loops that GCNs add; degrees are those of the whole graph."""
@@ -267,12 +267,12 @@ def _layout(
     types: np.ndarray | None,
     scale: np.ndarray,
     rows: int,
-    facts: LayoutFacts,
+    info: LayoutInfo,
 ) -> PreparedEdges:
     """Returns the layout of a block of `rows` receivers; `to` and `by` are the ends of its edges."""
-    nodes, by_relation = facts.nodes, None
+    nodes, by_relation = info.nodes, None
     if types is not None:
-        num_edge_types = len(facts.relations or ())
+        num_edge_types = len(info.relations or ())
         by_relation = RelationLayout(
             rows=_pattern(to * num_edge_types + types, by, (rows * num_edge_types, nodes)),
             columns=_pattern(to, by * num_edge_types + types, (rows, nodes * num_edge_types)),
@@ -283,7 +283,7 @@ def _layout(
         coefficients=scale[by] * scale[to],
         self_coefficients=scale[:rows] ** 2,
         relations=by_relation,
-        facts=facts,
+        info=info,
     )
 
 

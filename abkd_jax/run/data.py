@@ -13,14 +13,14 @@ import numpy as np
 from abkd_jax import datasets, sampling
 from abkd_jax.configs.options import BatchConfig, ModelConfig
 from abkd_jax.distill.build import LossContext
-from abkd_jax.graph.build import from_dataset, node_mask
+from abkd_jax.graph import from_dataset, node_mask
 from abkd_jax.graph.host import HostGraph, host_graph, target_mask
 from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models import build, with_hops
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
 from abkd_jax.training import tasks
 from abkd_jax.training.tasks import Task
-from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree
+from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree, shape_of
 
 __all__ = ["PreparedData", "build_model", "make_predict", "make_scores", "prepare_data", "with_powers"]
 
@@ -79,7 +79,7 @@ class PreparedData(NamedTuple):
     def summary(self) -> dict[str, Any]:
         """Returns the entry `data` of a record, JSON-like: name, source, fingerprint, split and counts."""
         dataset = self.dataset
-        shape: Any = dataset.features.shape
+        shape = shape_of(dataset.features)
         sizes = {"graphs": dataset.labels.shape[0]} if isinstance(dataset, GraphDataset) else {}
         nodes = shape[0] if isinstance(dataset, GraphDataset) else dataset.num_nodes
         splits = {

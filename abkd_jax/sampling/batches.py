@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jraph
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import graphs_tuple, prepare
 from abkd_jax.graph.host import HostGraph
 from abkd_jax.sampling.buckets import Capacity, fit_capacities, padded
 from abkd_jax.sampling.subgraph import Subgraph, as_indices
@@ -105,14 +104,14 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
     if spare[0] < 1 or spare[1] < 0:
         raise InputError(f"a batch of {count} nodes and {edges} edges in a {capacity}, expected one node to spare")
     relations = None if drawn.relations is None else padded(drawn.relations, capacity.edges, 0)
-    fields: dict[str, Any] = {
-        "nodes": _node_inputs(graph, drawn.nodes, capacity.nodes),
-        "edges": None if relations is None else {"relation": relations},
-        "senders": padded(drawn.senders, capacity.edges, count),
-        "receivers": padded(drawn.receivers, capacity.edges, count),
-        "n_node": np.array([count, spare[0]], np.int32),
-        "n_edge": np.array([edges, spare[1]], np.int32),
-    }
+    plain = graphs_tuple(
+        nodes=_node_inputs(graph, drawn.nodes, capacity.nodes),
+        edges=None if relations is None else {"relation": relations},
+        senders=padded(drawn.senders, capacity.edges, count),
+        receivers=padded(drawn.receivers, capacity.edges, count),
+        n_node=np.array([count, spare[0]], np.int32),
+        n_edge=np.array([edges, spare[1]], np.int32),
+    )
     chosen = graph.target_mask[drawn.nodes]
     if roots_only:
         chosen[drawn.num_roots :] = False
@@ -120,7 +119,6 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
         all=padded(chosen, capacity.nodes, False),
         train=padded(chosen & graph.train_mask[drawn.nodes], capacity.nodes, False),
     )
-    plain = jraph.GraphsTuple(globals=None, **fields)
     prepared = prepare(plain, buckets=False, relations=None if relations is None else graph.num_relations)
     return Batch(prepared, padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
 

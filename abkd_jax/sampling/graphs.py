@@ -8,10 +8,10 @@ import jraph
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import graphs_tuple, prepare
 from abkd_jax.sampling.batches import EpochSampler, Minibatch
 from abkd_jax.sampling.subgraph import as_indices, edges_into
-from abkd_jax.types import Batch, GraphDataset, InputError, NodeMasks
+from abkd_jax.types import Batch, GraphDataset, HostOrDevice, InputError, NodeMasks
 
 __all__ = ["all_graphs", "graph_batches"]
 
@@ -46,7 +46,7 @@ def graph_batches(
     def minibatches(rng: np.random.Generator) -> Iterator[Minibatch]:
         single = (_graph(dataset, starts, graph) for graph in rng.permutation(chosen).tolist())
         for padded in jraph.dynamically_batch(single, capacity[0] + 1, capacity[1], batch_size + 1):
-            numbers: Any = padded.globals
+            numbers: Int[HostOrDevice, " g"] = padded.globals
             members = numbers[numbers > 0] - 1
             nodes = edges_into(starts[0][members], dataset.n_node[members]).astype(np.int32)
             graph = padded._replace(
@@ -66,16 +66,14 @@ def all_graphs(dataset: GraphDataset) -> Batch:
     """
     offsets = np.repeat(np.cumsum(dataset.n_node) - dataset.n_node, dataset.n_edge).astype(np.int32)
     features = dataset.features
-    fields: dict[str, Any] = {
-        "nodes": np.concatenate([features, np.zeros((1, features.shape[1]), features.dtype)]),
-        "edges": dataset.edge_features,
-        "senders": dataset.senders + offsets,
-        "receivers": dataset.receivers + offsets,
-        "globals": None,
-        "n_node": np.append(dataset.n_node, 1).astype(np.int32),
-        "n_edge": np.append(dataset.n_edge, 0).astype(np.int32),
-    }
-    graph = jraph.GraphsTuple(**fields)
+    graph = graphs_tuple(
+        nodes=np.concatenate([features, np.zeros((1, features.shape[1]), features.dtype)]),
+        edges=dataset.edge_features,
+        senders=dataset.senders + offsets,
+        receivers=dataset.receivers + offsets,
+        n_node=np.append(dataset.n_node, 1).astype(np.int32),
+        n_edge=np.append(dataset.n_edge, 0).astype(np.int32),
+    )
     return _batch(dataset, graph, np.arange(dataset.n_node.shape[0], dtype=np.int32), buckets=True)
 
 
@@ -85,16 +83,15 @@ def _graph(dataset: GraphDataset, starts: tuple[np.ndarray, ...], graph: int) ->
         slice(begin[graph], begin[graph] + size[graph])
         for begin, size in zip(starts, (dataset.n_node, dataset.n_edge), strict=True)
     )
-    fields: dict[str, Any] = {
-        "nodes": dataset.features[nodes],
-        "edges": None if dataset.edge_features is None else dataset.edge_features[edges],
-        "senders": dataset.senders[edges],
-        "receivers": dataset.receivers[edges],
-        "globals": np.array([graph + 1], np.int32),
-        "n_node": dataset.n_node[graph : graph + 1],
-        "n_edge": dataset.n_edge[graph : graph + 1],
-    }
-    return jraph.GraphsTuple(**fields)
+    return graphs_tuple(
+        nodes=dataset.features[nodes],
+        edges=None if dataset.edge_features is None else dataset.edge_features[edges],
+        senders=dataset.senders[edges],
+        receivers=dataset.receivers[edges],
+        n_node=dataset.n_node[graph : graph + 1],
+        n_edge=dataset.n_edge[graph : graph + 1],
+        globals=np.array([graph + 1], np.int32),
+    )
 
 
 def _padding_last(sizes: Any, graphs: int) -> Int[np.ndarray, " g"]:
@@ -105,11 +102,11 @@ def _padding_last(sizes: Any, graphs: int) -> Int[np.ndarray, " g"]:
 
 
 def _batch(dataset: GraphDataset, graph: jraph.GraphsTuple, members: Int[np.ndarray, " g"], *, buckets: bool) -> Batch:
-    sizes: Any = graph.n_node
-    labels: Any = np.zeros((sizes.shape[0], *dataset.labels.shape[1:]), dataset.labels.dtype)
+    sizes = np.asarray(graph.n_node)
+    labels = np.zeros((sizes.shape[0], *dataset.labels.shape[1:]), dataset.labels.dtype)
     labels[: members.shape[0]] = dataset.labels[members]
-    real: Any = np.arange(sizes.shape[0]) < members.shape[0]
-    train: Any = np.zeros_like(real)
+    real = np.arange(sizes.shape[0]) < members.shape[0]
+    train = np.zeros_like(real)
     train[: members.shape[0]] = dataset.train_mask[members]
-    of_nodes: dict[str, Any] = {"all": np.repeat(real, sizes), "train": np.repeat(train, sizes)}
-    return Batch(prepare(graph, buckets=buckets), labels, NodeMasks(**of_nodes, graphs=real, train_graphs=train))
+    masks = NodeMasks(all=np.repeat(real, sizes), train=np.repeat(train, sizes), graphs=real, train_graphs=train)
+    return Batch(prepare(graph, buckets=buckets), labels, masks)

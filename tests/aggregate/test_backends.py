@@ -21,7 +21,7 @@ from graphs import SIZES, edge_lists, random_edges
 from hypothesis import given, settings
 
 from abkd_jax import aggregate
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import prepare
 from abkd_jax.types import InputError
 
 compiled_results = jax.jit(all_results)
@@ -92,7 +92,7 @@ def test_a_star_of_many_leaves(layout, out):
     np.testing.assert_allclose(shares, expected, rtol=1e-6)
 
 
-def test_an_unknown_backend_is_refused_in_one_line():
+def test_an_unknown_backend_is_refused_in_one_line(unchecked):
     with pytest.raises(InputError, match="backend is 'nope', expected one of auto, csr, bucketed, segment, dense"):
         aggregate.mean(prepare(typed_graph(MANY), backend="nope"), jnp.ones((9, 1)))
 

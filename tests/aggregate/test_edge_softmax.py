@@ -19,7 +19,7 @@ from aggregate_samples import (
 )
 
 from abkd_jax.aggregate import attention_sum, edge_softmax, receiver_sums
-from abkd_jax.graph.build import raw_edges
+from abkd_jax.graph import raw_edges
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -9,7 +9,7 @@ from graphs import EdgeList, raw_graph
 from model_samples import CLASSES, HIDDEN, initialised
 
 from abkd_jax import models
-from abkd_jax.graph.build import sparse_features
+from abkd_jax.graph import sparse_features
 from abkd_jax.graph.host import host_graph
 from abkd_jax.inference import evaluation
 from abkd_jax.inference import layerwise as inference
@@ -104,7 +104,7 @@ def test_a_block_is_of_one_type_and_multiplies_by_the_weights_of_its_edge_types_
             rows = out.shape[0]
             sparse = 2 * block.senders.shape[0] * width
             dense = evaluation.flops(run, variables, block, read) - sparse
-            (kind,) = block.edges.facts.types
+            (kind,) = block.edges.info.types
             seen.append((kind, dense / (2 * rows * width * out.shape[1])))
             return out
 

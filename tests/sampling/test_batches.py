@@ -9,7 +9,7 @@ from graphs import EdgeList, dense_normalised, random_edges, raw_graph
 from sampling_samples import sample, typed_dataset
 
 from abkd_jax.aggregate import propagate
-from abkd_jax.graph.build import node_mask, prepare
+from abkd_jax.graph import node_mask, prepare
 from abkd_jax.graph.host import host_graph
 from abkd_jax.sampling import (
     Capacity,

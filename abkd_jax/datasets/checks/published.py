@@ -4,12 +4,12 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from abkd_jax.datasets.checks.checksums import CHECKSUMS
-from abkd_jax.types import Dataset, GraphDataset, InputError
+from abkd_jax.types import Dataset, GraphDataset, InputError, shape_of
 
 __all__ = ["TOTALS", "check_totals", "totals_of", "verify"]
 
@@ -68,7 +68,7 @@ def totals_of(dataset: Dataset | GraphDataset) -> dict[str, int]:
         >>> totals_of(datasets.load("synthetic"))["classes"]
         3
     """
-    shape: Any = dataset.features.shape
+    shape = shape_of(dataset.features)
     masks = {"training": dataset.train_mask, "validation": dataset.val_mask, "test": dataset.test_mask}
     totals = {"features": int(shape[1]), **{split: int(np.count_nonzero(mask)) for split, mask in masks.items()}}
     if isinstance(dataset, GraphDataset):

@@ -11,7 +11,7 @@ import optax
 
 from abkd_jax import aggregate, distill
 from abkd_jax.configs.options import ModelConfig, OptimConfig
-from abkd_jax.graph.build import raw_edges, sparse_features
+from abkd_jax.graph import raw_edges, sparse_features
 from abkd_jax.layers import GATConv
 from abkd_jax.models import build
 from abkd_jax.training.seeds import vmap_seeds

@@ -71,6 +71,31 @@ def test_glnn_is_the_published_recipe(dataset, dropout, decay, rate):
     assert (glnn.optim.dense_decay, glnn.optim.learning_rate, glnn.optim.epochs) == (decay, rate, 500)
 
 
+@pytest.mark.parametrize("dataset", ["cora", "aifb", "mutag", "ogbn-arxiv", "ogbn-mag", "my_graph"])
+def test_teacher_student_and_methods_are_those_of_the_preset(dataset):
+    chosen, run = presets.preset(dataset), presets.distill_config(dataset)
+    assert (run.teacher, run.student, run.batches) == (chosen.teacher, chosen.student, chosen.batches)
+    assert (presets.teacher(dataset), presets.student(dataset)) == (chosen.teacher, chosen.student)
+    assert (run.supervised, run.soft_label, run.abkd) == (chosen.supervised, chosen.soft_label, chosen.abkd)
+    assert all(getattr(run, name) == method for name, method in presets.methods(dataset).items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Study(options.DistillConfig):
+    shallow: options.MethodConfig = options.MethodConfig()
+
+
+def test_a_study_keeps_the_run_and_adds_methods():
+    base = dataclasses.replace(presets.distill_config("citeseer"), seeds=7)
+    shallow, sharp = (dataclasses.replace(base.abkd, temperature=t) for t in (0.5, 0.1))
+    study = options.extend(Study, base, ["abkd", "shallow"], shallow=shallow, soft_label=sharp)
+    assert (study.methods, study.shallow, study.soft_label) == (("abkd", "shallow"), shallow, sharp)
+    changed = {"methods", "shallow", "soft_label"}
+    assert {
+        f.name for f in dataclasses.fields(Study) if getattr(study, f.name) != getattr(base, f.name, None)
+    } == changed
+
+
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.RunConfig().seeds = 4

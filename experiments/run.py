@@ -18,7 +18,7 @@ from abkd_jax.cli.parser import dataset_in
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.datasets.files.atomic import read_json_lines
 from abkd_jax.run.folder import read_results
-from abkd_jax.run.report.markdown import shown
+from abkd_jax.run.report.markdown import format_score
 from abkd_jax.run.report.statistics import metric_of
 from abkd_jax.run.report.trends import is_finite
 from abkd_jax.types import InputError
@@ -68,7 +68,7 @@ def _before_and_after(folder: Path) -> str:
         if is_finite(line["val_accuracy"]):
             found.setdefault(line["method"], {}).setdefault(line["epoch"], []).append(line["val_accuracy"])
     means = {name: {epoch: sum(v) / len(v) for epoch, v in of.items()} for name, of in found.items() if 0 in of}
-    rows = [(name, shown(of[0], metric), shown(of[max(of)], metric)) for name, of in means.items()]
+    rows = [(name, format_score(of[0], metric), format_score(of[max(of)], metric)) for name, of in means.items()]
     headers = ("method", *(f"{when}: validation {metric.heading}" for when in ("no training", "trained")))
     return tabulate.tabulate(rows, headers, disable_numparse=True)
 

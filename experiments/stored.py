@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tabulate
 
-from abkd_jax.run.report.markdown import shown
+from abkd_jax.run.report.markdown import format_score
 from abkd_jax.run.report.statistics import Record, metric_of, summarise
 
 __all__ = ["comparison"]
@@ -21,7 +21,7 @@ def comparison(stored: Sequence[Record], new: Sequence[Record]) -> str:
     rows = []
     for method in dict.fromkeys([*sides[0], *sides[1]]):
         ours, theirs = (side[method].test if method in side else None for side in (sides[1], sides[0]))
-        texts = [shown(e.mean, metric, e.std) if e else "-" for e in (theirs, ours)]
+        texts = [format_score(e.mean, metric, e.std) if e else "-" for e in (theirs, ours)]
         if ours is None or theirs is None:
             rows.append((method, *texts, "-", "-", "-"))
             continue
@@ -30,7 +30,7 @@ def comparison(stored: Sequence[Record], new: Sequence[Record]) -> str:
         one, other = ({r["seed"]: r["test_accuracy"] for r in side if r["method"] == method} for side in (stored, new))
         both = one.keys() & other.keys()
         equal = f"{sum(one[seed] == other[seed] for seed in both)} of {len(both)}"
-        rows.append((method, *texts, shown(gap, metric, sign="+"), "yes" if within else "no", equal))
+        rows.append((method, *texts, format_score(gap, metric, sign="+"), "yes" if within else "no", equal))
     headers = ("method", f"stored {metric.heading}", "new", "difference", "within deviation", "equal")
     table = tabulate.tabulate(rows, headers, disable_numparse=True)
     return "\n".join([table, f"stored: {_made_by(stored)}", f"new: {_made_by(new)}"])

@@ -57,8 +57,8 @@ def teacher(config: RunConfig) -> int:
     teachers = pipeline.as_students(pipeline.teachers_of(config, problem))
     records = of_models(problem, "teacher", config.teacher.model, teachers)
     metric = statistics.metric_of(records)
-    scores = [[markdown.shown(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
-    rows = [(r["seed"], *shown, r["epochs"], r["seconds"]) for r, shown in zip(records, scores, strict=True)]
+    scores = [[markdown.format_score(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
+    rows = [(r["seed"], *texts, r["epochs"], r["seconds"]) for r, texts in zip(records, scores, strict=True)]
     headers = ("seed", f"test {metric.heading}", f"validation {metric.unit}".rstrip(), "best epoch", "training s")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f", disable_numparse=[1, 2], colalign=("right",) * 5))
     print()
@@ -139,12 +139,12 @@ def _evaluation_rows(
         size = evaluation.parameter_count(variables[0]["params"])
         flops = evaluation.flops(predict, variables[0], graph)
         agreed = f"{100 * np.mean(agreement):.2f}" if metric.name == "accuracy" and pairs else "-"
-        row = (name, *(markdown.shown(score, metric) for score in scores), agreed)
+        row = (name, *(markdown.format_score(score, metric) for score in scores), agreed)
         rows.append((*row, np.mean(similarity) if pairs else "-", size, flops / 1e6))
     return rows
 
 
 def datasets(name: str, data_root: Path | None, split: int) -> int:
     """Lists the data sets, or loads and describes one; gives the exit status."""
-    print(listing.described(data.load(name, data_root, split)) if name else listing.listed(data_root))
+    print(listing.describe(data.load(name, data_root, split)) if name else listing.list_all(data_root))
     return 0

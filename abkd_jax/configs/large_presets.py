@@ -1,4 +1,4 @@
-"""The settings of heterogeneous, large and graph-level data sets. No jax, so that `--help` prints at once."""
+"""Settings of heterogeneous, large and graph-level data sets. No jax, so that `--help` prints at once."""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +9,7 @@ __all__ = ["Preset", "arxiv", "graph_level", "heterogeneous", "mag"]
 
 @dataclass(frozen=True)
 class Preset:
-    """The teacher, the student and the methods of a data set.
+    """Teacher, student and methods of a data set.
 
     Attributes:
         teacher: model and training.
@@ -29,7 +29,7 @@ class Preset:
 
     @property
     def abkd(self) -> MethodConfig:
-        """Soft labels and layer alignment with closed-form projections."""
+        """Returns soft labels and layer alignment with closed-form projections."""
         return replace(self.soft_label, alignment_weight=self.alignment_weight)
 
 

@@ -1,9 +1,8 @@
 """Frozen dataclasses of the options of a run. No jax, so that `--help` prints at once."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 __all__ = [
     "BatchConfig",
@@ -14,10 +13,7 @@ __all__ = [
     "RunConfig",
     "TeacherConfig",
     "described",
-    "extend",
 ]
-
-Study = TypeVar("Study", bound="DistillConfig")
 
 
 @dataclass(frozen=True)
@@ -72,19 +68,15 @@ class ModelConfig:
     """Dtype of the computations inside the layers; parameters and logits are float32 in any case."""
 
 
-# Always part of a description; other options of a model only where they differ from their default, so that models that
-# were trained before an option existed are still found.
+# Written down in any case; the other options of a model only where they are not at their default, so that what was
+# trained before an option existed is still found.
 _ALWAYS_DESCRIBED = ("name", "layers", "hidden", "dropout", "alpha", "lam")
 
 
 def described(config: Any) -> dict[str, Any]:
-    """Returns a config as nested dicts, to store and to compare.
+    """A config as nested dicts, to write down and to compare.
 
     Options of a model at their default are left out, and batches that are the whole graph.
-
-    Examples:
-        >>> described(ModelConfig(layers=4, hidden=4))
-        {'name': 'gcnii', 'layers': 4, 'hidden': 4, 'dropout': 0.6, 'alpha': 0.1, 'lam': 0.5}
     """
     entries = {}
     for option in fields(config):
@@ -226,7 +218,7 @@ class RunConfig:
 class DistillConfig(RunConfig):
     """A comparison of students that learn from the same teachers.
 
-    Every field that holds a `MethodConfig` is a method; a study subclasses this and adds fields (see `extend`).
+    Every field that holds a `MethodConfig` is a method; a study subclasses this and adds fields (see `presets.extend`).
     """
 
     methods: tuple[str, ...] = ("supervised", "soft_label", "abkd")
@@ -254,24 +246,3 @@ class DistillConfig(RunConfig):
     """Soft labels and G-CRD: InfoNCE between the nodes of student and teacher."""
     glnn: MethodConfig = field(default_factory=MethodConfig)
     """GLNN: an MLP of its own size learns the soft labels of all nodes and needs no graph once trained."""
-
-
-def extend(study: type[Study], base: DistillConfig, methods: Iterable[str], **settings: MethodConfig) -> Study:
-    """Returns a run as a study of further methods.
-
-    Args:
-        study: the subclass of `DistillConfig` with a field per further method.
-        base: the run; its options and methods are taken over.
-        methods: names of the methods to train, in the order of the table.
-        **settings: of the further methods, by name; those that `base` has too are replaced.
-
-    Examples:
-        >>> @dataclass(frozen=True)
-        ... class Depths(DistillConfig):
-        ...     shallow: MethodConfig = field(default_factory=MethodConfig)
-        >>> shallow = MethodConfig(student=ModelConfig(layers=2))
-        >>> extend(Depths, DistillConfig(seeds=5), ("supervised", "shallow"), shallow=shallow).seeds
-        5
-    """
-    inherited = {option.name: getattr(base, option.name) for option in fields(base)}
-    return study(**{**inherited, **settings, "methods": tuple(methods)})

@@ -1,13 +1,16 @@
-"""The settings of each data set: teacher, student, methods. No jax, so that `--help` prints at once."""
+"""Settings of each data set: teacher, student, methods. No jax, so that `--help` prints at once."""
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 from abkd_jax.configs import large_presets
 from abkd_jax.configs.large_presets import Preset
 from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 
-__all__ = ["AUXILIARY_WEIGHTS", "DATASETS", "distill_config", "methods", "preset", "student", "teacher"]
+__all__ = ["AUXILIARY_WEIGHTS", "DATASETS", "distill_config", "extend", "methods", "preset", "student", "teacher"]
+
+Study = TypeVar("Study", bound=DistillConfig)
 
 # Equal to `datasets.names()`, whose import takes too long for the completion of the command line.
 # fmt: off
@@ -154,7 +157,30 @@ def distill_config(dataset: str) -> DistillConfig:
         >>> run.methods, run.batches.kind, run.abkd.alignment_weight
         (('supervised', 'soft_label', 'abkd'), 'walks', 0.1)
     """
-    chosen, named = preset(dataset), dict[str, Any](methods(dataset))
+    chosen = preset(dataset)
+    named: dict[str, Any] = {**methods(dataset)}
     return DistillConfig(
         dataset=dataset, teacher=chosen.teacher, student=chosen.student, batches=chosen.batches, **named
     )
+
+
+def extend(study: type[Study], base: DistillConfig, names: Iterable[str], **settings: MethodConfig) -> Study:
+    """Returns a run as a study of further methods.
+
+    Args:
+        study: the subclass of `DistillConfig` with a field per further method.
+        base: the run; its options and methods are taken over.
+        names: methods to train, in the order of the table.
+        **settings: of the further methods, by name; those that `base` has too are replaced.
+
+    Examples:
+        >>> from dataclasses import dataclass, field
+        >>> @dataclass(frozen=True)
+        ... class Depths(DistillConfig):
+        ...     shallow: MethodConfig = field(default_factory=MethodConfig)
+        >>> shallow = MethodConfig(student=ModelConfig(layers=2))
+        >>> extend(Depths, DistillConfig(seeds=5), ("supervised", "shallow"), shallow=shallow).seeds
+        5
+    """
+    inherited = {option.name: getattr(base, option.name) for option in fields(base)}
+    return study(**{**inherited, **settings, "methods": tuple(names)})

@@ -12,8 +12,8 @@ Expected, small: experiments/results/arxiv_small/report.md, which holds six of t
 
 from dataclasses import dataclass, field, replace
 
-from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig, extend
-from abkd_jax.configs.presets import distill_config
+from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig
+from abkd_jax.configs.presets import distill_config, extend
 
 METHODS = ("supervised", "soft_label", "abkd")
 

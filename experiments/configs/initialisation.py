@@ -12,8 +12,8 @@ Nothing is tuned here: temperature and weight are those of `experiments.configs.
 
 from dataclasses import dataclass, field, replace
 
-from abkd_jax.configs.options import DistillConfig, MethodConfig, extend
-from abkd_jax.configs.presets import distill_config
+from abkd_jax.configs.options import DistillConfig, MethodConfig
+from abkd_jax.configs.presets import distill_config, extend
 
 __all__ = ["Initialisation", "study"]
 

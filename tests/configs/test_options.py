@@ -82,13 +82,13 @@ def test_teacher_student_and_methods_are_those_of_the_preset(dataset):
 
 @dataclasses.dataclass(frozen=True)
 class Study(options.DistillConfig):
-    shallow: options.MethodConfig = options.MethodConfig()
+    shallow: options.MethodConfig = dataclasses.field(default_factory=options.MethodConfig)
 
 
 def test_a_study_keeps_the_run_and_adds_methods():
     base = dataclasses.replace(presets.distill_config("citeseer"), seeds=7)
     shallow, sharp = (dataclasses.replace(base.abkd, temperature=t) for t in (0.5, 0.1))
-    study = options.extend(Study, base, ["abkd", "shallow"], shallow=shallow, soft_label=sharp)
+    study = presets.extend(Study, base, ["abkd", "shallow"], shallow=shallow, soft_label=sharp)
     assert (study.methods, study.shallow, study.soft_label) == (("abkd", "shallow"), shallow, sharp)
     changed = {"methods", "shallow", "soft_label"}
     assert {

@@ -1,6 +1,6 @@
-"""Label propagation, the baseline without parameters: `python -m experiments.label_propagation --dataset ogbn-arxiv`.
+"""Runs label propagation, a baseline without training: `python -m experiments.label_propagation --dataset ogbn-arxiv`.
 
-Tries weights and numbers of steps, keeps what is best on the validation nodes, and scores that on the test nodes once.
+Tries weights and numbers of steps, selects the best on the validation nodes, and scores it once on the test nodes.
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class Args:
     data_root: Path | None = None
     """Folder of the data files."""
     alphas: tuple[float, ...] = (0.7, 0.8, 0.9, 0.95)
-    """Weights of the neighbours against the start."""
+    """Weights of the neighbours against the initial labels."""
     steps: tuple[int, ...] = (10, 50)
-    """Numbers of steps."""
+    """Numbers of propagation steps."""
 
 
 def main(args: Args) -> None:
-    """Prints validation accuracies, and the test accuracy of the best."""
+    """Prints the validation accuracies, and the test accuracy of the best combination."""
     problem = load_problem(args.dataset, args.data_root)
     batch, classes = problem.batch, problem.outputs
     found = {}

@@ -1,7 +1,7 @@
 """Chooses hyper-parameters by validation accuracy: `python -m experiments.tune --dataset cora`.
 
-Trains every candidate of `experiments.configs.citation.grid` and stores mean and deviation of the validation accuracy
-after the last epoch. Test nodes are never looked at.
+Trains every candidate of `experiments.configs.citation.grid` and stores mean and standard deviation of the validation
+accuracy after the last epoch. Test nodes are never used.
 """
 
 import json
@@ -31,11 +31,11 @@ class Args:
     data_root: Path | None = None
     """Folder of the data files."""
     teachers: Path | None = None
-    """Folder where teachers are kept."""
+    """Folder of the trained teachers."""
     seeds: int = 5
     """Number of seeds."""
     only: str = ""
-    """Only candidates whose name starts so."""
+    """Only candidates whose name starts with this."""
 
 
 def main(args: Args) -> None:
@@ -57,7 +57,7 @@ def main(args: Args) -> None:
     print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
     out = Path(f"experiments/results/tuning_{args.dataset}.json")
     earlier = read_json(out) if out.exists() else {"candidates": {}}
-    # In the first versions one number of seeds stood beside all candidates.
+    # Files of the first versions hold one number of seeds for all candidates.
     common = {"seeds": earlier["seeds"]} if "seeds" in earlier else {}
     stored = {name: common | candidate for name, candidate in earlier["candidates"].items()}
     here = {"seeds": args.seeds, "data": problem.facts, "provenance": provenance()}

@@ -1,19 +1,23 @@
 """The nouns of the library: what a model returns, what a distillation loss is, what a data set is."""
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
+import jraph
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float, Key, Shaped
 
 __all__ = [
     "METRICS",
+    "Apply",
+    "ApplyMap",
     "Batch",
     "Dataset",
     "GNNOutput",
     "GraphDataset",
+    "Init",
     "InputError",
+    "Mask",
     "Metric",
     "NodeMasks",
     "Objective",
@@ -21,10 +25,12 @@ __all__ = [
     "PairMap",
     "Pytree",
     "Schema",
+    "Targets",
 ]
 
 PRNGKey = Key[Array, ""]
 Pytree = Any
+Mask = Bool[Array, " n"]  # which nodes count, or in graph-level losses of the logits which graphs
 
 
 class InputError(ValueError):
@@ -95,30 +101,103 @@ class NodeMasks(NamedTuple):
         return self.train if self.train_graphs is None else self.train_graphs
 
 
+class Init(Protocol):
+    """The `init` of an `Objective` or a `PairMap`."""
+
+    def __call__(self, key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        """Makes the trainable parameters, `{}` where there are none.
+
+        Args:
+            key: a key of `jax.random.key`.
+            teacher: what the teacher returns; its shapes suffice, as under `jax.eval_shape`.
+            student: likewise.
+        """
+        ...
+
+
+class Targets(Protocol):
+    """The `targets` of an `Objective` or a `PairMap`."""
+
+    def __call__(self, teacher: GNNOutput, *, graph: jraph.GraphsTuple, mask: Any) -> Pytree:
+        """Reduces the frozen teacher to what the loss needs of it, once per teacher or once per minibatch.
+
+        Args:
+            teacher: what the teacher returned. No gradient may go into it: see `distill.freeze`.
+            graph: the graph that both models read.
+            mask: `[n]` booleans, the nodes that count; `NodeMasks` for objectives that choose nodes themselves.
+        """
+        ...
+
+
+class Apply(Protocol):
+    """The `apply` of an `Objective`."""
+
+    def __call__(
+        self,
+        params: Pytree,
+        targets: Pytree,
+        student: GNNOutput,
+        *,
+        graph: jraph.GraphsTuple,
+        mask: Any,
+        key: PRNGKey | None,
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Computes the loss, and metrics to log.
+
+        Args:
+            params: as `init` makes them.
+            targets: as `targets` makes them, of the same nodes.
+            student: what the student returned.
+            graph: as in `targets`.
+            mask: as in `targets`.
+            key: for losses that draw random numbers; None where none does.
+        """
+        ...
+
+
+class ApplyMap(Protocol):
+    """The `apply` of a `PairMap`."""
+
+    def __call__(
+        self,
+        params: Pytree,
+        targets: Pytree,
+        student: GNNOutput,
+        *,
+        graph: jraph.GraphsTuple,
+        mask: Any,
+        key: PRNGKey | None,
+    ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
+        """Computes one number per pair of layers, and details to log; the arguments are those of `Apply`."""
+        ...
+
+
 class Objective(NamedTuple):
     """A distillation loss, possibly trainable: the optax of distillation.
 
     Attributes:
-        init: `(key, teacher: GNNOutput, student: GNNOutput) -> params`. Shapes suffice: works under `jax.eval_shape`.
-        targets: `(teacher: GNNOutput, *, graph, mask) -> targets`. Everything the loss needs of the frozen teacher.
-        apply: `(params, targets, student: GNNOutput, *, graph, mask, key) -> (loss, metrics)` with a scalar loss and a
-            dict of arrays to log. `mask` is `[n]`, or `NodeMasks` for objectives that choose nodes themselves.
+        init: `(key, teacher, student) -> params`, see `Init`.
+        targets: `(teacher, *, graph, mask) -> targets`, see `Targets`.
+        apply: `(params, targets, student, *, graph, mask, key) -> (loss, metrics)`, see `Apply`.
     """
 
-    init: Callable[..., Pytree]
-    targets: Callable[..., Pytree]
-    apply: Callable[..., tuple[Array, dict[str, Array]]]
+    init: Init
+    targets: Targets
+    apply: Apply
 
 
 class PairMap(NamedTuple):
-    """A number for every (teacher layer, student layer) pair: layer attention or layer dissimilarity.
+    """One number per (teacher layer, student layer) pair: layer attention or layer dissimilarity.
 
-    The three functions have the signatures of `Objective`, but `apply` returns a `[T_l, S_l]` map instead of a scalar.
+    Attributes:
+        init: as of an `Objective`.
+        targets: as of an `Objective`.
+        apply: `(params, targets, student, *, graph, mask, key) -> (map [T_l, S_l], details)`, see `ApplyMap`.
     """
 
-    init: Callable[..., Pytree]
-    targets: Callable[..., Pytree]
-    apply: Callable[..., tuple[Float[Array, "T_l S_l"], dict[str, Array]]]
+    init: Init
+    targets: Targets
+    apply: ApplyMap
 
 
 class Batch(NamedTuple):

@@ -40,7 +40,7 @@ def test_roc_auc(name, columns, gaps):
         labels[rng.random(labels.shape) < 0.3] = np.nan
         labels[labels[:, -1] == 0, -1] = np.nan
     expected = evaluated("graphproppred", name, logits, labels)
-    assert score(tasks.binary(), logits, labels) == pytest.approx(expected, rel=1e-5)
+    assert score(tasks.multitask_binary(), logits, labels) == pytest.approx(expected, rel=1e-5)
 
 
 def test_root_mean_squared_error():

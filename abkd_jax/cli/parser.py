@@ -182,8 +182,8 @@ def _run(command: Any) -> int:
     if isinstance(command, Distill):
         return commands.distill(_settings(command, DistillConfig))
     if isinstance(command, Teacher):
-        return commands.teacher(_settings(command, RunConfig))
-    return commands.datasets(command.dataset or command.name, command.data_root, command.split)
+        return commands.train_teacher(_settings(command, RunConfig))
+    return commands.show_datasets(command.dataset or command.name, command.data_root, command.split)
 
 
 def _settings(command: Any, kind: type[Config]) -> Config:

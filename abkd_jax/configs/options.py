@@ -1,8 +1,8 @@
 """Frozen dataclasses of the options of a run. No jax, so that `--help` prints at once."""
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 __all__ = [
     "BatchConfig",
@@ -12,7 +12,6 @@ __all__ = [
     "OptimConfig",
     "RunConfig",
     "TeacherConfig",
-    "described",
 ]
 
 
@@ -66,25 +65,6 @@ class ModelConfig:
     """Recompute the inner layers of deep stacks in the backward pass: less memory, about a third more time."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the computations inside the layers; parameters and logits are float32 in any case."""
-
-
-# Written down in any case; the other options of a model only where they are not at their default, so that what was
-# trained before an option existed is still found.
-_ALWAYS_DESCRIBED = ("name", "layers", "hidden", "dropout", "alpha", "lam")
-
-
-def described(config: Any) -> dict[str, Any]:
-    """A config as nested dicts, to write down and to compare.
-
-    Options of a model at their default are left out, and batches that are the whole graph.
-    """
-    entries = {}
-    for option in fields(config):
-        value = getattr(config, option.name)
-        silent = isinstance(config, ModelConfig) and option.name not in _ALWAYS_DESCRIBED and value == option.default
-        if not silent and value != BatchConfig():
-            entries[option.name] = described(value) if is_dataclass(value) else value
-    return entries
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,17 @@ from abkd_jax.distill.alignment.layer_attention import (
     uniform,
 )
 from abkd_jax.distill.alignment.structure import structure
-from abkd_jax.distill.combinators import Part, Term, combined, freeze, term_losses, weighted_sum, with_logits
+from abkd_jax.distill.battery import check_objective
+from abkd_jax.distill.combinators import Part, Term, combined, term_losses, weighted_sum, with_logits
 from abkd_jax.distill.gradient_shares import gradient_shares
-from abkd_jax.distill.initialisation import attention_map, positive, teacher_directions
+from abkd_jax.distill.initialisation import attention_map, initialise, positive, teacher_directions
 from abkd_jax.distill.losses.contrastive import gcrd
 from abkd_jax.distill.losses.features import attention_transfer, fitnet, mustad
 from abkd_jax.distill.losses.geometric_parametric import geometric_parametric
 from abkd_jax.distill.losses.logits import output_error, soft_label, soft_label_multilabel
 from abkd_jax.distill.losses.node_relations import geometric, gsp, lsp
+from abkd_jax.distill.ops.numerics import masked_rows
+from abkd_jax.distill.ops.outputs import freeze
 
 __all__ = [
     "Part",
@@ -32,6 +35,7 @@ __all__ = [
     "attention_map",
     "attention_transfer",
     "best",
+    "check_objective",
     "cka",
     "closed_form",
     "combined",
@@ -46,12 +50,14 @@ __all__ = [
     "gradient_shares",
     "greedy",
     "gsp",
+    "initialise",
     "last_layer",
     "last_to_all",
     "layer_attention",
     "layer_cka",
     "learned",
     "lsp",
+    "masked_rows",
     "mustad",
     "output_error",
     "paper",

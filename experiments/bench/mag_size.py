@@ -27,12 +27,12 @@ from abkd_jax import datasets, sampling
 from abkd_jax.configs import presets
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.datasets.files.atomic import write_atomic
-from abkd_jax.distill.build import Setting, build_objective
+from abkd_jax.distill.build import LossContext, build_objective
 from abkd_jax.graph.host import HostGraph, host_graph
 from abkd_jax.inference import evaluation
 from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models import build
-from abkd_jax.training.step import TrainState, init_state, make_distill_step, make_optimizer, taught
+from abkd_jax.training.step import TrainState, init_state, make_distill_step, make_optimizer, with_teacher_targets
 from abkd_jax.training.tasks import classification
 from abkd_jax.types import Batch, Dataset, Objective
 
@@ -120,7 +120,7 @@ def init_models(
     teacher = build(config.teacher.model, dataset.num_classes, **sizes)
     student = build(config.student, dataset.num_classes, **sizes)
     method = config.abkd
-    objective = build_objective(method, Setting(minibatches=True))
+    objective = build_objective(method, LossContext(minibatches=True))
     optimizer = make_optimizer(method.optim)
     t_variables = jax.jit(teacher.init)(jax.random.key(0), example.graph)
     s_variables = jax.jit(student.init)(jax.random.key(1), example.graph)
@@ -139,7 +139,7 @@ def train(
 ) -> TrainState:
     """Returns the state after an epoch of distillation steps, of which the first compiles."""
     step = make_distill_step(models.student, models.objective, models.optimizer, classification(), models.task_weight)
-    step = taught(step, models.objective, models.teacher.apply)
+    step = with_teacher_targets(step, models.objective, models.teacher.apply)
     state, metrics = step(state, jax.device_put(example), models.variables)
     jax.block_until_ready(metrics)
     stages.done("first step, with compilation")

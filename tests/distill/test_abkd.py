@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, given_map, make_output, random_params
+from distill_samples import EDGELESS, QUICK, given_map, make_output, random_params
 from numpy.testing import assert_allclose
 
 from abkd_jax.distill import (
@@ -66,8 +66,8 @@ def golden_params(arrays: dict[str, np.ndarray]) -> dict:
 
 def forward(objective, params, student, teacher):
     mask = jnp.ones(len(student.logits), bool)
-    targets = objective.targets(teacher, graph=None, mask=mask)
-    return objective.apply(params, targets, student, graph=None, mask=mask, key=None)
+    targets = objective.targets(teacher, graph=EDGELESS, mask=mask)
+    return objective.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)
 
 
 def value_and_grad(objective, params, teacher, student):
@@ -88,7 +88,7 @@ def test_paper_form_equals_the_reference_values(golden):
 def test_attention_map_equals_the_reference_values(golden):
     arrays, teacher, student, params, rtol = golden
     mask = jnp.ones(60, bool)
-    targets = learned(8).targets(teacher, graph=None, mask=mask)
+    targets = learned(8).targets(teacher, graph=EDGELESS, mask=mask)
     assert_allclose(layer_attention(params["attention"], targets, student, mask=mask), arrays["derived_A"], rtol=rtol)
 
 
@@ -225,7 +225,7 @@ def test_models_without_hidden_layers_are_refused(factory):
     with pytest.raises(InputError, match="student returns no hidden layers"):
         factory().init(KEY, full, empty)
     with pytest.raises(InputError, match="teacher returns no hidden layers"):
-        factory().targets(empty, graph=None, mask=jnp.ones(12, bool))
+        factory().targets(empty, graph=EDGELESS, mask=jnp.ones(12, bool))
 
 
 def test_unknown_normalisation_is_refused(unchecked):

@@ -97,7 +97,7 @@ def test_comparisons_without_the_baseline():
 
 
 def test_every_task_has_a_metric():
-    made = [tasks.classification(), tasks.multilabel(), tasks.binary(), tasks.regression()]
+    made = [tasks.classification(), tasks.multilabel(), tasks.multitask_binary(), tasks.regression()]
     assert {task.metric for task in made} == set(METRICS)
 
 

@@ -14,7 +14,7 @@ from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.graph.build import raw_edges, sparse_features
 from abkd_jax.layers import GATConv
 from abkd_jax.models import build
-from abkd_jax.training.seeds import over_seeds
+from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.training.step import TrainState, init_state, make_distill_step, make_optimizer
 from abkd_jax.training.tasks import classification
 from abkd_jax.types import Batch, GNNOutput, NodeMasks
@@ -179,7 +179,7 @@ def _seeds(case: Case, inputs: Inputs) -> dict[str, Variant]:
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     batches = [batch._replace(targets=jax.tree.map(lambda t, i=i: t[i], targets)) for i in range(len(states))]
     together, facts = compiled(
-        over_seeds(program, axes, stacked.params["student"]), stacked, batch._replace(targets=targets)
+        vmap_seeds(program, axes, stacked.params["student"]), stacked, batch._replace(targets=targets)
     )
     single, single_facts = compiled(program, states[0], batches[0])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, write_atomic
 from abkd_jax.run.report.canvas import COLOURS, canvas, footer, png
@@ -21,8 +22,8 @@ RESULTS = Path("experiments/results")
 DATASETS = {"cora": "Cora", "citeseer": "Citeseer"}
 METHODS = {
     "teacher": "teacher, 64 layers x 64",
-    "directions_abkd": "soft labels + ABKD, best start",
-    "directions": "soft labels, best start",
+    "directions_abkd": "soft labels + ABKD, teacher directions",
+    "directions": "soft labels, teacher directions",
     "abkd": "soft labels + ABKD",
     "abkd_paper": "soft labels + literal ABKD",
     "soft_label": "soft labels",
@@ -36,7 +37,7 @@ MAP_EPOCHS = (0, -1)  # indices into the stored epochs
 def main() -> None:
     """Draws the scores by method, and the attention of single seeds at the first and the last stored epoch."""
     records = {dataset: read_json(RESULTS / dataset / "results.json")["records"] for dataset in DATASETS}
-    scored = [{s.method for s in summarise(of) if s.test is not None} for of in records.values()]
+    scored = [{s.method for s in summarise(stored) if s.test is not None} for stored in records.values()]
     names = [name for name in reversed(METHODS) if all(name in methods for methods in scored)]
     maps_path = RESULTS / "cora" / "maps.npz"
     maps = read_arrays(maps_path) if maps_path.exists() else {}
@@ -81,4 +82,4 @@ def _scores(axis: Any, records: Sequence[Record], names: Sequence[str], title: s
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -8,7 +8,7 @@ Hardware and time: one GPU of 16 GB and 32 GB of memory; the cost model is in ex
 distillation step takes seconds (experiments/results/bench_mag_size.json).
 Expected: teacher 49.48 +- .35, student 46.22 +- .31, with soft labels 46.65 +- .20, the best of the earlier methods
 46.78 +- .32 (arXiv 2111.04964, table 4, github.com/chaitjo/efficient-gnns); ABKD claims +1.79 over such figures. Not
-run here: the real features are not at hand.
+run here, for lack of the real features.
 """
 
 from abkd_jax.configs.options import DistillConfig

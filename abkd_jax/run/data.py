@@ -58,7 +58,7 @@ class PreparedData(NamedTuple):
     val_mask: jax.Array
     test_mask: jax.Array
     identity: DataIdentity
-    sampler: sampling.Epochs | None = None
+    sampler: sampling.EpochSampler | None = None
     host: HostGraph | None = None
     eval_nodes: np.ndarray | None = None
     split: int = 0
@@ -226,7 +226,7 @@ def _masks(dataset: Dataset | GraphDataset) -> tuple[np.ndarray, np.ndarray, np.
     return dataset.train_mask, dataset.val_mask, dataset.test_mask
 
 
-def _sampler(host: HostGraph, batches: BatchConfig) -> sampling.Epochs:
+def _sampler(host: HostGraph, batches: BatchConfig) -> sampling.EpochSampler:
     if batches.kind == "neighbours":
         roots = np.flatnonzero(host.train_mask).astype(np.int32)
         return sampling.neighbour_batches(host, batches.size, batches.fan_outs, roots=roots)
@@ -236,7 +236,7 @@ def _sampler(host: HostGraph, batches: BatchConfig) -> sampling.Epochs:
 
 
 def _of_graphs(dataset: GraphDataset, batches: BatchConfig) -> PreparedData:
-    batch = jax.device_put(sampling.whole(dataset))
+    batch = jax.device_put(sampling.all_graphs(dataset))
     return PreparedData(
         dataset,
         TASKS[dataset.task](),

@@ -53,7 +53,7 @@ def made_from(plan: Plan, data: DataIdentity) -> dict[str, Any]:
         for path, seeds in plan.programs(name):
             identity = student_identity(data, seeds, config.teacher.model, name, method, model)
             steps[f"{name} {', '.join(map(str, seeds))}"] = checkpoint.verify(path, identity)
-    paths = [path for path in datasets.files(config.dataset, config.data_root) if path.exists()]
+    paths = [path for path in datasets.paths(config.dataset, config.data_root) if path.exists()]
     files = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
     return {"fingerprint": data.fingerprint, "checkpoints": steps, "files": files}
 

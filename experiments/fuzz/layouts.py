@@ -1,4 +1,4 @@
-"""Everything that the package reads from disk: how a small clean one is written, and how it is read."""
+"""Layouts of all files that the package reads from disk: functions that write a small clean one and read it."""
 
 import dataclasses
 import shutil
@@ -222,7 +222,7 @@ REAL = {
 
 
 def real(root: Path) -> dict[str, Layout]:
-    """The published data sets below a data root that load fast enough to be damaged many times.
+    """Returns the published data sets below a data root that load fast enough to be damaged many times.
 
     Args:
         root: as `datasets.load` takes it.

@@ -81,7 +81,7 @@ def test_a_run_of_other_code_is_shown_with_a_warning(finished, monkeypatch, capl
 def test_a_changed_data_file_is_read_again(copied, monkeypatch, tmp_path):
     data = tmp_path / "data"
     data.write_text("one")
-    monkeypatch.setattr(finished_module.datasets, "files", lambda name, root: (data,))
+    monkeypatch.setattr(finished_module.datasets, "paths", lambda name, root: (data,))
     pipeline.distill(copied)
     monkeypatch.setattr(pipeline, "prepare_data", refuse)
     pipeline.distill(copied)

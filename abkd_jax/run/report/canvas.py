@@ -1,13 +1,17 @@
 """Style of the figures, safe for colour-blind readers and in grey, and their encoding as PNG."""
 
+import importlib.util
 import io
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["COLOURS", "LINE_STYLES", "canvas", "footer", "png"]
+from abkd_jax.types import InputError
 
+__all__ = ["COLOURS", "LINE_STYLES", "MISSING", "can_draw", "canvas", "footer", "png"]
+
+MISSING = "figures need matplotlib, which is not installed: pip install 'abkd_jax[report]'"
 DOTS_PER_INCH = 150
 FOOTER_CHARACTERS, FOOTER_LINE = 22, 0.1  # characters per inch of width; height of a line in inches
 # The palette of Okabe and Ito (jfly.uni-koeln.de/color); the line styles tell the methods apart in grey.
@@ -26,9 +30,20 @@ STYLE: Any = {
 }
 
 
+def can_draw() -> bool:
+    """Returns whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Any]:
-    """Yields a figure of that size in inches on the Agg canvas, without a window or global state."""
+    """Yields a figure of that size in inches on the Agg canvas, without a window or global state.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    if not can_draw():
+        raise InputError(MISSING)
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

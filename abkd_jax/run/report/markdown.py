@@ -1,5 +1,6 @@
 """Report of a run in Markdown: provenance of its records, tables with notes on their meaning, and figures."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines, write_atomic
 from abkd_jax.datasets.files.manifest import check_seal
 from abkd_jax.run.report import figures
+from abkd_jax.run.report.canvas import MISSING, can_draw
 from abkd_jax.run.report.origin import data_facts, data_title, program_facts
 from abkd_jax.run.report.statistics import comparisons, metric_of, summarise
 from abkd_jax.run.report.tables import (
@@ -24,6 +26,8 @@ from abkd_jax.run.report.trends import Record, collapse, gradient_shares
 from abkd_jax.types import InputError, Metric
 
 __all__ = ["format_score", "remarks", "table", "write_report"]
+
+log = logging.getLogger(__name__)
 
 BASELINES = ("supervised", "soft_label")
 
@@ -63,6 +67,7 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     """Writes `report.md` and its figures into the folder of a run, finished or not.
 
     Reads `results.json`, `metrics.jsonl` and `maps.npz`, as far as they exist. Files are written whole or not at all.
+    Without matplotlib, the report has no figures and the log says so; a later call draws them.
 
     Args:
         run_folder: the folder.
@@ -85,7 +90,9 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     finished = [row for row in metrics if (row["method"], row["seed"]) not in diverged]
     metric = metric_of(records) if records else figures.UNKNOWN
     title = data_title(records, results.get("dataset", "an unknown data set"))
-    images = figures.run_figures(finished, maps, metric, title)
+    images = figures.run_figures(finished, maps, metric, title) if can_draw() else []
+    if not can_draw():
+        log.warning("%s: report.md has no figures: %s", folder, MISSING)
     sections = [
         f"# Distillation on {title}",
         *_heading(results, records, metrics),
@@ -95,6 +102,7 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
         *_gradient_section(finished),
         *([DIVERGED_NOTE] if len(finished) < len(metrics) else []),
         *(["## Figures", f"{FIGURE_NOTE} {MAP_NOTE}" if maps else FIGURE_NOTE] if images else []),
+        *([] if can_draw() else ["## Figures", f"There are none: {MISSING}"]),
         *(f"![{image.caption}]({image.name})" for image in images),
     ]
     try:

@@ -12,7 +12,6 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,9 +48,6 @@ class Args:
     """Root nodes of the walks per step."""
     out: Path = Path("experiments/results/bench_mag_size.json")
     """File of the figures."""
-
-
-Sampler = Callable[[np.random.Generator], Iterator[Batch]]
 
 
 class Stages:
@@ -101,7 +97,7 @@ def load(data_root: Path | None, stages: Stages) -> tuple[Dataset, HostGraph]:
     return dataset, host
 
 
-def make_sampler(host: HostGraph, args: Args, length: int, stages: Stages) -> tuple[Sampler, Batch]:
+def make_sampler(host: HostGraph, args: Args, length: int, stages: Stages) -> tuple[sampling.EpochSampler, Batch]:
     """Returns the sampler of walks and a first batch; times an epoch of batches on the host."""
     sampler = sampling.walk_batches(host, args.roots, length, args.steps)
     example = next(iter(sampler(np.random.default_rng(0))))
@@ -135,7 +131,7 @@ def init_models(
 
 
 def train(
-    models: Models, state: TrainState, sampler: Sampler, example: Batch, steps: int, stages: Stages
+    models: Models, state: TrainState, sampler: sampling.EpochSampler, example: Batch, steps: int, stages: Stages
 ) -> TrainState:
     """Returns the state after an epoch of distillation steps, of which the first compiles."""
     step = make_distill_step(models.student, models.objective, models.optimizer, classification(), models.task_weight)

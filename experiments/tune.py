@@ -1,7 +1,7 @@
 """Chooses hyper-parameters by validation accuracy: `python -m experiments.tune --dataset cora`.
 
-Trains every candidate of `experiments.configs.citation.grid` and stores mean and deviation of the validation accuracy
-after the last epoch. Test nodes are never looked at.
+Trains every candidate of `experiments.configs.citation.grid` and stores mean and standard deviation of the validation
+accuracy after the last epoch. Test nodes are never used.
 """
 
 import json
@@ -32,11 +32,11 @@ class Args:
     data_root: Path | None = None
     """Folder of the data files."""
     teachers: Path | None = None
-    """Folder where teachers are kept."""
+    """Folder of the trained teachers."""
     seeds: int = 5
     """Number of seeds."""
     only: str = ""
-    """Only candidates whose name starts so."""
+    """Only candidates whose name starts with this."""
 
 
 def main(args: Args) -> None:
@@ -51,15 +51,15 @@ def main(args: Args) -> None:
             job = Job(name, method.student or student(args.dataset), method)
             with tempfile.TemporaryDirectory() as folder:
                 programs = [(Path(folder), list(range(args.seeds)))]
-                found = train_students(data, job, config.model, teachers, programs)
-            accuracy = 100 * found.history["val_accuracy"][-1].astype(float)
+                trained = train_students(data, job, config.model, teachers, programs)
+            accuracy = 100 * trained.history["val_accuracy"][-1].astype(float)
             rows.append((name, accuracy.mean(), accuracy.std(ddof=1) if args.seeds > 1 else 0.0))
     rows.sort(key=lambda row: -row[1])
     headers = ("candidate", "validation %", "std")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
     out = Path(f"experiments/results/tuning_{args.dataset}.json")
     earlier = read_json(out) if out.exists() else {"candidates": {}}
-    # In the first versions one number of seeds stood beside all candidates.
+    # Files of the first versions hold one number of seeds for all candidates.
     common = {"seeds": earlier["seeds"]} if "seeds" in earlier else {}
     stored = {name: common | candidate for name, candidate in earlier["candidates"].items()}
     here = {"seeds": args.seeds, "data": data.summary, "provenance": provenance()}

@@ -1,4 +1,4 @@
-"""What the four commands do once their options are read."""
+"""Runs the four commands once their options are read, and prints their results."""
 
 import logging
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import tabulate
 
-from abkd_jax import datasets as data
+from abkd_jax import datasets
 from abkd_jax.cli import backend, listing
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.inference import evaluation
@@ -24,7 +24,7 @@ from abkd_jax.run.resolve import resolve
 from abkd_jax.run.teachers import teachers_root, train_teachers
 from abkd_jax.types import GNNOutput, InputError, Metric
 
-__all__ = ["datasets", "distill", "evaluate", "teacher"]
+__all__ = ["distill", "evaluate", "show_datasets", "train_teacher"]
 
 DIVERGED = 3  # exit status
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @backend.ready()
 def distill(config: DistillConfig) -> int:
-    """Runs or resumes the comparison and prints its table; gives the exit status."""
+    """Runs or resumes the comparison and prints its table; returns the exit status."""
     folder = pipeline.distill(config)
     records = runfolder.read_results(folder)["records"]
     _print_table(records)
@@ -42,7 +42,7 @@ def distill(config: DistillConfig) -> int:
 
 
 def _status(records: Sequence[statistics.Record]) -> int:
-    """The exit status of a run, with one line in the log where seeds have diverged."""
+    """Returns the exit status of a run, and logs one line if seeds have diverged."""
     diverged = [r for r in records if r.get("diverged") is not None]
     if not diverged:
         return 0
@@ -52,15 +52,15 @@ def _status(records: Sequence[statistics.Record]) -> int:
 
 
 @backend.ready()
-def teacher(config: RunConfig) -> int:
-    """Trains the teachers that are not kept yet and prints their scores, a row a seed; gives the exit status."""
+def train_teacher(config: RunConfig) -> int:
+    """Trains the teachers that are not stored yet and prints their scores by seed; returns the exit status."""
     config = resolve(config)
     prepared = pipeline.prepare(config)
     teachers = train_teachers(prepared, config.teacher, config.seeds, teachers_root(config))
     records = make_records(prepared, "teacher", config.teacher.model, teachers)
     metric = statistics.metric_of(records)
-    scores = [[markdown.shown(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
-    rows = [(r["seed"], *shown, r["epochs"], r["seconds"]) for r, shown in zip(records, scores, strict=True)]
+    scores = [[markdown.format_score(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
+    rows = [(r["seed"], *texts, r["epochs"], r["seconds"]) for r, texts in zip(records, scores, strict=True)]
     headers = ("seed", f"test {metric.heading}", f"validation {metric.unit}".rstrip(), "best epoch", "training s")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f", disable_numparse=[1, 2], colalign=("right",) * 5))
     print()
@@ -69,14 +69,14 @@ def teacher(config: RunConfig) -> int:
 
 
 def _print_table(records: Sequence[statistics.Record]) -> None:
-    """Prints the summaries of the records, and below them what must be known of single methods."""
+    """Prints the summaries of the records, and remarks on single methods below them."""
     summaries = statistics.summarise(records)
     print("\n\n".join(filter(None, [markdown.table(summaries), "\n".join(markdown.remarks(summaries))])))
 
 
 @backend.ready()
 def evaluate(config: DistillConfig) -> int:
-    """Reads the models of a finished run and prints what the table of `distill` does not say; gives the exit status.
+    """Reads the models of a finished run and prints what the table of `distill` lacks; returns the exit status.
 
     Raises:
         InputError: there is no finished run of this config in the folder.
@@ -89,7 +89,12 @@ def evaluate(config: DistillConfig) -> int:
     headers = ("method", *headings, "agreement %", "CKA", "parameters", "MFLOP")
     formats: Any = {"floatfmt": ("", "", "", "", "", ".3f", "", ".1f"), "intfmt": ",", "disable_numparse": [1, 2, 3, 4]}
     align = ("left", *["right"] * (len(headers) - 1))
-    diverged = {(r["method"], r["seed"]) for of in run.records.values() for r in of if r.get("diverged") is not None}
+    diverged = {
+        (r["method"], r["seed"])
+        for of_method in run.records.values()
+        for r in of_method
+        if r.get("diverged") is not None
+    }
     rows = _evaluation_rows(run, metric, diverged)
     print(tabulate.tabulate(rows, headers, **formats, colalign=align))
     left_out = f", {len(diverged)} diverged models left out" if diverged else ""
@@ -126,12 +131,12 @@ def _evaluation_rows(run: FinishedRun, metric: Metric, diverged: set[tuple[str, 
         size = evaluation.parameter_count(variables[0]["params"])
         flops = evaluation.flops(predict, variables[0], graph)
         agreed = f"{100 * np.mean(agreement):.2f}" if metric.name == "accuracy" and pairs else "-"
-        row = (name, *(markdown.shown(score, metric) for score in scores), agreed)
+        row = (name, *(markdown.format_score(score, metric) for score in scores), agreed)
         rows.append((*row, np.mean(similarity) if pairs else "-", size, flops / 1e6))
     return rows
 
 
-def datasets(name: str, data_root: Path | None, split: int) -> int:
-    """Lists the data sets, or loads and describes one; gives the exit status."""
-    print(listing.described(data.load(name, data_root, split)) if name else listing.listed(data_root))
+def show_datasets(name: str, data_root: Path | None, split: int) -> int:
+    """Lists the data sets, or loads and describes one; returns the exit status."""
+    print(listing.describe(datasets.load(name, data_root, split)) if name else listing.list_all(data_root))
     return 0

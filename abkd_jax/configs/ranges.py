@@ -1,19 +1,24 @@
-"""The values that options may have."""
+"""Ranges of the values of options."""
 
 from typing import NamedTuple
 
 __all__ = ["RANGES", "Range"]
 
-LARGE = 1e38  # float32 ends a little above
+LARGE = 1e38  # a little below the largest float32
 
 
 class Range(NamedTuple):
-    """The values that an option may have.
+    """Range of the values of an option.
 
     Attributes:
-        low: the least.
-        high: the largest.
-        without: a value that is not part of it: one of the ends, or one between.
+        low: the least value.
+        high: the largest value.
+        without: a value that is excluded: one of the ends, or one between.
+
+    Examples:
+        >>> rate = Range(0, 1, without=1)
+        >>> str(rate), rate.holds(0.5), rate.holds(1)
+        ('of at least 0 and below 1', True, False)
     """
 
     low: int | float
@@ -21,7 +26,7 @@ class Range(NamedTuple):
     without: int | float | None = None
 
     def holds(self, value: int | float) -> bool:
-        """Tells whether a value is in the range; NaN is in none."""
+        """Returns whether a value is in the range; NaN is in none."""
         return self.low <= value <= self.high and value != self.without
 
     def __str__(self) -> str:
@@ -37,8 +42,8 @@ _POSITIVE = Range(0, LARGE, without=0)
 _WIDTH = Range(1, 100_000)
 _COUNT = Range(1, 1_000_000_000)
 
-# By the names of the options, which mean the same wherever they stand. The upper ends are far beyond what was ever
-# trained: they stop slips that would otherwise fill the memory or never end.
+# By the names of the options, which have one meaning in all configs. The upper ends are far beyond all trained models:
+# they reject typing errors that would fill the memory or train without end.
 RANGES: dict[str, Range] = {
     # ModelConfig
     "layers": Range(1, 10_000),
@@ -63,7 +68,7 @@ RANGES: dict[str, Range] = {
     # MethodConfig
     "task_weight": _WEIGHT,
     "soft_label_weight": _WEIGHT,
-    "temperature": Range(0.001, 1_000),  # beyond, the exponentials of float32 are all alike or all zero
+    "temperature": Range(0.001, 1_000),  # beyond, float32 exponentials are all equal or all zero
     "alignment_weight": _WEIGHT,
     "axes": _WIDTH,
     "dim": _WIDTH,

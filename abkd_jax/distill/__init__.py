@@ -1,7 +1,7 @@
 """Distillation losses: factories of `Objective` and of the `PairMap`s that ABKD is made of."""
 
 from abkd_jax.distill.alignment.abkd import abkd, abkd_closed_form, abkd_paper, stride
-from abkd_jax.distill.alignment.cka import cka, layer_cka
+from abkd_jax.distill.alignment.cka import cka, cka_targets, layer_cka
 from abkd_jax.distill.alignment.dissimilarity import closed_form, fixed_axes, trained_heads
 from abkd_jax.distill.alignment.layer_attention import (
     all_to_last,
@@ -39,6 +39,7 @@ __all__ = [
     "attention_transfer",
     "check_objective",
     "cka",
+    "cka_targets",
     "closed_form",
     "combined",
     "depth_proportional",

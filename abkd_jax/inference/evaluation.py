@@ -175,8 +175,7 @@ def hidden_cka(
         if hidden.shape[0] != mask.shape[0]:
             raise InputError(f"hidden_cka: a layer has {hidden.shape[0]} rows, expected {mask.shape[0]} as the mask")
     teacher, student = (_scaled(hiddens, mask) for hiddens in (teacher_hiddens, student_hiddens))
-    unread: Any = None  # linear CKA reads no graph
-    return distill.layer_cka(distill.cka().targets(teacher, graph=unread, mask=mask), student, mask=mask)
+    return distill.layer_cka(distill.cka_targets(teacher, mask), student, mask=mask)
 
 
 def _milliseconds(function: Callable[..., Any], args: tuple[Any, ...]) -> float:

@@ -1,12 +1,22 @@
 """Identities on the disks of users: what 68f2c12 and ff69216 wrote is found again, by the same digests."""
 
+import dataclasses
 import hashlib
 import json
 
 import pytest
 
+from abkd_jax.configs.options import BatchConfig, ModelConfig
 from abkd_jax.configs.presets import distill_config
-from abkd_jax.run.identity import DataIdentity, digest, run_digest, settings, student_identity, teacher_identity
+from abkd_jax.run.identity import (
+    DataIdentity,
+    config_dict,
+    digest,
+    run_digest,
+    settings,
+    student_identity,
+    teacher_identity,
+)
 
 CONFIG = distill_config("cora")
 WHOLE = DataIdentity("cora", "0123456789abcdef", {})
@@ -36,3 +46,17 @@ def test_a_stored_run_keeps_its_folder_and_its_settings():
     assert run_digest(CONFIG) == "08b8f0e5"
     written = json.dumps(settings(CONFIG)).encode()  # in this order, as config.json holds them
     assert hashlib.sha256(written).hexdigest() == "41b00e59a1134ed12770a07b5530d3a47deadf89e8498e8660779173ee1d8305"
+
+
+def test_options_of_models_are_described_where_they_are_used():
+    """Models that were trained before an option existed are found again: its default is left out."""
+    plain = {"name": "gcnii", "layers": 64, "hidden": 64, "dropout": 0.6, "alpha": 0.1, "lam": 0.5}
+    assert config_dict(ModelConfig()) == plain
+    assert config_dict(ModelConfig(norm="batch")) == plain | {"norm": "batch"}
+    run = CONFIG
+    written = config_dict(run)
+    assert written["student"] == plain | {"layers": 4, "hidden": 4, "dropout": 0.0}
+    assert written["teacher"] == {"model": plain, "optim": dataclasses.asdict(run.teacher.optim)}
+    assert written.keys() == dataclasses.asdict(run).keys() - {"batches"}
+    sampled = dataclasses.replace(run, batches=BatchConfig(kind="walks"))
+    assert config_dict(sampled)["batches"]["kind"] == "walks"

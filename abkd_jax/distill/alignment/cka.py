@@ -15,7 +15,7 @@ from abkd_jax.distill.ops.numerics import safe_norm
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.types import GNNOutput, Mask, PairMap, PRNGKey, Pytree
 
-__all__ = ["cka", "layer_cka"]
+__all__ = ["cka", "cka_targets", "layer_cka"]
 
 # A layer whose covariance has no larger Frobenius norm, features of 1e-6 that is, counts as constant.
 _NEGLIGIBLE_NORM = 1e-12
@@ -51,10 +51,7 @@ def cka(rank: int | None = None) -> PairMap:
         return {}
 
     def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
-        centred = _centred_layers(freeze(teacher), mask)
-        scale = jnp.sqrt(_inverse_norm(covariance(centred, mask)))  # ||M_t||_F = 1 from here on
-        rows = node_rows(scale[:, None, None] * centred, mask, rank)
-        return {"rows": rows, "variance": jnp.ones_like(scale)}
+        return cka_targets(teacher, mask, rank)
 
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
@@ -64,13 +61,30 @@ def cka(rank: int | None = None) -> PairMap:
     return PairMap(init, targets, apply)
 
 
+def cka_targets(teacher: GNNOutput, mask: Mask, rank: int | None = None) -> Pytree:
+    """Computes what `layer_cka` reads of a teacher; linear CKA reads no graph.
+
+    Args:
+        teacher: the teacher's output; its hidden layers are read.
+        mask: `[n]`, the nodes that are compared.
+        rank: directions of the teacher that are kept, see `moments.node_rows`; None is exact.
+
+    Returns:
+        `"rows"` and `"variance"`, without gradients.
+    """
+    centred = _centred_layers(freeze(teacher), mask)
+    scale = jnp.sqrt(_inverse_norm(covariance(centred, mask)))  # ||M_t||_F = 1 from here on
+    rows = node_rows(scale[:, None, None] * centred, mask, rank)
+    return {"rows": rows, "variance": jnp.ones_like(scale)}
+
+
 def layer_cka(targets: Pytree, student: GNNOutput, *, mask: Mask) -> Float[Array, "T_l S_l"]:
     """Computes the linear CKA of every teacher layer with every student layer, for logs and figures.
 
     One product over the nodes, for which `targets` may have been reduced; made to be called at evaluations.
 
     Args:
-        targets: `cka(rank).targets(teacher, graph=..., mask=...)`, once per teacher.
+        targets: from `cka_targets`, once per teacher.
         student: the student's output; its hidden layers are read.
         mask: `[n]`, the nodes that are compared.
 
@@ -78,13 +92,11 @@ def layer_cka(targets: Pytree, student: GNNOutput, *, mask: Mask) -> Float[Array
         `[T_l, S_l]` in `[0, 1]`; 0 where a layer is constant.
 
     Examples:
-        >>> import jax.numpy as jnp, numpy as np
-        >>> from abkd_jax import GNNOutput, graph
+        >>> import jax.numpy as jnp
+        >>> from abkd_jax import GNNOutput
         >>> x, mask = jnp.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]]), jnp.ones(3, bool)
         >>> output = GNNOutput(x, (x, 2.0 * x))
-        >>> g = graph.from_edges(np.array([0]), np.array([1]), 3)
-        >>> targets = cka().targets(output, graph=g, mask=mask)
-        >>> print(layer_cka(targets, output, mask=mask).round(3))
+        >>> print(layer_cka(cka_targets(output, mask), output, mask=mask).round(3))
         [[1. 1.]
          [1. 1.]]
     """

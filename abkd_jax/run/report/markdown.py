@@ -1,4 +1,4 @@
-"""The report of a run in Markdown: where its records come from, tables with what they mean, and figures."""
+"""Report of a run in Markdown: provenance of its records, tables with notes on their meaning, and figures."""
 
 import logging
 import os
@@ -17,15 +17,15 @@ from abkd_jax.run.report.statistics import comparisons, metric_of, summarise
 from abkd_jax.run.report.tables import (
     collapse_table,
     comparison_table,
+    format_score,
     gradient_table,
     remarks,
-    shown,
     table,
 )
 from abkd_jax.run.report.trends import Record, collapse, gradient_shares
 from abkd_jax.types import InputError, Metric
 
-__all__ = ["remarks", "shown", "table", "write_report"]
+__all__ = ["format_score", "remarks", "table", "write_report"]
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ last epoch; "at best validation" is the test {metric} at the epoch with the best
 parameters of the teacher over those of the method, latency the median time of one inference. Seeds that train side by
 side share one training time."""
 EMBEDDING_NOTE = """\
-Parameters and compression leave out the trained vectors of nodes without features, as the paper does. Their number, and
-the compression that counts them in:"""
+Parameters and compression leave out the learned node embeddings of nodes without features, as the paper does. Their
+number, and the compression with them:"""
 COMPARISON_NOTE = """\
 Test {metric} after the last epoch of the method less that of the baseline, in {unit}, paired by the
 seeds that both finished, mean +- standard deviation (ddof 1) of the differences; {sign} differences are better.
@@ -66,8 +66,8 @@ for every pair the share of seeds that put the whole weight of a teacher layer o
 def write_report(run_folder: str | os.PathLike[str]) -> Path:
     """Writes `report.md` and its figures into the folder of a run, finished or not.
 
-    Reads `results.json`, `metrics.jsonl` and `maps.npz`, whichever are there. Files are written whole or not at all.
-    Where matplotlib is not installed, the report has no figures and the log says so; a later call draws them.
+    Reads `results.json`, `metrics.jsonl` and `maps.npz`, as far as they exist. Files are written whole or not at all.
+    Without matplotlib, the report has no figures and the log says so; a later call draws them.
 
     Args:
         run_folder: the folder.
@@ -115,7 +115,7 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
 
 
 def _read_results(path: Path) -> tuple[Mapping[str, Any], Sequence[Record]]:
-    """The content of `results.json`, and its records, which `summarise` has accepted."""
+    """Returns the content of `results.json`, and its records, checked by `summarise`."""
     results = read_json(path)
     records = results.get("records", []) if isinstance(results, dict) else None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -139,7 +139,7 @@ def _read_metrics(path: Path) -> Sequence[Record]:
 
 
 def _read_maps(path: Path, diverged: set[tuple[str, int]]) -> Mapping[str, np.ndarray]:
-    """The layer maps `[k, seeds, T_l, S_l]`, NaN for the seeds that diverged, and the epochs `[k]` of each method."""
+    """Returns the layer maps `[k, seeds, T_l, S_l]`, NaN for diverged seeds, and the epochs `[k]` of each method."""
     maps = read_arrays(path)
     for key, values in maps.items():
         method, _, quantity = key.rpartition(":")
@@ -166,7 +166,7 @@ def _heading(results: Mapping[str, Any], records: Sequence[Record], metrics: Seq
 
 
 def _score_section(records: Sequence[Record], metric: Metric) -> list[str]:
-    """The table and what its numbers are; compression has two readings where nodes have trained vectors."""
+    """Returns the table and its notes; with learned node embeddings, compression is given with and without them."""
     summaries = summarise(records)
     unit = "in percent" if metric.unit == "%" else "in the units of the targets"
     direction = "higher" if metric.higher_is_better else "lower"
@@ -176,13 +176,13 @@ def _score_section(records: Sequence[Record], metric: Metric) -> list[str]:
         *(["\n".join(f"- {line}" for line in remarks(summaries))] if remarks(summaries) else []),
         SCORE_NOTE.format(metric=metric.name, unit=unit, direction=direction),
     ]
-    with_vectors = {r["method"]: r for r in records if r.get("compression_with_embeddings") is not None}
-    if not with_vectors:
+    with_embeddings = {r["method"]: r for r in records if r.get("compression_with_embeddings") is not None}
+    if not with_embeddings:
         return lines
     counts = ", ".join(
         f"{name} {r.get('embedding_parameters') or 0:,} ({r['compression_with_embeddings']:.3f}x"
         f"{': larger than its teacher' if r['compression_with_embeddings'] < 1.0 else ''})"
-        for name, r in with_vectors.items()
+        for name, r in with_embeddings.items()
     )
     return [*lines, f"{EMBEDDING_NOTE} {counts}."]
 

@@ -6,21 +6,28 @@ Names are imported when they are first used: `import abkd_jax` alone loads neith
 from importlib import import_module
 from typing import Any
 
-_MODULES = (
-    "aggregate",
-    "checkpoint",
-    "config",
-    "datasets",
-    "distill",
-    "evaluation",
-    "graph",
-    "layers",
-    "models",
-    "pipeline",
-    "tasks",
-    "training",
-    "types",
-)
+_MODULES = {
+    **{
+        name: name
+        for name in (
+            "aggregate",
+            "configs",
+            "datasets",
+            "distill",
+            "graph",
+            "inference",
+            "layers",
+            "models",
+            "run",
+            "training",
+            "types",
+        )
+    },
+    "checkpoint": "training.checkpoint",
+    "evaluation": "inference.evaluation",
+    "pipeline": "run.pipeline",
+    "tasks": "training.tasks",
+}
 _NOUNS = {
     "Batch": "types",
     "Dataset": "types",
@@ -29,7 +36,7 @@ _NOUNS = {
     "NodeMasks": "types",
     "Objective": "types",
     "PairMap": "types",
-    "TrainState": "training",
+    "TrainState": "training.step",
 }
 
 __all__ = [*_MODULES, *_NOUNS]  # pyright: ignore[reportUnsupportedDunderAll]
@@ -39,5 +46,5 @@ def __getattr__(name: str) -> Any:
     if name in _NOUNS:
         return getattr(import_module(f"abkd_jax.{_NOUNS[name]}"), name)
     if name in _MODULES:
-        return import_module(f"abkd_jax.{name}")
+        return import_module(f"abkd_jax.{_MODULES[name]}")
     raise AttributeError(f"module 'abkd_jax' has no attribute {name!r}")

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.canvas import COLOURS, canvas, footer, png
-from abkd_jax.files import read_arrays, read_json, write_atomic
-from abkd_jax.heatmaps import draw_layer_maps
-from abkd_jax.origin import data_title
-from abkd_jax.results import Record, metric_of, summarise
+from abkd_jax.datasets.files.atomic import read_arrays, read_json, write_atomic
+from abkd_jax.run.report.canvas import COLOURS, canvas, footer, png
+from abkd_jax.run.report.heatmaps import draw_layer_maps
+from abkd_jax.run.report.origin import data_title
+from abkd_jax.run.report.statistics import Record, metric_of, summarise
 
 RESULTS = Path("experiments/results")
 DATASETS = {"cora": "Cora", "citeseer": "Citeseer"}

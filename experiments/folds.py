@@ -12,10 +12,11 @@ from typing import Any
 
 import tyro
 
-from abkd_jax import pipeline, runfolder
-from abkd_jax.files import read_json, write_atomic
-from abkd_jax.report import remarks, table
-from abkd_jax.results import summarise
+from abkd_jax.datasets.files.atomic import read_json, write_atomic
+from abkd_jax.run import folder as runfolder
+from abkd_jax.run import pipeline
+from abkd_jax.run.report.markdown import remarks, table
+from abkd_jax.run.report.statistics import summarise
 from experiments.configs import graphs
 from experiments.stored import comparison
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from abkd_jax.files import read_arrays
+from abkd_jax.datasets.files.atomic import read_arrays
 
 OPTIONS = [
     *("--dataset", "synthetic", "--seeds", "2", "--max-epochs", "6", "--methods", "soft_label", "abkd"),
@@ -52,11 +52,12 @@ def audit(event, arguments):
             os.kill(os.getpid(), number)
 
 sys.addaudithook(audit)
-from abkd_jax import cli, runs, training
-runs.SAVE_EVERY = 0.0
-training.CHUNK_EVALUATIONS = 2
+from abkd_jax.cli import parser
+from abkd_jax.training import loops, resume
+resume.SAVE_EVERY = 0.0
+loops.CHUNK_EVALUATIONS = 2
 try:
-    cli.main(sys.argv[5:])
+    parser.main(sys.argv[5:])
 finally:
     with open(counted, "w") as file:
         file.write(str(count))

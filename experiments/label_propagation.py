@@ -11,7 +11,7 @@ import tabulate
 import tyro
 
 from abkd_jax.models import label_propagation
-from abkd_jax.problems import load_problem
+from abkd_jax.run.data import load_problem
 
 
 @dataclass(frozen=True)

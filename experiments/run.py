@@ -13,14 +13,14 @@ from pathlib import Path
 import tabulate
 import tyro
 
-from abkd_jax import commands
-from abkd_jax.cli import dataset_in
-from abkd_jax.config import DistillConfig
-from abkd_jax.files import read_json_lines
-from abkd_jax.report import shown
-from abkd_jax.results import metric_of
-from abkd_jax.runfolder import read_results
-from abkd_jax.trends import is_finite
+from abkd_jax.cli import commands
+from abkd_jax.cli.parser import dataset_in
+from abkd_jax.configs.options import DistillConfig
+from abkd_jax.datasets.files.atomic import read_json_lines
+from abkd_jax.run.folder import read_results
+from abkd_jax.run.report.markdown import shown
+from abkd_jax.run.report.statistics import metric_of
+from abkd_jax.run.report.trends import is_finite
 from abkd_jax.types import InputError
 from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
 from experiments.stored import comparison

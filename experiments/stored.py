@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import tabulate
 
-from abkd_jax.report import shown
-from abkd_jax.results import Record, metric_of, summarise
+from abkd_jax.run.report.markdown import shown
+from abkd_jax.run.report.statistics import Record, metric_of, summarise
 
 __all__ = ["comparison"]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import tabulate
 import tyro
 
-from abkd_jax.config import RunConfig
-from abkd_jax.files import read_json, write_atomic
-from abkd_jax.pipeline import teachers_of
-from abkd_jax.presets import student, teacher
-from abkd_jax.problems import load_problem
-from abkd_jax.provenance import provenance
-from abkd_jax.students import train_students
+from abkd_jax.configs.options import RunConfig
+from abkd_jax.configs.presets import student, teacher
+from abkd_jax.datasets.files.atomic import read_json, write_atomic
+from abkd_jax.run.data import load_problem
+from abkd_jax.run.pipeline import teachers_of
+from abkd_jax.run.students import train_students
+from abkd_jax.training.provenance import provenance
 from experiments.configs.citation import grid
 
 

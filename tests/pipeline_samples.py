@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from abkd_jax.config import DistillConfig, ModelConfig, OptimConfig, TeacherConfig
-from abkd_jax.presets import distill_config
+from abkd_jax.configs.options import DistillConfig, ModelConfig, OptimConfig, TeacherConfig
+from abkd_jax.configs.presets import distill_config
 
 EPOCHS = 12
 TEACHER = TeacherConfig(

@@ -48,7 +48,7 @@ except RuntimeError:
     assert run(sys.executable, "-c", code).split() == ["untouched"]
 
 
-@pytest.mark.parametrize("module", ["abkd_jax", "abkd_jax.config", "abkd_jax.cli"])
+@pytest.mark.parametrize("module", ["abkd_jax", "abkd_jax.configs.options", "abkd_jax.cli.parser"])
 def test_help_needs_no_jax(module):
     assert not loaded_after(module) & {"jax", "jaxlib", "flax", "optax", *HEAVY}
 

@@ -7,7 +7,9 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from abkd_jax import datasets, distill, graph, models, tasks, training
+from abkd_jax import datasets, distill, graph, models
+from abkd_jax.training import step as training
+from abkd_jax.training import tasks
 from abkd_jax.types import Batch, NodeMasks
 
 SEEDS = 4

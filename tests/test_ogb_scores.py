@@ -5,7 +5,7 @@ import numpy as np
 import ogb_samples
 import pytest
 
-from abkd_jax import tasks
+from abkd_jax.training import tasks
 
 
 def evaluated(level, name, predictions, labels) -> float:

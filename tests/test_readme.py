@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from abkd_jax import cli
-from abkd_jax.results import metric_of
+from abkd_jax.cli import parser
+from abkd_jax.run.report.statistics import metric_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (".", "abkd_jax", "abkd_jax/distill", "abkd_jax/aggregate", "experiments")
@@ -45,9 +45,9 @@ def test_every_command_is_understood(monkeypatch):
     lines = [line for block in blocks(README, "bash") for line in block.splitlines() if line.startswith("abkd-jax ")]
     assert len(lines) > 5
     understood = []
-    monkeypatch.setattr(cli, "_run", lambda command: understood.append(type(command).__name__.lower()) or 0)
+    monkeypatch.setattr(parser, "_run", lambda command: understood.append(type(command).__name__.lower()) or 0)
     for line in lines:
-        cli.main(shlex.split(line, comments=True)[1:])
+        parser.main(shlex.split(line, comments=True)[1:])
     assert understood == [line.split()[1] for line in lines]
 
 
@@ -114,7 +114,8 @@ def test_the_layout_map_names_every_module():
 def test_the_keys_of_a_record_are_those_that_are_written():
     section = PACKAGE.split("## Records")[1].split("Scores are stored")[0]
     keys = {key for row in section.splitlines() if row.startswith("| `") for key in re.findall(r"`(\w+)`", row)}
-    sources = "".join((ROOT / "abkd_jax" / f"{name}.py").read_text() for name in ("records", "problems", "provenance"))
+    places = ("run/records", "run/data", "training/provenance")
+    sources = "".join((ROOT / "abkd_jax" / f"{place}.py").read_text() for place in places)
     metrics = {"accuracy"}
     assert {key for key in keys - metrics if f'"{key}"' not in sources} == set()
     assert {"test_accuracy", "weights", "diverged", "data", "provenance"} <= keys

@@ -7,8 +7,9 @@ that were never prepared take `segment_sum`. Same numbers every way.
 Prepared graphs have first derivatives in reverse mode; forward mode and higher derivatives need a plain graph.
 """
 
-from abkd_jax.aggregate.attention import attention_sum, edge_softmax
 from abkd_jax.aggregate.backends import Backend
+from abkd_jax.aggregate.edge_softmax import attention_sum, edge_softmax
+from abkd_jax.aggregate.edge_types import relation_means, relation_sum
 from abkd_jax.aggregate.edges import num_receivers, receiver_sums, receiver_values, receiving, sender_values
 from abkd_jax.aggregate.maxima import maximum
 from abkd_jax.aggregate.products import (
@@ -21,8 +22,7 @@ from abkd_jax.aggregate.products import (
     weighted_sum,
 )
 from abkd_jax.aggregate.readout import readout
-from abkd_jax.aggregate.relations import relation_means, relation_sum
-from abkd_jax.layout import BACKENDS
+from abkd_jax.graph.layout import BACKENDS
 
 __all__ = [
     "BACKENDS",

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCSR
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.layout import BACKENDS, Buckets
-from abkd_jax.precision import accumulation_dtype, widened
+from abkd_jax.graph.layout import BACKENDS, Buckets
+from abkd_jax.graph.precision import accumulation_dtype, widened
 from abkd_jax.types import InputError, Pytree
 
 __all__ = [

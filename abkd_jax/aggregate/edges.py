@@ -12,9 +12,9 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.backends import Backend, Rows, gathered, row_maxima, row_sums, segment_sums
-from abkd_jax.graph import SparseFeatures, layout_of, num_edges, num_nodes
-from abkd_jax.graph_input import check_graph, check_rows
-from abkd_jax.layout import CSR
+from abkd_jax.graph.build import SparseFeatures, layout_of, num_edges, num_nodes
+from abkd_jax.graph.input_checks import check_graph, check_rows
+from abkd_jax.graph.layout import CSR
 
 __all__ = [
     "by_column",

@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.backends import bucketed_reduce
 from abkd_jax.aggregate.edges import checked_layout, num_receivers
-from abkd_jax.graph import layout_of
-from abkd_jax.layout import CSR, Buckets
-from abkd_jax.precision import accumulation_dtype, floats, widened
+from abkd_jax.graph.build import layout_of
+from abkd_jax.graph.layout import CSR, Buckets
+from abkd_jax.graph.precision import accumulation_dtype, floats, widened
 
 __all__ = ["maximum"]
 

@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate.backends import CHUNK_BYTES, NARROW_HEAD, Backend, chunk_size, gathered, row_sums, segment_sums
 from abkd_jax.aggregate.edges import by_column, by_row, checked_layout, receiving
-from abkd_jax.graph import SparseFeatures, normalise, num_edges, num_nodes
-from abkd_jax.layout import CSR
-from abkd_jax.precision import accumulation_dtype, floats, widened
+from abkd_jax.graph.build import SparseFeatures, normalise, num_edges, num_nodes
+from abkd_jax.graph.layout import CSR
+from abkd_jax.graph.precision import accumulation_dtype, floats, widened
 from abkd_jax.types import InputError
 
 __all__ = [

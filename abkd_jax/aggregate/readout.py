@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.graph import num_nodes
-from abkd_jax.graph_input import check_graph, check_rows
-from abkd_jax.precision import floats, widened
+from abkd_jax.graph.build import num_nodes
+from abkd_jax.graph.input_checks import check_graph, check_rows
+from abkd_jax.graph.precision import floats, widened
 from abkd_jax.types import InputError
 
 __all__ = ["Readout", "readout"]

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from abkd_jax.datasets import digits, heco, kgbench, npz, ogb, ogb_graphs, planetoid, synthetic, tu
-from abkd_jax.datasets.published import verify
-from abkd_jax.datasets.reading import missing_files
+from abkd_jax.datasets.checks.node_level import validate
+from abkd_jax.datasets.checks.published import verify
+from abkd_jax.datasets.files.locations import cache_root, expanded
+from abkd_jax.datasets.files.reading import missing_files
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
-from abkd_jax.datasets.validation import validate
-from abkd_jax.locations import cache_root, expanded
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["data_root", "describe", "files", "generate", "load", "names", "per_class", "validate"]

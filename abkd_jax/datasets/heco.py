@@ -11,11 +11,11 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Int
 
-from abkd_jax.datasets.arrays import from_npy, from_npz
-from abkd_jax.datasets.checks import count_categories
-from abkd_jax.datasets.csr import csr_from_entries, csr_from_parts, row_normalize
-from abkd_jax.datasets.reading import read_bytes, reading, require_files
-from abkd_jax.datasets.text import read_table
+from abkd_jax.datasets.checks.common import count_categories
+from abkd_jax.datasets.files.arrays import from_npy, from_npz
+from abkd_jax.datasets.files.csr import csr_from_entries, csr_from_parts, row_normalize
+from abkd_jax.datasets.files.reading import read_bytes, reading, require_files
+from abkd_jax.datasets.files.text import read_table
 from abkd_jax.types import Dataset, InputError, Schema
 
 __all__ = ["DESCRIPTIONS", "files", "load"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.datasets.checks import count_categories
-from abkd_jax.datasets.reading import reading, require_files
-from abkd_jax.datasets.text import count_records, read_table
+from abkd_jax.datasets.checks.common import count_categories
+from abkd_jax.datasets.files.reading import reading, require_files
+from abkd_jax.datasets.files.text import count_records, read_table
 from abkd_jax.types import Dataset, InputError, Schema
 
 __all__ = ["DESCRIPTIONS", "files", "load"]

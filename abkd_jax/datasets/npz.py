@@ -10,10 +10,10 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
-from abkd_jax.datasets.arrays import from_npz
-from abkd_jax.datasets.checks import count_categories
-from abkd_jax.datasets.csr import csr_from_parts, row_normalize
-from abkd_jax.datasets.reading import read_bytes, reading, require_files
+from abkd_jax.datasets.checks.common import count_categories
+from abkd_jax.datasets.files.arrays import from_npz
+from abkd_jax.datasets.files.csr import csr_from_parts, row_normalize
+from abkd_jax.datasets.files.reading import read_bytes, reading, require_files
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.types import Dataset
 

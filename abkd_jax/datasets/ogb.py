@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.datasets.cache import cached, write_rows
+from abkd_jax.datasets.files.cache import cached, write_rows
+from abkd_jax.datasets.files.csv_gz import chunks, integers, strings
 from abkd_jax.datasets.ogb_files import (
     SPLITS,
     check_totals,
@@ -24,7 +25,6 @@ from abkd_jax.datasets.ogb_files import (
     source_of,
     split_masks,
 )
-from abkd_jax.datasets.tables import chunks, integers, strings
 from abkd_jax.types import Dataset, InputError, Schema
 
 __all__ = ["DESCRIPTIONS", "files", "load"]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from abkd_jax.datasets.archive import check_recorded, fetch_zip
-from abkd_jax.datasets.tables import integers
+from abkd_jax.datasets.files.archive import check_recorded, fetch_zip
+from abkd_jax.datasets.files.csv_gz import integers
 from abkd_jax.types import InputError
 
 __all__ = ["SPLITS", "check_totals", "fetch_missing", "find_files", "generated", "source_of", "split_masks"]

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from abkd_jax.datasets.cache import cached
+from abkd_jax.datasets.files.cache import cached
+from abkd_jax.datasets.files.csv_gz import integers, reals
 from abkd_jax.datasets.ogb_files import (
     SPLITS,
     check_totals,
@@ -22,7 +23,6 @@ from abkd_jax.datasets.ogb_files import (
     source_of,
     split_masks,
 )
-from abkd_jax.datasets.tables import integers, reals
 from abkd_jax.types import GraphDataset, InputError
 
 __all__ = ["ATOM_VOCABULARY", "BOND_VOCABULARY", "DESCRIPTIONS", "files", "load"]

@@ -12,12 +12,12 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int, Int32
 
-from abkd_jax.datasets import unpickle
-from abkd_jax.datasets.csr import csr_from_parts, row_normalize
-from abkd_jax.datasets.download import fetch
-from abkd_jax.datasets.published import CHECKSUMS
-from abkd_jax.datasets.reading import missing_files, reading
-from abkd_jax.datasets.text import read_table
+from abkd_jax.datasets.checks.published import CHECKSUMS
+from abkd_jax.datasets.files import unpickle
+from abkd_jax.datasets.files.csr import csr_from_parts, row_normalize
+from abkd_jax.datasets.files.download import fetch
+from abkd_jax.datasets.files.reading import missing_files, reading
+from abkd_jax.datasets.files.text import read_table
 from abkd_jax.types import Dataset, InputError
 
 __all__ = ["DESCRIPTIONS", "files", "load"]

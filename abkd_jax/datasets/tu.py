@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int
 
-from abkd_jax.datasets.checks import count_categories
-from abkd_jax.datasets.reading import reading, require_files
+from abkd_jax.datasets.checks.common import count_categories
+from abkd_jax.datasets.files.reading import reading, require_files
+from abkd_jax.datasets.files.text import read_table
 from abkd_jax.datasets.splits import folds
-from abkd_jax.datasets.text import read_table
 from abkd_jax.types import GraphDataset, InputError
 
 __all__ = ["DESCRIPTIONS", "files", "load"]

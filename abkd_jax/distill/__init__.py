@@ -1,7 +1,9 @@
 """Distillation losses: factories of `Objective` and of the `PairMap`s that ABKD is made of."""
 
-from abkd_jax.distill.abkd import abkd, best, paper, stride
-from abkd_jax.distill.attention import (
+from abkd_jax.distill.alignment.abkd import abkd, best, paper, stride
+from abkd_jax.distill.alignment.cka import cka, layer_cka
+from abkd_jax.distill.alignment.dissimilarity import closed_form, fixed_axes, trained_heads
+from abkd_jax.distill.alignment.layer_attention import (
     all_to_last,
     depth_proportional,
     fixed,
@@ -12,17 +14,15 @@ from abkd_jax.distill.attention import (
     learned,
     uniform,
 )
+from abkd_jax.distill.alignment.structure import structure
 from abkd_jax.distill.combinators import Part, Term, combined, freeze, term_losses, weighted_sum, with_logits
-from abkd_jax.distill.contrastive import gcrd
-from abkd_jax.distill.diagnostics import gradient_shares
-from abkd_jax.distill.dissimilarity import closed_form, fixed_axes, trained_heads
-from abkd_jax.distill.features import attention_transfer, fitnet, mustad
-from abkd_jax.distill.logits import output_error, soft_label, soft_label_multilabel
-from abkd_jax.distill.parametric import geometric_parametric
-from abkd_jax.distill.relations import geometric, gsp, lsp
-from abkd_jax.distill.similarity import cka, layer_cka
-from abkd_jax.distill.starts import attention_map, positive, teacher_directions
-from abkd_jax.distill.structure import structure
+from abkd_jax.distill.gradient_shares import gradient_shares
+from abkd_jax.distill.initialisation import attention_map, positive, teacher_directions
+from abkd_jax.distill.losses.contrastive import gcrd
+from abkd_jax.distill.losses.features import attention_transfer, fitnet, mustad
+from abkd_jax.distill.losses.geometric_parametric import geometric_parametric
+from abkd_jax.distill.losses.logits import output_error, soft_label, soft_label_multilabel
+from abkd_jax.distill.losses.node_relations import geometric, gsp, lsp
 
 __all__ = [
     "Part",

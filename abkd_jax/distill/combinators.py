@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.distill.checks import require_choice, require_weights
+from abkd_jax.distill.ops.checks import require_choice, require_weights
 from abkd_jax.types import GNNOutput, InputError, NodeMasks, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["Part", "Term", "combined", "freeze", "term_losses", "weighted_sum", "with_logits"]

@@ -4,14 +4,14 @@ Every layer takes `dtype`, the type to compute in (parameters stay float32). Lay
 sparse features.
 """
 
-from abkd_jax.layers.attention import GATConv, GATv2Conv
 from abkd_jax.layers.dense import Dense, Dropout, cast, dense_features, uniform_fan_in
+from abkd_jax.layers.gat import GATConv, GATv2Conv
 from abkd_jax.layers.gcn import GCN2Conv, GCNConv
 from abkd_jax.layers.gin import GINConv
-from abkd_jax.layers.hops import SGConv, hops, precompute
 from abkd_jax.layers.norms import MaskedBatchNorm, jumping_knowledge
-from abkd_jax.layers.relational import RGCNConv
+from abkd_jax.layers.rgcn import RGCNConv
 from abkd_jax.layers.sage import SAGEConv
+from abkd_jax.layers.sgc import SGConv, hops, precompute
 
 __all__ = [
     "Dense",

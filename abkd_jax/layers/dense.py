@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt32
 
 from abkd_jax.aggregate import Features, feature_matmul
-from abkd_jax.graph import SparseFeatures
+from abkd_jax.graph.build import SparseFeatures
 from abkd_jax.types import PRNGKey
 
 __all__ = ["Dense", "Dropout", "Initialiser", "cast", "dense_features", "linear_aggregate", "uniform_fan_in"]

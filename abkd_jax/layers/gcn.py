@@ -8,7 +8,7 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features, feature_matmul, num_receivers, propagate
-from abkd_jax.graph_input import check_rows
+from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.layers.dense import cast, linear_aggregate, uniform_fan_in
 from abkd_jax.types import InputError
 

@@ -10,8 +10,8 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import receiver_sums, receiving, sender_values, weighted_sum
-from abkd_jax.graph import num_edges
-from abkd_jax.graph_input import check_rows
+from abkd_jax.graph.build import num_edges
+from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.layers.dense import cast
 from abkd_jax.types import InputError
 

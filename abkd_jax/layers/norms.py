@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from abkd_jax.graph.precision import widened
 from abkd_jax.layers.dense import cast
-from abkd_jax.precision import widened
 from abkd_jax.types import InputError
 
 __all__ = ["MaskedBatchNorm", "jumping_knowledge"]

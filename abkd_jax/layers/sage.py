@@ -8,10 +8,10 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features, maximum, mean, num_receivers, receiving
-from abkd_jax.graph import SparseFeatures
-from abkd_jax.graph_input import check_rows
+from abkd_jax.graph.build import SparseFeatures
+from abkd_jax.graph.input_checks import check_rows
+from abkd_jax.graph.precision import widened
 from abkd_jax.layers.dense import Dense, cast
-from abkd_jax.precision import widened
 from abkd_jax.types import InputError
 
 __all__ = ["SAGEConv"]

@@ -11,7 +11,7 @@ from abkd_jax.models.gat import GAT, GATv2
 from abkd_jax.models.gcn import GCN, MLP
 from abkd_jax.models.gcnii import GCNII
 from abkd_jax.models.gin import GIN
-from abkd_jax.models.propagation import label_propagation
+from abkd_jax.models.label_propagation import label_propagation
 from abkd_jax.models.rgcn import RGCN
 from abkd_jax.models.sage import GraphSAGE
 from abkd_jax.models.sign import SIGN, with_hops

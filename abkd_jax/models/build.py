@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from abkd_jax.config import ModelConfig
+from abkd_jax.configs.options import ModelConfig
 from abkd_jax.models.gat import GAT, GATv2
 from abkd_jax.models.gcn import GCN, MLP
 from abkd_jax.models.gcnii import GCNII

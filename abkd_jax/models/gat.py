@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array
 
-from abkd_jax.graph import num_edges
+from abkd_jax.graph.build import num_edges
 from abkd_jax.layers import Dropout, GATConv, GATv2Conv
 from abkd_jax.models.stack import Convolution, Stack
 from abkd_jax.types import InputError

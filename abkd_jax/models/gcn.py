@@ -5,7 +5,7 @@ from typing import Any
 import jraph
 
 from abkd_jax.aggregate import receiving
-from abkd_jax.graph import normalise
+from abkd_jax.graph.build import normalise
 from abkd_jax.layers import Dense, GCNConv
 from abkd_jax.models.stack import Convolution, Stack
 

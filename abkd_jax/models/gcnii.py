@@ -9,7 +9,7 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.readout import Readout
-from abkd_jax.graph import normalise
+from abkd_jax.graph.build import normalise
 from abkd_jax.layers import Dense, Dropout, GCN2Conv
 from abkd_jax.models.stack import Norm, classify, features_of, normalised, precise, scanned
 from abkd_jax.types import GNNOutput

@@ -9,7 +9,7 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features
-from abkd_jax.graph import raw_edges
+from abkd_jax.graph.build import raw_edges
 from abkd_jax.layers import Dense, GINConv, dense_features
 from abkd_jax.models.stack import Convolution, Stack, features_of, looked_up
 from abkd_jax.types import InputError

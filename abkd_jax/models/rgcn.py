@@ -9,7 +9,7 @@ import jraph
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import Features, feature_matmul, receiving
-from abkd_jax.graph import PreparedEdges, edge_relations, layout_of, num_edges
+from abkd_jax.graph.build import PreparedEdges, edge_relations, layout_of, num_edges
 from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
 from abkd_jax.models.stack import Convolution, Stack, features_of, looked_up
 from abkd_jax.types import InputError

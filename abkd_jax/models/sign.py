@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.graph import normalise
+from abkd_jax.graph.build import normalise
 from abkd_jax.layers import Dense, Dropout, hops
 from abkd_jax.models.stack import features_of, precise
 from abkd_jax.types import GNNOutput, InputError

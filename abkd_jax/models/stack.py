@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import Features, readout, receiving
 from abkd_jax.aggregate.readout import Readout
-from abkd_jax.graph import SparseFeatures, layout_of, node_mask, num_nodes
-from abkd_jax.graph_input import check_graph, host_values
+from abkd_jax.graph.build import SparseFeatures, layout_of, node_mask, num_nodes
+from abkd_jax.graph.input_checks import check_graph, host_values
+from abkd_jax.graph.precision import widened
 from abkd_jax.layers import Dense, Dropout, MaskedBatchNorm, jumping_knowledge
-from abkd_jax.precision import widened
 from abkd_jax.types import GNNOutput, InputError
 
 __all__ = [

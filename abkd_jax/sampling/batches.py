@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
-from abkd_jax.graph import prepare
-from abkd_jax.hostgraph import HostGraph
+from abkd_jax.graph.build import prepare
+from abkd_jax.graph.host import HostGraph
 from abkd_jax.sampling.subgraph import Subgraph, as_numbers
 from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
 

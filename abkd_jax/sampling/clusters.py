@@ -6,8 +6,8 @@ from numbers import Integral
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.hostgraph import HostGraph
-from abkd_jax.layout import stable_order
+from abkd_jax.graph.host import HostGraph
+from abkd_jax.graph.layout import stable_order
 from abkd_jax.sampling.batches import Epochs, node_epochs
 from abkd_jax.sampling.subgraph import Positions, Subgraph, edges_into, induced
 from abkd_jax.types import InputError

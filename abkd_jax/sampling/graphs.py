@@ -8,7 +8,7 @@ import jraph
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.graph import prepare
+from abkd_jax.graph.build import prepare
 from abkd_jax.sampling.batches import Epochs, Minibatch
 from abkd_jax.sampling.subgraph import as_numbers, edges_into
 from abkd_jax.types import Batch, GraphDataset, InputError, NodeMasks

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.hostgraph import HostGraph
+from abkd_jax.graph.host import HostGraph
 from abkd_jax.types import InputError
 
 __all__ = ["Positions", "Subgraph", "as_numbers", "edges_into", "induced"]

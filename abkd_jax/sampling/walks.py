@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from jaxtyping import Int
 
-from abkd_jax.hostgraph import HostGraph
+from abkd_jax.graph.host import HostGraph
 from abkd_jax.sampling.batches import Epochs, node_epochs
 from abkd_jax.sampling.subgraph import Positions, Subgraph, as_numbers, induced
 from abkd_jax.types import InputError

@@ -2,7 +2,7 @@
 
 Files -> memory-mapped arrays -> edges of every node on the host -> GraphSAINT walks -> distillation steps, teacher and
 student on the same subgraph -> layer-wise inference of both over all papers. Teacher and student have the sizes of the
-paper, RGCN 3 x 512 and 2 x 32, and start untrained: time and memory are what is measured. `experiments.make_mag` writes
+paper, RGCN 3 x 512 and 2 x 32, and start untrained: time and memory are what is measured. `experiments.mag_like` writes
 such a graph where the real one is not at hand.
 """
 
@@ -20,15 +20,16 @@ import numpy as np
 import tabulate
 import tyro
 
-from abkd_jax import datasets, evaluation, presets, sampling
-from abkd_jax.files import write_atomic
-from abkd_jax.hostgraph import host_graph
-from abkd_jax.inference import layerwise
-from abkd_jax.methods import Setting, build_objective
-from abkd_jax.minibatch import taught
+from abkd_jax import datasets, sampling
+from abkd_jax.configs import presets
+from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.distill.build import Setting, build_objective
+from abkd_jax.graph.host import host_graph
+from abkd_jax.inference import evaluation
+from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models import build
-from abkd_jax.tasks import classification
-from abkd_jax.training import init_state, make_distill_step, make_optimizer
+from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, taught
+from abkd_jax.training.tasks import classification
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ import tabulate
 import tyro
 
 from abkd_jax import distill
-from abkd_jax.files import write_atomic
+from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.types import GNNOutput, Objective
 
 NODES, EDGES, CLASSES = 2708, 10556, 7

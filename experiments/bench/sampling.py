@@ -23,8 +23,8 @@ import numpy as np
 import tabulate
 import tyro
 
-from abkd_jax.files import write_atomic
-from abkd_jax.hostgraph import HostGraph, host_graph
+from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.graph.host import HostGraph, host_graph
 from abkd_jax.sampling import neighbour_batches, sample_neighbours
 from abkd_jax.types import Dataset
 

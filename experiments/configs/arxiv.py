@@ -11,8 +11,8 @@ its inputs, so expect about 73.66 less the gain of labels (OGB leader board). Sm
 
 from dataclasses import dataclass, field, fields, replace
 
-from abkd_jax.config import DistillConfig, MethodConfig, ModelConfig, TeacherConfig
-from abkd_jax.presets import distill_config
+from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig
+from abkd_jax.configs.presets import distill_config
 
 METHODS = ("supervised", "soft_label", "abkd")
 

@@ -11,8 +11,8 @@ Chosen on validation nodes alone by `python -m experiments.tune`: temperature, a
 
 from dataclasses import dataclass, field, fields, replace
 
-from abkd_jax.config import DistillConfig, MethodConfig
-from abkd_jax.presets import AUXILIARY_WEIGHTS, distill_config
+from abkd_jax.configs.options import DistillConfig, MethodConfig
+from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, distill_config
 
 
 @dataclass(frozen=True)

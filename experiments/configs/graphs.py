@@ -11,8 +11,8 @@ best epoch chosen on the test folds (GIN, arXiv 1810.00826, table 1).
 
 from dataclasses import replace
 
-from abkd_jax.config import DistillConfig
-from abkd_jax.presets import distill_config
+from abkd_jax.configs.options import DistillConfig
+from abkd_jax.configs.presets import distill_config
 
 
 def study(dataset: str = "ogbg-molbace") -> DistillConfig:

@@ -12,8 +12,8 @@ Nothing is tuned here: temperature and weight are those of `experiments.configs.
 
 from dataclasses import dataclass, field, fields, replace
 
-from abkd_jax.config import DistillConfig, MethodConfig
-from abkd_jax.presets import distill_config
+from abkd_jax.configs.options import DistillConfig, MethodConfig
+from abkd_jax.configs.presets import distill_config
 
 __all__ = ["Initialisation", "study"]
 

@@ -10,8 +10,8 @@ and 57.24 +- 3.2 on freebase with 20 labels a class, micro-F1 (HeCo, arXiv 2105.
 
 from dataclasses import replace
 
-from abkd_jax.config import DistillConfig
-from abkd_jax.presets import distill_config
+from abkd_jax.configs.options import DistillConfig
+from abkd_jax.configs.presets import distill_config
 
 
 def study(dataset: str = "aifb") -> DistillConfig:

@@ -13,10 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from abkd_jax import canvas, checkpoint, datasets, manifest, report, runfolder
-from abkd_jax.datasets import heco, kgbench, npz, ogb, ogb_graphs, planetoid, published, tu
-from abkd_jax.files import read_arrays, read_json_lines
-from abkd_jax.presets import distill_config
+from abkd_jax import datasets
+from abkd_jax.configs.presets import distill_config
+from abkd_jax.datasets import heco, kgbench, npz, ogb, ogb_graphs, planetoid, tu
+from abkd_jax.datasets.checks import published
+from abkd_jax.datasets.files import manifest
+from abkd_jax.datasets.files.atomic import read_arrays, read_json_lines
+from abkd_jax.run import folder as runfolder
+from abkd_jax.run.report import canvas, markdown
+from abkd_jax.training import checkpoint
 from experiments.fuzz import samples
 
 __all__ = ["LAYOUTS", "Layout", "real"]
@@ -168,7 +173,7 @@ def _write_unsealed_run(folder: Path) -> None:
 
 def _read_report(folder: Path) -> str:
     with _coarse_figures():
-        return report.write_report(folder / "run").read_text()
+        return markdown.write_report(folder / "run").read_text()
 
 
 def _coarse_figures() -> Any:

@@ -21,7 +21,7 @@ from graphs import SIZES, edge_lists, random_edges
 from hypothesis import given, settings
 
 from abkd_jax import aggregate
-from abkd_jax.graph import prepare
+from abkd_jax.graph.build import prepare
 from abkd_jax.types import InputError
 
 compiled_results = jax.jit(all_results)

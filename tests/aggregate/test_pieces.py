@@ -7,8 +7,8 @@ import scipy.sparse as sp
 from graphs import dense_adjacency, features, random_edges, raw_graph
 
 from abkd_jax.aggregate import attention_sum, feature_matmul, maximum, mean, num_receivers, receiving, weighted_sum
-from abkd_jax.graph import layout_of, prepare, sparse_features
-from abkd_jax.layout import build_pattern
+from abkd_jax.graph.build import layout_of, prepare, sparse_features
+from abkd_jax.graph.layout import build_pattern
 
 NODES, RECEIVERS = 9, 5
 EDGES = random_edges(2, RECEIVERS, 15)  # among the first nodes; the last of them is isolated

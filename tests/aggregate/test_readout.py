@@ -8,7 +8,7 @@ import pytest
 from graphs import random_edges, raw_graph
 
 from abkd_jax.aggregate import readout
-from abkd_jax.graph import pad_to_bucket, prepare
+from abkd_jax.graph.build import pad_to_bucket, prepare
 from abkd_jax.types import InputError
 
 SIZES = (4, 0, 1, 3)

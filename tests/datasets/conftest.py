@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abkd_jax.datasets import published
+from abkd_jax.datasets.checks import published
 from abkd_jax.types import Dataset, GraphDataset, Schema
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from abkd_jax import datasets
-from abkd_jax.datasets import published
+from abkd_jax.datasets.checks import published
 from abkd_jax.types import InputError
 
 Damage = Callable[[bytearray, np.random.Generator], bytes]

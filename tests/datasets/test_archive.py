@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import pytest
 
-from abkd_jax.datasets import archive
+from abkd_jax.datasets.files import archive
 from abkd_jax.types import InputError
 
 RECORD = ".ogbn_arxiv.zip.sha256"

@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from abkd_jax.datasets.arrays import MAX_MEMBERS, from_npy, from_npz
-from abkd_jax.datasets.reading import MAX_BYTES
+from abkd_jax.datasets.files.arrays import MAX_MEMBERS, from_npy, from_npz
+from abkd_jax.datasets.files.reading import MAX_BYTES
 
 
 def _npy(array) -> bytes:

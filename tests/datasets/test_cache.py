@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from abkd_jax.datasets import cache
+from abkd_jax.datasets.files import cache
 from abkd_jax.types import InputError
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from abkd_jax.datasets.csr import csr_from_entries, csr_from_parts, row_normalize
+from abkd_jax.datasets.files.csr import csr_from_entries, csr_from_parts, row_normalize
 
 
 def test_rows_sum_to_one_and_zero_rows_stay():

@@ -7,7 +7,7 @@ import urllib.error
 
 import pytest
 
-from abkd_jax.datasets import download
+from abkd_jax.datasets.files import download
 from abkd_jax.types import InputError
 
 CONTENT = b"five words in a file\n"

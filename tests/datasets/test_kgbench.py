@@ -6,7 +6,7 @@ import pytest
 from damage import check_damaged_files
 
 from abkd_jax import datasets
-from abkd_jax.datasets.text import MAX_TEXT
+from abkd_jax.datasets.files.text import MAX_TEXT
 from abkd_jax.types import InputError
 
 CONTENTS = {

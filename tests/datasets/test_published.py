@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from abkd_jax import datasets
-from abkd_jax.datasets import published
+from abkd_jax.datasets.checks import published
 from abkd_jax.types import InputError
 
 NOT_FROM_HERE = {"digits", "synthetic"}

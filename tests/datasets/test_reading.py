@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from abkd_jax.datasets.reading import MAX_BYTES, read_bytes, reading, require_files
+from abkd_jax.datasets.files.reading import MAX_BYTES, read_bytes, reading, require_files
 from abkd_jax.types import InputError
 
 RAISED = [

@@ -4,7 +4,7 @@ import pickle
 import pytest
 import scipy.sparse as sp
 
-from abkd_jax.datasets import unpickle
+from abkd_jax.datasets.files import unpickle
 from abkd_jax.types import InputError
 
 

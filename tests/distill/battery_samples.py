@@ -42,7 +42,7 @@ from abkd_jax.distill import (
     weighted_sum,
     with_logits,
 )
-from abkd_jax.graph import from_edges
+from abkd_jax.graph.build import from_edges
 from abkd_jax.types import GNNOutput, NodeMasks, Objective
 
 ATTENTIONS = {"learned": lambda: learned(4), "uniform": uniform, "last": last_layer}

@@ -11,7 +11,17 @@ import pytest
 from distill_samples import QUICK, given_map, make_output, random_params
 from numpy.testing import assert_allclose
 
-from abkd_jax.distill import abkd, best, last_layer, layer_attention, learned, paper, stride, trained_heads, uniform
+from abkd_jax.distill import (
+    abkd,
+    best,
+    last_layer,
+    layer_attention,
+    learned,
+    paper,
+    stride,
+    trained_heads,
+    uniform,
+)
 from abkd_jax.types import GNNOutput, InputError
 
 TEACHER_LAYERS, STUDENT_LAYERS = 3, 2

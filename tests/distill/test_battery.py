@@ -25,7 +25,7 @@ from distill_samples import QUICK, random_params
 from jax.extend.core import jaxprs_in_params
 from numpy.testing import assert_allclose, assert_array_equal
 
-from abkd_jax.graph import from_edges
+from abkd_jax.graph.build import from_edges
 from abkd_jax.types import NodeMasks
 
 IN_FLOAT16 = (

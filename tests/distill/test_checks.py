@@ -11,7 +11,7 @@ from distill_samples import make_output
 
 from abkd_jax import distill
 from abkd_jax.distill import Part, Term
-from abkd_jax.distill.moments import narrow, widen
+from abkd_jax.distill.ops.moments import narrow, widen
 from abkd_jax.types import InputError
 
 FAMILIES = (

@@ -25,7 +25,7 @@ from abkd_jax.distill import (
     soft_label,
     soft_label_multilabel,
 )
-from abkd_jax.tasks import Task, classification, multilabel
+from abkd_jax.training.tasks import Task, classification, multilabel
 from abkd_jax.types import GNNOutput, Objective, Pytree
 
 ARRAYS = inputs()

@@ -12,7 +12,7 @@ from distill_samples import QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import Term, attention_transfer, fitnet, mustad, soft_label, soft_label_multilabel, weighted_sum
-from abkd_jax.distill.projections import init_projection, project, safe_norm, unit_rows
+from abkd_jax.distill.ops.projections import init_projection, project, safe_norm, unit_rows
 from abkd_jax.types import GNNOutput, InputError, NodeMasks, Objective
 
 KEY = jax.random.key(0)

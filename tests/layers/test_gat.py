@@ -7,8 +7,9 @@ from graphs import random_edges
 from jax.test_util import check_grads
 from layer_samples import EDGES, LAYOUTS, X, graph_of, numbers, params_of, run, value_of
 
-from abkd_jax.layers import GATConv, GATv2Conv, pairs
-from abkd_jax.layers.pairs import pair_logits
+from abkd_jax.layers import GATConv, GATv2Conv
+from abkd_jax.layers import edge_logits as pairs
+from abkd_jax.layers.edge_logits import pair_logits
 
 NODES = range(9)
 PAIRS = [(s, r) for s, r in zip(EDGES.senders.tolist(), EDGES.receivers.tolist(), strict=True)]

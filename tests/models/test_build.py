@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from abkd_jax import models
-from abkd_jax.config import ModelConfig
+from abkd_jax.configs.options import ModelConfig
 from abkd_jax.types import InputError
 
 

@@ -7,10 +7,10 @@ import pytest
 from compiling import QUICK
 from model_samples import NODES, X, initialised, make, typed_graph
 
-from abkd_jax.config import OptimConfig
-from abkd_jax.graph import prepare
+from abkd_jax.configs.options import OptimConfig
+from abkd_jax.graph.build import prepare
 from abkd_jax.models import RGCN
-from abkd_jax.training import make_optimizer
+from abkd_jax.training.step import make_optimizer
 
 
 def _narrow(tree, dtype):

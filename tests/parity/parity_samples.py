@@ -10,7 +10,7 @@ import pytest
 from compiling import QUICK
 from graphs import features, random_edges, raw_graph
 
-from abkd_jax.graph import prepare
+from abkd_jax.graph.build import prepare
 
 
 class Late:

@@ -3,7 +3,7 @@
 import numpy as np
 from graphs import EdgeList, random_edges
 
-from abkd_jax.hostgraph import HostGraph, host_graph
+from abkd_jax.graph.host import HostGraph, host_graph
 from abkd_jax.types import Dataset, Schema
 
 SCHEMA = Schema(("with features", "without"), ("both ways", "one way"), (0, 2))

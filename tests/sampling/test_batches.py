@@ -9,8 +9,8 @@ from graphs import EdgeList, dense_normalised, random_edges, raw_graph
 from sampling_samples import sample, typed_dataset
 
 from abkd_jax.aggregate import propagate
-from abkd_jax.graph import node_mask, prepare
-from abkd_jax.hostgraph import host_graph
+from abkd_jax.graph.build import node_mask, prepare
+from abkd_jax.graph.host import host_graph
 from abkd_jax.sampling import (
     Capacity,
     Ladder,
@@ -22,7 +22,7 @@ from abkd_jax.sampling import (
     to_batch,
     walk_batches,
 )
-from abkd_jax.tasks import classification
+from abkd_jax.training.tasks import classification
 from abkd_jax.types import GNNOutput, InputError
 
 MAKERS = {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from abkd_jax.aggregate import readout
-from abkd_jax.graph import edge_relations, node_mask
+from abkd_jax.graph.build import edge_relations, node_mask
 from abkd_jax.sampling import graph_batches, whole
 from abkd_jax.types import GNNOutput, GraphDataset, InputError
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sampling_samples import all_edges, drawn_edges, sample, star, typed_dataset
 from scipy import stats
 
-from abkd_jax.hostgraph import host_graph
+from abkd_jax.graph.host import host_graph
 from abkd_jax.sampling import neighbour_batches, sample_neighbours
 from abkd_jax.sampling.subgraph import Positions
 from abkd_jax.types import InputError

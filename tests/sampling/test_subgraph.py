@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sampling_samples import all_edges, drawn_edges, sample, typed_dataset
 
-from abkd_jax.hostgraph import host_graph
+from abkd_jax.graph.host import host_graph
 from abkd_jax.sampling import induced
 from abkd_jax.sampling.subgraph import Positions
 from abkd_jax.types import InputError

@@ -11,7 +11,7 @@ import numpy as np
 import tabulate
 import tyro
 
-from abkd_jax.files import write_atomic
+from abkd_jax.datasets.files.atomic import write_atomic
 from experiments.bench.message_passing.cases import CASES
 from experiments.bench.message_passing.driver import Bench, Side
 from experiments.bench.message_passing.roofline import least_work

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from abkd_jax.graph import prepare
+from abkd_jax.graph.build import prepare
 from experiments.bench.message_passing.inputs import Inputs
 from experiments.bench.message_passing.worker import Variant
 

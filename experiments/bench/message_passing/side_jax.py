@@ -10,13 +10,13 @@ import numpy as np
 import optax
 
 from abkd_jax import aggregate, distill
-from abkd_jax.config import ModelConfig, OptimConfig
-from abkd_jax.graph import raw_edges, sparse_features
+from abkd_jax.configs.options import ModelConfig, OptimConfig
+from abkd_jax.graph.build import raw_edges, sparse_features
 from abkd_jax.layers import GATConv
 from abkd_jax.models import build
-from abkd_jax.seeds import over_seeds
-from abkd_jax.tasks import classification
-from abkd_jax.training import TrainState, init_state, make_distill_step, make_optimizer
+from abkd_jax.training.seeds import over_seeds
+from abkd_jax.training.step import TrainState, init_state, make_distill_step, make_optimizer
+from abkd_jax.training.tasks import classification
 from abkd_jax.types import Batch, GNNOutput, NodeMasks
 from experiments.bench.message_passing.cases import Case
 from experiments.bench.message_passing.inputs import Inputs

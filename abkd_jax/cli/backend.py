@@ -1,0 +1,123 @@
+"""JAX made ready for a command: a device that exists, and programs that were compiled before."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+from abkd_jax.datasets.files.atomic import read_json, write_atomic
+from abkd_jax.datasets.files.locations import cache_root
+from abkd_jax.types import InputError
+
+__all__ = ["ready"]
+
+SIZE = 512 * 2**20  # bytes of compiled programs that are kept; those unused for longest go first
+LEAST_SECONDS = 0.5  # of compiling, for a program to be kept
+SUFFIXES = ("-cache", "-atime")  # of the two files that JAX keeps for each program
+WAIT = 10.0  # seconds for another process that tidies the folder
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def ready() -> Iterator[None]:
+    """Checks that JAX has a device, and keeps what it compiles in `<cache root>/xla` for the next command.
+
+    A folder that the user has named (`JAX_COMPILATION_CACHE_DIR`) is left alone, and nothing is kept where
+    `JAX_ENABLE_COMPILATION_CACHE` is false or the folder cannot be written.
+
+    Raises:
+        InputError: there is no device of the platform that `JAX_PLATFORMS` names.
+    """
+    try:
+        log.debug("jax %s on %s", jax.__version__, jax.devices()[0].device_kind)
+    except (RuntimeError, AssertionError) as error:  # an assertion of JAX: CUDA was asked for and is not installed
+        named, reason = os.environ.get("JAX_PLATFORMS"), " ".join(str(error).split())
+        raise InputError(
+            f"JAX_PLATFORMS is {named or 'not set'}, expected a platform that JAX finds here, such as cpu"
+            + (f": {reason}" if reason else "")
+        ) from error
+    options = jax.config.values
+    if options["jax_compilation_cache_dir"] or not options["jax_enable_compilation_cache"]:
+        yield
+        return
+    with _kept_programs():
+        yield
+
+
+@contextlib.contextmanager
+def _kept_programs() -> Iterator[None]:
+    """JAX's cache of compiled programs for the time of a command.
+
+    JAX reads an entry back without a check of its own, and a damaged program would give other numbers. So only entries
+    stay whose digests a command has written down at its end: what a killed one has left is compiled anew.
+    """
+    try:
+        folder = cache_root() / "xla"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone(folder):
+            _remove_unknown(folder)
+    except (OSError, filelock.Timeout, InputError) as error:
+        log.debug("compiled programs are not kept: %s", error)
+        yield
+        return
+    log.debug("compiled programs: %s", folder)
+    changes = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_compilation_cache_max_size": SIZE,
+        "jax_persistent_cache_min_compile_time_secs": LEAST_SECONDS,
+    }
+    before = {name: jax.config.values[name] for name in changes}
+    try:
+        _configure(changes)
+        with warnings.catch_warnings():  # compiling anew is all that happens then
+            warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
+            yield
+    finally:
+        _configure(before)
+        with contextlib.suppress(OSError, filelock.Timeout), _alone(folder):
+            write_atomic(folder / "digests.json", json.dumps(_digests(folder)))
+
+
+def _configure(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # JAX reads them once
+
+
+def _alone(folder: Path) -> filelock.BaseFileLock:
+    """JAX's own lock of its cache."""
+    return filelock.FileLock(folder / ".lockfile", timeout=WAIT)
+
+
+def _remove_unknown(folder: Path) -> None:
+    """Removes the entries that are not as they were written down; JAX would go on with them or fail."""
+    try:
+        known = dict(read_json(folder / "digests.json"))
+    except (InputError, ValueError, TypeError):
+        known = {}
+    kept = {key for key, digest in _digests(folder).items() if known.get(key) == digest}
+    for suffix in SUFFIXES:
+        for path in folder.glob(f"*{suffix}"):
+            if path.name.removesuffix(suffix) not in kept:
+                path.unlink()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The digest of each entry by its key: an entry is a program and the time of its last use."""
+    program, used = SUFFIXES
+    keys = (path.name.removesuffix(program) for path in folder.glob(f"*{program}"))
+    return {
+        key: hashlib.sha256((folder / f"{key}{program}").read_bytes()).hexdigest()
+        for key in keys
+        if (folder / f"{key}{used}").exists()
+    }

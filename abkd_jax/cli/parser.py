@@ -1,0 +1,208 @@
+"""The command line: `abkd-jax teacher | distill | evaluate | datasets`, or `python -m abkd_jax`."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
+from abkd_jax.configs.presets import DATASETS, distill_config
+
+__all__ = ["dataset_in", "main"]
+
+Config = TypeVar("Config", bound=RunConfig)
+
+INTERRUPTED, PIPE_CLOSED = 130, 141  # exit statuses, as shells give them for the two signals
+
+
+class _Suggested(tuple[str, ...]):
+    """Words that completion offers, while any other is taken too: it may be a mistake that is worth a better answer."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def _word(metavar: str, suggested: tuple[str, ...]) -> Any:
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: isinstance(value, str),
+        str_from_instance=lambda value: [value],
+        choices=_Suggested(suggested),
+    )
+
+
+_METHODS = tuple(f.name for f in fields(DistillConfig) if f.type is MethodConfig)
+DatasetName = Annotated[str, _word("NAME", DATASETS)]
+MethodName = Annotated[str, _word("METHOD", _METHODS)]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+@dataclass(frozen=True)
+class _Talk:
+    quiet: Annotated[Flag, tyro.conf.arg(aliases=["-q"])] = False
+    """Write warnings and results alone: no progress."""
+    verbose: Annotated[Flag, tyro.conf.arg(aliases=["-v"])] = False
+    """Write what is done in more detail, and what the libraries below say."""
+
+
+@dataclass(frozen=True)
+class Teacher(RunConfig, _Talk):
+    """Train the teachers that are not kept yet, and print their accuracy."""
+
+    dataset: DatasetName = "digits"
+
+
+@dataclass(frozen=True)
+class Distill(DistillConfig, _Talk):
+    """Train or load the teachers, distil students side by side; print the table and write the run folder."""
+
+    dataset: DatasetName = "digits"
+    methods: tuple[MethodName, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluate(DistillConfig, _Talk):
+    """Look closely at a finished run: accuracy by split, agreement with the teacher, layer similarity, cost."""
+
+    dataset: DatasetName = "digits"
+    methods: tuple[MethodName, ...] = ()
+
+
+@dataclass(frozen=True)
+class Datasets(_Talk):
+    """List the data sets and where their files are looked for; with a name, load that one and describe it."""
+
+    name: tyro.conf.Positional[DatasetName] = ""
+    """Data set to load and describe; without it all are listed."""
+    dataset: DatasetName = ""
+    """The same as an option."""
+    data_root: Path | None = None
+    """Folder of the data files; default: $ABKD_JAX_DATA, else ~/.cache/abkd_jax."""
+    split: int = 0
+    """Seed of the split, or number of the fold, of data sets without an official one."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command.
+
+    Exit status: 0; 1 with one line on stderr for bad input; 2 with tyro's message for bad options; 3 where a model
+    diverged; 130 after an interrupt; 141 where nobody reads the output any more.
+    """
+    with _output():
+        status = _main(sys.argv[1:] if arguments is None else arguments)
+        if status:
+            sys.exit(status)
+
+
+def dataset_in(arguments: list[str], default: str = "digits") -> str:
+    """Finds the data set that the arguments name, the last one: it decides the defaults of all other options."""
+    found = default
+    for position, argument in enumerate(arguments):
+        if argument.startswith("--dataset="):
+            found = argument.partition("=")[2]
+        elif argument == "--dataset" and position + 1 < len(arguments):
+            found = arguments[position + 1]
+    return found
+
+
+def _main(arguments: list[str]) -> int:
+    command: Any = tyro.cli(
+        _commands(dataset_in(arguments)),
+        prog="abkd-jax",
+        description=__doc__,
+        args=arguments,
+        config=(tyro.conf.AvoidSubcommands,),  # a method without a student of its own has no options for it
+    )
+    from abkd_jax.datasets.files import progress
+
+    name = type(command).__name__.lower()
+    level = logging.WARNING if command.quiet else logging.DEBUG if command.verbose else logging.INFO
+    with progress.logging_to_stderr(level):
+        logging.getLogger(__name__).info("%s: starting", " ".join([name, command.dataset]).strip())
+        try:
+            return _answer(name, command)
+        except KeyboardInterrupt:
+            progress.write_line(f"abkd_jax {name}: interrupted; the same command goes on from here")
+            return INTERRUPTED
+
+
+def _answer(name: str, command: Any) -> int:
+    """Runs a command; what is wrong with its input or with the machine is one line."""
+    from abkd_jax.types import InputError  # jax comes with it
+
+    try:
+        return _run(command)
+    except InputError as error:
+        sys.exit(f"abkd_jax {name}: {error}")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.exit(f"abkd_jax {name}: {error}")
+
+
+def _commands(dataset: str) -> Any:
+    """The union of the four commands, with the defaults for `dataset`."""
+    defaults = {name: getattr(distill_config(dataset), name) for name in DistillConfig.__dataclass_fields__}
+    run = {name: defaults[name] for name in RunConfig.__dataclass_fields__}
+    return (
+        Annotated[Teacher, tyro.conf.subcommand("teacher", default=Teacher(**run))]
+        | Annotated[Distill, tyro.conf.subcommand("distill", default=Distill(**defaults))]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(**defaults))]
+        | Annotated[Datasets, tyro.conf.subcommand("datasets", default=Datasets())]
+    )
+
+
+def _run(command: Any) -> int:
+    """Runs a command and gives its exit status."""
+    from abkd_jax.cli import commands  # jax and all models: not needed to print help
+
+    if isinstance(command, Evaluate):
+        return commands.evaluate(_settings(command, DistillConfig))
+    if isinstance(command, Distill):
+        return commands.distill(_settings(command, DistillConfig))
+    if isinstance(command, Teacher):
+        return commands.teacher(_settings(command, RunConfig))
+    return commands.datasets(command.dataset or command.name, command.data_root, command.split)
+
+
+def _settings(command: Any, kind: type[Config]) -> Config:
+    """The settings of the run alone: what is written down with its results."""
+    return kind(**{field.name: getattr(command, field.name) for field in fields(kind)})
+
+
+@contextlib.contextmanager
+def _output() -> Iterator[None]:
+    """Ends without a traceback where standard output cannot be written, be it at the last moment."""
+    try:
+        try:
+            yield
+        finally:
+            _flush()
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(PIPE_CLOSED)
+
+
+def _flush() -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        sys.exit(f"abkd_jax: standard output cannot be written: {error.strerror}")
+
+
+def _drop_output() -> None:
+    """Lets what is left in the buffer of standard output go nowhere: Python flushes it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

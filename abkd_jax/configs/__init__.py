@@ -1,0 +1,1 @@
+"""Settings, as plain dataclasses: no jax, so that `--help` prints at once."""

@@ -1,0 +1,1 @@
+"""What every data set passes before anything is computed from it."""

@@ -1,0 +1,1 @@
+"""Files: fetched, read and written, each whole or not at all."""

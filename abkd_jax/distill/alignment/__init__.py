@@ -1,0 +1,1 @@
+"""Alignment of every teacher layer with every student layer."""

@@ -1,0 +1,1 @@
+"""Losses of the logits and of the last hidden layers."""

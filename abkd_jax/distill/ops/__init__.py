@@ -1,0 +1,1 @@
+"""What losses and alignments are made of."""

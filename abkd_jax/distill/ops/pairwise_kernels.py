@@ -1,0 +1,196 @@
+"""Pairs of nodes: kernels between them, sums over all of them without an `n x n` array, and the nodes of one step."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from abkd_jax.distill.ops.checks import require_rows
+from abkd_jax.distill.ops.moments import centre
+from abkd_jax.distill.ops.projections import Head, project, unit_rows
+from abkd_jax.types import InputError, PRNGKey, Pytree
+
+__all__ = [
+    "KERNELS",
+    "Kernel",
+    "draw_nodes",
+    "gaussian",
+    "pairwise",
+    "projected_sides",
+    "rowwise",
+    "sigmoid",
+    "squared_gap",
+    "sum_over_blocks",
+]
+
+# Rows of a block, fewer where it would hold more pairs than that: a loss keeps up to seven arrays of a block's size,
+# of 64 MiB each in float32.
+_BLOCK_ROWS, _BLOCK_PAIRS = 1024, 2**24
+
+
+class Kernel(NamedTuple):
+    """A kernel between two nodes, `k(u, v) = of(r_u . r_v)` or `of(|r_u - r_v|^2)`.
+
+    Attributes:
+        rows: `(x [n, d], mask [n]) -> r [n, d]`, with zero rows outside the mask.
+        distance: whether `of` reads the squared distance; otherwise the inner product.
+        of: elementwise.
+    """
+
+    rows: Callable[[Float[Array, "n d"], Bool[Array, " n"]], Float[Array, "n d"]]
+    distance: bool
+    of: Callable[[Array], Array]
+
+
+def _kept(x: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
+    return jnp.where(mask[:, None], x, 0.0)
+
+
+def _unit(x: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
+    return unit_rows(_kept(x, mask))
+
+
+def _centred(x: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
+    """Distances stay the same, but the squares that cancel in `pairwise` are as small as they can be."""
+    return centre(x[None], mask)[1][0]
+
+
+def _sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Square root whose gradient at 0 is 0."""
+    positive = x > 0.0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
+KERNELS = {
+    "cosine": Kernel(_unit, False, lambda inner: inner),
+    "poly": Kernel(_unit, False, jnp.square),
+    "l2": Kernel(_centred, True, _sqrt),
+    "rbf": Kernel(_centred, True, lambda squared: jnp.exp(-0.5 * squared)),
+}
+"""Cosine and its square; the Euclidean distance (larger is farther), and `exp(-distance^2 / 2)`."""
+
+
+def sigmoid() -> Kernel:
+    """The kernel `tanh(x_u . x_v)`."""
+    return Kernel(_kept, False, jnp.tanh)
+
+
+def gaussian(scale: float) -> Kernel:
+    """The kernel `exp(-|x_u - x_v| / scale)`, of the distance and not of its square.
+
+    Args:
+        scale: in units of the features, above 0.
+    """
+    return Kernel(_centred, True, lambda squared: jnp.exp(-_sqrt(squared) / scale))
+
+
+def rowwise(kernel: Kernel, a: Float[Array, "e d"], b: Float[Array, "e d"]) -> Float[Array, " e"]:
+    """`k(a_i, b_i)`, `[e]`; the rows are those that `kernel.rows` gives."""
+    return kernel.of(jnp.sum((a - b) ** 2 if kernel.distance else a * b, axis=1))
+
+
+def pairwise(kernel: Kernel, a: Float[Array, "m d"], b: Float[Array, "n d"]) -> Float[Array, "m n"]:
+    """`k(a_i, b_j)`, `[m, n]`; the rows are those that `kernel.rows` gives.
+
+    Points that rounding cannot tell apart count as one point: distance 0, without a gradient.
+    """
+    inner = jnp.matmul(a, b.T, precision="highest")
+    if not kernel.distance:
+        return kernel.of(inner)
+    squares = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None, :]
+    squared = squares - 2.0 * inner
+    rounding = 16.0 * float(jnp.finfo(squares.dtype).eps)
+    return kernel.of(jnp.where(squared > rounding * squares, squared, 0.0))
+
+
+def sum_over_blocks(term: Callable[..., Float[Array, ""]], rows: PyTree[Array]) -> Float[Array, ""]:
+    """The sum of `term(rows of a block)` over blocks of rows, one block after the other.
+
+    A block has 1,024 rows, and fewer where its pairs with all `n` rows would be more than 2^24. The backward pass
+    computes each block again, so that in both directions nothing that `term` builds outlives it.
+
+    Args:
+        term: takes a block of `rows`; the last block is filled up with zero rows, which must add nothing.
+        rows: arrays `[n, ...]`.
+    """
+    n = jax.tree.leaves(rows)[0].shape[0]
+    blocks = -(-n // max(1, min(_BLOCK_ROWS, _BLOCK_PAIRS // n)))
+    size = -(-n // blocks)
+
+    def split(x: Array) -> Array:
+        padded = jnp.pad(x, [(0, blocks * size - n)] + [(0, 0)] * (x.ndim - 1))
+        return padded.reshape(blocks, size, *x.shape[1:])
+
+    return jnp.sum(jax.lax.map(jax.checkpoint(term, prevent_cse=False), jax.tree.map(split, rows)))
+
+
+def squared_gap(
+    kernel: Kernel, theirs: Float[Array, "n _"], ours: Float[Array, "n _"], mask: Bool[Array, " n"]
+) -> Float[Array, ""]:
+    """The sum over all pairs of masked nodes of the squared difference of their kernels.
+
+    Args:
+        kernel: of both sides.
+        theirs: features of the teacher, `[n, d_t]`.
+        ours: features of the student, `[n, d_s]`.
+        mask: `[n]`.
+    """
+    require_rows("targets of the teacher", theirs.shape[0], mask)
+    t, s = kernel.rows(theirs, mask), kernel.rows(ours, mask)
+
+    def block(part: tuple[Float[Array, "b _"], Float[Array, "b _"], Bool[Array, " b"]]) -> Float[Array, ""]:
+        t_block, s_block, counted = part
+        gap = pairwise(kernel, s_block, s) - pairwise(kernel, t_block, t)
+        return jnp.sum(jnp.where(counted[:, None] & mask[None, :], gap**2, 0.0))
+
+    return sum_over_blocks(block, (t, s, mask))
+
+
+def draw_nodes(key: PRNGKey, mask: Bool[Array, " n"], count: int) -> Int[Array, " count"]:
+    """`count` different nodes, uniformly from the masked ones; all of these and some others where they are fewer.
+
+    Args:
+        key: a key of `jax.random.key`.
+        mask: `[n]`.
+        count: at most `n`.
+    """
+    return jax.lax.top_k(jnp.where(mask, jax.random.uniform(key, mask.shape, jnp.float32), -1.0), count)[1]
+
+
+def projected_sides(
+    factory: str,
+    params: dict[str, Pytree],
+    layers: dict[str, Float[Array, "n _"]],
+    mask: Bool[Array, " n"],
+    head: Head,
+    max_nodes: int | None,
+    key: PRNGKey | None,
+) -> tuple[Float[Array, "m _"], Float[Array, "m _"], Bool[Array, " m"]]:
+    """Teacher and student through their heads, at all nodes or at those drawn for this step.
+
+    Batch norm sees all masked nodes, drawn or not.
+
+    Args:
+        factory: name of the factory, for the message.
+        params: as `projections.init_sides` gives them.
+        layers: the last hidden layers `{"teacher": [n, d_t], "student": [n, d_s]}`.
+        mask: `[n]`.
+        head: as in `projections.project`.
+        max_nodes: nodes to draw; None, or no fewer than `n`, takes all.
+        key: for the draw.
+
+    Returns:
+        The teacher's rows, the student's, and which of them count, `[m]` with `m` the smaller of `n` and `max_nodes`.
+
+    Raises:
+        InputError: nodes are to be drawn without a key.
+    """
+    theirs, ours = (project(params[side], layers[side], mask, head) for side in ("teacher", "student"))
+    if max_nodes is None or max_nodes >= mask.shape[0]:
+        return theirs, ours, mask
+    if key is None:
+        raise InputError(f"{factory}: no key was given, expected one to draw {max_nodes} of {mask.shape[0]} nodes")
+    drawn = draw_nodes(key, mask, max_nodes)
+    return theirs[drawn], ours[drawn], mask[drawn]

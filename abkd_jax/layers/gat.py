@@ -1,0 +1,189 @@
+"""Graph attention networks, of the first kind and the second."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import jraph
+from jaxtyping import Array, Bool, Float
+
+from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, receiving, sender_values
+from abkd_jax.graph.build import num_edges
+from abkd_jax.layers.dense import Dense, Dropout, cast
+from abkd_jax.layers.edge_logits import leaky_relu, pair_logits
+from abkd_jax.types import InputError
+
+__all__ = ["GATConv", "GATv2Conv"]
+
+_GLOROT = nn.initializers.glorot_uniform()
+
+
+class _AttentionConv(nn.Module):
+    """What both kinds share; see `GATConv` for the attributes."""
+
+    features: int
+    heads: int = 1
+    concat: bool = True
+    negative_slope: float = 0.2
+    dropout: float = 0.0
+    self_loops: bool = True
+    use_bias: bool = True
+    residual: bool = False
+    dtype: Any = None
+
+    def _transformed(self, name: str, x: Features, use_bias: bool) -> Float[Array, "n {self.heads} {self.features}"]:
+        flat = Dense(self.heads * self.features, use_bias, _GLOROT, self.dtype, name=name)(x)
+        return flat.reshape(-1, self.heads, self.features)
+
+    def _attention_vector(self, name: str) -> Float[Array, "{self.heads} {self.features}"]:
+        return cast(self.param(name, _GLOROT, (self.heads, self.features)), self.dtype)
+
+    def _attend(
+        self,
+        graph: jraph.GraphsTuple,
+        logits: Float[Array, "e h"],
+        self_logits: Float[Array, "r h"],
+        sent: Float[Array, "n h d"],
+        deterministic: bool,
+        edge_mask: Bool[Array, " e"] | None,
+    ) -> Float[Array, "r h d"]:
+        """The sum over the neighbours, and over the node itself with a loop that replaces those of the graph."""
+        keep = self_keep = None
+        if self.dropout > 0.0 and not deterministic:
+            drop: Any = Dropout(self.dropout)
+            keep = drop(jnp.ones_like(logits), deterministic=False)
+            self_keep = drop(jnp.ones_like(self_logits), deterministic=False) if self.self_loops else None
+        if edge_mask is not None and edge_mask.shape != (num_edges(graph),):
+            raise InputError(f"edge mask is {edge_mask.shape}, expected ({num_edges(graph)},): one boolean an edge")
+        if self.self_loops:
+            others = jnp.asarray(graph.senders) != jnp.asarray(graph.receivers)
+            edge_mask = others if edge_mask is None else edge_mask & others
+        loops: Any = {"self_logits": self_logits, "self_keep": self_keep} if self.self_loops else {}
+        return attention_sum(graph, logits, sent, keep=keep, mask=edge_mask, **loops)
+
+    def _finished(self, out: Float[Array, "n h d"], x: Features) -> Float[Array, "n _"]:
+        """Heads side by side or averaged, plus residual and bias."""
+        out = out.reshape(-1, self.heads * self.features) if self.concat else jnp.mean(out, axis=1)
+        if self.residual:
+            out = out + Dense(out.shape[1], False, _GLOROT, self.dtype, name="residual")(x)
+        if self.use_bias:
+            out = out + cast(self.param("bias", nn.initializers.zeros, (out.shape[1],)), self.dtype)[None]
+        return out
+
+
+class GATConv(_AttentionConv):
+    """Graph attention (Velickovic et al., arXiv 1710.10903, equations 1 to 6).
+
+        out_v = sum over u -> v of alpha_uv W x_u,  alpha_uv = softmax over u of LeakyReLU(a_s . W x_u + a_r . W x_v)
+
+    head by head. Nothing of size `[e, heads, features]` is kept. Parameters: `linear/kernel`, `attention_sender` and
+    `attention_receiver` `[heads, features]`, `residual/kernel`, `bias`; Glorot & Bengio's uniform, the bias zero.
+
+    `destination_term=False, symmetric_norm=True, residual=True` is the layer of the OGB teacher (Wang et al., arXiv
+    2103.13355): there the features are divided by the root of the sender's degree before the attention and
+    the sum is multiplied by the root of the receiver's. Degrees count all edges, whatever the mask, and the loops.
+
+    Attributes:
+        features: width of a head.
+        heads: number of heads.
+        concat: heads side by side, `[n, heads * features]`; False takes their mean, `[n, features]`.
+        negative_slope: of the LeakyReLU.
+        dropout: rate on the attention weights.
+        self_loops: one loop at every node, instead of those the graph has.
+        use_bias: whether there is a bias, after the heads.
+        residual: adds a linear map of `x`, as wide as the output and without a bias.
+        dtype: type to compute in; None is that of the input and the parameters.
+        destination_term: whether the logits have `a_r . W x_v`.
+        symmetric_norm: whether degrees scale the messages, see above.
+    """
+
+    destination_term: bool = True
+    symmetric_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        graph: jraph.GraphsTuple,
+        x: Features,
+        *,
+        deterministic: bool = True,
+        edge_mask: Bool[Array, " e"] | None = None,
+    ) -> Float[Array, "_ _"]:
+        """Edges outside `edge_mask` `[e]` do not exist (edge drop); dropout takes keys of the stream `"dropout"`."""
+        x = cast(x, self.dtype)
+        h = sent = self._transformed("linear", x, use_bias=False)
+        out_degrees = scale = None
+        if self.symmetric_norm:
+            out_degrees, in_degrees = (
+                jnp.sqrt(degrees).astype(h.dtype)[:, None] for degrees in _degrees(graph, h.shape[0], self.self_loops)
+            )
+            sent, scale = h / out_degrees[:, :, None], in_degrees[:, :, None]
+        names = ("attention_sender", "attention_receiver") if self.destination_term else ("attention_sender",)
+        logits = _head_dots(h, jnp.stack([self._attention_vector(name) for name in names]))
+        sender_logits = logits[0] if out_degrees is None else logits[0] / out_degrees
+        edge_logits, self_logits = sender_values(graph, sender_logits), receiving(graph, sender_logits)
+        if self.destination_term:
+            edge_logits, self_logits = (
+                edge_logits + receiver_values(graph, receiving(graph, logits[1])),
+                self_logits + receiving(graph, logits[1]),
+            )
+        edge_logits, self_logits = (leaky_relu(a, self.negative_slope) for a in (edge_logits, self_logits))
+        out = self._attend(graph, edge_logits, self_logits, sent, deterministic, edge_mask)
+        return self._finished(out if scale is None else out * scale, receiving(graph, x))
+
+
+class GATv2Conv(_AttentionConv):
+    """Dynamic graph attention (Brody et al., arXiv 2105.14491, equation 7).
+
+        out_v = sum over u -> v of alpha_uv W_s x_u,  alpha_uv = softmax over u of a . LeakyReLU(W_s x_u + W_r x_v)
+
+    The logits cost `e * heads * features` operations, and no algebra moves them to the nodes; where they are many they
+    run in chunks of edges, and again so in the backward pass (`pairs.pair_logits`). Parameters: `sender/kernel` and
+    `receiver/kernel` with a `bias` each (as PyTorch's Linear), `attention` `[heads, features]`, `residual/kernel`,
+    `bias` (zero); kernels and vectors start as Glorot & Bengio's uniform.
+
+    Attributes:
+        share_weights: one map for senders and receivers; the other attributes are those of `GATConv`.
+    """
+
+    share_weights: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        graph: jraph.GraphsTuple,
+        x: Features,
+        *,
+        deterministic: bool = True,
+        edge_mask: Bool[Array, " e"] | None = None,
+    ) -> Float[Array, "_ _"]:
+        """As `GATConv`."""
+        x = cast(x, self.dtype)
+        sent = self._transformed("sender", x, self.use_bias)
+        own = receiving(graph, x)
+        own_sent = receiving(graph, sent)
+        received = own_sent if self.share_weights else self._transformed("receiver", own, self.use_bias)
+        attention = self._attention_vector("attention")
+        logits = pair_logits(graph, sent, received, attention, self.negative_slope)
+        self_logits = _head_dots(leaky_relu(own_sent + received, self.negative_slope), attention[None])[0]
+        return self._finished(self._attend(graph, logits, self_logits, sent, deterministic, edge_mask), own)
+
+
+def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Float[Array, "k n h"]:
+    """Each head times its own part of each vector: one product with blocks, which CPUs do faster than short sums."""
+    count, heads, width = vectors.shape
+    blocks = jnp.einsum("khd,hg->hdkg", vectors, jnp.eye(heads, dtype=vectors.dtype))
+    products = h.reshape(-1, heads * width) @ blocks.reshape(heads * width, count * heads)
+    return jnp.moveaxis(products.reshape(-1, count, heads), 1, 0)
+
+
+def _degrees(graph: jraph.GraphsTuple, nodes: int, self_loops: bool) -> tuple[Array, Array]:
+    """Edges that leave and that enter each node, `[n]` float32, at least 1; with one loop instead of the graph's."""
+    senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
+    counts = jnp.where((senders != receivers) | (not self_loops), 1.0, 0.0)
+    leaving = jax.ops.segment_sum(counts, senders, num_segments=nodes)
+    entering = receiver_sums(graph, counts[:, None])[:, 0]
+    if self_loops:
+        return leaving + 1.0, entering + 1.0
+    return jnp.maximum(leaving, 1.0), jnp.maximum(entering, 1.0)

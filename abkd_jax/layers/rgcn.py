@@ -1,0 +1,106 @@
+"""Relational graph convolutions: weights of their own for every type of edge."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import jraph
+import numpy as np
+from jaxtyping import Array, Float
+
+from abkd_jax.aggregate import Features, feature_matmul, num_receivers, receiving, relation_means, relation_sum
+from abkd_jax.graph.build import SparseFeatures, layout_of
+from abkd_jax.layers.dense import Dense, cast
+from abkd_jax.types import InputError
+
+__all__ = ["RGCNConv"]
+
+_GLOROT = nn.initializers.glorot_uniform()
+_GLOROT_OF_MANY = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", batch_axis=(0,))
+_GLOROT_OF_BLOCKS = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", batch_axis=(0, 1))
+
+
+class RGCNConv(nn.Module):
+    """`sum over types r of W_r mean_j x_j + W_0 x + b` (Schlichtkrull et al., arXiv 1703.06103, equation 2).
+
+    The mean is over the edges of type `r` that enter a node (`c_{i,r} = |N_i^r|`), zero without any. It runs on the
+    narrower side of the weights; either holds `[n, relations, width]`. Parameters: `kernel` `[relations, in, out]`,
+    `root/kernel`, `bias`; with bases `kernel` is `[bases, in, out]` and `coefficients` `[relations, bases]` (equation
+    3); with blocks `kernel` is `[relations, blocks, in / blocks, out / blocks]` (equation 4). Glorot & Bengio's
+    uniform of every matrix alone; the bias starts at zero.
+
+    Attributes:
+        features: output width.
+        relations: number of edge types.
+        bases: number of matrices that those of the relations are combinations of.
+        blocks: number of diagonal blocks that the matrices consist of.
+        root_weight: whether there is a `W_0`.
+        use_bias: whether there is a `b`.
+        dtype: type to compute in; None is that of the input and the parameters.
+    """
+
+    features: int
+    relations: int
+    bases: int | None = None
+    blocks: int | None = None
+    root_weight: bool = True
+    use_bias: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "_ {self.features}"]:
+        """Takes a graph with a type an edge, see `graph.edge_relations`.
+
+        Raises:
+            InputError: both bases and blocks; widths that blocks do not divide; edges without types.
+        """
+        x = cast(x, self.dtype)
+        out = self._blockwise(graph, x) if self.blocks is not None else self._whole(graph, x)
+        if self.root_weight:
+            out = out + Dense(self.features, False, _GLOROT, self.dtype, name="root")(receiving(graph, x))
+        if self.use_bias:
+            out = out + cast(self.param("bias", nn.initializers.zeros, (self.features,)), self.dtype)[None]
+        return out
+
+    def _whole(self, graph: jraph.GraphsTuple, x: Features) -> Array:
+        width = x.shape[1]
+        kernel = self.param("kernel", _GLOROT_OF_MANY, (self.bases or self.relations, width, self.features))
+        kernel = cast(kernel, self.dtype)
+        if self.bases is not None:
+            mix = self.param("coefficients", _GLOROT, (self.relations, self.bases))
+            kernel = jnp.einsum("rb,bfd->rfd", cast(mix, self.dtype), kernel)
+        kernel = _of_present(graph, kernel)
+        relations = kernel.shape[0]
+        whole = num_receivers(graph) == x.shape[0]  # of a piece, the many nodes that send are better left as they are
+        if isinstance(x, SparseFeatures) or (whole and width > self.features):
+            flat = jnp.moveaxis(kernel, 0, 1).reshape(width, relations * self.features)
+            return relation_sum(graph, feature_matmul(x, flat).reshape(-1, relations, self.features))
+        means = relation_means(graph, x, relations)
+        return means.reshape(-1, relations * width) @ kernel.reshape(relations * width, self.features)
+
+    def _blockwise(self, graph: jraph.GraphsTuple, x: Features) -> Array:
+        blocks: Any = self.blocks
+        if self.bases is not None:
+            raise InputError(f"RGCNConv: {self.bases} bases and {blocks} blocks, expected only one of them")
+        if x.shape[1] % blocks or self.features % blocks:
+            raise InputError(
+                f"RGCNConv: {blocks} blocks, expected a divisor of widths {x.shape[1]} and {self.features}"
+            )
+        if isinstance(x, SparseFeatures):
+            raise InputError("RGCNConv: blocks of sparse features, expected dense ones")
+        shape = (self.relations, blocks, x.shape[1] // blocks, self.features // blocks)
+        kernel = _of_present(graph, cast(self.param("kernel", _GLOROT_OF_BLOCKS, shape), self.dtype))
+        relations = kernel.shape[0]
+        if x.shape[1] > self.features:
+            parts = x.reshape(-1, blocks, shape[2])
+            sent = jnp.einsum("nbf,rbfd->nrbd", parts, kernel).reshape(-1, relations, self.features)
+            return relation_sum(graph, sent)
+        parts = relation_means(graph, x, relations).reshape(-1, relations, blocks, shape[2])
+        return jnp.einsum("nrbf,rbfd->nbd", parts, kernel).reshape(-1, self.features)
+
+
+def _of_present(graph: jraph.GraphsTuple, kernel: Array) -> Array:
+    """The weights of the relations that a piece of a graph holds, see `LayoutFacts`; of other graphs all."""
+    layout = layout_of(graph)
+    known = None if layout is None else layout.facts.relations
+    return kernel if known is None else kernel[np.array(known)]

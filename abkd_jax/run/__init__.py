@@ -1,0 +1,1 @@
+"""One resumable comparison: from a config to its report."""

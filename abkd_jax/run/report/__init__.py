@@ -1,0 +1,1 @@
+"""The report of a run: reads files, needs no jax."""

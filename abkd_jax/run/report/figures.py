@@ -1,0 +1,148 @@
+"""Figures of a run as PNG bytes: learning curves over the seeds, layer maps seed by seed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from abkd_jax.run.report.canvas import COLOURS, LINE_STYLES, canvas, footer, png
+from abkd_jax.run.report.heatmaps import layer_maps
+from abkd_jax.run.report.trends import Record, is_finite
+from abkd_jax.types import InputError, Metric
+
+__all__ = ["Image", "layer_maps", "learning_curves", "run_figures"]
+
+MAPS = {"attention": "Layer attention", "dissimilarity": "Layer dissimilarity"}
+UNKNOWN = Metric("score", "", 1.0, True)  # of logs without a record that names the metric
+
+
+class Image(NamedTuple):
+    """A figure to be written: file name, caption, and the content of the PNG file."""
+
+    name: str
+    caption: str
+    png: bytes
+
+
+class _Curve(NamedTuple):
+    """One method: epochs, mean over seeds and standard deviation (0 for one seed), each `[epochs]`; number of seeds."""
+
+    epochs: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    seeds: int
+
+
+def run_figures(
+    metrics: Sequence[Record], maps: Mapping[str, np.ndarray], metric: Metric = UNKNOWN, data: str = ""
+) -> list[Image]:
+    """Returns all figures that the logs of a run allow for.
+
+    Args:
+        metrics: as for `learning_curves`; may be empty.
+        maps: for every method with layer maps `"<method>:epochs"` `[k]` and, each `[k, seeds, T_l, S_l]`,
+            `"<method>:attention"` and `"<method>:dissimilarity"`; may be empty.
+        metric: what the scores in the logs are.
+        data: name of the data set, for the footers.
+
+    Raises:
+        InputError: maps without their epochs, or as for `layer_maps`.
+    """
+    images = []
+    if any(is_finite(row.get(key)) for row in metrics for key, *_ in _curves(metric)):
+        images.append(
+            Image("learning_curves.png", "Learning curves", learning_curves(metrics, "teacher", metric, data))
+        )
+    for key, values in maps.items():
+        method, _, quantity = key.rpartition(":")
+        if quantity in MAPS:
+            if f"{method}:epochs" not in maps:
+                raise InputError(f"maps: expected {method}:epochs beside {key}, got {', '.join(maps)}")
+            picture = layer_maps(maps[f"{method}:epochs"], values, quantity, f"{data}, {method}" if data else method)
+            images.append(Image(f"{quantity}_{method}.png", f"{MAPS[quantity]} of {method}", picture))
+    return images
+
+
+def learning_curves(
+    metrics: Sequence[Record], teacher: str = "teacher", metric: Metric = UNKNOWN, data: str = ""
+) -> bytes:
+    """Draws validation score, validation loss and training loss against the epoch, one panel each.
+
+    The lines are means over the seeds that have reached the epoch with a finite value, the bands one standard deviation
+    (ddof 1) to either side. The teacher has its own column of panels, because it trains for another number of epochs.
+
+    Args:
+        metrics: one mapping for every method, seed and epoch: `"method"`, `"seed"`, `"epoch"` and the logged scalars.
+        teacher: the method that is the teacher.
+        metric: what the validation score is.
+        data: name of the data set, for the footer.
+
+    Returns:
+        A PNG file.
+
+    Raises:
+        InputError: no line of the log carries a finite value of any of the three.
+    """
+    names = list(dict.fromkeys(row["method"] for row in metrics))
+    students = [name for name in names if name != teacher]
+    columns = [column for column in (students, [teacher] if teacher in names else []) if column]
+    rows = [curve for curve in _curves(metric) if any(is_finite(row.get(curve[0])) for row in metrics)]
+    if not rows:
+        raise InputError(f"learning_curves: expected metrics with one of {', '.join(c[0] for c in _curves(metric))}")
+    styles = {n: (COLOURS[i % len(COLOURS)], LINE_STYLES[i % len(LINE_STYLES)]) for i, n in enumerate(students)}
+    styles[teacher] = ("black", "-")
+    seeds: dict[str, int] = {}
+    with canvas(4.2 * len(columns), 2.3 * len(rows) + 0.5) as figure:
+        panels = figure.subplots(len(rows), len(columns), sharex="col", squeeze=False)
+        for panel_row, (key, label, factor) in zip(panels, rows, strict=True):
+            panel_row[0].set_ylabel(label)
+            for panel, column in zip(panel_row, columns, strict=True):
+                for name in column:
+                    curve = _curve(metrics, name, key, factor)
+                    seeds[name] = max(seeds.get(name, 0), curve.seeds)
+                    _draw_curve(panel, curve, styles[name], name)
+        for column, top, bottom in zip(columns, panels[0], panels[-1], strict=True):
+            top.set_title("teacher" if column == [teacher] else "students")
+            bottom.set_xlabel("epoch")
+        if students:
+            handles = {line.get_label(): line for panel in panels[:, 0] for line in panel.get_lines()}
+            figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
+        footer(figure, data, _seed_counts(seeds))
+        return png(figure)
+
+
+def _curves(metric: Metric) -> tuple[tuple[str, str, float], ...]:
+    """Key in the logs, label and factor of every panel."""
+    score = f"validation {metric.name}" + (f", {metric.unit}" if metric.unit else "")
+    return ("val_accuracy", score, metric.factor), ("val_loss", "validation loss", 1.0), ("loss", "training loss", 1.0)
+
+
+def _seed_counts(seeds: Mapping[str, int]) -> str:
+    """`"5 seeds"`, and the methods that have fewer."""
+    most = max(seeds.values())
+    fewer = [f"{name} {number}" for name, number in seeds.items() if number < most]
+    return f"{most} seed{'s' * (most > 1)}" + (f" ({', '.join(fewer)})" if fewer else "")
+
+
+def _curve(metrics: Sequence[Record], method: str, key: str, factor: float) -> _Curve:
+    """A curve, masked where no seed is finite."""
+    points = {
+        (row["seed"], row["epoch"]): float(row[key])  # after a resumed run the last entry of an epoch counts
+        for row in metrics
+        if row["method"] == method and is_finite(row.get(key))
+    }
+    seeds, epochs = (sorted(set(axis)) for axis in zip(*points, strict=True)) if points else ([], [])
+    values = np.array([[points.get((seed, epoch), np.nan) for epoch in epochs] for seed in seeds])
+    values = np.ma.masked_invalid(values.reshape(len(seeds), len(epochs)) * factor)
+    std = np.zeros(len(epochs)) if len(seeds) < 2 else values.std(axis=0, ddof=1).filled(0.0)
+    return _Curve(np.array(epochs), values.mean(axis=0), std, len(seeds))
+
+
+def _draw_curve(panel: Any, curve: _Curve, style: tuple[str, Any], label: str) -> None:
+    if len(curve.epochs) == 0:
+        return
+    colour, line_style = style
+    marker = "o" if len(curve.epochs) == 1 else None  # one point makes no line
+    panel.plot(curve.epochs, curve.mean, color=colour, linestyle=line_style, marker=marker, markersize=3, label=label)
+    low, high = curve.mean - curve.std, curve.mean + curve.std
+    panel.fill_between(curve.epochs, low, high, color=colour, alpha=0.18, linewidth=0)

@@ -1,0 +1,237 @@
+"""What the records of a run say: means over the seeds that finished, and comparisons paired by seed."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from abkd_jax.run.report.trends import (
+    Collapse,
+    GradientShare,
+    Record,
+    Trend,
+    collapse,
+    gradient_shares,
+    is_finite,
+)
+from abkd_jax.types import METRICS, InputError, Metric
+
+__all__ = [
+    "Collapse",
+    "Comparison",
+    "Estimate",
+    "GradientShare",
+    "Record",
+    "Summary",
+    "Trend",
+    "collapse",
+    "comparisons",
+    "gradient_shares",
+    "metric_named",
+    "metric_of",
+    "summarise",
+]
+
+MIN_PAIRS = 3  # below, no test can tell anything
+ROUNDING = 12  # decimals: 0.853 - 0.851 and 0.743 - 0.741 are the same difference
+SCORES = ("test_accuracy", "val_accuracy", "test_accuracy_best_val")
+NUMBERS = (*SCORES, "diverged", "parameters", "compression", "latency_ms", "seconds")
+NUMBERS += ("embedding_parameters", "compression_with_embeddings")
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds and its standard deviation (ddof 1), None for a single seed."""
+
+    mean: float
+    std: float | None
+
+
+class Summary(NamedTuple):
+    """One method over its seeds. Scores as stored, higher is better; None where the records do not tell.
+
+    Means are over the seeds that finished with a defined score.
+
+    Attributes:
+        method: its name.
+        seeds: number of seeds, those that diverged or have no score among them.
+        test: test score after the last epoch.
+        val: validation score after the last epoch.
+        test_best_val: test score at the epoch of the best validation score.
+        parameters: number of parameters.
+        compression: parameters of the teacher / parameters.
+        latency_ms: median time of one inference, milliseconds.
+        seconds: training time, mean over the seeds that finished.
+        diverged: seeds that diverged, each with the epoch at which it was found non-finite.
+        undefined: seeds that finished without a test score, as with an empty test mask.
+        metric: how the scores are shown.
+    """
+
+    method: str
+    seeds: int
+    test: Estimate | None
+    val: Estimate | None
+    test_best_val: Estimate | None
+    parameters: int | None
+    compression: float | None
+    latency_ms: float | None
+    seconds: float | None
+    diverged: tuple[tuple[int, int], ...] = ()
+    undefined: tuple[int, ...] = ()
+    metric: Metric = METRICS["accuracy"]
+
+
+class Comparison(NamedTuple):
+    """The test score of a method less that of a baseline, paired by seed.
+
+    Attributes:
+        method: the method.
+        baseline: what it is compared with.
+        pairs: number of seeds for which both have a score.
+        difference: mean and standard deviation of the differences of the stored scores; above 0 the method is better.
+        t_p: two-sided p of the paired t-test; None below 3 pairs or where all differences are the same.
+        wilcoxon_p: two-sided p of the Wilcoxon signed-rank test; None below 3 pairs or where all differences are zero.
+    """
+
+    method: str
+    baseline: str
+    pairs: int
+    difference: Estimate
+    t_p: float | None
+    wilcoxon_p: float | None
+
+
+def metric_named(name: str) -> Metric:
+    """Returns the metric that records call by this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in METRICS:
+        raise InputError(f"metric is {name!r}, expected one of {', '.join(METRICS)}")
+    return METRICS[name]
+
+
+def metric_of(records: Sequence[Record]) -> Metric:
+    """Returns the one metric of the records; those of the first versions name none, it was the accuracy.
+
+    Raises:
+        InputError: there are no records, they name several metrics, or one that is unknown.
+    """
+    names = dict.fromkeys(str(record.get("metric", "accuracy")) for record in records)
+    if len(names) != 1:
+        raise InputError(f"records: expected one metric in all of them, got {', '.join(names) or 'none'}")
+    return metric_named(next(iter(names)))
+
+
+def summarise(records: Sequence[Record]) -> list[Summary]:
+    """Returns one row for every method, in order of appearance.
+
+    Args:
+        records: one mapping for every method and seed, with `"method"`, `"seed"` and `"test_accuracy"`, which is None
+            (or not finite) where the score is not defined; `"diverged"` is the epoch at which a seed was given up.
+
+    Raises:
+        InputError: a record lacks one of these or holds something else than a number, a method has two records of one
+            seed, or as for `metric_of`.
+    """
+    methods = _by_method(records)
+    return [_summary(method, by_seed, metric_of(records)) for method, by_seed in methods.items()]
+
+
+def comparisons(records: Sequence[Record], baseline: str) -> list[Comparison]:
+    """Returns every other method against a baseline, over the seeds that both finished.
+
+    Methods without such a seed are left out.
+
+    Args:
+        records: as for `summarise`.
+        baseline: the method to compare with.
+
+    Raises:
+        InputError: no record belongs to the baseline, or as for `summarise`.
+    """
+    methods = _by_method(records)
+    if baseline not in methods:
+        raise InputError(f"comparisons: expected the baseline {baseline!r} in the records, got {', '.join(methods)}")
+    base = _scores(methods.pop(baseline), "test_accuracy")
+    rows = []
+    for method, by_seed in methods.items():
+        scores = _scores(by_seed, "test_accuracy")
+        differences = [score - base[seed] for seed, score in scores.items() if seed in base]
+        if differences:
+            rows.append(Comparison(method, baseline, len(differences), _estimate(differences), *_p_values(differences)))
+    return rows
+
+
+def _by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
+    methods: dict[str, dict[int, Record]] = {}
+    for number, record in enumerate(records):
+        _check(number, record)
+        by_seed = methods.setdefault(record["method"], {})
+        if record["seed"] in by_seed:
+            raise InputError(f"records: expected one of {record['method']}, seed {record['seed']}, got two or more")
+        by_seed[record["seed"]] = record
+    return methods
+
+
+def _check(number: int, record: Record) -> None:
+    """Refuses what a damaged file may hold in place of a record."""
+    missing = [key for key in ("method", "seed", "test_accuracy") if key not in record]
+    if missing:
+        raise InputError(f"record {number}: expected method, seed and test_accuracy, lacks {', '.join(missing)}")
+    kinds = {"method": str, "seed": int} | dict.fromkeys(NUMBERS, int | float | None)
+    for key, kind in kinds.items():
+        value = record.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            expected = {"method": "a name", "seed": "a whole number"}.get(key, "a number or null")
+            raise InputError(f"record {number}: {key} is {value!r}, expected {expected}")
+
+
+def _summary(method: str, by_seed: dict[int, Record], metric: Metric) -> Summary:
+    diverged = {seed: record["diverged"] for seed, record in by_seed.items() if record.get("diverged") is not None}
+    finished = {seed: record for seed, record in by_seed.items() if seed not in diverged}
+    test, val, best = (_scores(by_seed, key) for key in SCORES)
+    seconds = [record["seconds"] for record in finished.values() if is_finite(record.get("seconds"))]
+
+    def first(key: str) -> Any:
+        return next((record[key] for record in by_seed.values() if is_finite(record.get(key))), None)
+
+    return Summary(
+        method=method,
+        seeds=len(by_seed),
+        test=_estimate(list(test.values())) if test else None,
+        val=_estimate(list(val.values())) if val else None,
+        test_best_val=_estimate(list(best.values())) if best else None,
+        parameters=first("parameters"),
+        compression=first("compression"),
+        latency_ms=first("latency_ms"),
+        seconds=_estimate(seconds).mean if seconds else None,
+        diverged=tuple(diverged.items()),
+        undefined=tuple(seed for seed in finished if seed not in test),
+        metric=metric,
+    )
+
+
+def _scores(by_seed: dict[int, Record], key: str) -> dict[int, float]:
+    """The defined scores of the seeds that did not diverge."""
+    return {
+        seed: float(record[key])
+        for seed, record in by_seed.items()
+        if record.get("diverged") is None and is_finite(record.get(key))
+    }
+
+
+def _estimate(values: Sequence[float]) -> Estimate:
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
+def _p_values(differences: Sequence[float]) -> tuple[float | None, float | None]:
+    """Two-sided p of the t-test and of the signed-rank test of differences against zero."""
+    from scipy import stats  # half a second, which only a report needs
+
+    d = np.round(differences, ROUNDING)
+    if len(d) < MIN_PAIRS or not d.any():
+        return None, None
+    signed_rank: Any = stats.wilcoxon(d)
+    t_test: Any = stats.ttest_1samp(d, 0.0) if np.ptp(d) > 0.0 else None  # t is infinite for equal differences
+    return float(t_test.pvalue) if t_test else None, float(signed_rank.pvalue)

@@ -1,0 +1,25 @@
+"""Training: one jitted step, two loops around it, and checkpoints that resume to the same bits."""
+
+from abkd_jax.training.loops import FitState, fit, fit_minibatches
+from abkd_jax.training.step import (
+    TrainState,
+    init_state,
+    make_distill_step,
+    make_gradient_shares,
+    make_optimizer,
+    make_validate,
+    taught,
+)
+
+__all__ = [
+    "FitState",
+    "TrainState",
+    "fit",
+    "fit_minibatches",
+    "init_state",
+    "make_distill_step",
+    "make_gradient_shares",
+    "make_optimizer",
+    "make_validate",
+    "taught",
+]

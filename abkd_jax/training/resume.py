@@ -1,0 +1,138 @@
+"""One training program that shows its progress, survives a kill and resumes to the same bits."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from abkd_jax.configs.options import OptimConfig
+from abkd_jax.datasets.files import progress
+from abkd_jax.datasets.files.atomic import read_json, write_atomic
+from abkd_jax.datasets.files.locks import locked
+from abkd_jax.training import checkpoint
+from abkd_jax.training.loops import FitState
+from abkd_jax.training.provenance import provenance, same_code
+from abkd_jax.types import InputError
+
+__all__ = ["Origin", "resumable_fit"]
+
+SAVE_EVERY = 10.0  # least seconds between two checkpoints of a run in progress
+SAVE_SHARE = 0.05  # of the time at most, where a checkpoint takes long
+MADE_BY = "made_by.json"  # beside the checkpoints: the sittings that trained, one provenance each
+
+
+class Origin(NamedTuple):
+    """Where a trained model comes from.
+
+    Attributes:
+        trained: whether this process trained it, or the last part of it; False where a finished one was read.
+        made_by: provenance of the sittings that trained it, in their order; empty where nothing was written down.
+    """
+
+    trained: bool
+    made_by: tuple[dict[str, Any], ...]
+
+
+def resumable_fit(
+    directory: Path,
+    config: dict[str, Any],
+    fit: Callable[..., tuple[FitState, dict[str, np.ndarray]]],
+    fresh: FitState,
+    optim: OptimConfig,
+    label: str,
+    *,
+    may_train: bool = True,
+) -> tuple[FitState, dict[str, np.ndarray], Origin]:
+    """Runs a fit with a checkpoint folder and a progress bar.
+
+    Args:
+        directory: checkpoints of this program; a finished one is read, not trained again. It is locked meanwhile: a
+            second process that trains the same program waits, and then reads the result.
+        config: identifies the program; a checkpoint of another config is refused.
+        fit: `training.fit` or `minibatch.fit_minibatches` with all its arguments but `resume` and `on_chunk`.
+        fresh: structure, shapes and types of its state.
+        optim: epochs.
+        label: what is trained, for the progress that is shown.
+        may_train: False refuses a program that is not finished instead of training it.
+
+    Returns:
+        Final state, history and origin; `history["seconds"]` holds the training time, all sittings together.
+
+    Raises:
+        InputError: the folder cannot be written, its checkpoint is damaged or of another config, or `may_train` is
+            False and the program is not finished.
+    """
+    if not may_train:
+        return _fit(directory, config, fit, checkpoint.restore(directory, fresh, config), optim, label, may_train=False)
+    with locked(directory, f"trains {label}", wait=True):
+        resume = checkpoint.restore(directory, fresh, config)
+        try:
+            checkpoint.prepare(directory)
+        except InputError:
+            if resume is None or np.asarray(resume[0].active).any():
+                raise  # else all that is left to do is to read, which a shared, read-only folder allows
+        return _fit(directory, config, fit, resume, optim, label, may_train=True)
+
+
+def _fit(
+    directory: Path,
+    config: dict[str, Any],
+    fit: Callable[..., tuple[FitState, dict[str, np.ndarray]]],
+    resume: tuple[FitState, dict[str, np.ndarray]] | None,
+    optim: OptimConfig,
+    label: str,
+    *,
+    may_train: bool,
+) -> tuple[FitState, dict[str, np.ndarray], Origin]:
+    unfinished = InputError(f"{label}: {directory} holds no finished checkpoint; `distill` makes one")
+    if resume is None and not may_train:
+        raise unfinished
+    before = float(resume[1]["seconds"]) if resume else 0.0
+    made_by: tuple[dict[str, Any], ...] = _made_by(directory) if resume else ()
+    trained = False
+    began = last_save = time.perf_counter()
+    pause = SAVE_EVERY
+
+    with progress.training(label, optim.epochs, resume) as show:
+
+        def on_chunk(state: FitState, history: dict[str, np.ndarray], epochs: int) -> None:
+            nonlocal last_save, pause, trained, made_by
+            if not may_train:
+                raise unfinished
+            if not trained:
+                trained, made_by = True, _sign(directory, made_by)
+            now = time.perf_counter()
+            history["seconds"] = np.asarray(before + now - began)
+            show(history)
+            if now - last_save > pause or epochs >= optim.epochs or not np.asarray(state.active).any():
+                checkpoint.save(directory, state, history, config, step=epochs)
+                last_save = time.perf_counter()
+                pause = max(SAVE_EVERY, (last_save - now) / SAVE_SHARE)
+
+        state, history = fit(resume=resume, on_chunk=on_chunk)
+    return state, history, Origin(trained, made_by)
+
+
+def _made_by(directory: Path) -> tuple[dict[str, Any], ...]:
+    """The sittings written down; none where the file is missing or damaged, as no number depends on it."""
+    path = directory / MADE_BY
+    try:
+        found = read_json(path) if path.exists() else []
+    except InputError:
+        return ()
+    whole = isinstance(found, list) and all(isinstance(sitting, dict) and "commit" in sitting for sitting in found)
+    return tuple(found) if whole else ()
+
+
+def _sign(directory: Path, earlier: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Adds the provenance of this process to those of the earlier sittings, on disk too."""
+    here = provenance()
+    sittings = earlier if earlier and same_code(earlier[-1], here) else (*earlier, here)
+    try:
+        write_atomic(directory / MADE_BY, json.dumps(sittings, indent=1))
+    except OSError as error:
+        raise InputError(f"checkpoint folder {directory} cannot be written: {error.strerror}") from error
+    return sittings

@@ -1,0 +1,231 @@
+"""The training step, its evaluation, and the shares of its losses in the gradient."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Int
+
+from abkd_jax.configs.options import OptimConfig
+from abkd_jax.distill import Term, gradient_shares, term_losses
+from abkd_jax.graph.precision import in_float32
+from abkd_jax.training.tasks import Task
+from abkd_jax.types import Batch, GNNOutput, InputError, Objective, PRNGKey, Pytree
+
+__all__ = [
+    "Step",
+    "TrainState",
+    "init_state",
+    "make_distill_step",
+    "make_gradient_shares",
+    "make_optimizer",
+    "make_validate",
+    "taught",
+]
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+        params: `{"student": ..., "objective": ...}`; a model trained from labels alone has an empty objective.
+        model_state: mutable collections of the model (`batch_stats`), `{}` where it has none.
+        opt_state: state of the optimizer over `params`.
+        key: folded with `step` into the randomness of each step.
+        step: steps taken.
+    """
+
+    params: dict[str, Pytree]
+    model_state: Pytree
+    opt_state: Pytree
+    key: PRNGKey
+    step: Int[Array, ""]
+
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+
+
+def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransformation:
+    """Adam with L2 inside, in GCNII's two groups (Chen et al., arXiv 2007.02133): convolutions, and all other layers.
+
+    The decay is added to the gradient before Adam's moments, so this is not AdamW. Objective heads are never decayed.
+
+    Args:
+        config: rates and schedule.
+        steps: steps an epoch.
+    """
+    if not config.learning_rate > 0.0:
+        raise InputError(f"learning rate is {config.learning_rate}, expected a positive number")
+    if config.epochs < 1 or config.eval_every < 1:
+        raise InputError(f"epochs ({config.epochs}) and eval_every ({config.eval_every}) must be at least 1")
+    if config.patience < 0:
+        raise InputError(f"patience is {config.patience}, expected at least 0")
+    cosine = config.schedule == "cosine"
+    rate = optax.cosine_decay_schedule(config.learning_rate, config.epochs * steps) if cosine else config.learning_rate
+    optimizer = optax.chain(
+        optax.add_decayed_weights(config.conv_decay, mask=lambda params: _in_group(params, conv=True)),
+        optax.add_decayed_weights(config.dense_decay, mask=lambda params: _in_group(params, conv=False)),
+        optax.adam(rate),
+    )
+    return in_float32(optimizer)
+
+
+def _in_group(params: Pytree, *, conv: bool) -> Pytree:
+    def member(path: tuple[Any, ...], _: Array) -> bool:
+        names = [str(entry.key) for entry in path]
+        return names[0] == "student" and any("conv" in name for name in names) == conv
+
+    return jax.tree_util.tree_map_with_path(member, params)
+
+
+def init_state(
+    key: PRNGKey,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    batch: Batch,
+    *,
+    objective_params: Pytree = None,
+    student_params: Pytree = None,
+) -> TrainState:
+    """A fresh state; `student_params` replaces the model's own initialisation."""
+    init_key, train_key = jax.random.split(key)
+    variables = dict(model.init(init_key, batch.graph))
+    own = variables.pop("params")
+    params = {
+        "student": own if student_params is None else student_params,
+        "objective": {} if objective_params is None else objective_params,
+    }
+    return TrainState(params, variables, optimizer.init(params), train_key, jnp.zeros((), jnp.int32))
+
+
+def make_distill_step(
+    student: nn.Module,
+    objective: Objective | None,
+    optimizer: optax.GradientTransformation,
+    task: Task,
+    task_weight: float = 1.0,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+    """One jitted, donated step: `task_weight * task loss + objective`, its gradients and the optimizer's update.
+
+    Args:
+        student: model to train. With `objective=None` this is the supervised step, which also trains teachers.
+        objective: distillation loss; `batch.targets` must hold its targets.
+        optimizer: acts on `{"student", "objective"}` parameters.
+        task: the loss on labelled nodes.
+        task_weight: weight of that loss; 0 trains on the teacher alone.
+    """
+
+    def losses(params: Pytree, state: TrainState, batch: Batch) -> tuple[Array, tuple[Pytree, dict[str, Array]]]:
+        dropout_key, objective_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        out, model_state = student.apply(
+            {"params": params["student"], **state.model_state},
+            batch.graph,
+            train=True,
+            rngs={"dropout": dropout_key},
+            mutable=list(state.model_state),
+        )
+        task_loss = task.loss(out.logits, batch.labels, batch.masks.labelled)
+        total, metrics = task_weight * task_loss, {"task_loss": task_loss}
+        if objective is not None:
+            distilled, extra = objective.apply(
+                params["objective"], batch.targets, out, graph=batch.graph, mask=batch.masks, key=objective_key
+            )
+            total, metrics = total + distilled, metrics | extra
+        return total, (model_state, metrics | {"loss": total})
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        (_, (model_state, metrics)), grads = jax.value_and_grad(losses, has_aux=True)(state.params, state, batch)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params: Any = optax.apply_updates(state.params, updates)
+        return TrainState(params, model_state, opt_state, state.key, state.step + 1), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def make_validate(model: nn.Module, task: Task, val_mask: Bool[Array, " n"]) -> Callable[..., dict[str, Array]]:
+    """`(state, batch) -> {"val_loss", "val_accuracy"}` in evaluation mode."""
+
+    def validate(state: TrainState, batch: Batch) -> dict[str, Array]:
+        out: Any = model.apply({"params": state.params["student"], **state.model_state}, batch.graph)
+        logits = out.logits
+        return {
+            "val_loss": task.loss(logits, batch.labels, val_mask),
+            "val_accuracy": task.score(logits, batch.labels, val_mask),
+        }
+
+    return validate
+
+
+def make_gradient_shares(
+    student: nn.Module, terms: Sequence[Term], task: Task, task_weight: float = 1.0
+) -> Callable[[TrainState, Batch], dict[str, Array]]:
+    """`(state, batch) -> {"gradient_share/<term>": share}` of the student's parameters, for use beside `make_validate`.
+
+    See `distill.gradient_shares`. The task loss is the term `"task"`; terms of weight 0 are left out, and where fewer
+    than two remain there is nothing to share: `{}`. The student runs in evaluation mode. Costs a step of the student
+    for each term.
+
+    Args:
+        student: as for `make_distill_step`.
+        terms: those of the `weighted_sum` that is trained.
+        task: as for `make_distill_step`.
+        task_weight: as for `make_distill_step`.
+
+    Raises:
+        InputError: a term is called "task".
+    """
+    if any(term.name == "task" for term in terms):
+        raise InputError("make_gradient_shares: a term is called 'task', expected another name beside the task loss")
+    names = (["task"] if task_weight else []) + [term.name for term in terms if term.weight]
+
+    def shares(state: TrainState, batch: Batch) -> dict[str, Array]:
+        if len(names) < 2:
+            return {}
+        losses: dict[str, Callable[..., Array]] = {
+            "task": lambda out: task_weight * task.loss(out.logits, batch.labels, batch.masks.labelled),
+            **term_losses(
+                terms,
+                state.params["objective"],
+                batch.targets,
+                graph=batch.graph,
+                mask=batch.masks,
+                key=jax.random.fold_in(state.key, state.step),
+            ),
+        }
+
+        def of_params(name: str) -> Callable[[Pytree], Array]:
+            variables = lambda params: {"params": params, **state.model_state}  # noqa: E731
+            return lambda params: losses[name](student.apply(variables(params), batch.graph))
+
+        found = gradient_shares({name: of_params(name) for name in names}, state.params["student"])
+        return {f"gradient_share/{name}": share for name, share in found.items()}
+
+    return shares
+
+
+def taught(
+    step: Step, objective: Objective | None, teacher: Callable[[Pytree, Any], GNNOutput] | None
+) -> Callable[[TrainState, Batch, Pytree], tuple[TrainState, dict[str, Array]]]:
+    """A distillation step that computes the targets of its batch, `(state, batch, teacher's variables) -> ...`.
+
+    Args:
+        step: from `make_distill_step`.
+        objective: the loss that `step` has, or None.
+        teacher: `(variables, graph) -> GNNOutput` in evaluation mode, run on the batch; None where `batch.targets`
+            holds the teacher's stored outputs of the batch's nodes (`sampling.gather_outputs`).
+
+    Returns:
+        One jitted step, which donates the state.
+    """
+
+    def run(state: TrainState, batch: Batch, variables: Pytree) -> tuple[TrainState, dict[str, Array]]:
+        if objective is None:
+            return step(state, batch._replace(targets=None))
+        out = batch.targets if teacher is None else teacher(variables, batch.graph)
+        return step(state, batch._replace(targets=objective.targets(out, graph=batch.graph, mask=batch.masks)))
+
+    return jax.jit(run, donate_argnums=0)

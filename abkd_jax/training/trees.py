@@ -1,0 +1,193 @@
+"""A state, its history and their config in a folder, as orbax writes them: one error where its threads raise many."""
+
+import contextlib
+import gc
+import logging
+import math
+import os
+import re
+import shutil
+import sys
+import textwrap
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from abkd_jax.datasets.files.atomic import read_json
+from abkd_jax.types import InputError, Pytree
+
+__all__ = ["TEMPORARY", "described", "raw", "read", "read_described", "write"]
+
+TEMPORARY = "*.orbax-checkpoint-tmp*"  # what an interrupted write leaves
+MAX_HISTORY = 1 << 30  # bytes of a history that nothing but its own header vouches for
+QUIET = 0.2  # seconds in which nothing happens, after which the threads of a failure have ended
+
+
+def described(tree: Pytree) -> dict[str, str]:
+    """Returns type and shape of every leaf by its path: `{"params.w": "float32[2, 3]", "key": "key<fry>[]"}`.
+
+    Raises:
+        InputError: a leaf is no array or PRNG key, or has no elements; orbax stores neither.
+    """
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        dtype, shape = getattr(leaf, "dtype", None), getattr(leaf, "shape", ())
+        if dtype is None or not (_is_key(leaf) or jnp.issubdtype(dtype, np.number) or dtype == np.bool_):
+            raise InputError(f"{name} is of type {dtype or type(leaf).__name__}, expected numbers or PRNG keys")
+        if 0 in shape:
+            raise InputError(f"{name} has shape {tuple(shape)}, expected at least one element")
+        found[name] = f"{dtype.name}{list(shape)}"
+    return found
+
+
+def raw(tree: Pytree) -> Pytree:
+    """Returns the tree with the words of PRNG keys, or their `jax.ShapeDtypeStruct`, in place of the keys."""
+
+    def words(leaf: Any) -> Any:
+        if not _is_key(leaf):
+            return leaf
+        abstract = isinstance(leaf, jax.ShapeDtypeStruct)
+        return jax.eval_shape(jax.random.key_data, leaf) if abstract else jax.random.key_data(leaf)
+
+    return jax.tree.map(words, tree)
+
+
+def write(folder: Path, state: Pytree, history: dict[str, np.ndarray], config: dict[str, Any]) -> None:
+    """Writes into a folder, which appears once all of it is there.
+
+    Raises:
+        OSError: the folder cannot be written, or has no room. Nothing is left of it then.
+    """
+    history = {name: np.asarray(values) for name, values in history.items()}
+    arguments = ocp.args.Composite(
+        state=ocp.args.StandardSave(raw(state)),
+        history=ocp.args.StandardSave(history),
+        config=ocp.args.JsonSave(config),
+    )
+    with _one_error(folder), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(folder, arguments, force=True)
+
+
+def read(folder: Path, template: Pytree) -> tuple[Pytree, dict[str, np.ndarray]]:
+    """Reads the state, in the structure of `template` and on the default device, and the history.
+
+    Raises:
+        InputError: a file is missing, damaged, or holds something else than the template says.
+    """
+    device = jax.sharding.SingleDeviceSharding(jnp.zeros(()).device)
+
+    def wanted(leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray):
+            return leaf  # numpy's 64 bits come back as such
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+
+    arguments = ocp.args.Composite(
+        state=ocp.args.StandardRestore(jax.tree.map(wanted, raw(template))), history=ocp.args.StandardRestore()
+    )
+    with _one_line(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        found = checkpointer.restore(folder, args=arguments)
+        state = jax.tree.map(_as_key, found["state"], template)
+    if described(state) != described(template):
+        raise InputError("its arrays are of other types than its headers say")
+    return state, jax.tree.map(np.array, found["history"])
+
+
+def read_described(folder: Path) -> dict[str, Any]:
+    """Reads config and leaves from orbax's own headers, for a folder that no manifest describes.
+
+    Returns:
+        `config`, and `state` as `described` gives it for the raw state.
+
+    Raises:
+        InputError: a header is missing or damaged, or claims a history of more than 1 GiB.
+    """
+    config = read_json(folder / "config" / "metadata")
+    with _one_line():
+        headers: Any = ocp.StandardCheckpointHandler().metadata  # annotated with another class of paths
+        state, history = (headers(folder / name).tree for name in ("state", "history"))
+        size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(history))
+    if size > MAX_HISTORY:
+        raise InputError(f"its history claims {size:,} bytes, expected at most {MAX_HISTORY:,}")
+    return {"config": config, "state": described(state)}
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _as_key(words: Any, template: Any) -> Any:
+    if not _is_key(template):
+        return words
+    kinds: list[Any] = []
+    jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), template)  # takes no `jax.ShapeDtypeStruct`
+    return jax.random.wrap_key_data(words, impl=kinds[0])
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """Lets a read that fails raise one kind of error."""
+    try:
+        with _quiet():
+            yield
+    except Exception as error:  # orbax raises many kinds for missing, truncated and mismatching files
+        raise InputError(textwrap.shorten(str(error), 160) or type(error).__name__) from error
+
+
+@contextlib.contextmanager
+def _one_error(folder: Path) -> Iterator[None]:
+    """Lets a write that fails raise an `OSError`, and leave nothing: its threads write on for a moment."""
+    with _quiet():
+        try:
+            yield
+        except BaseException as error:
+            _clear(folder)
+            code = re.search(r"os_error_code='(\d+)'", str(error))  # tensorstore's errors are ValueErrors
+            if isinstance(error, ValueError) and code:
+                logging.getLogger("asyncio").addFilter(_is_news)
+                raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+            raise
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drops what asyncio says, whenever it comes to it, of the other writes that failed on the same full disk."""
+    failure = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    return not (isinstance(failure, ValueError) and "os_error_code" in str(failure))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps orbax's threads from printing tracebacks of their own when something fails."""
+    levels = {log: log.level for log in map(logging.getLogger, ("absl", "asyncio"))}
+    hook = sys.unraisablehook
+    try:
+        for log in levels:
+            log.setLevel(logging.CRITICAL)
+        sys.unraisablehook = lambda _: None
+        yield
+    except BaseException as error:
+        time.sleep(QUIET)  # until what the threads had begun has ended
+        traceback.clear_frames(error.__traceback__)  # they hold futures, which complain when they are collected
+        gc.collect()
+        raise
+    finally:
+        for log, level in levels.items():
+            log.setLevel(level)
+        sys.unraisablehook = hook
+
+
+def _clear(folder: Path) -> None:
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < QUIET:
+        for path in (folder, *folder.parent.glob(f"{folder.name}{TEMPORARY[1:]}")):
+            if path.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                quiet_since = time.monotonic()
+        time.sleep(QUIET / 10)

@@ -1,0 +1,120 @@
+"""From a typed or a graph-level data set to a table: minibatches, scores, both parameter counts, resumption."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from problem_samples import AUTHORS, PAPERS, graph_dataset, typed_dataset
+
+from abkd_jax import datasets
+from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
+from abkd_jax.configs.presets import distill_config
+from abkd_jax.run import data as problems
+from abkd_jax.run import folder as runfolder
+from abkd_jax.run import pipeline
+from abkd_jax.run.data import build_model, load_problem, make_scores, setting_of, with_powers
+from abkd_jax.types import InputError
+
+OPTIM = OptimConfig(epochs=4, eval_every=2, monitor="val_accuracy", learning_rate=0.05)
+METHOD = MethodConfig(start="default", optim=OPTIM)
+RGCN = ModelConfig(name="rgcn", layers=2, hidden=4, dropout=0.0, embedding_width=4)
+GIN = ModelConfig(name="gin", layers=2, hidden=4, dropout=0.0, readout="mean")
+WALKS = BatchConfig(kind="walks", size=10, length=2, steps=2)
+
+
+@pytest.fixture(autouse=True)
+def _made_for_tests(monkeypatch):
+    made = {"typed": typed_dataset, "rings": graph_dataset}
+    monkeypatch.setattr(datasets, "load", lambda name, root, seed=0: datasets.validate(made[name]()))
+
+
+def run(dataset, model, batches, folder):
+    student = dataclasses.replace(model, hidden=2)
+    abkd = dataclasses.replace(METHOD, soft_label_weight=1.0, alignment_weight=0.1, axes=2, dim=4)
+    config = dataclasses.replace(
+        distill_config("synthetic"),
+        dataset=dataset,
+        seeds=1,
+        batches=batches,
+        teacher=TeacherConfig(dataclasses.replace(model, hidden=8), OPTIM),
+        student=student,
+        methods=("supervised", "abkd"),
+        supervised=METHOD,
+        abkd=abkd,
+        out=folder / "run",
+        teachers=folder / "teachers",
+    )
+    return pipeline.distill(config)
+
+
+def test_a_typed_graph_is_distilled_on_walks_and_counts_both_ways(tmp_path, monkeypatch):
+    monkeypatch.setattr(problems, "LARGEST_WHOLE", 10)  # evaluated layer by layer
+    folder = run("typed", RGCN, WALKS, tmp_path)
+    records = {r["method"]: r for r in runfolder.read_results(folder)["records"]}
+    assert list(records) == ["teacher", "supervised", "abkd"]
+    width, kinds, types = 4, 3, 2
+    sizes = [(4, 8, 3), (4, 2, 3)]  # the vectors are as wide as the features, which enter as they are
+    expected = [sum((kinds + types) * a * b + types * b for a, b in itertools.pairwise(s)) for s in sizes]
+    assert [records[name]["parameters"] for name in ("teacher", "abkd")] == expected
+    assert records["abkd"]["embedding_parameters"] == AUTHORS * width
+    assert records["abkd"]["compression"] == pytest.approx(expected[0] / expected[1])
+    both = [count + AUTHORS * width for count in expected]
+    assert records["abkd"]["compression_with_embeddings"] == pytest.approx(both[0] / both[1])
+    assert f"{records['abkd']['compression_with_embeddings']:.3f}x" in (folder / "report.md").read_text()
+    assert run("typed", RGCN, WALKS, tmp_path) == folder  # the same command again trains nothing
+    assert runfolder.read_results(folder)["records"] == list(records.values())
+
+
+def test_whole_graphs_are_distilled_and_judged_by_their_metric(tmp_path):
+    folder = run("rings", GIN, BatchConfig(kind="graphs", size=8), tmp_path)
+    records = runfolder.read_results(folder)["records"]
+    assert {r["metric"] for r in records} == {"ROC-AUC"}
+    assert all(0.0 <= r["test_accuracy"] <= 1.0 for r in records)
+    assert "test ROC-AUC %" in (folder / "report.md").read_text()
+
+
+def test_layer_by_layer_scores_are_those_of_the_whole_graph(monkeypatch):
+    whole = load_problem("typed", None)
+    monkeypatch.setattr(problems, "LARGEST_WHOLE", 10)
+    pieces = load_problem("typed", None, BatchConfig(kind="neighbours", size=8, fan_outs=(2, 2)))
+    assert pieces.rows is not None
+    assert pieces.labels.shape == (PAPERS - 30,)
+    model = build_model(whole, RGCN)
+    variables = model.init(jax.random.key(0), whole.batch.graph)
+    expected, found = (make_scores(problem, model)(variables) for problem in (whole, pieces))
+    for name in ("val_loss", "val_accuracy", "test_accuracy"):
+        assert_allclose(found[name], expected[name], rtol=1e-5)
+
+
+def test_losses_look_at_the_target_type_alone():
+    problem = load_problem("typed", None, WALKS)
+    assert np.flatnonzero(problem.batch.masks.all).tolist() == list(range(PAPERS))
+    batch = next(iter(problem.epoch(np.random.default_rng(0))))
+    assert (batch.labels[batch.masks.all] >= 0).all()
+    assert batch.masks.train.sum() > 0
+    assert setting_of(problem).minibatches
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind", "message"),
+    [("typed", "graphs", "expected full, neighbours, walks or clusters"), ("rings", "full", "expected graphs")],
+)
+def test_batches_must_fit_the_data_set(dataset, kind, message):
+    with pytest.raises(InputError, match=message):
+        load_problem(dataset, None, BatchConfig(kind=kind))
+
+
+def test_sign_reads_powers_that_are_computed_once():
+    problem = load_problem("typed", None)
+    plain = problem._replace(batch=problem.batch._replace(graph=problem.batch.graph._replace(edges=None)))
+    sign = ModelConfig(name="sign", layers=1, hidden=2, hops=2, dropout=0.0)
+    nodes = with_powers(plain, sign, RGCN).batch.graph.nodes
+    assert nodes["hops"].shape == (PAPERS + AUTHORS, 3, 4)
+    assert_allclose(nodes["hops"][:, 0], jnp.asarray(plain.batch.graph.nodes["features"]))
+    assert with_powers(problem, RGCN) is problem
+    with pytest.raises(InputError, match="one number for all models"):
+        with_powers(plain, sign, dataclasses.replace(sign, hops=3))

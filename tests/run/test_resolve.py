@@ -1,0 +1,184 @@
+"""Settings that make no run are refused by name, before anything is read."""
+
+import copy
+import dataclasses
+import math
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from abkd_jax.configs import options as config
+from abkd_jax.configs import presets
+from abkd_jax.run import pipeline, resolve
+from abkd_jax.types import InputError
+
+CONFIGS = (
+    config.ModelConfig,
+    config.OptimConfig,
+    config.TeacherConfig,
+    config.MethodConfig,
+    config.BatchConfig,
+    config.DistillConfig,
+)
+METHODS = ("supervised", "soft_label", "abkd", "glnn")
+BASE = dataclasses.replace(presets.distill_config("synthetic"), methods=METHODS)
+
+
+def numbers_in(kind):
+    """The types of numbers that an annotation allows."""
+    return {kind} & {int, float} or {number for part in get_args(kind) for number in numbers_in(part)}
+
+
+def options(*kinds):
+    """Names and types of the options that are numbers."""
+    hints = [(name, numbers_in(kind)) for of in kinds for name, kind in get_type_hints(of).items()]
+    return {name: numbers.pop() for name, numbers in hints if numbers}
+
+
+def changed(settings, path, value):
+    """The settings with one option replaced, `a.b.c` deep inside: by what no type checker lets through, too."""
+    first, _, rest = path.partition(".")
+    copied = copy.copy(settings)
+    object.__setattr__(copied, first, changed(getattr(settings, first), rest, value) if rest else value)
+    return copied
+
+
+def refused(settings, by=resolve.check):
+    """The one line with which settings are refused."""
+    with pytest.raises(InputError) as caught:
+        by(settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_number_has_a_range_and_every_range_an_option():
+    assert resolve.RANGES.keys() == options(*CONFIGS).keys()
+
+
+PLACES = {
+    "": config.RunConfig,
+    "batches.": config.BatchConfig,
+    "teacher.model.": config.ModelConfig,
+    "teacher.optim.": config.OptimConfig,
+    "student.": config.ModelConfig,
+    "glnn.student.": config.ModelConfig,
+    "abkd.": config.MethodConfig,
+    "soft_label.optim.": config.OptimConfig,
+}
+
+
+@pytest.mark.parametrize("prefix", PLACES)
+def test_every_number_out_of_its_range_is_refused_by_its_flag(prefix):
+    for name, kind in options(PLACES[prefix]).items():
+        bounds = resolve.RANGES[name]
+        beyond = [math.nan, math.inf, -math.inf, "4", True]
+        beyond += [bounds.low - 1, kind(bounds.high * 10)] + ([1.5] if kind is int else [])
+        for value in beyond:
+            given = (value,) if name == "fan_outs" else value
+            line = refused(changed(BASE, prefix + name, given))
+            flag = f"--{prefix}{name} is ".replace("_", "-")
+            assert line.startswith(f"{flag}{given!r}, expected a {'whole ' if kind is int else ''}number "), line
+
+
+@pytest.mark.parametrize("dataset", presets.DATASETS)
+def test_the_settings_of_every_data_set_pass(dataset):
+    resolve.check(resolve.capped(presets.distill_config(dataset)))
+
+
+def test_a_range_says_what_it_leaves_out():
+    assert str(resolve.Range(0, 1, without=1)) == "of at least 0 and below 1"
+    assert str(resolve.Range(0, 10_000, without=0)) == "above 0 and at most 10,000"
+    assert str(resolve.Range(-1, 5, without=0)) == "of at least -1 and at most 5, other than 0"
+    assert not resolve.Range(0, 1).holds(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("abkd.task_weight", math.nan, "--abkd.task-weight is nan, expected a number of at least 0 and at most 1e+38"),
+        (
+            "abkd.temperature",
+            1e-30,
+            "--abkd.temperature is 1e-30, expected a number of at least 0.001 and at most 1,000",
+        ),
+        ("student.dropout", 1.0, "--student.dropout is 1.0, expected a number of at least 0 and below 1"),
+        ("student.norm", "btach", "--student.norm is 'btach', expected one of none, batch, layer"),
+        ("batches.fan_outs", (), "--batches.fan-outs is (), expected at least one value"),
+        ("batches.fan_outs", (5, 0), "--batches.fan-outs is (5, 0), expected a whole number of at least -1"),
+        ("student.layers", None, "--student.layers is None, expected a whole number"),
+        ("teacher.model.heads", 2, "--teacher.model: gcnii: it has no option heads"),
+        ("glnn.student.layers", 1, "--glnn.student: mlp: number of layers is 1"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_was_expected(path, value, message):
+    assert refused(changed(BASE, path, value)).startswith(message)
+
+
+def test_a_message_names_three_and_counts_the_others():
+    wrong = BASE
+    for name in ("task_weight", "soft_label_weight", "alignment_weight", "axes", "dim"):
+        wrong = changed(wrong, f"abkd.{name}", -1)
+    line = refused(wrong)
+    assert line.count("expected") == 3
+    assert line.endswith("; and 2 more")
+
+
+def test_options_of_methods_that_do_not_run_are_not_looked_at():
+    resolve.check(resolve.capped(changed(BASE, "gcrd.dim", -1)))
+
+
+def test_a_method_without_a_weight_has_nothing_to_learn_from():
+    silent = changed(BASE, "supervised.task_weight", 0.0)
+    assert "--supervised.auxiliary-weight are all 0: supervised has nothing to learn from" in refused(silent)
+    for name in resolve.WEIGHTS:
+        resolve.check(resolve.capped(changed(silent, f"supervised.{name}", 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (("abdk",), "; did you mean abkd?"),
+        (("abkd", "suported"), "method suported is unknown"),
+        (("abkd", "abkd"), "each named once"),
+        (("abkd,abkd",), "each named once"),
+        ((",",), "methods are none"),
+    ],
+)
+def test_unknown_methods_get_a_suggestion(methods, message):
+    assert message in refused(dataclasses.replace(BASE, methods=methods), by=resolve.capped)
+
+
+def test_nothing_is_suggested_for_what_is_like_no_method():
+    assert "did you mean" not in refused(dataclasses.replace(BASE, methods=("reddit",)))
+
+
+def test_methods_may_be_joined_by_commas():
+    joined = dataclasses.replace(BASE, methods=("abkd,soft_label", "glnn"))
+    assert resolve.capped(joined).methods == ("abkd", "soft_label", "glnn")
+
+
+def test_the_home_folder_takes_the_place_of_a_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folders = {"out": Path("~/run"), "teachers": Path("~"), "data_root": Path("here/~")}
+    found = resolve.capped(dataclasses.replace(BASE, **folders))
+    assert (found.out, found.teachers, found.data_root) == (tmp_path / "run", tmp_path, Path("here/~"))
+    assert "~nobody_of_this_name" in refused(
+        dataclasses.replace(BASE, out=Path("~nobody_of_this_name/run")), by=resolve.capped
+    )
+
+
+@pytest.mark.parametrize("kind", ["full", "neighbours", "walks", "clusters"])
+def test_molecules_say_that_the_kind_of_batches_is_wrong(kind):
+    wrong = changed(presets.distill_config("ogbg-molbace"), "batches.kind", kind)
+    assert refused(wrong) == f"ogbg-molbace labels graphs: --batches.kind is {kind}, expected graphs"
+
+
+def test_a_readout_belongs_to_batches_of_graphs():
+    assert "--batches.kind is full" in refused(changed(BASE, "student.readout", "sum"))
+    molecules = presets.distill_config("mutag")
+    assert "--teacher.model.readout is None" in refused(changed(molecules, "teacher.model.readout", None))
+
+
+def test_the_pipeline_offers_the_same_functions():
+    assert (pipeline.check, pipeline.capped, pipeline.model_of) == (resolve.check, resolve.capped, resolve.model_of)

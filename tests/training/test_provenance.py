@@ -1,0 +1,47 @@
+"""The commit that a record names is that of the package, not of whatever repository encloses it."""
+
+import subprocess
+
+from abkd_jax.training import provenance
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def make_package(folder):
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    return folder
+
+
+def test_a_checkout_has_its_commit_and_tells_changes(tmp_path):
+    package = make_package(tmp_path / "package")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    head = subprocess.run(["git", "-C", str(tmp_path), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    found = provenance.commit(package)
+    assert len(found) >= 7
+    assert head.stdout.startswith(found)
+    (package / "__init__.py").write_text("changed = 1\n")
+    assert provenance.commit(package) == f"{found}+"
+
+
+def test_an_enclosing_repository_is_not_named(tmp_path):
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "of another project")
+    assert provenance.commit(make_package(tmp_path / "venv" / "site-packages" / "package")) == "unknown"
+    assert provenance.commit(make_package(tmp_path / "package")) == "unknown"  # at its top, but not of it
+
+
+def test_a_folder_outside_any_repository_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert provenance.commit(make_package(tmp_path / "package")) == "unknown"
+
+
+def test_provenance_differs_in_more_than_the_date_or_not():
+    here = provenance.provenance()
+    assert provenance.same_code(here, here | {"date": "another day"})
+    assert not provenance.same_code(here, here | {"code": "other"})

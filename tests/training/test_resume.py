@@ -1,0 +1,88 @@
+"""Programs that share a checkpoint folder: one trains, the others wait and read."""
+
+import logging
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from abkd_jax.configs.options import OptimConfig
+from abkd_jax.training import checkpoint, resume
+from abkd_jax.training.loops import FitState
+from abkd_jax.types import InputError
+
+CONFIG = {"seed": 0}
+OPTIM = OptimConfig(epochs=2)
+
+
+def make_state(value, active):
+    return FitState({"w": jnp.full(2, value)}, {}, {}, jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.asarray(active))
+
+
+def make_history():
+    ones = np.ones((1, 1), np.float32)
+    return {"recorded": ones > 0, "epoch": ones.astype(np.int32), "loss": ones, "val_accuracy": ones}
+
+
+def program(directory, fit):
+    """A program in which `fit` is all that trains."""
+    return resume.resumable_fit(directory, CONFIG, fit, jax.eval_shape(lambda: make_state(0.0, True)), OPTIM, "program")
+
+
+def train(*, resume, on_chunk):
+    """Ends at once, unless there is something to go on from."""
+    if resume is not None:
+        return resume
+    state, history = make_state(3.0, False), make_history()
+    on_chunk(state, history, 2)
+    return state, history
+
+
+def test_a_second_program_waits_and_then_reads(tmp_path, caplog):
+    started, waiting, found = threading.Event(), threading.Event(), []
+
+    def slow(**arguments):
+        started.set()
+        assert waiting.wait(60)
+        return train(**arguments)
+
+    def read_only(*, resume, on_chunk):
+        assert resume is not None, "trained a second time"
+        return resume
+
+    class Waits(logging.Handler):
+        def emit(self, record):
+            waiting.set()
+
+    first = threading.Thread(target=lambda: found.append(program(tmp_path, slow)))
+    first.start()
+    assert started.wait(60)
+    logging.getLogger("abkd_jax.datasets.files.locks").addHandler(handler := Waits())
+    try:
+        state, history, _ = program(tmp_path, read_only)
+    finally:
+        logging.getLogger("abkd_jax.datasets.files.locks").removeHandler(handler)
+        waiting.set()
+        first.join()
+    assert float(state.train["w"][0]) == float(found[0][0].train["w"][0]) == 3.0
+    assert history["seconds"] == found[0][1]["seconds"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"waiting for another process that trains program ({tmp_path})"
+    ]
+
+
+def test_a_finished_program_is_read_from_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    def refuse(directory):
+        raise InputError(f"checkpoint folder {directory} cannot be written: Read-only file system")
+
+    program(tmp_path / "finished", train)
+    checkpoint.save(tmp_path / "half", make_state(1.0, True), make_history() | {"seconds": np.ones(())}, CONFIG, step=1)
+    monkeypatch.setattr(checkpoint, "prepare", refuse)
+    state, _, origin = program(tmp_path / "finished", train)
+    assert not origin.trained
+    assert float(state.train["w"][0]) == 3.0
+    for unfinished in ("half", "absent"):
+        with pytest.raises(InputError, match="cannot be written: Read-only file system"):
+            program(tmp_path / unfinished, train)

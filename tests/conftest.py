@@ -58,7 +58,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
-MOST_MEMORY = 1.4 * 2**30
+MOST_MEMORY = 2.0 * 2**30
 
 
 def _resident_bytes() -> int:

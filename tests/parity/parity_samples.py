@@ -20,7 +20,7 @@ class Late:
         self._name = name
 
     def __getattr__(self, attribute):
-        if attribute.startswith("__"):
+        if attribute.startswith("_"):
             raise AttributeError(attribute)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside torch_geometric, at its import

@@ -22,6 +22,7 @@ jax.config.update("jax_compilation_cache_dir", COMPILED.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -77,6 +78,29 @@ def pytest_runtest_logfinish() -> None:
         jax.clear_caches()
         gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # glibc keeps freed memory otherwise
+
+
+SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text().split())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as `quick` the first case of every function of tests, but for those that `slow.txt` names.
+
+    There stand the functions whose first case takes more than a second of one processor, measured one file at a time.
+    """
+    seen = set()
+    for item in items:
+        function = item.nodeid.partition("[")[0].removeprefix("tests/")
+        if function not in SLOW | seen:
+            item.add_marker("quick")
+        seen.add(function)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Iterator[None]:
+    """Leaves examples in docstrings to the package: no file of tests has any."""
+    return [found for found in (yield) if type(found).__name__ != "DoctestModule"]
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

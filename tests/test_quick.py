@@ -18,7 +18,8 @@ def functions():
 
 def test_slow_functions_are_listed_once_in_order_and_exist():
     assert sorted(set(SLOW)) == SLOW
-    assert set(SLOW) - set(functions()) == set()
+    written = {name.partition("__with")[0] for name in SLOW}  # chex adds what a variant is with
+    assert written - set(functions()) == set()
 
 
 def test_every_folder_has_quick_tests():

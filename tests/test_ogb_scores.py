@@ -1,5 +1,6 @@
 """The scores of the tasks against the evaluators of the Open Graph Benchmark, on the same predictions."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import ogb_samples
@@ -19,7 +20,7 @@ def score(task, logits, labels) -> float:
     mask = jnp.arange(len(logits) + 5) < len(logits)
     extra = np.ones((5, *labels.shape[1:]), labels.dtype)
     padded = jnp.asarray(np.concatenate([logits, np.full((5, logits.shape[1]), 9.0)]), jnp.float32)
-    return float(task.score(padded, jnp.asarray(np.concatenate([labels, extra])), mask))
+    return float(jax.jit(task.score)(padded, jnp.asarray(np.concatenate([labels, extra])), mask))
 
 
 @pytest.mark.parametrize("name", ["ogbn-arxiv", "ogbn-mag"])

@@ -9,6 +9,7 @@ import pytest
 from ogb_samples import write_lines
 
 from abkd_jax.datasets import ogb
+from abkd_jax.datasets.files import csv_gz
 from abkd_jax.types import InputError
 
 
@@ -254,7 +255,7 @@ def test_a_missing_folder_is_fetched(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("shown_from", [0, 10**6])
 def test_the_progress_of_large_files_is_in_the_log(tmp_path, monkeypatch, capsys, caplog, shown_from):
-    monkeypatch.setattr("abkd_jax.datasets.files.csv_gz.SHOWN_FROM", shown_from)
+    monkeypatch.setattr(csv_gz, "SHOWN_FROM", shown_from)
     ogb_samples.write_arxiv(tmp_path)
     with caplog.at_level(logging.INFO):
         ogb.load("ogbn-arxiv", tmp_path)
@@ -263,7 +264,7 @@ def test_the_progress_of_large_files_is_in_the_log(tmp_path, monkeypatch, capsys
 
 
 def test_a_table_in_chunks_is_the_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("abkd_jax.datasets.files.csv_gz.CHUNK_NUMBERS", 256)  # two rows of features at a time
+    monkeypatch.setattr(csv_gz, "CHUNK_NUMBERS", 256)  # two rows of features at a time
     ogb_samples.write_arxiv(tmp_path)
     np.testing.assert_array_equal(ogb.load("ogbn-arxiv", tmp_path).features, np.float32(ogb_samples.features(6)))
 

@@ -57,7 +57,7 @@ class Metric(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """Name and unit, as the title of a column or an axis."""
+        """Returns name and unit, as the title of a column or an axis."""
         return f"{self.name} {self.unit}".rstrip()
 
 
@@ -235,7 +235,7 @@ class Schema(NamedTuple):
 
     @property
     def num_relations(self) -> int:
-        """Number of edge types, those of reverse edges included."""
+        """Returns the number of edge types, those of reverse edges included."""
         return max(len(self.relations), *(number + 1 for number in self.reverses))
 
 
@@ -283,12 +283,12 @@ class Dataset(NamedTuple):
 
     @property
     def num_nodes(self) -> int:
-        """Number of nodes."""
+        """Returns the number of nodes."""
         return self.labels.shape[0]
 
     @property
     def num_embeddings(self) -> int:
-        """Number of nodes without features: the last ones."""
+        """Returns the number of nodes without features: the last ones."""
         return self.labels.shape[0] - shape_of(self.features)[0]
 
 

@@ -140,7 +140,7 @@ def _auto(matrix: RowEntries, values: Array, x: Array) -> Array:
 
 
 def _csr(matrix: RowEntries, values: Array, x: Array) -> Array:
-    """One native product per head; narrow heads run together, a chunk of entries at a time."""
+    """Computes one native product per head; narrow heads run together, a chunk of entries at a time."""
     heads, width = x.shape[1:]
     rows = matrix.row_ptr.shape[0] - 1
     if heads > 1 and width < NARROW_HEAD:

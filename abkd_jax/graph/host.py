@@ -46,12 +46,12 @@ class HostGraph(NamedTuple):
 
     @property
     def num_nodes(self) -> int:
-        """Number of nodes."""
+        """Returns the number of nodes."""
         return self.indptr.shape[0] - 1
 
     @property
     def num_edges(self) -> int:
-        """Number of edges, those of both directions."""
+        """Returns the number of edges, those of both directions."""
         return self.senders.shape[0]
 
     def embedding_rows(self, nodes: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:

@@ -55,11 +55,11 @@ def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransfo
     never decayed. Source: Chen et al., arXiv 2007.02133.
 
     Examples:
-        >>> optimizer = make_optimizer(OptimConfig(learning_rate=0.01))
-        >>> params = {"student": {"conv": jnp.ones(2)}, "objective": {}}
-        >>> updates, _ = optimizer.update(params, optimizer.init(params), params)  # gradients of 1
-        >>> updates["student"]["conv"].round(4).tolist()
-        [-0.009999999776482582, -0.009999999776482582]
+        >>> optimizer = make_optimizer(OptimConfig(learning_rate=0.04, schedule="cosine", epochs=300))
+        >>> state = optimizer.init({"student": {"conv": jnp.ones(2)}, "objective": {}})
+        >>> make_optimizer(OptimConfig(learning_rate=-1.0))
+        Traceback (most recent call last):
+        abkd_jax.types.InputError: learning rate is -1.0, expected a positive number
 
     Args:
         config: rates and schedule.

@@ -53,10 +53,9 @@ def check_objective(
         >>> from abkd_jax import distill
         >>> check_objective(distill.output_error(), "output_error", rules=["shapes", "half_precision"])
         >>> careless = distill.output_error()._replace(targets=lambda teacher, *, graph, mask: teacher.logits)
-        >>> check_objective(careless, "careless", rules=["half_precision"])
+        >>> check_objective(careless, "careless", rules=["half_precision"])  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        abkd_jax.types.InputError: check_objective: careless breaks 'half_precision': targets is float16, expected \
-float32: start with `distill.masked_rows`
+        abkd_jax.types.InputError: check_objective: careless breaks 'half_precision': ...
     """
     for rule in rules or ():
         require_choice("check_objective", "rule", rule, tuple(RULES))

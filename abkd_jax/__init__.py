@@ -4,31 +4,45 @@ Names are imported when they are first used: `import abkd_jax` alone loads neith
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_MODULES = {
-    **{
-        name: name
-        for name in (
-            "aggregate",
-            "configs",
-            "datasets",
-            "distill",
-            "graph",
-            "inference",
-            "layers",
-            "models",
-            "run",
-            "training",
-            "types",
-        )
-    },
-    "checkpoint": "training.checkpoint",
-    "evaluation": "inference.evaluation",
-    "pipeline": "run.pipeline",
-    "tasks": "training.tasks",
-}
-_NOUNS = {
+if TYPE_CHECKING:  # for editors and type checkers; at run time `__getattr__` finds the same names
+    from abkd_jax import aggregate, configs, datasets, distill, graph, inference, layers, models, run, training, types
+    from abkd_jax.inference import evaluation
+    from abkd_jax.run import pipeline
+    from abkd_jax.training import checkpoint, tasks
+    from abkd_jax.training.step import TrainState
+    from abkd_jax.types import Batch, Dataset, GNNOutput, InputError, NodeMasks, Objective, PairMap
+
+    __version__: str
+
+__all__ = [
+    "Batch",
+    "Dataset",
+    "GNNOutput",
+    "InputError",
+    "NodeMasks",
+    "Objective",
+    "PairMap",
+    "TrainState",
+    "aggregate",
+    "checkpoint",
+    "configs",
+    "datasets",
+    "distill",
+    "evaluation",
+    "graph",
+    "inference",
+    "layers",
+    "models",
+    "pipeline",
+    "run",
+    "tasks",
+    "training",
+    "types",
+]
+
+_CLASSES = {
     "Batch": "types",
     "Dataset": "types",
     "GNNOutput": "types",
@@ -38,13 +52,35 @@ _NOUNS = {
     "PairMap": "types",
     "TrainState": "training.step",
 }
+_MODULES = {  # the others are found under their own names
+    "checkpoint": "training.checkpoint",
+    "evaluation": "inference.evaluation",
+    "pipeline": "run.pipeline",
+    "tasks": "training.tasks",
+}
 
-__all__ = [*_MODULES, *_NOUNS]  # pyright: ignore[reportUnsupportedDunderAll]
+
+def _version() -> str:
+    """Returns the version in pyproject.toml, as it was installed; "unknown" for a checkout that is not."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("abkd_jax")
+    except PackageNotFoundError:
+        return "unknown"
 
 
-def __getattr__(name: str) -> Any:
-    if name in _NOUNS:
-        return getattr(import_module(f"abkd_jax.{_NOUNS[name]}"), name)
-    if name in _MODULES:
-        return import_module(f"abkd_jax.{_MODULES[name]}")
-    raise AttributeError(f"module 'abkd_jax' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+if not TYPE_CHECKING:  # with it, type checkers would take any name
+
+    def __getattr__(name: str) -> Any:
+        if name in _CLASSES:
+            return getattr(import_module(f"abkd_jax.{_CLASSES[name]}"), name)
+        if name in __all__:
+            return import_module(f"abkd_jax.{_MODULES.get(name, name)}")
+        if name == "__version__":
+            return _version()
+        raise AttributeError(f"module 'abkd_jax' has no attribute {name!r}")

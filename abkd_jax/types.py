@@ -1,19 +1,24 @@
-"""The nouns of the library: what a model returns, what a distillation loss is, what a data set is."""
+"""Data types that all rooms share: outputs of models, distillation losses, batches and data sets."""
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
+import jraph
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Bool, Float, Key, Shaped
 
 __all__ = [
     "METRICS",
+    "Apply",
+    "ApplyMap",
     "Batch",
     "Dataset",
     "GNNOutput",
     "GraphDataset",
+    "HostOrDevice",
+    "Init",
     "InputError",
+    "Mask",
     "Metric",
     "NodeMasks",
     "Objective",
@@ -21,10 +26,14 @@ __all__ = [
     "PairMap",
     "Pytree",
     "Schema",
+    "Targets",
+    "shape_of",
 ]
 
 PRNGKey = Key[Array, ""]
 Pytree = Any
+Mask = Bool[Array, " n"]  # which nodes count, or in graph-level losses of the logits which graphs
+HostOrDevice = Any  # np.ndarray as built on the host; jax.Array once `jax.device_put` or `jit` has moved it
 
 
 class InputError(ValueError):
@@ -32,10 +41,10 @@ class InputError(ValueError):
 
 
 class Metric(NamedTuple):
-    """How a stored score is shown. Scores are stored so that higher is better: shares of 1, or minus an error.
+    """Format of a stored score. Scores are stored so that higher is better: shares of 1, or minus an error.
 
     Attributes:
-        name: what the shown value is called.
+        name: name of the shown value.
         unit: `"%"`, or `""` where it has the units of the targets.
         factor: shown value over stored score.
         higher_is_better: whether a higher shown value is the better one.
@@ -48,7 +57,7 @@ class Metric(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """Name and unit, for a column or an axis."""
+        """Returns name and unit, as the title of a column or an axis."""
         return f"{self.name} {self.unit}".rstrip()
 
 
@@ -62,12 +71,12 @@ METRICS = {
 
 
 class GNNOutput(NamedTuple):
-    """What every model returns.
+    """Output of every model.
 
     Attributes:
         logits: `[n, classes]`; `[graphs, classes]` of a model with a readout.
         hiddens: outputs of the message-passing layers before the logits, input side first, each `[n, width]`: after the
-            activation, before dropout. The last is what the classifier (or the last convolution) reads.
+            activation, before dropout. The last is the input of the classifier (or of the last convolution).
     """
 
     logits: Float[Array, "n c"]
@@ -75,7 +84,7 @@ class GNNOutput(NamedTuple):
 
 
 class NodeMasks(NamedTuple):
-    """Which nodes, and in graph-level tasks which graphs, a term of the loss may look at; padding is in none.
+    """Nodes, and in graph-level tasks graphs, that a term of the loss may be computed on; padding is in none.
 
     Attributes:
         all: `[n]` nodes that distillation may use.
@@ -84,66 +93,139 @@ class NodeMasks(NamedTuple):
         train_graphs: `[g]` the labelled ones among them; None in node-level tasks.
     """
 
-    all: Bool[Array, " n"]
-    train: Bool[Array, " n"]
-    graphs: Bool[Array, " g"] | None = None
-    train_graphs: Bool[Array, " g"] | None = None
+    all: Bool[HostOrDevice, " n"]
+    train: Bool[HostOrDevice, " n"]
+    graphs: Bool[HostOrDevice, " g"] | None = None
+    train_graphs: Bool[HostOrDevice, " g"] | None = None
 
     @property
-    def labelled(self) -> Bool[Array, " rows"]:
-        """The rows of the logits that have a label to learn from: nodes, or graphs in graph-level tasks."""
+    def labelled(self) -> Bool[HostOrDevice, " rows"]:
+        """Rows of the logits with a label to learn from: nodes, or graphs in graph-level tasks."""
         return self.train if self.train_graphs is None else self.train_graphs
+
+
+class Init(Protocol):
+    """The `init` of an `Objective` or a `PairMap`."""
+
+    def __call__(self, key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+        """Makes the trainable parameters, `{}` where there are none.
+
+        Args:
+            key: a key of `jax.random.key`.
+            teacher: what the teacher returns; its shapes suffice, as under `jax.eval_shape`.
+            student: likewise.
+        """
+        ...
+
+
+class Targets(Protocol):
+    """The `targets` of an `Objective` or a `PairMap`."""
+
+    def __call__(self, teacher: GNNOutput, *, graph: jraph.GraphsTuple, mask: Any) -> Pytree:
+        """Reduces the frozen teacher to what the loss needs of it, once per teacher or once per minibatch.
+
+        Args:
+            teacher: what the teacher returned. No gradient may go into it: see `distill.freeze`.
+            graph: the graph that both models read.
+            mask: `[n]` booleans, the nodes that count; `NodeMasks` for objectives that choose nodes themselves.
+        """
+        ...
+
+
+class Apply(Protocol):
+    """The `apply` of an `Objective`."""
+
+    def __call__(
+        self,
+        params: Pytree,
+        targets: Pytree,
+        student: GNNOutput,
+        *,
+        graph: jraph.GraphsTuple,
+        mask: Any,
+        key: PRNGKey | None,
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Computes the loss, and metrics to log.
+
+        Args:
+            params: as `init` makes them.
+            targets: as `targets` makes them, of the same nodes.
+            student: what the student returned.
+            graph: as in `targets`.
+            mask: as in `targets`.
+            key: for losses that draw random numbers; None where none does.
+        """
+        ...
+
+
+class ApplyMap(Protocol):
+    """The `apply` of a `PairMap`."""
+
+    def __call__(
+        self,
+        params: Pytree,
+        targets: Pytree,
+        student: GNNOutput,
+        *,
+        graph: jraph.GraphsTuple,
+        mask: Any,
+        key: PRNGKey | None,
+    ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
+        """Computes one number per pair of layers, and details to log; the arguments are those of `Apply`."""
+        ...
 
 
 class Objective(NamedTuple):
     """A distillation loss, possibly trainable: the optax of distillation.
 
     Attributes:
-        init: `(key, teacher: GNNOutput, student: GNNOutput) -> params`. Shapes suffice: works under `jax.eval_shape`.
-        targets: `(teacher: GNNOutput, *, graph, mask) -> targets`. Everything the loss needs of the frozen teacher.
-        apply: `(params, targets, student: GNNOutput, *, graph, mask, key) -> (loss, metrics)` with a scalar loss and a
-            dict of arrays to log. `mask` is `[n]`, or `NodeMasks` for objectives that choose nodes themselves.
+        init: `(key, teacher, student) -> params`, see `Init`.
+        targets: `(teacher, *, graph, mask) -> targets`, see `Targets`.
+        apply: `(params, targets, student, *, graph, mask, key) -> (loss, metrics)`, see `Apply`.
     """
 
-    init: Callable[..., Pytree]
-    targets: Callable[..., Pytree]
-    apply: Callable[..., tuple[Array, dict[str, Array]]]
+    init: Init
+    targets: Targets
+    apply: Apply
 
 
 class PairMap(NamedTuple):
-    """A number for every (teacher layer, student layer) pair: layer attention or layer dissimilarity.
+    """One number per (teacher layer, student layer) pair: layer attention or layer dissimilarity.
 
-    The three functions have the signatures of `Objective`, but `apply` returns a `[T_l, S_l]` map instead of a scalar.
+    Attributes:
+        init: as of an `Objective`.
+        targets: as of an `Objective`.
+        apply: `(params, targets, student, *, graph, mask, key) -> (map [T_l, S_l], details)`, see `ApplyMap`.
     """
 
-    init: Callable[..., Pytree]
-    targets: Callable[..., Pytree]
-    apply: Callable[..., tuple[Float[Array, "T_l S_l"], dict[str, Array]]]
+    init: Init
+    targets: Targets
+    apply: ApplyMap
 
 
 class Batch(NamedTuple):
     """One training batch; the whole graph when training is full batch.
 
     Attributes:
-        graph: `jraph.GraphsTuple`.
-        labels: `[n]` integer classes or `[n, c]` floats, as the task asks; entries outside the masks are ignored.
+        graph: plain or prepared.
+        labels: `[n]` integer classes or `[n, c]` floats, depending on the task; entries outside the masks are ignored.
         masks: nodes that distillation may use, and the labelled ones among them.
         targets: `Objective.targets` of the frozen teacher, or None where none is needed.
     """
 
-    graph: Any
-    labels: Shaped[Array, "n ..."]
+    graph: jraph.GraphsTuple
+    labels: Shaped[HostOrDevice, "n ..."]
     masks: NodeMasks
     targets: Pytree = None
 
 
 class Schema(NamedTuple):
-    """The types of a heterogeneous graph.
+    """Types of a heterogeneous graph.
 
     Attributes:
-        node_types: their names, in the order of their numbers.
-        relations: names of the edge types of the files, in the order of their numbers.
-        reverses: for each of these the type of its reverse edges: its own number where it has no direction (a citation
+        node_types: names of the node types, by number.
+        relations: names of the edge types in the files, by number.
+        reverses: for each of these the type of its reverse edges: the same number where it has no direction (a citation
             network made undirected), else a number from `len(relations)` on.
     """
 
@@ -153,15 +235,21 @@ class Schema(NamedTuple):
 
     @property
     def num_relations(self) -> int:
-        """Number of edge types, those of the reverse edges included."""
+        """Returns the number of edge types, those of reverse edges included."""
         return max(len(self.relations), *(number + 1 for number in self.reverses))
 
 
+def shape_of(features: np.ndarray | sp.csr_matrix) -> tuple[int, int]:
+    """Returns the shape of a dense or sparse feature matrix, which SciPy does not annotate."""
+    shape: Any = features.shape
+    return shape
+
+
 class Dataset(NamedTuple):
-    """A node-classification data set on the host, as its files give it.
+    """Node-classification data set on the host, as its files give it.
 
     In a heterogeneous graph the nodes are numbered type by type, and those with features come first: `features` has
-    `m <= n` rows, and models give each node from `m` on a trainable vector.
+    `m <= n` rows, and models give each node from `m` on a learned embedding.
 
     Attributes:
         name: as given to `datasets.load`.
@@ -174,7 +262,7 @@ class Dataset(NamedTuple):
         val_mask: `[n]` bool.
         test_mask: `[n]` bool.
         source: where the data comes from, one line.
-        schema: the types of a heterogeneous graph; None where all nodes and edges are alike.
+        schema: the types of a heterogeneous graph; None for a homogeneous one.
         node_types: `[n]` int32 in `[0, len(schema.node_types))`, ascending; None without a schema.
         relations: `[e]` int32 in `[0, len(schema.relations))`; None without a schema.
     """
@@ -195,17 +283,17 @@ class Dataset(NamedTuple):
 
     @property
     def num_nodes(self) -> int:
+        """Returns the number of nodes."""
         return self.labels.shape[0]
 
     @property
     def num_embeddings(self) -> int:
-        """Number of nodes without features: the last ones."""
-        shape: Any = self.features.shape
-        return self.labels.shape[0] - shape[0]
+        """Returns the number of nodes without features: the last ones."""
+        return self.labels.shape[0] - shape_of(self.features)[0]
 
 
 class GraphDataset(NamedTuple):
-    """A graph-level data set on the host: all its graphs one after the other.
+    """Graph-level data set on the host: all its graphs one after the other.
 
     Attributes:
         name: as given to `datasets.load`.
@@ -217,8 +305,8 @@ class GraphDataset(NamedTuple):
         n_edge: `[g]` int32, edges of each graph.
         labels: `[g]` int32 classes, or `[g, tasks]` float32 (0, 1, or a real number; NaN where unknown).
         num_outputs: width of the logits: classes, or tasks.
-        task: what is learned: one class, several yes-or-no answers, or real numbers.
-        metric: how it is judged on the validation and test graphs.
+        task: one class, several binary labels, or real numbers.
+        metric: score on the validation and test graphs.
         train_mask: `[g]` bool; the three masks are disjoint.
         val_mask: `[g]` bool.
         test_mask: `[g]` bool.

@@ -1,1 +1,1 @@
-"""Studies with the library: configs of the tables, the script that runs them, benchmarks, and their results."""
+"""Studies with the library: configs of the tables, programs that run them, benchmarks, and their results."""

@@ -1,6 +1,6 @@
-"""The graph-level table over folds: `python -m experiments.folds --dataset mutag --folds 10`.
+"""Graph-level table over folds: `python -m experiments.folds --dataset mutag --folds 10`.
 
-One seed a fold: each of the ten folds is the test set once, the next one the validation set. The folds are trained in
+One seed per fold: each of the ten folds is the test set once, the next one the validation set. The folds are trained in
 `runs/studies/folds_<data set>`; the table is the mean and standard deviation (ddof 1) over the folds. Where this
 repository stores the same table, both are then shown side by side; `--store` replaces it.
 """
@@ -23,18 +23,18 @@ from experiments.stored import comparison
 
 @dataclass(frozen=True)
 class Args:
-    """Distil on every fold of a data set of the TU collection."""
+    """Distil on the folds of a data set of the TU collection."""
 
     dataset: str = "mutag"
     """Data set."""
     data_root: Path | None = None
     """Folder of the data files."""
     folds: int = 10
-    """How many of the ten folds."""
+    """Number of folds, at most ten."""
     max_epochs: int | None = None
     """Upper limit on the epochs of every training."""
     store: bool = False
-    """Replace the table that this repository stores."""
+    """Replace the table in this repository."""
 
 
 def main(args: Args) -> None:
@@ -46,8 +46,8 @@ def main(args: Args) -> None:
     records = []
     for fold in range(args.folds):
         pipeline.distill(replace(study, split=fold, out=folder / f"fold_{fold}"))
-        found = runfolder.read_results(folder / f"fold_{fold}")["records"]
-        records += [record | {"fold": fold} for record in found]
+        of_fold = runfolder.read_results(folder / f"fold_{fold}")["records"]
+        records += [record | {"fold": fold} for record in of_fold]
     summaries = summarise(_by_fold(records))
     note = "seeds in this table are folds, each of them trained with one seed"
     print("\n".join([table(summaries), "", *remarks(summaries), note]))
@@ -62,6 +62,7 @@ def main(args: Args) -> None:
 
 
 def _by_fold(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the records with the fold in place of the seed, so that means are over folds."""
     return [record | {"seed": record["fold"]} for record in records]
 
 

@@ -1,8 +1,8 @@
 """Runs a study: `python -m experiments.run [citation | initialisation | arxiv | ...] --dataset cora --seeds 10`.
 
-Without a name it is the table of the citation graphs. A study trains in `runs/studies`, its teachers too; the same
-command resumes or shows it. Where this repository stores the same study, both are then shown side by side;
-nothing that is stored changes, unless `--out` names its folder.
+Without a name it is the study of the citation graphs. A study and its teachers are kept in `runs/studies`; the same
+command resumes a study or prints a finished one. Where this repository stores the same study, both are then printed
+side by side; stored results change only if `--out` names their folder.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from abkd_jax.cli.parser import dataset_in
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.datasets.files.atomic import read_json_lines
 from abkd_jax.run.folder import read_results
-from abkd_jax.run.report.markdown import shown
+from abkd_jax.run.report.markdown import format_score
 from abkd_jax.run.report.statistics import metric_of
 from abkd_jax.run.report.trends import is_finite
 from abkd_jax.types import InputError
@@ -26,7 +26,7 @@ from experiments.configs import arxiv, citation, graphs, initialisation, mag, ty
 from experiments.stored import comparison
 
 RESULTS, RUNS = Path("experiments/results"), Path("runs/studies")
-# The study, and the data set that it takes where none is named.
+# Each study, and its data set where none is named.
 STUDIES: dict[str, tuple[Callable[[str], DistillConfig], str]] = {
     "citation": (citation.study, "cora"),
     "initialisation": (initialisation.study, "cora"),
@@ -61,14 +61,17 @@ def main() -> None:
 
 
 def _before_and_after(folder: Path) -> str:
-    """Validation score of every student at epoch 0 and at its last epoch, means over the seeds that have one."""
+    """Returns a table of the students' validation scores at epoch 0 and at the last epoch, means over seeds."""
     metric = metric_of(read_results(folder)["records"])
-    found: dict[str, dict[int, list[float]]] = {}
+    scores: dict[str, dict[int, list[float]]] = {}
     for line in read_json_lines(folder / "metrics.jsonl"):
         if is_finite(line["val_accuracy"]):
-            found.setdefault(line["method"], {}).setdefault(line["epoch"], []).append(line["val_accuracy"])
-    means = {name: {epoch: sum(v) / len(v) for epoch, v in of.items()} for name, of in found.items() if 0 in of}
-    rows = [(name, shown(of[0], metric), shown(of[max(of)], metric)) for name, of in means.items()]
+            scores.setdefault(line["method"], {}).setdefault(line["epoch"], []).append(line["val_accuracy"])
+    rows = []
+    for name, by_epoch in scores.items():
+        if 0 in by_epoch:
+            ends = (by_epoch[epoch] for epoch in (0, max(by_epoch)))
+            rows.append((name, *(format_score(sum(end) / len(end), metric) for end in ends)))
     headers = ("method", *(f"{when}: validation {metric.heading}" for when in ("no training", "trained")))
     return tabulate.tabulate(rows, headers, disable_numparse=True)
 

@@ -1,42 +1,57 @@
-"""A study that is stored in this repository, beside the same study as it was just run."""
+"""Compares a study that is stored in this repository with a new run of it."""
 
 from collections.abc import Sequence
 
 import tabulate
 
-from abkd_jax.run.report.markdown import shown
+from abkd_jax.run.report.markdown import format_score
 from abkd_jax.run.report.statistics import Record, metric_of, summarise
 
 __all__ = ["comparison"]
 
 
 def comparison(stored: Sequence[Record], new: Sequence[Record]) -> str:
-    """Returns a table of stored and new test scores by method, and where each side comes from.
+    """Returns a table of stored and new test scores by method, and the provenance of both.
 
-    "Within deviation" says whether the means differ by no more than the larger of the two standard deviations over the
-    seeds; "equal" counts the seeds whose scores are the same to the last digit, of those that both sides have.
+    "Within deviation" is whether the means differ by at most the larger of the two standard deviations over the seeds;
+    "equal" counts the seeds with equal scores, among those that both have.
     """
     metric = metric_of([*stored, *new])
-    sides = [{summary.method: summary for summary in summarise(records)} for records in (stored, new)]
+    old, rerun = ({summary.method: summary.test for summary in summarise(records)} for records in (stored, new))
     rows = []
-    for method in dict.fromkeys([*sides[0], *sides[1]]):
-        ours, theirs = (side[method].test if method in side else None for side in (sides[1], sides[0]))
-        texts = [shown(e.mean, metric, e.std) if e else "-" for e in (theirs, ours)]
-        if ours is None or theirs is None:
+    for method in dict.fromkeys([*old, *rerun]):
+        before, after = old.get(method), rerun.get(method)
+        texts = [format_score(e.mean, metric, e.std) if e else "-" for e in (before, after)]
+        if before is None or after is None:
             rows.append((method, *texts, "-", "-", "-"))
             continue
-        gap = ours.mean - theirs.mean
-        within = abs(gap) <= max(ours.std or 0.0, theirs.std or 0.0)
-        one, other = ({r["seed"]: r["test_accuracy"] for r in side if r["method"] == method} for side in (stored, new))
-        both = one.keys() & other.keys()
-        equal = f"{sum(one[seed] == other[seed] for seed in both)} of {len(both)}"
-        rows.append((method, *texts, shown(gap, metric, sign="+"), "yes" if within else "no", equal))
+        difference = after.mean - before.mean
+        within = abs(difference) <= max(before.std or 0.0, after.std or 0.0)
+        rows.append(
+            (
+                method,
+                *texts,
+                format_score(difference, metric, sign="+"),
+                "yes" if within else "no",
+                _equal(method, stored, new),
+            )
+        )
     headers = ("method", f"stored {metric.heading}", "new", "difference", "within deviation", "equal")
     table = tabulate.tabulate(rows, headers, disable_numparse=True)
     return "\n".join([table, f"stored: {_made_by(stored)}", f"new: {_made_by(new)}"])
 
 
+def _equal(method: str, stored: Sequence[Record], new: Sequence[Record]) -> str:
+    """Returns the number of seeds of a method with equal test scores, of those that both have."""
+    before, after = (
+        {r["seed"]: r["test_accuracy"] for r in records if r["method"] == method} for records in (stored, new)
+    )
+    both = before.keys() & after.keys()
+    return f"{sum(before[seed] == after[seed] for seed in both)} of {len(both)}"
+
+
 def _made_by(records: Sequence[Record]) -> str:
+    """Returns commits, versions and machines of the records."""
     sources = [record.get("provenance", {}) for record in records]
     jax = [source.get("versions", {}).get("jax", "unknown") for source in sources]
     made = [

@@ -1,7 +1,7 @@
 """Chooses hyper-parameters by validation accuracy: `python -m experiments.tune --dataset cora`.
 
-Trains every candidate of `experiments.configs.citation.grid` and stores mean and deviation of the validation accuracy
-after the last epoch. Test nodes are never looked at.
+Trains every candidate of `experiments.configs.citation.grid` and stores mean and standard deviation of the validation
+accuracy after the last epoch. Test nodes are never used.
 """
 
 import json
@@ -15,9 +15,10 @@ import tyro
 from abkd_jax.configs.options import RunConfig
 from abkd_jax.configs.presets import student, teacher
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
-from abkd_jax.run.data import load_problem
-from abkd_jax.run.pipeline import teachers_of
+from abkd_jax.run.data import prepare_data
+from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
+from abkd_jax.run.teachers import teachers_root, train_teachers
 from abkd_jax.training.provenance import provenance
 from experiments.configs.citation import grid
 
@@ -31,36 +32,37 @@ class Args:
     data_root: Path | None = None
     """Folder of the data files."""
     teachers: Path | None = None
-    """Folder where teachers are kept."""
+    """Folder of the trained teachers."""
     seeds: int = 5
     """Number of seeds."""
     only: str = ""
-    """Only candidates whose name starts so."""
+    """Only candidates whose name starts with this."""
 
 
 def main(args: Args) -> None:
     """Trains the candidates, prints them best first, stores them."""
-    problem = load_problem(args.dataset, args.data_root)
+    data = prepare_data(args.dataset, args.data_root)
     config = teacher(args.dataset)
     run = RunConfig(dataset=args.dataset, seeds=args.seeds, teachers=args.teachers, teacher=config)
-    teachers = teachers_of(run, problem)
+    teachers = train_teachers(data, config, args.seeds, teachers_root(run))
     rows = []
     for name, method in grid(args.dataset).items():
         if name.startswith(args.only):
-            model = method.student or student(args.dataset)
+            job = Job(name, method.student or student(args.dataset), method)
             with tempfile.TemporaryDirectory() as folder:
-                found = train_students(problem, config.model, teachers, model, name, method, Path(folder))
-            accuracy = 100 * found.history["val_accuracy"][-1].astype(float)
+                programs = [(Path(folder), list(range(args.seeds)))]
+                trained = train_students(data, job, config.model, teachers, programs)
+            accuracy = 100 * trained.history["val_accuracy"][-1].astype(float)
             rows.append((name, accuracy.mean(), accuracy.std(ddof=1) if args.seeds > 1 else 0.0))
     rows.sort(key=lambda row: -row[1])
     headers = ("candidate", "validation %", "std")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
     out = Path(f"experiments/results/tuning_{args.dataset}.json")
     earlier = read_json(out) if out.exists() else {"candidates": {}}
-    # In the first versions one number of seeds stood beside all candidates.
+    # Files of the first versions hold one number of seeds for all candidates.
     common = {"seeds": earlier["seeds"]} if "seeds" in earlier else {}
     stored = {name: common | candidate for name, candidate in earlier["candidates"].items()}
-    here = {"seeds": args.seeds, "data": problem.facts, "provenance": provenance()}
+    here = {"seeds": args.seeds, "data": data.summary, "provenance": provenance()}
     stored |= {name: {"validation": round(mean, 3), "std": round(std, 3), **here} for name, mean, std in rows}
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, json.dumps({"candidates": stored}, indent=1) + "\n")

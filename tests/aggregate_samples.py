@@ -9,7 +9,7 @@ import numpy as np
 from graphs import EdgeList, random_edges, raw_graph
 
 from abkd_jax import aggregate
-from abkd_jax.graph.build import normalise, prepare, raw_edges
+from abkd_jax.graph import normalise, prepare, raw_edges
 
 RELATIONS = 3
 LAYOUTS = ("plain", *aggregate.BACKENDS)

@@ -1,9 +1,15 @@
 """Strict JAX for every test: no silent dtype promotion, no silent rank broadcasting, four fake CPU devices."""
 
+import ctypes
+import gc
 import os
 import tempfile
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# A test runs its programs for microseconds and compiles them for seconds: unoptimised code is built in half the time.
+# Equal bits are of programs that are built alike; a killed run is compared as users run it (run/test_pipeline.py).
+DEVICES = "--xla_force_host_platform_device_count=4"
+UNOPTIMISED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", f"{DEVICES} {UNOPTIMISED}")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
@@ -17,6 +23,7 @@ jax.config.update("jax_compilation_cache_dir", COMPILED.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -51,6 +58,50 @@ def golden_root() -> Path:
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls without the tests' type checks, as users make them: the library's own messages must catch mistakes."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+MOST_MEMORY = 1.3 * 2**30  # bytes; torch, JAX and the package take 0.7, one test up to 1.0 more
+
+
+def _resident_bytes() -> int:
+    """Memory of this process, or 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    """Drops compiled programs, 1.5 MB each, before they fill the memory; they come back from the folder on disk."""
+    if _resident_bytes() > MOST_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # glibc keeps freed memory otherwise
+
+
+SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text().split())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as `quick` the first case of every function of tests, but for those that `slow.txt` names.
+
+    There stand the functions whose first case takes more than a second of one processor, measured one file at a time.
+    """
+    seen = set()
+    for item in items:
+        function = item.nodeid.partition("[")[0].removeprefix("tests/")
+        if function not in SLOW and function not in seen:
+            item.add_marker("quick")
+        seen.add(function)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Iterator[None]:
+    """Leaves examples in docstrings to the package: no file of tests has any."""
+    return [found for found in (yield) if type(found).__name__ != "DoctestModule"]
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -9,7 +9,7 @@ from compiling import QUICK
 from graphs import features, random_edges, raw_graph
 
 from abkd_jax import models
-from abkd_jax.graph.build import node_mask
+from abkd_jax.graph import node_mask
 
 NODES, WIDTH, CLASSES, HIDDEN, RELATIONS = 9, 5, 3, 4, 2
 EDGES = random_edges(11, NODES, 20)  # the last node is isolated

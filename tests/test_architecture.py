@@ -1,13 +1,16 @@
 """The shape of the house: what imports what, what an import costs, and the tools' verdict."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import abkd_jax
+
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "ogb", "pandas", "matplotlib", "sklearn")
+HEAVY = ("torch", "ogb", "pandas", "matplotlib", "sklearn", "pymetis")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "abkd_jax").rglob("*.py")
@@ -58,8 +61,29 @@ def test_ruff_is_content(arguments):
     run(sys.executable, "-m", "ruff", *arguments, "--no-cache", ".")
 
 
+def test_words_are_spelt_right():
+    run(sys.executable, "-m", "codespell_lib", ".")
+
+
 def test_types_hold():
     run(sys.executable, "-m", "pyright", "--pythonpath", sys.executable)
+
+
+def test_type_checkers_see_the_public_names_as_they_are(tmp_path):
+    """Pyright infers for every name what the import gives."""
+    lines = ["import abkd_jax", *(f"reveal_type(abkd_jax.{name})" for name in abkd_jax.__all__)]
+    lines += ["reveal_type(abkd_jax.__version__)", "abkd_jax.Objektive", "abkd_jax.NodeMasks(al=1)"]
+    path = tmp_path / "user.py"
+    path.write_text("\n".join(lines))
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    revealed = [line["message"].split(" is ")[1] for line in found if line["severity"] == "information"]
+    values = [getattr(abkd_jax, name) for name in abkd_jax.__all__]
+    names = [f"type[{v.__name__}]" if isinstance(v, type) else f'Module("{v.__name__}")' for v in values]
+    assert revealed == [f'"{name}"' for name in [*names, "str"]]
+    errors = [line["range"]["start"]["line"] for line in found if line["severity"] == "error"]
+    assert set(errors) == {len(lines) - 2, len(lines) - 1}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -13,7 +13,8 @@ def test_another_process_collects_the_same_names(request):
     environment = os.environ | {"PYTHONHASHSEED": "12345"}
     for name in [name for name in environment if name.startswith("PYTEST_")]:
         del environment[name]
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "--collect-only", *files]
+    options = ["-o", "addopts=", "--assert=plain", "--doctest-modules", "-q", "--collect-only"]  # names alone
+    command = [sys.executable, "-m", "pytest", *options, *files]
     root = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     there = {line for line in done.stdout.splitlines() if "::" in line}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.testing import assert_array_equal
 
-from abkd_jax.graph.build import from_edges, node_mask
+from abkd_jax.graph import from_edges, node_mask
 from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, make_validate
 from abkd_jax.training.tasks import classification
 from abkd_jax.types import Batch, GNNOutput, NodeMasks

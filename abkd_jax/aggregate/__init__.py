@@ -1,13 +1,12 @@
-"""The one place where messages are summed.
+"""Message passing: all sums over neighbours run here.
 
-On CPUs a sum runs as one native sparse product over the prepared layout, with the precomputed transpose as its backward
-pass: nothing of size `[e, f]` is ever built. `aggregate.backends` lists the other forms and when they are taken; graphs
-that were never prepared take `segment_sum`. Same numbers every way.
+On CPUs a sum is one native sparse product (SpMM) over the prepared layout, with the precomputed transpose as its
+backward pass: nothing of size `[e, f]` is ever built. `aggregate.backends` lists the other forms and when they are
+taken; graphs that were never prepared take `segment_sum`. All forms give the same numbers.
 
 Prepared graphs have first derivatives in reverse mode; forward mode and higher derivatives need a plain graph.
 """
 
-from abkd_jax.aggregate.backends import Backend
 from abkd_jax.aggregate.edge_softmax import attention_sum, edge_softmax
 from abkd_jax.aggregate.edge_types import relation_means, relation_sum
 from abkd_jax.aggregate.edges import num_receivers, receiver_sums, receiver_values, receiving, sender_values
@@ -22,7 +21,7 @@ from abkd_jax.aggregate.products import (
     weighted_sum,
 )
 from abkd_jax.aggregate.readout import readout
-from abkd_jax.graph.layout import BACKENDS
+from abkd_jax.graph.layout import BACKENDS, Backend
 
 __all__ = [
     "BACKENDS",

@@ -1,4 +1,4 @@
-"""Sums weighted by a softmax over the edges that enter a node: the aggregation of attention networks."""
+"""Edge softmax and the sums that it weights: the aggregation of attention networks."""
 
 import functools
 from typing import Any, NamedTuple
@@ -8,20 +8,19 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.aggregate.backends import Backend, gathered, row_maxima, row_sums, segment_sums
+from abkd_jax.aggregate.backends import gather_rows, row_maxima, row_sums, segment_sums
 from abkd_jax.aggregate.edges import (
-    by_column,
-    by_row,
     checked_layout,
-    num_receivers,
     receiver_maxima,
     receiver_sums,
     receiver_values,
     row_totals,
+    rows_of_sums,
 )
+from abkd_jax.aggregate.entries import by_column, by_row
 from abkd_jax.aggregate.products import edge_dots, last_axis_sum
-from abkd_jax.graph.build import num_edges, num_nodes
-from abkd_jax.graph.layout import CSR
+from abkd_jax.graph import num_edges, num_nodes
+from abkd_jax.graph.layout import CSR, Backend
 from abkd_jax.graph.precision import floats, widened
 from abkd_jax.types import InputError
 
@@ -38,50 +37,79 @@ def attention_sum(
     self_keep: Float[Array, "r h"] | None = None,
     mask: Bool[Array, " e"] | None = None,
 ) -> Float[Array, "r h d"]:
-    """The sum of the senders' features, weighted by the softmax of the logits over the edges that enter a node.
+    """Computes the sum of the senders' features, weighted by the softmax of the logits over the incoming edges.
 
         out_v = sum over u -> v of keep_uv alpha_uv x_u,    alpha_uv = exp(logit_uv) / sum over w -> v of exp(logit_wv)
 
-    The softmax (safe for logits of any size), the sum and their gradients are one function: nothing of size `[e, h, d]`
-    is kept between the passes, and on a CPU none is built where it would be large.
+    The softmax (stable for logits of any size), the sum and their gradients are one function: nothing of size `[e, h,
+    d]` is kept between the passes, and on a CPU none is built where it would be large.
 
     Args:
         graph: plain or prepared.
         logits: `[e, heads]`, in the order of `graph.senders`.
         x: `[n, heads, d]`.
-        self_logits: of a self loop at every node, which then needs none in the edge list.
-        keep: factors of the weights after the softmax: dropout.
-        self_keep: likewise, for the self loops.
-        mask: edges that count; None takes all.
+        self_logits: `[n, heads]`, of a self loop at every node, which is then not needed in the edge list.
+        keep: `[e, heads]`, factors of the weights after the softmax: dropout.
+        self_keep: `[n, heads]`, likewise for the self loops.
+        mask: `[e]`, edges to include; None takes all.
 
     Returns:
-        `[n, heads, d]`, zero for a node that nothing enters; float32 inside, in the type of `x`.
+        `[n, heads, d]`, zero for a node without incoming edges; float32 inside, in the type of `x`.
 
     Raises:
         InputError: rows, heads or types of the arguments do not fit the graph and each other.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> star = from_edges(np.array([1, 2]), np.array([0, 0]), num_nodes=3)
+        >>> x, logits = jnp.array([[[9.0]], [[2.0]], [[4.0]]]), jnp.zeros((2, 1))
+        >>> attention_sum(star, logits, x)[:, 0, 0].tolist()  # equal logits: the mean
+        [3.0, 0.0, 0.0]
+        >>> attention_sum(star, logits, x, mask=jnp.array([True, False]))[:, 0, 0].tolist()
+        [2.0, 0.0, 0.0]
     """
     layout, x = checked_layout(graph, sent=x, edges=(logits, keep, mask)), floats(x)
+    receivers = rows_of_sums(graph, layout)
     for name, value, rows in (
         ("logits", logits, num_edges(graph)),
         ("keep", keep, num_edges(graph)),
-        ("self_logits", self_logits, num_receivers(graph)),
-        ("self_keep", self_keep, num_receivers(graph)),
+        ("self_logits", self_logits, receivers),
+        ("self_keep", self_keep, receivers),
     ):
         if value is not None and value.shape != (rows, x.shape[1]):
             raise InputError(f"attention_sum: {name} are {value.shape}, expected {(rows, x.shape[1])}")
     if mask is not None and (mask.dtype, mask.ndim) != (jnp.bool_, 1):
         raise InputError(f"attention_sum: mask is {mask.dtype} {mask.shape}, expected booleans ({num_edges(graph)},)")
     logits = logits if mask is None else jnp.where(mask[:, None], logits, -jnp.inf)
-    own = None if self_logits is None else _Loops(self_logits, self_keep)
-    arguments = jax.tree.map(widened, (logits, x, own, keep))
+    loops = None if self_logits is None else _Loops(self_logits, self_keep)
+    arguments = jax.tree.map(widened, (logits, x, loops, keep))
     if layout is None:
         return _plain(graph, *arguments).astype(x.dtype)
-    out: Any = _attention(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, *arguments)
+    out: Float[Array, "r h d"] = _attention(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, *arguments)
     return out.astype(x.dtype)
 
 
 def edge_softmax(graph: jraph.GraphsTuple, logits: Float[Array, "e h"]) -> Float[Array, "e h"]:
-    """The weights `alpha` of `attention_sum` themselves, `[e, heads]`: to look at, or to distil."""
+    """Computes the attention weights `alpha` of `attention_sum` themselves, to inspect or to distil.
+
+    Args:
+        graph: plain or prepared.
+        logits: `[e, heads]`, in the order of `graph.senders`.
+
+    Returns:
+        `[e, heads]`; the weights of the edges that enter a node sum to 1.
+
+    Raises:
+        InputError: another number of rows than of edges.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> star = from_edges(np.array([1, 2]), np.array([0, 0]), num_nodes=3)
+        >>> edge_softmax(star, jnp.zeros((2, 1))).tolist()
+        [[0.5], [0.5]]
+    """
     wide = widened(logits)
     weights = jnp.exp(wide - receiver_values(graph, _finite(receiver_maxima(graph, wide))))
     return (weights / receiver_values(graph, _divisor(receiver_sums(graph, weights)))).astype(logits.dtype)
@@ -95,28 +123,28 @@ class _Loops(NamedTuple):
 
 
 class _Saved(NamedTuple):
-    """What the backward pass reads; `weights` are those before their division by `totals`."""
+    """Residuals for the backward pass; `weights` and `loop_weights` are those before their division by `totals`."""
 
     pattern: CSR
     weights: Array
-    own: Array | None
+    loop_weights: Array | None
     totals: Array
     x: Array
     keep: Array | None
-    own_keep: Array | None
+    loop_keep: Array | None
 
 
 def _plain(graph: jraph.GraphsTuple, logits: Array, x: Array, loops: _Loops | None, keep: Array | None) -> Array:
-    """By JAX's own segment operations: for graphs that were never prepared."""
+    """Computes the sum by JAX's own segment operations, for graphs that were never prepared."""
     largest = receiver_maxima(graph, logits)
     largest = _finite(largest if loops is None else jnp.maximum(largest, jax.lax.stop_gradient(loops.logits)))
     weights = jnp.exp(logits - largest[graph.receivers])
     totals = receiver_sums(graph, weights)
-    messages = _times(weights, keep)[:, :, None] * gathered(x, jnp.asarray(graph.senders))
+    messages = _times(weights, keep)[:, :, None] * gather_rows(x, jnp.asarray(graph.senders))
     out = segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
     if loops is not None:
-        own = jnp.exp(loops.logits - largest)
-        totals, out = totals + own, out + _times(own, loops.keep)[:, :, None] * x[: own.shape[0]]
+        loop_weights = jnp.exp(loops.logits - largest)
+        totals, out = totals + loop_weights, out + _of_loops(loop_weights, loops.keep, x)
     return out / _divisor(totals)[:, :, None]
 
 
@@ -130,40 +158,47 @@ def _attention(
 def _forward(
     pattern: CSR, backend: Backend, logits: Array, x: Array, loops: _Loops | None, keep: Array | None
 ) -> tuple[Array, _Saved]:
+    # The largest logit of each receiver is subtracted before exp, which is then at most 1. It cancels in the quotient,
+    # and so has no gradient. A receiver without edges, or whose edges are all masked, has minus infinity here.
     largest = row_maxima(by_row(pattern), logits, backend)
     largest = _finite(largest if loops is None else jnp.maximum(largest, loops.logits))
-    weights = jnp.exp(logits - largest[pattern.rows])
-    totals: Any = row_totals(pattern, backend, weights)
-    out = row_sums(by_row(pattern), _times(weights, keep), x, backend)
-    own = None
+    weights = jnp.exp(logits - largest[pattern.rows])  # [e, h]; 0 on masked edges
+    totals: Float[Array, "r h"] = row_totals(pattern, backend, weights)
+    # Dropout changes the numerator alone: the softmax is over all edges, as in the paper's code.
+    out = row_sums(by_row(pattern), _times(weights, keep), x, backend)  # SpMM, [r, h, d]
+    loop_weights = None
     if loops is not None:
-        own = jnp.exp(loops.logits - largest)
-        totals, out = totals + own, out + _times(own, loops.keep)[:, :, None] * x[: own.shape[0]]
+        loop_weights = jnp.exp(loops.logits - largest)
+        totals, out = totals + loop_weights, out + _of_loops(loop_weights, loops.keep, x)
     totals = _divisor(totals)
-    return out / totals[:, :, None], _Saved(pattern, weights, own, totals, x, keep, loops and loops.keep)
+    # Divided once per receiver and not once per edge.
+    return out / totals[:, :, None], _Saved(pattern, weights, loop_weights, totals, x, keep, loops and loops.keep)
 
 
 def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, ...]:
-    """With `g = cotangent / totals`: `d logit = weight (keep <g, x> - m)`, `d x = sum of weight keep g`.
+    """Computes the gradients from `g = cotangent / totals` and the saved weights.
 
-    `m = <g, out>` is the sum of `weight keep <g, x> / totals` over the edges: the output need not be kept.
+        d logit = weight (keep <g, x> - m),    d x = sum of weight keep g,    d keep = weight <g, x>
+
+    `m = <g, out>` of each receiver comes from the softmax's denominator. It is also the sum of `weight keep <g, x> /
+    totals` over its edges, so the output need not be saved.
     """
-    pattern, weights, own, totals, x, keep, own_keep = saved
+    pattern, weights, loop_weights, totals, x, keep, loop_keep = saved
     g = cotangent / totals[:, :, None]
-    dots = edge_dots(pattern.rows, pattern.cols, g, x)  # [e, h]
+    dots = edge_dots(pattern.rows, pattern.cols, g, x)  # SDDMM, <g, x> of each edge, [e, h]
     kept = _times(weights, keep)
-    inner: Any = row_totals(pattern, backend, kept * dots)  # [n, h]
-    grad_x = row_sums(by_column(pattern), kept[pattern.order_t], g, backend)
-    own_dots = None
-    if own is not None:
-        own_dots, own_kept = last_axis_sum(g * x), _times(own, own_keep)
-        inner, grad_x = inner + own_kept * own_dots, grad_x + own_kept[:, :, None] * g
+    inner: Float[Array, "r h"] = row_totals(pattern, backend, kept * dots)
+    grad_x = row_sums(by_column(pattern), kept[pattern.order_t], g, backend)  # the transposed SpMM
+    loop_dots = None
+    if loop_weights is not None:  # a loop is an edge of its node to itself: the same terms, without a gather
+        loop_dots, loop_kept = last_axis_sum(g * x), _times(loop_weights, loop_keep)
+        inner, grad_x = inner + loop_kept * loop_dots, grad_x + loop_kept[:, :, None] * g
     mean = inner / totals
     grad_logits = weights * (_times(dots, keep) - mean[pattern.rows])
     grad_loops = None
-    if own is not None and own_dots is not None:
-        grad_keep = None if own_keep is None else own * own_dots
-        grad_loops = _Loops(own * (_times(own_dots, own_keep) - mean), grad_keep)
+    if loop_weights is not None and loop_dots is not None:
+        grad_loop_keep = None if loop_keep is None else loop_weights * loop_dots
+        grad_loops = _Loops(loop_weights * (_times(loop_dots, loop_keep) - mean), grad_loop_keep)
     return None, grad_logits, grad_x, grad_loops, None if keep is None else weights * dots
 
 
@@ -174,8 +209,13 @@ def _times(weights: Array, keep: Array | None) -> Array:
     return weights if keep is None else weights * keep
 
 
+def _of_loops(weights: Array, keep: Array | None, x: Array) -> Array:
+    """Weights the features of the receivers themselves, which are the first nodes, by those of their self loops."""
+    return _times(weights, keep)[:, :, None] * x[: weights.shape[0]]
+
+
 def _finite(largest: Array) -> Array:
-    """Zero where nothing counts, so that `exp(-inf - largest)` is 0 and not NaN."""
+    """Returns zero for receivers without edges, so that `exp(-inf - largest)` is 0 and not NaN."""
     return jnp.where(jnp.isneginf(largest), 0.0, largest)
 
 

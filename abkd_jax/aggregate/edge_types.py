@@ -1,21 +1,21 @@
-"""Sums over typed edges, relation by relation: the aggregation of relational networks.
+"""Means over the edges of each type: the aggregation of relational networks.
 
     out_v = sum over relations r of W_r mean over u -> v of type r of x_u
 
-Either side of the product with the `W_r` may come first: sum on the narrower one.
+The product with the `W_r` may come before or after the mean: aggregate on the narrower side.
 """
-
-from typing import Any
 
 import jax.numpy as jnp
 import jraph
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate.backends import gathered, segment_sums
-from abkd_jax.aggregate.edges import checked_layout, num_receivers
+from abkd_jax.aggregate.backends import gather_rows, segment_sums
+from abkd_jax.aggregate.edges import checked_layout, rows_of_sums
 from abkd_jax.aggregate.products import sparse_matmul
-from abkd_jax.graph.build import edge_relations, layout_of
+from abkd_jax.graph import edge_relations
 from abkd_jax.graph.input_checks import checked_relations, host_values
+from abkd_jax.graph.layout import PreparedEdges
 from abkd_jax.graph.precision import floats, widened
 from abkd_jax.types import InputError
 
@@ -23,50 +23,73 @@ __all__ = ["relation_means", "relation_sum"]
 
 
 def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: int) -> Float[Array, "m r f"]:
-    """The mean of `x` over the edges of each type that enter each node; zero where there are none.
+    """Computes the mean of `x` over the edges of each type that enter each node; zero where there are none.
 
     Args:
-        graph: with a type an edge, see `graph.edge_relations`.
-        x: `[n, f]`.
+        graph: with one type per edge, see `graph.edge_relations`.
+        x: `[n, f]`; integers give float32.
         relations: number of types.
+
+    Returns:
+        `[n, relations, f]`.
+
+    Raises:
+        InputError: edges have no types, or the graph was prepared for another number of them; another number of rows
+            than of nodes.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> star = from_edges(np.array([1, 2]), np.array([0, 0]), num_nodes=3)._replace(edges=np.array([0, 1]))
+        >>> relation_means(star, jnp.array([[9.0], [2.0], [1.0]]), 2)[0, :, 0].tolist()
+        [2.0, 1.0]
     """
     layout, x = checked_layout(graph, sent=x), floats(x)
     wide = widened(x)
-    n, rows, weights = _by_relation(graph, relations, wide.dtype)
+    n, rows, weights = _by_relation(graph, layout, relations, wide.dtype)
     if layout is None or layout.relations is None:
-        sums = segment_sums(weights[:, None] * gathered(wide, jnp.asarray(graph.senders)), rows, n * relations)
+        sums = segment_sums(weights[:, None] * gather_rows(wide, jnp.asarray(graph.senders)), rows, n * relations)
     else:
-        sums = sparse_matmul(layout.relations.rows, weights, wide, layout.facts.backend)
+        sums = sparse_matmul(layout.relations.rows, weights, wide, layout.info.backend)
     return sums.reshape(n, relations, x.shape[1]).astype(x.dtype)
 
 
 def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Array, "m f"]:
-    """The sum over the types of the mean of `x[:, type]` over the edges of that type that enter each node.
+    """Computes the sum over the types of the mean of `x[:, type]` over the edges of that type that enter each node.
 
     Args:
-        graph: with a type an edge, see `graph.edge_relations`.
-        x: `[n, relations, f]`, one transformed feature a type.
+        graph: with one type per edge, see `graph.edge_relations`.
+        x: `[n, relations, f]`, the features transformed for each type; integers give float32.
+
+    Returns:
+        `[n, f]`.
+
+    Raises:
+        InputError: as `relation_means`.
     """
     layout, x = checked_layout(graph, sent=x), floats(x)
     relations, width = x.shape[1:]
     flat = widened(x).reshape(-1, width)
-    n, _, weights = _by_relation(graph, relations, flat.dtype)
+    n, _, weights = _by_relation(graph, layout, relations, flat.dtype)
     if layout is None or layout.relations is None:
         cols = jnp.asarray(graph.senders) * relations + _relations(graph, relations)
-        sums = segment_sums(weights[:, None] * gathered(flat, cols), jnp.asarray(graph.receivers), n)
+        sums = segment_sums(weights[:, None] * gather_rows(flat, cols), jnp.asarray(graph.receivers), n)
     else:
-        sums = sparse_matmul(layout.relations.columns, weights, flat, layout.facts.backend)
+        sums = sparse_matmul(layout.relations.columns, weights, flat, layout.info.backend)
     return sums.astype(x.dtype)
 
 
 def _by_relation(
-    graph: jraph.GraphsTuple, relations: int, dtype: Any
+    graph: jraph.GraphsTuple, layout: PreparedEdges | None, relations: int, dtype: DTypeLike
 ) -> tuple[int, Int[Array, " e"], Float[Array, " e"]]:
-    """Number of nodes that receive, `receiver * relations + type` of each edge, and one over how many edges have it.
+    """Counts the receivers, and weights edges by one over the number of those of their type at their receiver.
 
     The types of a plain graph under `jit` are taken as they are; `graph.prepare` checks them.
+
+    Returns:
+        The number of nodes that edges enter; `[e]`, `receiver * relations + type` of each edge; `[e]`, the weights.
     """
-    n, layout = num_receivers(graph), layout_of(graph)
+    n = rows_of_sums(graph, layout)
     if layout is not None and layout.relations is not None:
         pattern = layout.relations.rows
         if pattern.shape[0] != n * relations:

@@ -1,80 +1,83 @@
-"""Between nodes and edges: what stands at the ends of an edge, and sums and maxima over the edges at a node.
+"""Gathers from nodes to the edges at them, and sums and maxima of edges at their receivers.
 
-Gathers from nodes to edges have sorted sums as their gradients, where plain JAX would scatter.
+The gradients of the gathers are sorted sums, where plain JAX would scatter.
 """
 
 import functools
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import jraph
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
-from abkd_jax.aggregate.backends import Backend, Rows, gathered, row_maxima, row_sums, segment_sums
-from abkd_jax.graph.build import SparseFeatures, layout_of, num_edges, num_nodes
+from abkd_jax.aggregate.backends import gather_rows, row_maxima, row_sums, segment_sums
+from abkd_jax.aggregate.entries import RowEntries, by_column, by_row
+from abkd_jax.graph import SparseFeatures, layout_of, num_edges, num_nodes
 from abkd_jax.graph.input_checks import check_graph, check_rows
-from abkd_jax.graph.layout import CSR
+from abkd_jax.graph.layout import CSR, Backend, PreparedEdges
 
 __all__ = [
-    "by_column",
-    "by_row",
+    "FeaturesT",
     "checked_layout",
+    "first_rows",
     "num_receivers",
     "receiver_maxima",
     "receiver_sums",
     "receiver_values",
     "receiving",
     "row_totals",
+    "rows_of_sums",
     "sender_values",
 ]
 
-
-def by_row(pattern: CSR) -> Rows:
-    """The entries of a pattern in row order."""
-    return Rows(pattern.rows, pattern.cols, pattern.row_ptr, pattern.buckets and pattern.buckets[0])
+FeaturesT = TypeVar("FeaturesT", bound=Shaped[Array, "_ ..."] | SparseFeatures)
 
 
-def by_column(pattern: CSR) -> Rows:
-    """The entries of the transpose in its row order, which is `pattern.order_t`."""
-    buckets = pattern.buckets and (pattern.buckets[1] or pattern.buckets[0])
-    return Rows(pattern.cols[pattern.order_t], pattern.rows_t, pattern.col_ptr, buckets)
-
-
-def checked_layout(graph: jraph.GraphsTuple, *, sent: Any = None, received: Any = None, edges: Any = None) -> Any:
-    """The layout of a graph as `graph.layout_of` gives it, once the arrays that go over its edges fit.
+def checked_layout(
+    graph: jraph.GraphsTuple, *, sent: Any = None, received: Any = None, edges: Any = None
+) -> PreparedEdges | None:
+    """Returns the layout of a graph as `graph.layout_of`, once the arrays that are read along its edges fit.
 
     Args:
-        graph: plain or prepared; a plain one is checked (`graph_input.check_graph`).
-        sent: arrays with one row a node.
-        received: arrays with one row a node that edges enter (`num_receivers`).
-        edges: arrays with one row an edge.
+        graph: plain or prepared; a plain one is checked (`input_checks.check_graph`).
+        sent: arrays with one row per node.
+        received: arrays with one row per node that edges enter (`num_receivers`).
+        edges: arrays with one row per edge.
 
     Raises:
-        InputError: an array has another number of rows: gathers would take its last one for those that are missing.
+        InputError: an array has another number of rows: gathers would read its last row instead of missing ones.
     """
     layout = layout_of(graph)
     if layout is None:
         check_graph(graph, num_nodes(graph))
     check_rows("node", sent, num_nodes(graph) if layout is None else layout.pattern.shape[1])
-    check_rows("node", received, num_receivers(graph))
+    check_rows("node", received, rows_of_sums(graph, layout))
     check_rows("edge", edges, num_edges(graph))
     return layout
 
 
 def num_receivers(graph: jraph.GraphsTuple) -> int:
-    """The number of nodes that edges enter, and that sums have rows for: the first ones.
+    """Returns the number of nodes that edges enter, and that sums have rows for: the first ones.
 
-    All nodes, but for a piece of a graph, whose pattern has fewer rows than columns (`inference`): the nodes from there
-    on only send. Pieces have no gradients.
+    All nodes, except in a block of a graph, whose pattern has fewer rows than columns (`inference`): its other nodes
+    only send. Blocks have no gradients.
     """
-    layout = layout_of(graph)
+    return rows_of_sums(graph, layout_of(graph))
+
+
+def rows_of_sums(graph: jraph.GraphsTuple, layout: PreparedEdges | None) -> int:
+    """Returns `num_receivers` of a graph whose layout is known."""
     return num_nodes(graph) if layout is None else layout.pattern.shape[0]
 
 
-def receiving(graph: jraph.GraphsTuple, x: Any) -> Any:
-    """The rows of `x`, an array or sparse features, of the nodes that edges enter (`num_receivers`)."""
-    rows = num_receivers(graph)
+def receiving(graph: jraph.GraphsTuple, x: FeaturesT) -> FeaturesT:
+    """Returns the rows of `x`, an array or sparse features, of the nodes that edges enter (`num_receivers`)."""
+    return first_rows(x, num_receivers(graph))
+
+
+def first_rows(x: Any, rows: int) -> Any:
+    """Returns the first rows of an array or of sparse features; `x` itself where that is all."""
     if rows == x.shape[0]:
         return x
     if isinstance(x, SparseFeatures):
@@ -83,36 +86,75 @@ def receiving(graph: jraph.GraphsTuple, x: Any) -> Any:
 
 
 def sender_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:
-    """`x` at the sender of each edge, `[e, h]`."""
+    """Gathers `x` at the sender of each edge.
+
+    Args:
+        graph: plain or prepared.
+        x: `[n, h]`.
+
+    Returns:
+        `[e, h]`, in the order of `graph.senders`.
+
+    Raises:
+        InputError: another number of rows than of nodes.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> path = from_edges(np.array([0, 1]), np.array([1, 2]), num_nodes=3)
+        >>> sender_values(path, jnp.array([[5.0], [6.0], [7.0]]))[:, 0].tolist()
+        [5.0, 6.0]
+    """
     layout = checked_layout(graph, sent=x)
     if layout is None:
-        return gathered(x, jnp.asarray(graph.senders))
-    return _at_columns(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
+        return gather_rows(x, jnp.asarray(graph.senders))
+    return _at_columns(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, x)
 
 
 def receiver_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:
-    """`x` at the receiver of each edge, `[e, h]`."""
+    """Gathers `x` at the receiver of each edge: as `sender_values`, `[e, h]`."""
     layout = checked_layout(graph, received=x)
     if layout is None:
-        return gathered(x, jnp.asarray(graph.receivers))
-    return _at_rows(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, x)
+        return gather_rows(x, jnp.asarray(graph.receivers))
+    return _at_rows(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, x)
 
 
 def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
-    """The sum of `values` over the edges that enter each node, `[n, h]`."""
+    """Computes the sum of `values` over the edges that enter each node.
+
+    Args:
+        graph: plain or prepared.
+        values: `[e, h]`, in the order of `graph.senders`.
+
+    Returns:
+        `[n, h]`.
+
+    Raises:
+        InputError: another number of rows than of edges.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> star = from_edges(np.array([1, 2]), np.array([0, 0]), num_nodes=3)
+        >>> receiver_sums(star, jnp.array([[5.0], [6.0]]))[:, 0].tolist()
+        [11.0, 0.0, 0.0]
+    """
     layout = checked_layout(graph, edges=values)
     if layout is None:
         return segment_sums(values, jnp.asarray(graph.receivers), num_nodes(graph))
-    return row_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.facts.backend, values)
+    return row_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, values)
 
 
 def receiver_maxima(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
-    """The maximum of `values` over the edges that enter each node; minus infinity where none does. No gradient."""
+    """Computes the maximum of `values` `[e, h]` over the edges that enter each node, minus infinity without any.
+
+    It has no gradient.
+    """
     values = jax.lax.stop_gradient(values)
     layout = checked_layout(graph, edges=values)
     if layout is None:
         return jax.ops.segment_max(values, jnp.asarray(graph.receivers), num_segments=num_nodes(graph))
-    return row_maxima(by_row(jax.tree.map(jnp.asarray, layout.pattern)), values, layout.facts.backend)
+    return row_maxima(by_row(jax.tree.map(jnp.asarray, layout.pattern)), values, layout.info.backend)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -127,7 +169,7 @@ def _at_columns(pattern: CSR, backend: Backend, x: Array) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def row_totals(pattern: CSR, backend: Backend, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
-    """The sum of the values of the entries of each row of a pattern."""
+    """Computes the sum of the values of the entries of each row of a pattern."""
     positions = jnp.arange(values.shape[0], dtype=jnp.int32)
     return _totals(by_row(pattern)._replace(cols=positions), backend, values)
 
@@ -136,8 +178,8 @@ def _column_totals(pattern: CSR, backend: Backend, values: Array) -> Array:
     return _totals(by_column(pattern)._replace(cols=pattern.order_t), backend, values)
 
 
-def _totals(matrix: Rows, backend: Backend, values: Array) -> Array:
-    """The row sums of a matrix of ones whose columns are the edges themselves."""
+def _totals(matrix: RowEntries, backend: Backend, values: Array) -> Array:
+    """Computes the product of a matrix of ones, whose columns are the edges themselves, with their values."""
     return row_sums(matrix, jnp.ones((values.shape[0], 1), values.dtype), values[:, None], backend)[:, 0]
 
 

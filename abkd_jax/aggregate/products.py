@@ -1,19 +1,21 @@
-"""Weighted sums over the neighbours, and products with sparse features."""
+"""Weighted sums over the neighbours (SpMM), products with sparse features, and sampled products (SDDMM)."""
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jraph
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate.backends import CHUNK_BYTES, NARROW_HEAD, Backend, chunk_size, gathered, row_sums, segment_sums
-from abkd_jax.aggregate.edges import by_column, by_row, checked_layout, receiving
-from abkd_jax.graph.build import SparseFeatures, normalise, num_edges, num_nodes
-from abkd_jax.graph.layout import CSR
-from abkd_jax.graph.precision import accumulation_dtype, floats, widened
+from abkd_jax.aggregate.backends import NARROW_HEAD, gather_rows, row_sums, segment_sums
+from abkd_jax.aggregate.chunks import CHUNK_BYTES, chunk_size, in_chunks
+from abkd_jax.aggregate.edges import checked_layout, first_rows
+from abkd_jax.aggregate.entries import by_column, by_row
+from abkd_jax.graph import SparseFeatures, normalised_edges, num_edges, num_nodes
+from abkd_jax.graph.layout import CSR, Backend, PreparedEdges
+from abkd_jax.graph.precision import floats, widened
 from abkd_jax.types import InputError
 
 __all__ = [
@@ -40,55 +42,109 @@ def weighted_sum(
         graph: plain or prepared.
         x: `[n, f]` node features.
         weights: `[e]`, in the order of `graph.senders`; differentiable.
-        backend: as `aggregate.backends` lists them; None is the graph's own choice. Only for prepared graphs.
+        backend: as `aggregate.backends` lists them; None takes that of the graph. Only for prepared graphs.
 
     Returns:
-        `[n, f]`; zero for a node without incoming edges. Of a piece of a graph `[num_receivers, f]`, as in all sums.
+        `[n, f]`; zero for a node without incoming edges. For a block of a graph `[num_receivers, f]`, as in all sums.
         Float32 inside and in the type of `x` (integers give float32), as all sums.
 
     Raises:
         InputError: rows of `x` or weights are more or fewer than nodes or edges.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> star = from_edges(np.array([1, 2]), np.array([0, 0]), num_nodes=3)
+        >>> weighted_sum(star, jnp.array([[9.0], [2.0], [1.0]]), jnp.array([10.0, 1.0]))[:, 0].tolist()
+        [21.0, 0.0, 0.0]
     """
     layout, x, weights = checked_layout(graph, sent=x, edges=weights), floats(x), floats(weights)
     if weights.ndim != 1:
         raise InputError(f"weighted_sum: weights have shape {weights.shape}, expected one weight an edge")
-    wide = x.astype(accumulation_dtype(x.dtype))
-    if layout is not None:
-        return sparse_matmul(layout.pattern, weights, wide, backend or layout.facts.backend).astype(x.dtype)
-    messages = weights.astype(wide.dtype)[:, None] * gathered(wide, jnp.asarray(graph.senders))
-    return segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph)).astype(x.dtype)
+    return _weighted_sum(graph, layout, widened(x), weights, backend).astype(x.dtype)
 
 
 def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
-    """The mean of `x` over the edges that enter each node; zero for a node without incoming edges."""
-    x = floats(x)
+    """Computes the mean of `x` over the edges that enter each node; zero for a node without incoming edges.
+
+    Args:
+        graph: plain or prepared.
+        x: `[n, f]`; integers give float32.
+        backend: as in `weighted_sum`.
+
+    Raises:
+        InputError: another number of rows than of nodes.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> star = from_edges(np.array([1, 2]), np.array([0, 0]), num_nodes=3)
+        >>> mean(star, jnp.array([[9.0], [2.0], [1.0]]))[:, 0].tolist()
+        [1.5, 0.0, 0.0]
+    """
+    layout, x = checked_layout(graph, sent=x), floats(x)
     wide = widened(x)  # until the division: the sum over a hub need not fit 16 bits
     ones = jnp.ones(num_edges(graph), wide.dtype)
-    degrees = in_degrees(graph, wide.dtype)
-    return (weighted_sum(graph, wide, ones, backend) / jnp.maximum(degrees, 1)[:, None]).astype(x.dtype)
+    degrees = _in_degrees(graph, layout, wide.dtype)
+    return (_weighted_sum(graph, layout, wide, ones, backend) / jnp.maximum(degrees, 1)[:, None]).astype(x.dtype)
 
 
-def in_degrees(graph: jraph.GraphsTuple, dtype: Any) -> Float[Array, " n"]:
-    """The number of edges that enter each node; counted exactly, then brought to `dtype`."""
-    layout = checked_layout(graph)
+def in_degrees(graph: jraph.GraphsTuple, dtype: DTypeLike) -> Float[Array, " n"]:
+    """Counts the edges that enter each node, exactly, and converts the numbers to `dtype`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> in_degrees(from_edges(np.array([1, 2]), np.array([0, 0]), num_nodes=3), np.float32).tolist()
+        [2.0, 0.0, 0.0]
+    """
+    return _in_degrees(graph, checked_layout(graph), dtype)
+
+
+def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
+    """Computes `D^-1/2 (A + I) D^-1/2 x` (Kipf & Welling, arXiv 1609.02907, equation 2); missing self loops are added.
+
+    Args:
+        graph: plain, normalised or prepared.
+        x: `[n, f]`; integers give float32.
+        backend: as in `weighted_sum`.
+
+    Raises:
+        InputError: another number of rows than of nodes.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> pair = from_edges(np.array([0]), np.array([1]), num_nodes=2, undirected=True)
+        >>> [round(value, 3) for value in propagate(pair, jnp.array([[2.0], [4.0]]))[:, 0].tolist()]
+        [3.0, 3.0]
+    """
+    layout, x = checked_layout(graph, sent=x), floats(x)
+    edges = normalised_edges(graph) if layout is None else layout
+    wide = widened(x)
+    neighbours = _weighted_sum(graph, layout, wide, jnp.asarray(edges.coefficients, wide.dtype), backend)
+    loops = jnp.asarray(edges.self_coefficients, wide.dtype)
+    return (neighbours + loops[:, None] * first_rows(wide, loops.shape[0])).astype(x.dtype)
+
+
+def _weighted_sum(
+    graph: jraph.GraphsTuple, layout: PreparedEdges | None, x: Array, weights: Array, backend: Backend | None
+) -> Array:
+    """Sums over the edges of a graph whose layout is known; `x` is float32 or wider."""
+    if layout is not None:
+        return sparse_matmul(layout.pattern, weights, x, backend or layout.info.backend)
+    messages = weights.astype(x.dtype)[:, None] * gather_rows(x, jnp.asarray(graph.senders))
+    return segment_sums(messages, jnp.asarray(graph.receivers), num_nodes(graph))
+
+
+def _in_degrees(graph: jraph.GraphsTuple, layout: PreparedEdges | None, dtype: DTypeLike) -> Array:
     if layout is not None:
         return jnp.diff(jnp.asarray(layout.pattern.row_ptr)).astype(dtype)
     return segment_sums(jnp.ones(num_edges(graph), dtype), jnp.asarray(graph.receivers), num_nodes(graph))
 
 
-def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
-    """`D^-1/2 (A + I) D^-1/2 x` (Kipf & Welling, arXiv 1609.02907, equation 2); self loops are added where missing."""
-    graph = normalise(graph)
-    edges: Any = graph.edges
-    x = floats(x)
-    wide = widened(x)
-    neighbours = weighted_sum(graph, wide, jnp.asarray(edges.coefficients, wide.dtype), backend)
-    own = jnp.asarray(edges.self_coefficients, wide.dtype)[:, None] * receiving(graph, wide)
-    return (neighbours + own).astype(x.dtype)
-
-
 def feature_matmul(x: Features, kernel: Float[Array, "f d"]) -> Float[Array, "n d"]:
-    """`x @ kernel` for dense or sparse node features."""
+    """Computes `x @ kernel` for dense or sparse node features."""
     if isinstance(x, SparseFeatures):
         return sparse_matmul(x.pattern, jnp.asarray(x.values, kernel.dtype), kernel)
     return x @ kernel
@@ -97,12 +153,25 @@ def feature_matmul(x: Features, kernel: Float[Array, "f d"]) -> Float[Array, "n 
 def sparse_matmul(
     pattern: CSR, values: Float[Array, " nnz"], x: Float[Array, "m f"], backend: Backend = "auto"
 ) -> Float[Array, "n f"]:
-    """The product of a sparse `[n, m]` matrix with a dense `[m, f]` one; differentiable in `values` and `x`.
+    """Computes the product of a sparse `[n, m]` matrix with a dense `[m, f]` one; differentiable in `values` and `x`.
 
-    The backward pass is the same sum over the precomputed transpose, and sampled products for the values.
+    The backward pass is the same product with the precomputed transpose, and a sampled one (SDDMM) for the values.
+
+    Args:
+        pattern: positions of the entries.
+        values: `[nnz]`, in row order.
+        x: `[m, f]`.
+        backend: as `aggregate.backends` lists them.
 
     Raises:
         InputError: another number of values than the pattern has entries, or of rows than it has columns.
+
+    Examples:
+        >>> import jax.numpy as jnp, scipy.sparse as sp
+        >>> from abkd_jax.graph import sparse_features
+        >>> matrix = sparse_features(sp.csr_matrix([[0.0, 2.0], [3.0, 0.0]]))
+        >>> sparse_matmul(matrix.pattern, jnp.asarray(matrix.values), jnp.eye(2)).tolist()
+        [[0.0, 2.0], [3.0, 0.0]]
     """
     if values.shape != pattern.cols.shape or x.shape[0] != pattern.shape[1]:
         raise InputError(
@@ -134,20 +203,26 @@ _sparse_matmul.defvjp(_forward, _backward)
 def edge_dots(
     rows: Int[Array, " e"], cols: Int[Array, " e"], a: Float[Array, "n *h f"], b: Float[Array, "m *h f"]
 ) -> Float[Array, "e *h"]:
-    """`<a[rows[e]], b[cols[e]]>` over the last axis: the sampled product, the gradient of the weights of a sum.
+    """Computes `<a[rows[e]], b[cols[e]]>` over the last axis (SDDMM): the gradient of the weights of a sum.
 
-    Float32 or wider.
+    On a CPU many entries run in chunks, so that no `[e, f]` is built.
 
-    On a CPU many run in chunks of edges, so that no `[e, f]` is built.
+    Args:
+        rows: `[e]` int32.
+        cols: `[e]` int32.
+        a: `[n, ..., f]`.
+        b: `[m, ..., f]`.
+
+    Returns:
+        `[e, ...]`, float32 or wider.
     """
 
     def direct(rows: Array, cols: Array, a: Array, b: Array) -> Array:
         return last_axis_sum(widened(a[rows]) * widened(b[cols]))
 
     def chunked(rows: Array, cols: Array, a: Array, b: Array) -> Array:
-        chunks = -(-rows.shape[0] // size)
-        ids = [jnp.pad(i, (0, chunks * size - i.shape[0])).reshape(chunks, size) for i in (rows, cols)]
-        out = jax.lax.map(lambda pair: direct(pair[0], pair[1], a, b), tuple(ids))
+        ids = in_chunks(rows, size), in_chunks(cols, size)
+        out = jax.lax.map(lambda pair: direct(pair[0], pair[1], a, b), ids)
         return out.reshape(-1, *out.shape[2:])[: rows.shape[0]]
 
     size = chunk_size(a)
@@ -157,9 +232,9 @@ def edge_dots(
 
 
 def last_axis_sum(x: Float[Array, "n *h f"]) -> Float[Array, "n *h"]:
-    """The sum over the last axis; on a CPU as a product with ones: XLA's own loops take up to thrice as long.
+    """Computes the sum over the last axis; on a CPU as a product with ones: XLA's own loops take up to thrice as long.
 
-    Not where the axis is long and `x` large: the product would have it written out first.
+    Not where the axis is long and `x` large: the product would materialise it first.
     """
     if x.shape[-1] >= NARROW_HEAD and x.size * x.dtype.itemsize > CHUNK_BYTES:
         return jnp.sum(x, axis=-1)

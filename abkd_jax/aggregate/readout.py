@@ -1,4 +1,4 @@
-"""From nodes to graphs: one vector a graph of a batch."""
+"""Readout: one vector per graph of a batch."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.graph.build import num_nodes
+from abkd_jax.graph import num_nodes
 from abkd_jax.graph.input_checks import check_graph, check_rows
 from abkd_jax.graph.precision import floats, widened
 from abkd_jax.types import InputError
@@ -18,15 +18,25 @@ Readout = Literal["sum", "mean", "max"]
 
 
 def readout(graph: jraph.GraphsTuple, x: Float[Array, "n f"], how: Readout = "mean") -> Float[Array, "g f"]:
-    """The sum, mean or maximum of `x` over the nodes of each graph; zero for a graph without nodes.
+    """Computes the sum, mean or maximum of `x` over the nodes of each graph; zero for a graph without nodes.
 
     Args:
         graph: a batch as `jraph.batch` makes it; `n_node` says which nodes belong together.
-        x: `[n, f]`.
+        x: `[n, f]`; integers give float32.
         how: `"sum"`, `"mean"` or `"max"`.
+
+    Returns:
+        `[g, f]`, one row per graph.
 
     Raises:
         InputError: another `how`, or rows of `x` that are more or fewer than the nodes.
+
+    Examples:
+        >>> import jax.numpy as jnp, jraph, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> one = from_edges(np.array([0]), np.array([1]), num_nodes=2)
+        >>> readout(jraph.batch_np([one, one]), jnp.array([[1.0], [3.0], [5.0], [7.0]]))[:, 0].tolist()
+        [2.0, 6.0]
     """
     if how not in ("sum", "mean", "max"):
         raise InputError(f"readout is {how!r}, expected one of sum, mean, max")

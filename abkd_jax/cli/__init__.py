@@ -1,1 +1,1 @@
-"""The command line."""
+"""Command line: options are read without jax, then passed to one call."""

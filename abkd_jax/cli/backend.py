@@ -1,4 +1,4 @@
-"""JAX made ready for a command: a device that exists, and programs that were compiled before."""
+"""Prepares JAX for a command: checks the device, and keeps compiled programs on disk."""
 
 import contextlib
 import hashlib
@@ -20,19 +20,19 @@ from abkd_jax.types import InputError
 
 __all__ = ["ready"]
 
-SIZE = 512 * 2**20  # bytes of compiled programs that are kept; those unused for longest go first
-LEAST_SECONDS = 0.5  # of compiling, for a program to be kept
+SIZE = 512 * 2**20  # bytes of compiled programs on disk; the least recently used go first
+LEAST_SECONDS = 0.5  # programs that compile faster are not kept
 SUFFIXES = ("-cache", "-atime")  # of the two files that JAX keeps for each program
-WAIT = 10.0  # seconds for another process that tidies the folder
+WAIT = 10.0  # seconds for the lock of the folder
 
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def ready() -> Iterator[None]:
-    """Checks that JAX has a device, and keeps what it compiles in `<cache root>/xla` for the next command.
+    """Checks that JAX has a device, and keeps compiled programs in `<cache root>/xla` for later commands.
 
-    A folder that the user has named (`JAX_COMPILATION_CACHE_DIR`) is left alone, and nothing is kept where
+    Where the user has set `JAX_COMPILATION_CACHE_DIR`, JAX's own cache is used as it is. Nothing is kept where
     `JAX_ENABLE_COMPILATION_CACHE` is false or the folder cannot be written.
 
     Raises:
@@ -40,7 +40,7 @@ def ready() -> Iterator[None]:
     """
     try:
         log.debug("jax %s on %s", jax.__version__, jax.devices()[0].device_kind)
-    except (RuntimeError, AssertionError) as error:  # an assertion of JAX: CUDA was asked for and is not installed
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that CUDA, if named, is installed
         named, reason = os.environ.get("JAX_PLATFORMS"), " ".join(str(error).split())
         raise InputError(
             f"JAX_PLATFORMS is {named or 'not set'}, expected a platform that JAX finds here, such as cpu"
@@ -56,10 +56,10 @@ def ready() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_programs() -> Iterator[None]:
-    """JAX's cache of compiled programs for the time of a command.
+    """Turns on JAX's cache of compiled programs while a command runs.
 
-    JAX reads an entry back without a check of its own, and a damaged program would give other numbers. So only entries
-    stay whose digests a command has written down at its end: what a killed one has left is compiled anew.
+    JAX does not verify the entries that it reads, and a damaged program could compute other numbers. Hence only entries
+    are kept whose digests an earlier command stored at its end; those of an interrupted command are compiled anew.
     """
     try:
         folder = cache_root() / "xla"
@@ -79,7 +79,7 @@ def _kept_programs() -> Iterator[None]:
     before = {name: jax.config.values[name] for name in changes}
     try:
         _configure(changes)
-        with warnings.catch_warnings():  # compiling anew is all that happens then
+        with warnings.catch_warnings():  # JAX then compiles the program anew
             warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
             yield
     finally:
@@ -91,16 +91,16 @@ def _kept_programs() -> Iterator[None]:
 def _configure(values: dict[str, Any]) -> None:
     for name, value in values.items():
         jax.config.update(name, value)
-    compilation_cache.reset_cache()  # JAX reads them once
+    compilation_cache.reset_cache()  # else JAX keeps the values that it has read first
 
 
 def _alone(folder: Path) -> filelock.BaseFileLock:
-    """JAX's own lock of its cache."""
+    """Returns the lock that JAX itself takes on its cache."""
     return filelock.FileLock(folder / ".lockfile", timeout=WAIT)
 
 
 def _remove_unknown(folder: Path) -> None:
-    """Removes the entries that are not as they were written down; JAX would go on with them or fail."""
+    """Removes the entries whose digests are missing or differ: JAX would use them or fail."""
     try:
         known = dict(read_json(folder / "digests.json"))
     except (InputError, ValueError, TypeError):
@@ -113,7 +113,7 @@ def _remove_unknown(folder: Path) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """The digest of each entry by its key: an entry is a program and the time of its last use."""
+    """Returns the digest of each entry by its key; an entry is a program and the time of its last use."""
     program, used = SUFFIXES
     keys = (path.name.removesuffix(program) for path in folder.glob(f"*{program}"))
     return {

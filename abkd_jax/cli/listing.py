@@ -1,4 +1,4 @@
-"""Data sets in words: which there are, and what one of them holds."""
+"""Text for the command `datasets`: the list of data sets, and the description of one."""
 
 import shutil
 import textwrap
@@ -8,21 +8,21 @@ from typing import Any
 import tabulate
 
 from abkd_jax import datasets
-from abkd_jax.types import Dataset, GraphDataset
+from abkd_jax.types import Dataset, GraphDataset, shape_of
 
-__all__ = ["described", "listed"]
+__all__ = ["describe", "list_all"]
 
 MARGIN = 18  # columns: the longest name and a gap
 
 
-def listed(data_root: str | Path | None = None) -> str:
-    """Lists all data sets: name, what it is, and whether its files are there.
+def list_all(data_root: str | Path | None = None) -> str:
+    """Returns the list of all data sets: name, description, and whether the files are present.
 
     Args:
         data_root: see `datasets.data_root`.
 
     Returns:
-        Lines that fit the terminal; 80 columns where there is none.
+        Lines as wide as the terminal, or 80 columns without one.
     """
     root, width = datasets.data_root(data_root), shutil.get_terminal_size((80, 24)).columns
     lines = []
@@ -33,6 +33,7 @@ def listed(data_root: str | Path | None = None) -> str:
 
 
 def _state(entry: dict[str, Any], root: Path) -> str:
+    """Returns whether the files of a data set are embedded, present or missing, and where."""
     if entry["folder"] is None:
         return "embedded"
     if not entry["missing"]:
@@ -43,8 +44,18 @@ def _state(entry: dict[str, Any], root: Path) -> str:
     return f"{number} file{'s' if number > 1 else ''} missing in {place}/{download}"
 
 
-def described(found: Dataset | GraphDataset) -> str:
-    """Describes a data set that has been loaded: source, sizes, split."""
+def describe(found: Dataset | GraphDataset) -> str:
+    """Returns the source, the sizes and the split of a loaded data set as text.
+
+    Examples:
+        >>> print(describe(datasets.load("synthetic")))  # doctest: +NORMALIZE_WHITESPACE, +ELLIPSIS
+        source                      ...
+        nodes                       300
+        edges of the files          ...
+        classes                     3
+        features                    ...
+        train / validation / test   60 / 90 / 150
+    """
     rows: list[tuple[str, Any]] = [("source", found.source)]
     if isinstance(found, GraphDataset):
         rows += [("graphs", f"{found.labels.shape[0]:,}"), ("nodes", f"{found.features.shape[0]:,}")]
@@ -56,6 +67,6 @@ def described(found: Dataset | GraphDataset) -> str:
         rows += [("node types", ", ".join(found.schema.node_types)), ("edge types", f"{len(found.schema.relations)}")]
         rows += [("nodes without features", f"{found.num_embeddings:,}")]
     masks = " / ".join(f"{m.sum():,}" for m in (found.train_mask, found.val_mask, found.test_mask))
-    shape: Any = found.features.shape
+    shape = shape_of(found.features)
     rows += [("features", f"{shape[1]:,}"), ("train / validation / test", masks)]
     return tabulate.tabulate(rows, tablefmt="plain")

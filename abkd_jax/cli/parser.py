@@ -1,4 +1,4 @@
-"""The command line: `abkd-jax teacher | distill | evaluate | datasets`, or `python -m abkd_jax`."""
+"""Command line: `abkd-jax teacher | distill | evaluate | datasets`, or `python -m abkd_jax`."""
 
 import contextlib
 import logging
@@ -18,11 +18,11 @@ __all__ = ["dataset_in", "main"]
 
 Config = TypeVar("Config", bound=RunConfig)
 
-INTERRUPTED, PIPE_CLOSED = 130, 141  # exit statuses, as shells give them for the two signals
+INTERRUPTED, PIPE_CLOSED = 130, 141  # exit statuses: 128 + SIGINT, 128 + SIGPIPE
 
 
 class _Suggested(tuple[str, ...]):
-    """Words that completion offers, while any other is taken too: it may be a mistake that is worth a better answer."""
+    """Words that completion offers; other words are accepted too, since the commands report them with a suggestion."""
 
     def __contains__(self, _: object) -> bool:
         return True
@@ -46,42 +46,44 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass(frozen=True)
-class _Talk:
+class _Verbosity:
+    """Options of every command."""
+
     quiet: Annotated[Flag, tyro.conf.arg(aliases=["-q"])] = False
-    """Write warnings and results alone: no progress."""
+    """Write only warnings and results, no progress."""
     verbose: Annotated[Flag, tyro.conf.arg(aliases=["-v"])] = False
-    """Write what is done in more detail, and what the libraries below say."""
+    """Write more details, and the messages of the libraries below."""
 
 
 @dataclass(frozen=True)
-class Teacher(RunConfig, _Talk):
-    """Train the teachers that are not kept yet, and print their accuracy."""
+class Teacher(RunConfig, _Verbosity):
+    """Train the teachers that are not stored yet, and print their scores."""
 
     dataset: DatasetName = "digits"
 
 
 @dataclass(frozen=True)
-class Distill(DistillConfig, _Talk):
-    """Train or load the teachers, distil students side by side; print the table and write the run folder."""
-
-    dataset: DatasetName = "digits"
-    methods: tuple[MethodName, ...] = ()
-
-
-@dataclass(frozen=True)
-class Evaluate(DistillConfig, _Talk):
-    """Look closely at a finished run: accuracy by split, agreement with the teacher, layer similarity, cost."""
+class Distill(DistillConfig, _Verbosity):
+    """Train or load the teachers, distil the students; print the table and write the run folder."""
 
     dataset: DatasetName = "digits"
     methods: tuple[MethodName, ...] = ()
 
 
 @dataclass(frozen=True)
-class Datasets(_Talk):
-    """List the data sets and where their files are looked for; with a name, load that one and describe it."""
+class Evaluate(DistillConfig, _Verbosity):
+    """Evaluate a finished run: scores by split, agreement with the teacher, layer similarity, cost."""
+
+    dataset: DatasetName = "digits"
+    methods: tuple[MethodName, ...] = ()
+
+
+@dataclass(frozen=True)
+class Datasets(_Verbosity):
+    """List the data sets and the folders of their files; with a name, load that one and describe it."""
 
     name: tyro.conf.Positional[DatasetName] = ""
-    """Data set to load and describe; without it all are listed."""
+    """Data set to load and describe; default: list all."""
     dataset: DatasetName = ""
     """The same as an option."""
     data_root: Path | None = None
@@ -93,8 +95,8 @@ class Datasets(_Talk):
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command.
 
-    Exit status: 0; 1 with one line on stderr for bad input; 2 with tyro's message for bad options; 3 where a model
-    diverged; 130 after an interrupt; 141 where nobody reads the output any more.
+    Exit status: 0; 1 with one line on stderr for bad input; 2 with tyro's message for bad options; 3 if a model
+    diverged; 130 after an interrupt; 141 if standard output is a closed pipe.
     """
     with _output():
         status = _main(sys.argv[1:] if arguments is None else arguments)
@@ -103,7 +105,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def dataset_in(arguments: list[str], default: str = "digits") -> str:
-    """Finds the data set that the arguments name, the last one: it decides the defaults of all other options."""
+    """Returns the data set that the arguments name, the last one: it decides the defaults of all other options.
+
+    Args:
+        arguments: words of the command line.
+        default: data set where none is named.
+
+    Examples:
+        >>> dataset_in(["distill", "--dataset=cora", "--seeds", "2"])
+        'cora'
+        >>> dataset_in(["teacher"])
+        'digits'
+    """
     found = default
     for position, argument in enumerate(arguments):
         if argument.startswith("--dataset="):
@@ -119,7 +132,7 @@ def _main(arguments: list[str]) -> int:
         prog="abkd-jax",
         description=__doc__,
         args=arguments,
-        config=(tyro.conf.AvoidSubcommands,),  # a method without a student of its own has no options for it
+        config=(tyro.conf.AvoidSubcommands,),  # no options of a student for methods without one
     )
     from abkd_jax.datasets.files import progress
 
@@ -135,7 +148,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def _answer(name: str, command: Any) -> int:
-    """Runs a command; what is wrong with its input or with the machine is one line."""
+    """Runs a command; bad input and errors of the system end in one line."""
     from abkd_jax.types import InputError  # jax comes with it
 
     try:
@@ -149,7 +162,7 @@ def _answer(name: str, command: Any) -> int:
 
 
 def _commands(dataset: str) -> Any:
-    """The union of the four commands, with the defaults for `dataset`."""
+    """Returns the union of the four commands, with the defaults for `dataset`."""
     defaults = {name: getattr(distill_config(dataset), name) for name in DistillConfig.__dataclass_fields__}
     run = {name: defaults[name] for name in RunConfig.__dataclass_fields__}
     return (
@@ -161,26 +174,26 @@ def _commands(dataset: str) -> Any:
 
 
 def _run(command: Any) -> int:
-    """Runs a command and gives its exit status."""
-    from abkd_jax.cli import commands  # jax and all models: not needed to print help
+    """Runs a command and returns its exit status."""
+    from abkd_jax.cli import commands  # imports jax and all models, which help does not need
 
     if isinstance(command, Evaluate):
         return commands.evaluate(_settings(command, DistillConfig))
     if isinstance(command, Distill):
         return commands.distill(_settings(command, DistillConfig))
     if isinstance(command, Teacher):
-        return commands.teacher(_settings(command, RunConfig))
-    return commands.datasets(command.dataset or command.name, command.data_root, command.split)
+        return commands.train_teacher(_settings(command, RunConfig))
+    return commands.show_datasets(command.dataset or command.name, command.data_root, command.split)
 
 
 def _settings(command: Any, kind: type[Config]) -> Config:
-    """The settings of the run alone: what is written down with its results."""
+    """Returns the settings of the run without the options of the command, such as `quiet`."""
     return kind(**{field.name: getattr(command, field.name) for field in fields(kind)})
 
 
 @contextlib.contextmanager
 def _output() -> Iterator[None]:
-    """Ends without a traceback where standard output cannot be written, be it at the last moment."""
+    """Ends without a traceback where standard output cannot be written, at the final flush too."""
     try:
         try:
             yield
@@ -203,6 +216,6 @@ def _flush() -> None:
 
 
 def _drop_output() -> None:
-    """Lets what is left in the buffer of standard output go nowhere: Python flushes it once more at its end."""
+    """Redirects standard output to the null device, since Python flushes its buffer once more at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

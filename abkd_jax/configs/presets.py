@@ -1,14 +1,18 @@
-"""The settings of each data set: teacher, student, methods. No jax: help must print at once."""
+"""Settings of each data set: teacher, student, methods. No jax, so that `--help` prints at once."""
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
-from abkd_jax.configs.large_presets import preset
+from abkd_jax.configs import large_presets
+from abkd_jax.configs.large_presets import Preset
 from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 
-__all__ = ["AUXILIARY_WEIGHTS", "DATASETS", "distill_config", "methods", "student", "teacher"]
+__all__ = ["AUXILIARY_WEIGHTS", "DATASETS", "distill_config", "extend", "methods", "preset", "student", "teacher"]
 
-# What `datasets.names()` gives, for the completion of the command line, which must not wait for the readers.
+Study = TypeVar("Study", bound=DistillConfig)
+
+# Equal to `datasets.names()`, whose import takes too long for the completion of the command line.
 # fmt: off
 DATASETS = (
     "digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm",
@@ -20,14 +24,61 @@ DATASETS = (
 # fmt: on
 
 
-def teacher(dataset: str) -> TeacherConfig:
-    """The teacher for a data set: GCNII's semi-supervised recipe (arXiv 2007.02133, appendix) at 64 layers x 64.
+# Weights of the auxiliary losses beside soft labels: those that Joshi et al. chose for ogbn-arxiv (arXiv 2111.04964,
+# scripts of github.com/chaitjo/efficient-gnns; G-CRD: ogbn-mag, at the same temperature as here). Two are carried over
+# to other sizes: FitNets' value is a mean over the width of its projections, 256 there and 16 here; attention
+# transfer's is of order 1 / nodes, 90,941 there and 2,708 on Cora.
+AUXILIARY_WEIGHTS = {
+    "fitnet": 100.0 * 16 / 256,
+    "attention_transfer": 1e4 * 2708 / 90941,
+    "lsp": 100.0,
+    "gsp": 10.0,
+    "gcrd": 0.1,
+}
+
+
+def preset(dataset: str) -> Preset:
+    """Returns the settings of a data set; other names take a GCNII teacher and a 4 x 4 student."""
+    if dataset == "ogbn-arxiv":
+        return large_presets.arxiv()
+    if dataset == "ogbn-mag":
+        return large_presets.mag()
+    if dataset == "aifb" or dataset.startswith("heco_"):
+        return large_presets.heterogeneous(dataset)
+    if dataset in ("mutag", "proteins") or dataset.startswith("ogbg-"):
+        return large_presets.graph_level(dataset)
+    return _citation(dataset)
+
+
+def _citation(dataset: str) -> Preset:
+    """Returns GCNII to the 4 x 4 GCNII of the paper's headline (Pubmed, 141x), methods as chosen on validation nodes.
+
+    The student has its teacher's lambda and no dropout. `experiments/tune.py` chooses temperature, weights and decay.
+    """
+    recipe = _gcnii_teacher(dataset)
+    labels = OptimConfig(
+        epochs=1500,
+        eval_every=10,
+        monitor="val_accuracy",
+        learning_rate=0.03,
+        conv_decay=0.01,
+        dense_decay=1e-4 if dataset == "citeseer" else 5e-4,
+    )
+    temperature = 0.125 if dataset in ("cora", "citeseer", "pubmed") else 0.25
+    return Preset(
+        teacher=recipe,
+        student=ModelConfig(layers=4, hidden=4, dropout=0.0, lam=recipe.model.lam),
+        supervised=MethodConfig(optim=labels),
+        soft_label=MethodConfig(task_weight=0.0, soft_label_weight=1.0, temperature=temperature),
+    )
+
+
+def _gcnii_teacher(dataset: str) -> TeacherConfig:
+    """Returns GCNII's semi-supervised recipe (arXiv 2007.02133, appendix) at 64 layers x 64.
 
     Sets outside that paper take Cora's recipe; the embedded `digits` a shallower one that trains in a minute.
     """
-    base, large = TeacherConfig(), preset(dataset)
-    if large is not None:
-        return large.teacher
+    base = TeacherConfig()
     if dataset == "citeseer":
         return replace(base, model=replace(base.model, lam=0.6, dropout=0.7))
     if dataset == "pubmed":
@@ -40,58 +91,50 @@ def teacher(dataset: str) -> TeacherConfig:
     return base
 
 
-# Weights of the auxiliary losses beside soft labels: those that Joshi et al. chose for ogbn-arxiv (arXiv 2111.04964,
-# scripts of github.com/chaitjo/efficient-gnns; G-CRD: ogbn-mag, at the same temperature as here). Two are carried over
-# to other sizes: FitNets' value is a mean over the width of its heads, 256 there and 16 here; attention transfer's is
-# of order 1 / nodes, 90,941 there and 2,708 on Cora.
-AUXILIARY_WEIGHTS = {
-    "fitnet": 100.0 * 16 / 256,
-    "attention_transfer": 1e4 * 2708 / 90941,
-    "lsp": 100.0,
-    "gsp": 10.0,
-    "gcrd": 0.1,
-}
+def teacher(dataset: str) -> TeacherConfig:
+    """Returns the teacher for a data set.
+
+    Examples:
+        >>> recipe = teacher("cora")
+        >>> recipe.model.name, recipe.model.layers, recipe.optim.patience
+        ('gcnii', 64, 100)
+    """
+    return preset(dataset).teacher
 
 
 def student(dataset: str) -> ModelConfig:
-    """The 4-layer, 4-hidden GCNII of the paper's headline (Pubmed, 141x), with the teacher's lambda and no dropout."""
-    large = preset(dataset)
-    return (
-        ModelConfig(layers=4, hidden=4, dropout=0.0, lam=teacher(dataset).model.lam) if large is None else large.student
-    )
+    """Returns the student for a data set.
+
+    Examples:
+        >>> model = student("heco_acm")
+        >>> model.name, model.layers, model.hidden
+        ('rgcn', 2, 8)
+    """
+    return preset(dataset).student
 
 
 def methods(dataset: str) -> dict[str, MethodConfig]:
-    """The methods that `distill` compares, with the settings chosen on validation nodes (`experiments/tune.py`)."""
-    labels = OptimConfig(
-        epochs=1500,
-        eval_every=10,
-        monitor="val_accuracy",
-        learning_rate=0.03,
-        conv_decay=0.01,
-        dense_decay=1e-4 if dataset == "citeseer" else 5e-4,
-    )
-    large = preset(dataset)
-    temperature = 0.125 if dataset in ("cora", "citeseer", "pubmed") else 0.25
-    soft_label = MethodConfig(task_weight=0.0, soft_label_weight=1.0, temperature=temperature)
-    supervised, abkd = MethodConfig(optim=labels), replace(soft_label, alignment_weight=0.1)
-    if large is not None:
-        supervised, soft_label, abkd = large.supervised, large.soft_label, large.abkd
+    """Returns the methods that `distill` compares, by name."""
+    chosen = preset(dataset)
     return {
-        "supervised": supervised,
-        "soft_label": soft_label,
-        "abkd": abkd,
-        "abkd_paper": replace(abkd, dissimilarity="trained_heads"),
-        **{n: replace(soft_label, auxiliary=n, auxiliary_weight=w) for n, w in AUXILIARY_WEIGHTS.items()},
+        "supervised": chosen.supervised,
+        "soft_label": chosen.soft_label,
+        "abkd": chosen.abkd,
+        "abkd_paper": replace(chosen.abkd, dissimilarity="trained_heads"),
+        **{
+            name: replace(chosen.soft_label, auxiliary=name, auxiliary_weight=weight)
+            for name, weight in AUXILIARY_WEIGHTS.items()
+        },
         "glnn": _glnn(dataset),
     }
 
 
 def _glnn(dataset: str) -> MethodConfig:
-    """GLNN (Zhang et al., arXiv 2110.08727): an MLP learns the soft labels of all nodes, at temperature 1.
+    """Returns GLNN (Zhang et al., arXiv 2110.08727): an MLP learns the soft labels of all nodes, at temperature 1.
 
     Sizes, dropout, decay and learning rate of each graph from github.com/snap-research/graphless-neural-networks; other
-    graphs take Cora's. Without its early stopping: the last epoch is the result, the best one is reported beside it.
+    graphs take Cora's. It trains without early stopping here: the last epoch is
+    the result, the best one is reported beside it.
     """
     dropout, decay, rate = {"citeseer": (0.1, 1e-3, 0.01), "pubmed": (0.4, 0.0, 0.005)}.get(dataset, (0.6, 5e-3, 0.01))
     return MethodConfig(
@@ -107,9 +150,37 @@ def _glnn(dataset: str) -> MethodConfig:
 
 
 def distill_config(dataset: str) -> DistillConfig:
-    """The default run on a data set."""
+    """Returns the default run on a data set.
+
+    Examples:
+        >>> run = distill_config("ogbn-mag")
+        >>> run.methods, run.batches.kind, run.abkd.alignment_weight
+        (('supervised', 'soft_label', 'abkd'), 'walks', 0.1)
+    """
+    chosen = preset(dataset)
     named: dict[str, Any] = {**methods(dataset)}
-    large = preset(dataset)
-    if large is not None:
-        named["batches"] = large.batches
-    return DistillConfig(dataset=dataset, teacher=teacher(dataset), student=student(dataset), **named)
+    return DistillConfig(
+        dataset=dataset, teacher=chosen.teacher, student=chosen.student, batches=chosen.batches, **named
+    )
+
+
+def extend(study: type[Study], base: DistillConfig, names: Iterable[str], **settings: MethodConfig) -> Study:
+    """Returns a run as a study of further methods.
+
+    Args:
+        study: the subclass of `DistillConfig` with a field per further method.
+        base: the run; its options and methods are taken over.
+        names: methods to train, in the order of the table.
+        **settings: of the further methods, by name; those that `base` has too are replaced.
+
+    Examples:
+        >>> from dataclasses import dataclass, field
+        >>> @dataclass(frozen=True)
+        ... class Depths(DistillConfig):
+        ...     shallow: MethodConfig = field(default_factory=MethodConfig)
+        >>> shallow = MethodConfig(student=ModelConfig(layers=2))
+        >>> extend(Depths, DistillConfig(seeds=5), ("supervised", "shallow"), shallow=shallow).seeds
+        5
+    """
+    inherited = {option.name: getattr(base, option.name) for option in fields(base)}
+    return study(**{**inherited, **settings, "methods": tuple(names)})

@@ -1,4 +1,4 @@
-"""Data sets by name: `load("cora")` gives a checked `types.Dataset` or `types.GraphDataset` on the host.
+"""Data sets by name: `load("cora")` returns a checked `types.Dataset` or `types.GraphDataset` on the host.
 
 >>> from abkd_jax import datasets
 >>> data = datasets.load("digits", seed=0)
@@ -7,11 +7,10 @@
 """
 
 import os
-from collections.abc import Callable
 from difflib import get_close_matches
-from functools import partial
+from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from abkd_jax.datasets import digits, heco, kgbench, npz, ogb, ogb_graphs, planetoid, synthetic, tu
 from abkd_jax.datasets.checks.node_level import validate
@@ -22,63 +21,26 @@ from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
-__all__ = ["data_root", "describe", "files", "generate", "load", "names", "per_class", "validate"]
+__all__ = ["data_root", "describe", "generate", "load", "names", "paths", "per_class", "validate"]
 
 
-class _Entry(NamedTuple):
-    description: str
-    load: Callable[[Path, int], Dataset | GraphDataset]
-    files: Callable[[Path], tuple[Path, ...]]
-    downloads: bool = False
+class _Reader(Protocol):
+    """A module that reads the data sets of one format."""
+
+    DESCRIPTIONS: dict[str, str]
+
+    def files(self, name: str, root: Path) -> tuple[Path, ...]: ...
+
+    def load(self, name: str, root: Path, seed: int = 0) -> Dataset | GraphDataset: ...
 
 
-def _embedded(description: str, load: Callable[[int], Dataset]) -> _Entry:
-    return _Entry(description, lambda root, seed: load(seed), lambda root: ())
-
-
-def _planetoid(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: planetoid.load(name, root), partial(planetoid.files, name), True)
-
-
-def _heco(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: heco.load(name, root), partial(heco.files, name))
-
-
-def _kgbench(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: kgbench.load(name, root), partial(kgbench.files, name))
-
-
-def _tu(name: str, description: str) -> _Entry:
-    return _Entry(description, partial(tu.load, name), partial(tu.files, name))
-
-
-def _npz(name: str, description: str) -> _Entry:
-    return _Entry(description, partial(npz.load, name), partial(npz.files, name))
-
-
-def _ogb(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: ogb.load(name, root), partial(ogb.files, name), True)
-
-
-def _ogb_graphs(name: str, description: str) -> _Entry:
-    return _Entry(description, lambda root, seed: ogb_graphs.load(name, root), partial(ogb_graphs.files, name), True)
-
-
-_ENTRIES = {
-    "digits": _embedded(digits.DESCRIPTION, digits.load),
-    "synthetic": _embedded(synthetic.DESCRIPTION, synthetic.load),
-    **{name: _planetoid(name, text) for name, text in planetoid.DESCRIPTIONS.items()},
-    **{name: _npz(name, text) for name, text in npz.DESCRIPTIONS.items()},
-    **{name: _heco(name, text) for name, text in heco.DESCRIPTIONS.items()},
-    **{name: _kgbench(name, text) for name, text in kgbench.DESCRIPTIONS.items()},
-    **{name: _tu(name, text) for name, text in tu.DESCRIPTIONS.items()},
-    **{name: _ogb(name, text) for name, text in ogb.DESCRIPTIONS.items()},
-    **{name: _ogb_graphs(name, text) for name, text in ogb_graphs.DESCRIPTIONS.items()},
-}
+_FORMATS: tuple[_Reader, ...] = (digits, synthetic, planetoid, npz, heco, kgbench, tu, ogb, ogb_graphs)
+_DOWNLOADING: tuple[_Reader, ...] = (planetoid, ogb, ogb_graphs)
+_READERS = {name: reader for reader in _FORMATS for name in reader.DESCRIPTIONS}
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """The folder that holds `planetoid/`, `gnn_benchmark/` and `ogb/`.
+    """Returns the folder that holds `planetoid/`, `gnn_benchmark/`, `ogb/` and the others.
 
     Args:
         root: the folder, or None for the environment variable `ABKD_JAX_DATA`, else `~/.cache/abkd_jax`.
@@ -90,36 +52,50 @@ def data_root(root: str | Path | None = None) -> Path:
     return expanded(named) if named else cache_root()
 
 
-def files(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
-    """Returns the files that `load` reads, whether they are there or not; `()` for embedded sets and unknown names."""
-    return _ENTRIES[name].files(data_root(root)) if name in _ENTRIES else ()
+def paths(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
+    """Returns the files that `load` reads, whether they exist or not; `()` for embedded sets and unknown names.
+
+    Examples:
+        >>> [path.name for path in paths("acm", "data")]
+        ['acm.npz']
+    """
+    return _READERS[name].files(name, data_root(root)) if name in _READERS else ()
 
 
 def names() -> tuple[str, ...]:
-    """The names that `load` knows, those that need no files first."""
-    return tuple(_ENTRIES)
+    """Returns the names that `load` accepts, those that need no files first.
+
+    Examples:
+        >>> names()[:3]
+        ('digits', 'synthetic', 'cora')
+    """
+    return tuple(_READERS)
 
 
 def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
-    """What `load` offers and what it would find, for a listing; reads and downloads nothing.
+    """Lists the data sets and which of their files are missing; reads and downloads nothing.
 
     Args:
         root: see `data_root`.
 
     Returns:
-        One dict for each name: `name`, `description`, `folder` (where the files are looked for; None where none are
-        needed), `missing` (names of the files that are not there) and `downloads` (whether `load` fetches them).
+        One dict per name: `name`, `description`, `folder` (where the files belong; None where none are needed),
+        `missing` (names of the files that are not there) and `downloads` (whether `load` fetches them).
+
+    Examples:
+        >>> describe("no/such/folder")[3]["missing"][:2]
+        ['ind.citeseer.allx', 'ind.citeseer.ally']
     """
     listing = []
-    for name, entry in _ENTRIES.items():
-        paths = entry.files(data_root(root))
+    for name, reader in _READERS.items():
+        needed = reader.files(name, data_root(root))
         listing.append(
             {
                 "name": name,
-                "description": entry.description,
-                "folder": paths[0].parent if paths else None,
-                "missing": [path.name for path in missing_files(paths)],
-                "downloads": entry.downloads,
+                "description": reader.DESCRIPTIONS[name],
+                "folder": needed[0].parent if needed else None,
+                "missing": [path.name for path in missing_files(needed)],
+                "downloads": reader in _DOWNLOADING,
             }
         )
     return listing
@@ -131,21 +107,27 @@ def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | 
     Args:
         name: one of `names()`.
         root: see `data_root`; `digits` and `synthetic` need none.
-        seed: of the split, for sets without an official one, and of everything in `synthetic`; not negative.
+        seed: of the split, for sets without an official one, and of everything in `synthetic`; a whole number, not
+            negative.
 
     Returns:
         The data set. Where files have the published totals and another content than was published, a warning is logged
         and `source` says so.
 
     Raises:
-        InputError: an unknown name, a negative seed, files that are missing, damaged or inconsistent, or other totals
-            than those of the published data set.
+        InputError: an unknown name, a bad seed, files that are missing, damaged or inconsistent, or other totals than
+            those of the published data set.
+
+    Examples:
+        >>> data = load("synthetic", seed=1)
+        >>> data.features.shape, data.num_classes, int(data.train_mask.sum())
+        ((300, 32), 3, 60)
     """
-    if name not in _ENTRIES:
-        nearest = get_close_matches(name.lower(), _ENTRIES, n=1)
+    if name not in _READERS:
+        nearest = get_close_matches(name.lower(), _READERS, n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise InputError(f"no data set {name!r}; {hint}Known: {', '.join(_ENTRIES)}")
-    if seed < 0:
-        raise InputError(f"{name}: seed is {seed}; expected a whole number that is not negative")
-    entry, folder = _ENTRIES[name], data_root(root)
-    return verify(validate(entry.load(folder, seed)), folder, entry.files(folder))
+        raise InputError(f"no data set {name!r}; {hint}Known: {', '.join(_READERS)}")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"{name}: seed is {seed!r}; expected a whole number that is not negative")
+    reader, folder = _READERS[name], data_root(root)
+    return verify(validate(reader.load(name, folder, seed)), folder, reader.files(name, folder))

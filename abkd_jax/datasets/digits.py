@@ -1,29 +1,40 @@
 """Handwritten digits as a nearest-neighbour graph: a real data set that needs no download."""
 
+from pathlib import Path
+
 import numpy as np
 
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.types import Dataset, InputError
 
-__all__ = ["DESCRIPTION", "load"]
+__all__ = ["DESCRIPTIONS", "files", "load"]
 
 NEIGHBOURS = 10
 TRAIN_PER_CLASS = 5
 VAL_PER_CLASS = 30
 MAX_GREY = 16.0
 
-DESCRIPTION = "1,797 handwritten digits of 8 x 8 pixels, 10 classes, 10 nearest neighbours; 5/30/rest of each class"
+DESCRIPTIONS = {
+    "digits": "1,797 handwritten digits of 8 x 8 pixels, 10 classes, 10 nearest neighbours; 5/30/rest of each class"
+}
 
 
-def load(seed: int) -> Dataset:
-    """Join each of scikit-learn's handwritten digits to the 10 nearest others.
+def files(name: str, root: Path) -> tuple[Path, ...]:
+    """Returns `()`: the digits are shipped with scikit-learn."""
+    return ()
+
+
+def load(name: str, root: Path, seed: int = 0) -> Dataset:
+    """Connects each of scikit-learn's handwritten digits with its 10 nearest neighbours.
 
     Distances are Euclidean between pixel vectors; the graph is undirected, so a node has at least 10 neighbours. Five
-    labels a class make the setting that of semi-supervised node classification.
+    labels per class make this semi-supervised node classification.
 
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), shipped with scikit-learn.
 
     Args:
+        name: `digits`.
+        root: the data root; not read.
         seed: of the split; nodes, edges and features are the same for every seed.
 
     Returns:
@@ -36,7 +47,7 @@ def load(seed: int) -> Dataset:
         from sklearn.datasets import load_digits
         from sklearn.neighbors import NearestNeighbors
     except ImportError as error:
-        raise InputError(f"digits: needs scikit-learn ({error}); pip install scikit-learn") from error
+        raise InputError("digits need scikit-learn, which is not installed: pip install 'abkd_jax[data]'") from error
     pixels, labels = (np.asarray(array) for array in load_digits(return_X_y=True))
     greys = pixels / MAX_GREY
     # Sixteenths are exact in float64 and a k-d tree runs on one thread: ties fall alike on every machine.
@@ -44,7 +55,7 @@ def load(seed: int) -> Dataset:
     edges = nearest.kneighbors_graph().tocoo()
     train, val, test = per_class(labels, TRAIN_PER_CLASS, VAL_PER_CLASS, np.random.default_rng(seed))
     return Dataset(
-        name="digits",
+        name=name,
         features=greys.astype(np.float32),
         senders=edges.row.astype(np.int32),
         receivers=edges.col.astype(np.int32),

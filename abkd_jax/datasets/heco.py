@@ -1,7 +1,7 @@
-"""The typed graphs ACM and Freebase in the layout of HeCo: text edge lists, sparse features, 20/40/60 labels a class.
+"""Reads the heterogeneous graphs ACM and Freebase in the layout of HeCo, with 20, 40 or 60 labels per class.
 
 Source: Wang, Liu, Han, Shi 2021 (arXiv 2105.09111, section 5.1), https://github.com/liun-online/HeCo. Files are
-`<root>/heco/<acm or freebase>/*`. Every edge list starts at the target type, which has the labels.
+`<root>/heco/<acm or freebase>/*`: text edge lists from the target type, which has the labels, and sparse features.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ _FORMATS = {b"csr": (csr_from_parts, ("data", "indices", "indptr")), b"coo": (cs
 
 
 class _Layout(NamedTuple):
-    """What a folder holds: node types with their numbers, edge lists from the target type, features of first types."""
+    """Content of a folder: node types and their sizes, edge lists from the target type, features of the first types."""
 
     text: str
     types: dict[str, int]
@@ -61,7 +61,7 @@ DESCRIPTIONS = {
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
-    """Where the files of a data set are looked for.
+    """Returns the paths of the files of a data set, whether they exist or not.
 
     Args:
         name: a key of `DESCRIPTIONS`.
@@ -76,15 +76,16 @@ def files(name: str, root: Path) -> tuple[Path, ...]:
     return tuple(root / "heco" / folder / part for part in (*parts, *layout.edges.values(), *layout.features))
 
 
-def load(name: str, root: Path) -> Dataset:
-    """Read a typed graph with one of HeCo's splits: 20, 40 or 60 training nodes a class, 1000 and 1000.
+def load(name: str, root: Path, seed: int = 0) -> Dataset:
+    """Reads a heterogeneous graph with one of HeCo's splits: 20, 40 or 60 training nodes per class, 1000 and 1000.
 
     Features are divided by their row sums, as HeCo does. The authors of ACM have features too, in the words of the
     papers, which HeCo publishes and does not use. All other types have none.
 
     Args:
-        name: a key of `DESCRIPTIONS`.
+        name: a key of `DESCRIPTIONS`, which names the split.
         root: the data root.
+        seed: not read: the split is HeCo's.
 
     Returns:
         The data set, features `[m, f]` CSR float32 of the first types; `[0, 0]` for Freebase.
@@ -139,7 +140,7 @@ def _read_edges(path: Path, rows: int, columns: int) -> Int[np.ndarray, "edges 2
 
 
 def _read_labels(path: Path, targets: int) -> tuple[Int[np.ndarray, " targets"], int]:
-    """The class of each target node, and the number of classes."""
+    """Reads the class of each target node; returns also the number of classes."""
     with reading(path, f"whole numbers of shape ({targets},), one class for each node"):
         labels = _integers(path)
         if labels.size != targets:
@@ -158,13 +159,13 @@ def _read_mask(path: Path, targets: int, n: int) -> Bool[np.ndarray, " n"]:
 
 
 def _integers(path: Path) -> Int[np.ndarray, " k"]:
-    """Whole numbers, which some of the files hold as floats."""
-    found = from_npy(read_bytes(path))
-    if found.ndim != 1 or found.dtype.kind not in "iuf":
-        raise ValueError(f"shape {found.shape}, type {found.dtype}")
+    """Reads whole numbers, which some of the files hold as floats."""
+    stored = from_npy(read_bytes(path))
+    if stored.ndim != 1 or stored.dtype.kind not in "iuf":
+        raise ValueError(f"shape {stored.shape}, type {stored.dtype}")
     with np.errstate(invalid="ignore"):  # NaN becomes a number that differs from it
-        values = found.astype(np.int32)
-    if (values != found).any():
+        values = stored.astype(np.int32)
+    if (values != stored).any():
         raise ValueError("fractions, or numbers beyond int32")
     return values
 

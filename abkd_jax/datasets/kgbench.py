@@ -1,4 +1,4 @@
-"""AIFB, a knowledge graph whose nodes have no features, in the layout of kgbench: comma-separated whole numbers.
+"""Reads AIFB, a knowledge graph whose nodes have no features, in the layout of kgbench: comma-separated integers.
 
 Source: Bloem, Wilcke, van Berkel, de Boer 2021 (kgbench, ESWC), https://github.com/pbloem/kgbench-data; the graph is
 that of Schlichtkrull et al. 2018 (arXiv 1703.06103, section 5.1). Files are `<root>/kgbench/aifb/*`.
@@ -25,26 +25,27 @@ PARTS = ("triples.int.csv.gz", "nodes.int.csv", "relations.int.csv", *SPLITS)
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
-    """Where the files of a data set are looked for.
+    """Returns the paths of the files of a data set, whether they exist or not.
 
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
 
     Returns:
-        One path for each of `PARTS`.
+        One path per part of `PARTS`.
     """
     return tuple(root / "kgbench" / name / part for part in PARTS)
 
 
-def load(name: str, root: Path) -> Dataset:
-    """Read a knowledge graph with kgbench's split: every node of one type, without features; every relation directed.
+def load(name: str, root: Path, seed: int = 0) -> Dataset:
+    """Reads a knowledge graph with kgbench's split: all nodes of one type, without features; directed relations.
 
-    The validation nodes stay apart, where kgbench adds them to the training nodes of its final runs.
+    The validation nodes are kept apart, where kgbench adds them to the training nodes of its final runs.
 
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
+        seed: not read: the split is kgbench's.
 
     Returns:
         The data set, features `[0, 0]`.
@@ -54,9 +55,9 @@ def load(name: str, root: Path) -> Dataset:
     """
     paths = files(name, root)
     require_files(name, paths, PUBLISHED)
-    n, kinds = count_records(paths[1]), count_records(paths[2])
+    n, num_relations = count_records(paths[1]), count_records(paths[2])
     triples = read_table(paths[0], 3, delimiter=",")
-    _check_range(paths[0], triples, (n, kinds, n))
+    _check_range(paths[0], triples, (n, num_relations, n))
     splits = [_read_split(path, n) for path in paths[3:]]
     labels = np.full(n, -1, np.int32)
     masks = np.zeros((3, n), bool)
@@ -79,8 +80,8 @@ def load(name: str, root: Path) -> Dataset:
         source=f"kgbench ({PUBLISHED.removeprefix('https://')}), its training, validation and testing nodes",
         schema=Schema(
             node_types=("entity",),
-            relations=tuple(f"relation_{number}" for number in range(kinds)),
-            reverses=tuple(range(kinds, 2 * kinds)),
+            relations=tuple(f"relation_{number}" for number in range(num_relations)),
+            reverses=tuple(range(num_relations, 2 * num_relations)),
         ),
         node_types=np.zeros(n, np.int32),
         relations=triples[:, 1].astype(np.int32),
@@ -88,7 +89,7 @@ def load(name: str, root: Path) -> Dataset:
 
 
 def _read_split(path: Path, n: int) -> Int[np.ndarray, "nodes 2"]:
-    """Node and class of each line."""
+    """Reads node and class of each line."""
     table = read_table(path, 2, delimiter=",")
     _check_range(path, table, (n, np.iinfo(np.int32).max))
     if np.unique(table[:, 0]).size < len(table):

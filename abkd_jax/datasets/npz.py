@@ -1,4 +1,4 @@
-"""Graphs in the gnn-benchmark layout: one `.npz` with the adjacency and the attributes as CSR arrays, and labels.
+"""Reads graphs in the gnn-benchmark layout: one `.npz` of adjacency and attributes as CSR arrays, and labels.
 
 Layout of Shchur et al. 2018 (arXiv 1811.05868, github.com/shchur/gnn-benchmark). Files are
 `<root>/gnn_benchmark/<name>.npz`; github.com/EdisonLeeeeee/GraphData publishes all of them.
@@ -39,20 +39,17 @@ CSR_PARTS = ("data", "indices", "indptr", "shape")
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
-    """Where the file of a data set is looked for.
+    """Returns the path of the one file of a data set, whether it exists or not.
 
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
-
-    Returns:
-        The one path.
     """
     return (root / "gnn_benchmark" / f"{name}.npz",)
 
 
-def load(name: str, root: Path, seed: int) -> Dataset:
-    """Read a gnn-benchmark file and draw a split: 20 training and 30 validation nodes a class, the rest for testing.
+def load(name: str, root: Path, seed: int = 0) -> Dataset:
+    """Reads a gnn-benchmark file and draws a split: 20 training and 30 validation nodes per class, the rest for tests.
 
     Features are divided by their row sums. Self loops are dropped.
 
@@ -88,7 +85,7 @@ def load(name: str, root: Path, seed: int) -> Dataset:
 
 
 def _read(path: Path) -> tuple[sp.csr_matrix, sp.csr_matrix, Int[np.ndarray, " n"], int]:
-    """Adjacency, attributes, labels and the number of classes."""
+    """Reads adjacency, attributes and labels; returns also the number of classes."""
     with reading(path, "a gnn-benchmark archive"):
         names = ("labels", *(f"{matrix}_{part}" for matrix in ("adj", "attr") for part in CSR_PARTS))
         arrays = from_npz(read_bytes(path), names)

@@ -1,4 +1,4 @@
-"""The node-level sets `ogbn-arxiv` and `ogbn-mag` of the Open Graph Benchmark, without its package and without PyTorch.
+"""Reads the node-level sets `ogbn-arxiv` and `ogbn-mag` of the Open Graph Benchmark, without its package or PyTorch.
 
 Hu et al. 2020 (arXiv 2005.00687), https://ogb.stanford.edu. The files are those of the published archives; they are
 read once (`cache`), and the features stay on disk, memory-mapped. Splits are by the year of publication.
@@ -18,7 +18,7 @@ from abkd_jax.datasets.files.cache import cached, write_rows
 from abkd_jax.datasets.files.csv_gz import chunks, integers, strings
 from abkd_jax.datasets.ogb_files import (
     SPLITS,
-    check_totals,
+    check_size,
     fetch_missing,
     find_files,
     generated,
@@ -78,7 +78,7 @@ MOST_NODES = 2**27
 
 logger = logging.getLogger(__name__)
 
-# ogbn-mag. Papers come first: they alone have features, labels and a place in the split.
+# ogbn-mag. Papers come first: only they have features, labels and a place in the split.
 NODE_TYPES = ("paper", "author", "institution", "field_of_study")
 TRIPLETS = (
     ("paper", "cites", "paper"),
@@ -102,20 +102,17 @@ _PARTS = {"ogbn-arxiv": _ARXIV_PARTS, "ogbn-mag": _MAG_PARTS}
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
-    """Where the files of a data set are looked for.
+    """Returns the paths of all files that `load` reads, whether they exist or not.
 
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
-
-    Returns:
-        The paths of all files that are read.
     """
     return find_files(name, root, _PARTS[name])
 
 
-def load(name: str, root: Path) -> Dataset:
-    """Read an OGB node-level set; the archive is downloaded where its folder is missing.
+def load(name: str, root: Path, seed: int = 0) -> Dataset:
+    """Reads an OGB node-level set; the archive is downloaded where its folder is missing.
 
     Edges are those of the files, self loops and repeated ones too. In `ogbn-mag` the nodes are numbered type by type in
     the order of `NODE_TYPES`; labels of all but the papers are -1, and `cites` is its own reverse.
@@ -123,6 +120,7 @@ def load(name: str, root: Path) -> Dataset:
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
+        seed: not read: the split is the official one.
 
     Returns:
         The data set, features `[papers, 128]` float32, a read-only `np.memmap`.
@@ -136,18 +134,18 @@ def load(name: str, root: Path) -> Dataset:
     read = _read_mag if name == "ogbn-mag" else _read_arxiv
     sources = [*paths.values(), *([marker] if marker else [])]
     arrays = cached(name, sources, partial(read, paths, NUM_CLASSES[name]), mapped=["features"])
-    typed: dict[str, Any] = {"schema": SCHEMA} if name == "ogbn-mag" else {}
+    schema: dict[str, Any] = {"schema": SCHEMA} if name == "ogbn-mag" else {}
     return Dataset(
         name=name,
         num_classes=NUM_CLASSES[name],
         source=_source(name, url, paths, arrays),
         **arrays,
-        **typed,
+        **schema,
     )
 
 
 def _source(name: str, url: str, paths: dict[str, Path], arrays: Mapping[str, np.ndarray]) -> str:
-    """Where the graph comes from, and whether its features do: the files of others differ in them alone."""
+    """Describes the origin of graph and features: the files that other projects share differ in their features only."""
     published = f"Open Graph Benchmark (arXiv 2005.00687, {url}), split by year"
     graph = {key: array for key, array in arrays.items() if key != "features"}
     source = source_of(name, published, paths, graph, CONTENT.get(name))
@@ -195,7 +193,7 @@ def _read_mag(paths: dict[str, Path], num_classes: int, folder: Path) -> dict[st
 
 
 def _check(name: str, paths: dict[str, Path], found: Mapping[str, int]) -> None:
-    check_totals(name, paths, PUBLISHED[name], found)
+    check_size(name, paths, PUBLISHED[name], found)
 
 
 def _split_sizes(masks: Mapping[str, np.ndarray]) -> dict[str, int]:

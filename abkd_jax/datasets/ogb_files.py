@@ -1,10 +1,10 @@
-"""Where the files of the Open Graph Benchmark lie, and what its node-level and graph-level sets have in common.
+"""Files of the Open Graph Benchmark: their places, downloads, splits, and the comparison with the published sets.
 
 Layout of the published archives (Hu et al. 2020, arXiv 2005.00687; https://ogb.stanford.edu), version 1.3.6 of its
-package: `<root>/ogb/ogbn_arxiv/{raw,split}/...csv.gz`; `<root>/ogbn_arxiv`, as that package lays it out, serves too.
+package: `<root>/ogb/ogbn_arxiv/{raw,split}/...csv.gz`; `<root>/ogbn_arxiv`, the layout of that package, is read too.
 
-What lies there is taken for the published set and must have its size. A folder with a file `SYNTHETIC.txt` holds
-another graph in the same layout (`mag_like` writes one): it may have any size, and its source says what it is.
+A folder there must have the size of the published set. A folder with a file `SYNTHETIC.txt` holds another graph in the
+same layout (`experiments/mag_like` writes one): it may have any size, and its source says what it is.
 """
 
 import hashlib
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from abkd_jax.datasets.checks import published
 from abkd_jax.datasets.files.archive import check_recorded, fetch_zip
 from abkd_jax.datasets.files.csv_gz import integers
 from abkd_jax.types import InputError
 
-__all__ = ["SPLITS", "check_totals", "fetch_missing", "find_files", "generated", "source_of", "split_masks"]
+__all__ = ["SPLITS", "check_size", "fetch_missing", "find_files", "generated", "source_of", "split_masks"]
 
 SPLITS = ("train", "valid", "test")
 MARKER = "SYNTHETIC.txt"
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_files(name: str, root: Path, parts: tuple[str, ...]) -> tuple[Path, ...]:
-    """Where the files of a data set are looked for.
+    """Returns the paths of the files of a data set, whether they exist or not.
 
     Args:
         name: with a dash, as OGB writes it: `ogbn-arxiv`.
@@ -35,7 +36,11 @@ def find_files(name: str, root: Path, parts: tuple[str, ...]) -> tuple[Path, ...
         parts: the paths of the files in the folder of the set, without `.csv.gz`.
 
     Returns:
-        One path for each part, in the first of the two possible folders that exists, else in `<root>/ogb`.
+        One path per part, in the first of the two possible folders that exists, else in `<root>/ogb`.
+
+    Examples:
+        >>> find_files("ogbn-arxiv", Path("data"), ("raw/edge",))[0].as_posix()
+        'data/ogb/ogbn_arxiv/raw/edge.csv.gz'
     """
     places = [root / "ogb" / name.replace("-", "_"), root / name.replace("-", "_")]
     folder = next((place for place in places if place.is_dir()), places[0])
@@ -45,7 +50,7 @@ def find_files(name: str, root: Path, parts: tuple[str, ...]) -> tuple[Path, ...
 def fetch_missing(
     name: str, root: Path, parts: tuple[str, ...], url: str, sha256: str | None = None
 ) -> dict[str, Path]:
-    """The files of a data set; where its whole folder is missing, the archive is downloaded and unpacked.
+    """Returns the files of a data set; where its whole folder is missing, downloads and unpacks the archive.
 
     Args:
         name: of the set.
@@ -77,7 +82,7 @@ def fetch_missing(
 
 
 def generated(paths: Mapping[str, Path]) -> Path | None:
-    """The file that says that a folder holds another graph than the published one; None where there is none.
+    """Returns the file that marks a graph other than the published one, or None where there is none.
 
     Args:
         paths: from `fetch_missing`.
@@ -86,43 +91,40 @@ def generated(paths: Mapping[str, Path]) -> Path | None:
     return marker if marker.is_file() else None
 
 
-def check_totals(name: str, paths: Mapping[str, Path], published: Mapping[str, int], found: Mapping[str, int]) -> None:
-    """Compare counts with those of the published set.
+def check_size(name: str, paths: Mapping[str, Path], totals: Mapping[str, int], found: Mapping[str, int]) -> None:
+    """Compares totals with those of the published set, unless a file marks another graph (`generated`).
+
+    Made to be called while the files are read: a graph of another size is refused before its features are copied.
 
     Args:
         name: of the set.
         paths: from `fetch_missing`.
-        published: counts by what is counted, in the plural; what is not among them is not compared.
-        found: counts of the files.
+        totals: of the published set, see `published.check_totals`.
+        found: totals of the files.
 
     Raises:
-        InputError: a count differs, and no file says that this is another graph (`generated`).
+        InputError: a total differs.
     """
-    if generated(paths):
-        return
-    for what, count in found.items():
-        if published.get(what, count) != count:
-            raise InputError(
-                f"{_folder(paths)}: {count:,} {what}; expected {published[what]:,}, as in the published {name}, or a "
-                f"file {MARKER} there that says what it is"
-            )
+    if not generated(paths):
+        expected = f"the files of the published {name}, or a file {MARKER} there that says what it is"
+        published.check_totals(str(_folder(paths)), found, totals, expected)
 
 
 def source_of(
-    name: str, published: str, paths: Mapping[str, Path], arrays: Mapping[str, np.ndarray], sha256: str | None
+    name: str, origin: str, paths: Mapping[str, Path], arrays: Mapping[str, np.ndarray], sha256: str | None
 ) -> str:
-    """Where a graph comes from. One warning where it has the size of the published one, but not its content.
+    """Describes the origin of a graph; logs a warning where it has the size of the published one, but not its content.
 
     Args:
         name: of the set.
-        published: where the published set comes from.
+        origin: of the published set.
         paths: from `fetch_missing`.
         arrays: of the set, by name.
         sha256: hexadecimal SHA-256 of the bytes of the published arrays, in the order of their names; None where it is
             not known.
 
     Returns:
-        `published`, with an addition where the content differs; or that the graph is generated, and its folder.
+        `origin`, with an addition where the content differs; or that the graph is generated, and its folder.
     """
     if marker := generated(paths):
         return f"generated in the layout of the Open Graph Benchmark, in {marker.parent}"
@@ -130,11 +132,11 @@ def source_of(
     for key in sorted(arrays) if sha256 else ():
         digest.update(np.ascontiguousarray(arrays[key]).data)
     if sha256 in (None, digest.hexdigest()):
-        return published
+        return origin
     logger.warning(
         "%s: the content of the files is not the published one; no result on it is a result on %s", *[name] * 2
     )
-    return f"{published}; content of the files not the published one"
+    return f"{origin}; content of the files not the published one"
 
 
 def _folder(paths: Mapping[str, Path]) -> Path:
@@ -143,11 +145,11 @@ def _folder(paths: Mapping[str, Path]) -> Path:
 
 
 def split_masks(paths: list[Path], count: int) -> dict[str, np.ndarray]:
-    """The masks of the official split.
+    """Reads the masks of the official split.
 
     Args:
         paths: of the index files, in the order of `SPLITS`.
-        count: number of nodes, or graphs, that they number.
+        count: number of nodes, or graphs.
 
     Returns:
         `train_mask`, `val_mask` and `test_mask`, each `[count]` bool, without overlap.

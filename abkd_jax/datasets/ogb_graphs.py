@@ -1,9 +1,9 @@
-"""The molecules of the Open Graph Benchmark, `ogbg-mol*`: one graph each, without its package and without PyTorch.
+"""Reads the molecules of the Open Graph Benchmark, `ogbg-mol*`: one graph each, without its package or PyTorch.
 
 Hu et al. 2020 (arXiv 2005.00687), after MoleculeNet (Wu et al. 2018, arXiv 1703.00564). Atoms have 9 categories and
 bonds 3 (`ogb/utils/features.py` of version 1.3.6). Splits are by scaffold: test molecules have other ring systems.
 
-`ogbg-molmuv` and `ogbg-molpcba`, which are judged by average precision, are not among them.
+`ogbg-molmuv` and `ogbg-molpcba`, whose metric is average precision, are not among them.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from abkd_jax.datasets.files.cache import cached
 from abkd_jax.datasets.files.csv_gz import integers, reals
 from abkd_jax.datasets.ogb_files import (
     SPLITS,
-    check_totals,
+    check_size,
     fetch_missing,
     find_files,
     generated,
@@ -35,7 +35,7 @@ BOND_VOCABULARY = (5, 6, 2)
 URL = "https://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/{}.zip"
 
 
-class _Facts(NamedTuple):
+class _Info(NamedTuple):
     """A row of `ogb/graphproppred/master.csv`, version 1.3.6."""
 
     download_name: str
@@ -46,17 +46,17 @@ class _Facts(NamedTuple):
 
 
 _SETS = {
-    "ogbg-molbace": _Facts("bace", 1, "multilabel", "rocauc", "1,513 molecules: do they inhibit an enzyme, BACE-1?"),
-    "ogbg-molbbbp": _Facts("bbbp", 1, "multilabel", "rocauc", "2,039 molecules: do they enter the brain?"),
-    "ogbg-molclintox": _Facts("clintox", 2, "multilabel", "rocauc", "1,477 drugs: approved, and failed as toxic"),
-    "ogbg-molsider": _Facts("sider", 27, "multilabel", "rocauc", "1,427 drugs: 27 kinds of side effects"),
-    "ogbg-moltox21": _Facts("tox21", 12, "multilabel", "rocauc", "7,831 molecules: 12 tests of toxicity"),
-    "ogbg-moltoxcast": _Facts("toxcast", 617, "multilabel", "rocauc", "8,576 molecules: 617 tests of toxicity"),
-    "ogbg-molhiv": _Facts("hiv", 1, "multilabel", "rocauc", "41,127 molecules: do they inhibit HIV?"),
-    "ogbg-molchembl": _Facts("chembl", 1310, "multilabel", "rocauc", "molecules of ChEMBL: 1,310 assays"),
-    "ogbg-molesol": _Facts("esol", 1, "regression", "rmse", "1,128 molecules: log solubility in water"),
-    "ogbg-molfreesolv": _Facts("freesolv", 1, "regression", "rmse", "642 molecules: energy of hydration, kcal/mol"),
-    "ogbg-mollipo": _Facts("lipophilicity", 1, "regression", "rmse", "4,200 molecules: octanol/water log D"),
+    "ogbg-molbace": _Info("bace", 1, "multilabel", "rocauc", "1,513 molecules: do they inhibit an enzyme, BACE-1?"),
+    "ogbg-molbbbp": _Info("bbbp", 1, "multilabel", "rocauc", "2,039 molecules: do they enter the brain?"),
+    "ogbg-molclintox": _Info("clintox", 2, "multilabel", "rocauc", "1,477 drugs: approved, and failed as toxic"),
+    "ogbg-molsider": _Info("sider", 27, "multilabel", "rocauc", "1,427 drugs: 27 kinds of side effects"),
+    "ogbg-moltox21": _Info("tox21", 12, "multilabel", "rocauc", "7,831 molecules: 12 tests of toxicity"),
+    "ogbg-moltoxcast": _Info("toxcast", 617, "multilabel", "rocauc", "8,576 molecules: 617 tests of toxicity"),
+    "ogbg-molhiv": _Info("hiv", 1, "multilabel", "rocauc", "41,127 molecules: do they inhibit HIV?"),
+    "ogbg-molchembl": _Info("chembl", 1310, "multilabel", "rocauc", "molecules of ChEMBL: 1,310 assays"),
+    "ogbg-molesol": _Info("esol", 1, "regression", "rmse", "1,128 molecules: log solubility in water"),
+    "ogbg-molfreesolv": _Info("freesolv", 1, "regression", "rmse", "642 molecules: energy of hydration, kcal/mol"),
+    "ogbg-mollipo": _Info("lipophilicity", 1, "regression", "rmse", "4,200 molecules: octanol/water log D"),
 }
 
 PUBLISHED: dict[str, dict[str, int]] = {
@@ -82,7 +82,7 @@ CONTENT = {
 
 MOST_MOLECULES = 2**24  # where the number is not known
 
-DESCRIPTIONS = {name: f"{facts.description}; {facts.metric}, scaffold split" for name, facts in _SETS.items()}
+DESCRIPTIONS = {name: f"{info.description}; {info.metric}, scaffold split" for name, info in _SETS.items()}
 
 _PARTS = (
     *(f"raw/{part}" for part in ("num-node-list", "num-edge-list", "node-feat", "edge-feat", "edge", "graph-label")),
@@ -91,26 +91,24 @@ _PARTS = (
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
-    """Where the files of a data set are looked for.
+    """Returns the paths of all files that `load` reads, whether they exist or not.
 
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
-
-    Returns:
-        The paths of all files that are read.
     """
     return find_files(name, root, _PARTS)
 
 
-def load(name: str, root: Path) -> GraphDataset:
-    """Read a set of molecules; the archive is downloaded where its folder is missing.
+def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
+    """Reads a set of molecules; the archive is downloaded where its folder is missing.
 
     Each bond is an edge in both directions, side by side, with the same features, as OGB adds them.
 
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
+        seed: not read: the split is the official one.
 
     Returns:
         The data set: features `[atoms, 9]` and edge features `[2 bonds, 3]`, int32 categories; labels `[g, tasks]`
@@ -119,19 +117,19 @@ def load(name: str, root: Path) -> GraphDataset:
     Raises:
         InputError: a file is missing, damaged, or does not agree with the others; no network or no room on the disk.
     """
-    facts = _SETS[name]
-    url = URL.format(facts.download_name)
+    info = _SETS[name]
+    url = URL.format(info.download_name)
     paths = fetch_missing(name, root, _PARTS, url)
     marker = generated(paths)
     sources = [*paths.values(), *([marker] if marker else [])]
     arrays = cached(name, sources, partial(_read, name, paths))
-    published = f"Open Graph Benchmark (arXiv 2005.00687, {url}), scaffold split"
+    origin = f"Open Graph Benchmark (arXiv 2005.00687, {url}), scaffold split"
     return GraphDataset(
         name=name,
-        num_outputs=facts.tasks,
-        task=facts.task,
-        metric=facts.metric,
-        source=source_of(name, published, paths, arrays, CONTENT.get(name)),
+        num_outputs=info.tasks,
+        task=info.task,
+        metric=info.metric,
+        source=source_of(name, origin, paths, arrays, CONTENT.get(name)),
         vocabulary=ATOM_VOCABULARY,
         edge_vocabulary=BOND_VOCABULARY,
         **arrays,
@@ -139,12 +137,12 @@ def load(name: str, root: Path) -> GraphDataset:
 
 
 def _read(name: str, paths: dict[str, Path], folder: Path) -> dict[str, np.ndarray]:
-    facts, published = _SETS[name], PUBLISHED[name]
+    info, published = _SETS[name], PUBLISHED[name]
     most = MOST_MOLECULES if generated(paths) else published.get("molecules", MOST_MOLECULES)
     n_node = integers(paths["raw/num-node-list"], 1, most=most)[:, 0]
     n_bond = integers(paths["raw/num-edge-list"], 1, n_node.size)[:, 0]
     atoms, bonds = int(n_node.sum(dtype=np.int64)), int(n_bond.sum(dtype=np.int64))
-    check_totals(name, paths, published, {"molecules": n_node.size, "atoms": atoms, "bonds": bonds})
+    check_size(name, paths, published, {"molecules": n_node.size, "atoms": atoms, "bonds": bonds})
     bond_features = integers(paths["raw/edge-feat"], len(BOND_VOCABULARY), bonds, BOND_VOCABULARY)
     ends = integers(paths["raw/edge"], 2, bonds)
     _check_inside(paths["raw/edge"], ends, n_node, n_bond)
@@ -158,13 +156,13 @@ def _read(name: str, paths: dict[str, Path], folder: Path) -> dict[str, np.ndarr
         "receivers": ends[:, ::-1].reshape(-1),
         "n_node": n_node,
         "n_edge": 2 * n_bond,
-        "labels": _read_labels(paths["raw/graph-label"], facts, n_node.size),
+        "labels": _read_labels(paths["raw/graph-label"], info, n_node.size),
         **masks,
     }
 
 
 def _check_whole(folder: Path, masks: dict[str, np.ndarray]) -> None:
-    """Each molecule is in a part of the split, as the scaffold splits of all these sets have it."""
+    """Checks that each molecule is in a part of the split, as in the scaffold splits of all these sets."""
     left = np.nonzero(~np.logical_or.reduce(list(masks.values())))[0]
     if left.size:
         raise InputError(
@@ -184,9 +182,9 @@ def _check_inside(path: Path, ends: np.ndarray, n_node: np.ndarray, n_bond: np.n
         )
 
 
-def _read_labels(path: Path, facts: _Facts, rows: int) -> np.ndarray:
-    labels = reals(path, facts.tasks, rows, gaps=facts.task == "multilabel")
-    if facts.task == "multilabel":
+def _read_labels(path: Path, info: _Info, rows: int) -> np.ndarray:
+    labels = reals(path, info.tasks, rows, gaps=info.task == "multilabel")
+    if info.task == "multilabel":
         bad = np.argwhere(~np.isnan(labels) & (labels != 0) & (labels != 1))
         if bad.size:
             row, column = bad[0]

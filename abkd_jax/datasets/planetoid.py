@@ -1,4 +1,4 @@
-"""Cora, Citeseer and Pubmed from the raw Planetoid files, with the public split.
+"""Reads Cora, Citeseer and Pubmed from the raw Planetoid files, with the public split.
 
 Source: Yang, Cohen, Salakhutdinov 2016 (arXiv 1603.08861), https://github.com/kimiyoung/planetoid. Files are
 `<root>/planetoid/ind.<name>.<part>`. Row i of `tx` and `ty` is the node in line i of `test.index`; all other nodes are
@@ -34,20 +34,24 @@ PARTS = ("allx", "ally", "tx", "ty", "y", "graph", "test.index")
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
-    """Where the files of a data set are looked for.
+    """Returns the paths of the files of a data set, whether they exist or not.
 
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
 
     Returns:
-        One path for each of `PARTS`.
+        One path per part of `PARTS`.
+
+    Examples:
+        >>> files("cora", Path("data"))[0].as_posix()
+        'data/planetoid/ind.cora.allx'
     """
     return tuple(root / "planetoid" / f"ind.{name}.{part}" for part in PARTS)
 
 
-def load(name: str, root: Path) -> Dataset:
-    """Read a Planetoid data set; files that are missing are downloaded first.
+def load(name: str, root: Path, seed: int = 0) -> Dataset:
+    """Reads a Planetoid data set; files that are missing are downloaded first.
 
     Training nodes are the first `len(y)`, validation nodes the next 500, test nodes those of `test.index`. Features are
     divided by their row sums. Citeseer's 15 nodes that `test.index` leaves out have zero features, label -1 and no
@@ -56,6 +60,7 @@ def load(name: str, root: Path) -> Dataset:
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
+        seed: not read: the split is the public one.
 
     Returns:
         The data set, features `[n, f]` CSR float32.
@@ -163,7 +168,7 @@ def _read_one_hot(path: Path) -> Int[np.ndarray, "rows classes"]:
         if not isinstance(raw, np.ndarray) or raw.ndim != 2 or raw.dtype.kind not in "iu":
             raise ValueError(f"a {type(raw).__name__}")
         if not np.isin(raw, (0, 1)).all() or (raw.sum(axis=1) > 1).any():
-            raise ValueError("a row with something else than one 1")
+            raise ValueError("a row that is not one-hot")
         return raw
 
 

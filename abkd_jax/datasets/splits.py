@@ -11,7 +11,7 @@ __all__ = ["folds", "per_class"]
 def per_class(
     labels: Int[np.ndarray, " n"], train_per_class: int, val_per_class: int, rng: np.random.Generator
 ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Draw the same number of training and of validation nodes from every class; the rest is the test set.
+    """Draws the same number of training and of validation nodes from every class; the rest is the test set.
 
     The protocol of Shchur et al. 2018 (arXiv 1811.05868, section 3), which takes 20 and 30 per class. Every class must
     leave at least one node to the test set; unlabelled nodes (-1) are in no mask.
@@ -27,6 +27,12 @@ def per_class(
 
     Raises:
         InputError: a class has too few nodes.
+
+    Examples:
+        >>> labels = np.arange(30) % 3
+        >>> train, val, test = per_class(labels, 2, 3, np.random.default_rng(0))
+        >>> np.bincount(labels[train]).tolist(), int(val.sum()), int(test.sum())
+        ([2, 2, 2], 9, 15)
     """
     needed = train_per_class + val_per_class + 1
     order = rng.permutation(labels.shape[0])
@@ -45,7 +51,7 @@ def per_class(
 
 
 def folds(labels: Int[np.ndarray, " n"], count: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-    """Deal items into folds of equal size, to one, with the same share of every class, to one item.
+    """Divides items into folds of equal size and equal class shares; both differ by at most one item.
 
     Args:
         labels: `[n]` classes.
@@ -54,6 +60,10 @@ def folds(labels: Int[np.ndarray, " n"], count: int, rng: np.random.Generator) -
 
     Returns:
         `[n]` the fold of each item, in `[0, count)`.
+
+    Examples:
+        >>> np.bincount(folds(np.arange(20) % 2, 5, np.random.default_rng(0))).tolist()
+        [4, 4, 4, 4, 4]
     """
     order = rng.permutation(labels.shape[0])
     by_class = order[np.argsort(labels[order], kind="stable")]

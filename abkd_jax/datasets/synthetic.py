@@ -1,4 +1,6 @@
-"""A stochastic block model with class-dependent words: a graph of any size for tests and timings."""
+"""A stochastic block model with class-dependent features: a graph of any size for tests and timings."""
+
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
@@ -6,15 +8,24 @@ from jaxtyping import Int
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.types import Dataset, InputError
 
-__all__ = ["DESCRIPTION", "generate", "load"]
+__all__ = ["DESCRIPTIONS", "files", "generate", "load"]
 
-DESCRIPTION = "stochastic block model: 300 nodes, 32 binary features, 3 classes; 20/30/rest of each class"
+DESCRIPTIONS = {
+    "synthetic": "stochastic block model: 300 nodes, 32 binary features, 3 classes; 20/30/rest of each class"
+}
 
 
-def load(seed: int) -> Dataset:
-    """The small graph that is listed as `synthetic`: 300 nodes, 3 classes, 32 features.
+def files(name: str, root: Path) -> tuple[Path, ...]:
+    """Returns `()`: the graph is generated."""
+    return ()
+
+
+def load(name: str, root: Path, seed: int = 0) -> Dataset:
+    """Generates the small graph that is listed as `synthetic`: 300 nodes, 3 classes, 32 features.
 
     Args:
+        name: `synthetic`.
+        root: the data root; not read.
         seed: of everything: labels, edges, features, split.
 
     Returns:
@@ -36,18 +47,18 @@ def generate(
     train_per_class: int = 20,
     val_per_class: int = 30,
 ) -> Dataset:
-    """Draw a graph from a stochastic block model with classes of equal size.
+    """Draws a graph from a stochastic block model with classes of equal size.
 
     The sparse form of the model (Karrer and Newman 2011, arXiv 1008.3926, section II): a given number of edges, each
-    drawn on its own, so that time and memory grow with the edges and not with the pairs. Self loops are dropped and an
-    edge may come twice, so the degree of the coalesced graph is slightly below `mean_degree`.
+    drawn independently, so that time and memory grow with the edges and not with the pairs. Self loops are dropped and
+    an edge may be repeated, so the degree of the coalesced graph is slightly below `mean_degree`.
 
     Args:
         num_nodes: n.
         num_classes: at least 2.
         num_features: f; word j belongs to class `j % num_classes`.
         rng: the source of every draw.
-        mean_degree: edges drawn, times two, for each node.
+        mean_degree: number of edges drawn, times two, divided by the number of nodes.
         homophily: probability that an edge stays inside its class.
         own_word: probability that a node holds a given word of its class.
         other_word: probability that it holds a given word of another class.
@@ -59,6 +70,11 @@ def generate(
 
     Raises:
         InputError: fewer than two classes, a homophily outside [0, 1], or too few nodes for the split.
+
+    Examples:
+        >>> data = generate(1000, 4, 16, np.random.default_rng(0), homophily=0.9)
+        >>> data.features.shape, round(float(np.mean(data.labels[data.senders] == data.labels[data.receivers])), 1)
+        ((1000, 16), 0.9)
     """
     if num_classes < 2 or not 0 <= homophily <= 1:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Graph-level data sets in the TU text layout: MUTAG and PROTEINS.
+"""Reads graph-level data sets in the TU text layout: MUTAG and PROTEINS.
 
 Source: Morris et al. 2020 (TUDataset, arXiv 2007.08663), https://chrsmrrs.github.io/datasets. Files are
 `<root>/tu/<NAME>/<NAME>_*.txt`; nodes and graphs are numbered from 1 through the whole set.
@@ -28,29 +28,29 @@ PARTS = {
 }
 NUM_FOLDS = 10
 FOLD_SEED = 0
-MAX_CATEGORIES = 1000  # of nodes and of edges: a column each
+MAX_CATEGORIES = 1000  # of nodes and of edges: each is a column
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
-    """Where the files of a data set are looked for.
+    """Returns the paths of the files of a data set, whether they exist or not.
 
     Args:
         name: a key of `DESCRIPTIONS`.
         root: the data root.
 
     Returns:
-        One path for each of `PARTS[name]`.
+        One path per part of `PARTS[name]`.
     """
     upper = name.upper()
     return tuple(root / "tu" / upper / f"{upper}_{part}.txt" for part in PARTS[name])
 
 
-def load(name: str, root: Path, seed: int) -> GraphDataset:
-    """Read a TU data set; the seed chooses one of ten splits.
+def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
+    """Reads a TU data set; the seed chooses one of ten splits.
 
-    The graphs are dealt once and for all, by a generator with seed 0, into 10 folds with the same share of every class.
-    Fold `seed % 10` is the test set, the next one (after 9 comes 0) the validation set, the other eight are for
-    training: seeds 0 to 9 make a tenfold cross-validation.
+    The graphs are divided, always by a generator with seed 0, into 10 folds with the same share of every class. Fold
+    `seed % 10` is the test set, the next one (after 9 comes 0) the validation set, the other eight are for training:
+    seeds 0 to 9 make a tenfold cross-validation.
 
     Args:
         name: a key of `DESCRIPTIONS`.
@@ -72,8 +72,8 @@ def load(name: str, root: Path, seed: int) -> GraphDataset:
     pairs, order = _read_edges(paths["A"], graph_of_node)
     edge_labels, edge_vocabulary = None, ()
     if "edge_labels" in paths:
-        kinds, count = _read_categories(paths["edge_labels"], order.size)
-        edge_labels, edge_vocabulary = kinds[order, None].astype(np.int32), (count,)
+        categories, count = _read_categories(paths["edge_labels"], order.size)
+        edge_labels, edge_vocabulary = categories[order, None].astype(np.int32), (count,)
     graph_of_edge = graph_of_node[pairs[:, 0]]
     local = pairs - (np.cumsum(n_node) - n_node)[graph_of_edge][:, None]
     fold = folds(labels, NUM_FOLDS, np.random.default_rng(FOLD_SEED))
@@ -99,15 +99,15 @@ def load(name: str, root: Path, seed: int) -> GraphDataset:
 
 
 def _read_categories(path: Path, lines: int) -> tuple[Int[np.ndarray, " lines"], int]:
-    """One category a line, and how many there are."""
+    """Reads one category per line; returns also how many there are."""
     with reading(path, f"{lines} categories, from 0 on"):
-        kinds = read_table(path, 1)[:, 0]
-        if kinds.size != lines:
-            raise ValueError(f"{kinds.size} lines")
-        count = count_categories(kinds)
+        categories = read_table(path, 1)[:, 0]
+        if categories.size != lines:
+            raise ValueError(f"{categories.size} lines")
+        count = count_categories(categories)
         if count > MAX_CATEGORIES:
             raise ValueError(f"{count} categories")
-        return kinds, count
+        return categories, count
 
 
 def _count_nodes(path: Path, graph_of_node: Int[np.ndarray, " n"], graphs: int) -> Int[np.ndarray, " g"]:
@@ -119,7 +119,7 @@ def _count_nodes(path: Path, graph_of_node: Int[np.ndarray, " n"], graphs: int) 
 def _read_edges(
     path: Path, graph_of_node: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, "edges 2"], Int[np.ndarray, " edges"]]:
-    """Edges by node number from 0, graph after graph, and the line of the file that each comes from."""
+    """Reads edges as node indices from 0, sorted by graph; returns also the line of the file that each comes from."""
     pairs = read_table(path, 2, delimiter=",") - 1
     n = graph_of_node.size
     if pairs.min() < 0 or pairs.max() >= n:
@@ -137,8 +137,8 @@ def _read_edges(
 
 
 def _read_features(paths: dict[str, Path], n: int) -> Float32[np.ndarray, "n f"]:
-    kinds, count = _read_categories(paths["node_labels"], n)
-    one_hot = (kinds[:, None] == np.arange(count)).astype(np.float32)
+    categories, count = _read_categories(paths["node_labels"], n)
+    one_hot = (categories[:, None] == np.arange(count)).astype(np.float32)
     if "node_attributes" not in paths:
         return one_hot
     attributes = read_table(paths["node_attributes"], None, np.float32, delimiter=",")

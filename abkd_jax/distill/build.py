@@ -1,4 +1,4 @@
-"""From the settings of a method to its loss: the one place where the names of losses become functions."""
+"""Builds the loss of a method from its settings: the one place where the names of losses become functions."""
 
 from typing import Literal, NamedTuple
 
@@ -6,17 +6,17 @@ from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.types import Objective, PairMap
 
-__all__ = ["AXES_RANK", "TEACHER_RANK", "Setting", "build_objective", "terms_of"]
+__all__ = ["AXES_RANK", "TEACHER_RANK", "LossContext", "build_objective", "terms_of"]
 
 # Directions of the frozen teacher that the alignment keeps. On Cora and Citeseer 64 hold all but 1e-7 of the variance
-# of its whitened axes, 256 all but 3e-7 of that of the layers themselves: float32 rounding.
+# of its whitened components, 256 all but 3e-7 of that of the layers themselves: float32 rounding.
 AXES_RANK, TEACHER_RANK = 64, 256
 
-STRUCTURE_NODES = 512  # nodes that the structural dissimilarity draws every step, the same for all pairs of layers
+STRUCTURE_NODES = 512  # nodes that the structural dissimilarity draws per step, the same for all pairs of layers
 
 
-class Setting(NamedTuple):
-    """What a loss must know of the problem.
+class LossContext(NamedTuple):
+    """Task and training, on which the choice of losses depends beside the method.
 
     Attributes:
         task: see `types.GraphDataset`.
@@ -29,19 +29,49 @@ class Setting(NamedTuple):
     minibatches: bool = False
 
 
-def build_objective(method: MethodConfig, setting: Setting = Setting()) -> Objective | None:  # noqa: B008
-    """The distillation loss of a method, or None for a student that learns from labels alone."""
-    terms = terms_of(method, setting)
+def build_objective(method: MethodConfig, context: LossContext = LossContext()) -> Objective | None:  # noqa: B008
+    """Builds the distillation loss of a method.
+
+    Args:
+        method: settings of the method.
+        context: the task and the training.
+
+    Returns:
+        The weighted sum of the method's terms, or None for a student that learns from labels alone.
+
+    Raises:
+        InputError: a setting that no loss can be made of.
+
+    Examples:
+        >>> build_objective(MethodConfig(soft_label_weight=0.0, alignment_weight=0.0)) is None
+        True
+    """
+    terms = terms_of(method, context)
     return distill.weighted_sum(*terms) if terms else None
 
 
-def terms_of(method: MethodConfig, setting: Setting = Setting()) -> list[distill.Term]:  # noqa: B008
-    """The terms of that loss, with their weights and nodes; none for a student that learns from labels alone."""
+def terms_of(method: MethodConfig, context: LossContext = LossContext()) -> list[distill.Term]:  # noqa: B008
+    """Builds the terms of that loss, with their weights and nodes.
+
+    Args:
+        method: settings of the method.
+        context: the task and the training.
+
+    Returns:
+        The terms, none for a student that learns from labels alone.
+
+    Raises:
+        InputError: a setting that no loss can be made of.
+
+    Examples:
+        >>> [term.name for term in terms_of(MethodConfig(soft_label_weight=1.0, alignment_weight=0.1))]
+        ['soft_label', 'abkd']
+    """
     terms = []
     if method.soft_label_weight:
-        terms.append(distill.Term("soft_label", method.soft_label_weight, *_soft_label(method, setting)))
+        terms.append(distill.Term("soft_label", method.soft_label_weight, *_soft_label(method, context)))
     if method.alignment_weight:
-        alignment = distill.abkd(_attention(method), _dissimilarity(method, setting))
+        alignment = distill.abkd(_attention(method), _dissimilarity(method, context))
         terms.append(distill.Term("abkd", method.alignment_weight, alignment))
     if method.auxiliary_weight:
         auxiliary = _auxiliary(method)
@@ -50,14 +80,14 @@ def terms_of(method: MethodConfig, setting: Setting = Setting()) -> list[distill
 
 
 def _soft_label(
-    method: MethodConfig, setting: Setting
+    method: MethodConfig, context: LossContext
 ) -> tuple[Objective, Literal["all", "train", "graphs", "train_graphs"]]:
     soft_label = {
         "classification": lambda: distill.soft_label(method.temperature),
         "multilabel": distill.soft_label_multilabel,
         "regression": distill.output_error,
-    }[setting.task]()
-    if not setting.graph_level:
+    }[context.task]()
+    if not context.graph_level:
         return soft_label, method.soft_label_nodes
     return soft_label, "graphs" if method.soft_label_nodes == "all" else "train_graphs"
 
@@ -86,8 +116,8 @@ def _attention(method: MethodConfig) -> PairMap:
     }[method.attention]()
 
 
-def _dissimilarity(method: MethodConfig, setting: Setting) -> PairMap:
-    axes_rank, teacher_rank = (None, None) if setting.minibatches else (AXES_RANK, TEACHER_RANK)
+def _dissimilarity(method: MethodConfig, context: LossContext) -> PairMap:
+    axes_rank, teacher_rank = (None, None) if context.minibatches else (AXES_RANK, TEACHER_RANK)
     return {
         "closed_form": lambda: distill.closed_form(method.axes, rank=axes_rank),
         "fixed_axes": lambda: distill.fixed_axes(method.axes, rank=axes_rank),

@@ -1,33 +1,19 @@
-"""Losses made of losses: the weights, the choice of nodes and of layers, and the freezing of the teacher."""
+"""Losses made of losses: their weights, their nodes, and the logits as one more layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
+from jraph import GraphsTuple
 
 from abkd_jax.distill.ops.checks import require_choice, require_weights
-from abkd_jax.types import GNNOutput, InputError, NodeMasks, Objective, PairMap, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, Mask, NodeMasks, Objective, PairMap, PRNGKey, Pytree
 
-__all__ = ["Part", "Term", "combined", "freeze", "term_losses", "weighted_sum", "with_logits"]
+__all__ = ["Part", "Term", "combined", "term_losses", "weighted_sum", "with_logits"]
 
 Loss = TypeVar("Loss", Objective, PairMap)
-
-
-def freeze(output: GNNOutput) -> GNNOutput:
-    """Stop the gradient through everything that a model returned.
-
-    The first line of the `targets` of every objective and pair map that looks at the teacher itself; those made of
-    others (`weighted_sum`, `abkd`) leave it to their parts.
-
-    Args:
-        output: what the frozen model returned.
-
-    Returns:
-        The same arrays, constant under differentiation.
-    """
-    return jax.lax.stop_gradient(output)
 
 
 class Term(NamedTuple):
@@ -37,8 +23,8 @@ class Term(NamedTuple):
         name: key of the term's parameters, and prefix of its metrics.
         weight: factor of the term in the total loss, finite and not negative.
         objective: the distillation loss.
-        nodes: the nodes it looks at: `"all"` or `"train"`, a field of `NodeMasks`; `"graphs"` or `"train_graphs"` for
-            losses of the logits in graph-level tasks.
+        nodes: the nodes it is computed on: `"all"` or `"train"`, a field of `NodeMasks`; `"graphs"` or `"train_graphs"`
+            for losses of the logits in graph-level tasks.
     """
 
     name: str
@@ -48,10 +34,10 @@ class Term(NamedTuple):
 
 
 def weighted_sum(*terms: Term) -> Objective:
-    """The sum of `weight * loss` over the terms; the only place where weights and nodes are chosen.
+    """Builds the sum of `weight * loss` over the terms; the only place where weights and nodes are chosen.
 
     Parameters and targets are dicts keyed by the terms' names, and the metrics are `"<term>/<metric>"` together with
-    the unweighted `"<term>/loss"`. `targets` and `apply` take `mask: NodeMasks`, and hand each term its own `[n]`
+    the unweighted `"<term>/loss"`. `targets` and `apply` take `mask: NodeMasks`, and each term is given its own `[n]`
     mask. The key of a term is the given key folded with the term's position.
 
     Args:
@@ -63,6 +49,14 @@ def weighted_sum(*terms: Term) -> Objective:
     Raises:
         InputError: no term, two terms with one name, an unknown choice of nodes, or a weight that is negative,
             infinite or NaN.
+
+    Examples:
+        >>> from abkd_jax import distill
+        >>> objective = weighted_sum(
+        ...     Term("soft_label", 1.0, distill.soft_label(temperature=0.25)),
+        ...     Term("abkd", 0.1, distill.abkd(distill.learned(dim=16), distill.closed_form(k=8))),
+        ...     Term("gcrd", 0.5, distill.gcrd(max_nodes=4096, dim=16), nodes="train"),
+        ... )
     """
     require_weights("weighted_sum", "term", [(term.name, term.weight) for term in terms])
     for term in terms:
@@ -72,13 +66,13 @@ def weighted_sum(*terms: Term) -> Objective:
         keys = _keys(key, terms)
         return {term.name: term.objective.init(keys[term.name], teacher, student) for term in terms}
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: NodeMasks) -> Pytree:
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: NodeMasks) -> Pytree:
         return {term.name: term.objective.targets(teacher, graph=graph, mask=_mask_of(term, mask)) for term in terms}
 
     def apply(
-        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: NodeMasks, key: PRNGKey | None
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: NodeMasks, key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
-        keys = _keys(key, terms)
+        keys = _keys_if_any(key, terms)
         losses, metrics = [], {}
         for term in terms:
             loss, details = _apply(term, params, targets, student, graph, mask, keys)
@@ -90,9 +84,9 @@ def weighted_sum(*terms: Term) -> Objective:
 
 
 def term_losses(
-    terms: Sequence[Term], params: Pytree, targets: Pytree, *, graph: Any, mask: NodeMasks, key: PRNGKey | None
+    terms: Sequence[Term], params: Pytree, targets: Pytree, *, graph: GraphsTuple, mask: NodeMasks, key: PRNGKey | None
 ) -> dict[str, Callable[[GNNOutput], Float[Array, ""]]]:
-    """What each term adds to `weighted_sum(*terms)`, as functions of the student's output.
+    """Splits `weighted_sum(*terms)` into the contributions of its terms, as functions of the student's output.
 
     Args:
         terms: as `weighted_sum` takes them.
@@ -109,7 +103,7 @@ def term_losses(
         InputError: no term, two terms with one name, or a weight that is negative, infinite or NaN.
     """
     require_weights("term_losses", "term", [(term.name, term.weight) for term in terms])
-    keys = _keys(key, terms)
+    keys = _keys_if_any(key, terms)
 
     def of(term: Term) -> Callable[[GNNOutput], Float[Array, ""]]:
         return lambda student: float(term.weight) * _apply(term, params, targets, student, graph, mask, keys)[0]
@@ -132,12 +126,12 @@ class Part(NamedTuple):
 
 
 def combined(*parts: Part) -> PairMap:
-    """The sum of `weight * D` over dissimilarities, under one attention: STRIDE's D (arXiv 2310.15938v2).
+    """Builds the sum of `weight * D` over dissimilarities, under one attention: STRIDE's D (arXiv 2310.15938v2).
 
-    `"variance"` is the same sum of the parts' variances, so that D / variance is a mean of theirs. Each part's own
-    `"<part>/dissimilarity"` and `"<part>/variance"` come with it, and `abkd` logs their attended means: a part that
-    collapses shows there, however small it is beside the others. The key of a part is the given key folded with its
-    position.
+    `"variance"` is the same sum of the parts' variances, so that D / variance is a mean over the parts. The details
+    also hold `"<part>/dissimilarity"` and `"<part>/variance"` of each part, and `abkd` logs their attended means: a
+    part that collapses shows there, however small it is beside the others. The key of a part is the given key folded
+    with its position.
 
     Args:
         *parts: at least one, with different names.
@@ -147,6 +141,12 @@ def combined(*parts: Part) -> PairMap:
 
     Raises:
         InputError: no part, two parts with one name, or a weight that is negative, infinite or NaN.
+
+    Examples:
+        >>> from abkd_jax import distill
+        >>> edges = distill.structure(distill.lsp())
+        >>> both = combined(Part("embedding", 1.0, distill.trained_heads(4)), Part("edges", 0.5, edges))
+        >>> objective = distill.abkd(distill.learned(), both)
     """
     require_weights("combined", "part", [(part.name, part.weight) for part in parts])
 
@@ -154,18 +154,18 @@ def combined(*parts: Part) -> PairMap:
         keys = _keys(key, parts)
         return {part.name: part.dissimilarity.init(keys[part.name], teacher, student) for part in parts}
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
         return {part.name: part.dissimilarity.targets(teacher, graph=graph, mask=mask) for part in parts}
 
     def apply(
-        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
-        keys = _keys(key, parts)
+        keys = _keys_if_any(key, parts)
         weighted, details = [], {}
         for name, weight, part in parts:
-            d, own = part.apply(params[name], targets[name], student, graph=graph, mask=mask, key=keys[name])
-            weighted.append((float(weight) * d, float(weight) * own["variance"]))
-            details |= {f"{name}/{detail}": value for detail, value in ({"dissimilarity": d} | own).items()}
+            d, of_part = part.apply(params[name], targets[name], student, graph=graph, mask=mask, key=keys[name])
+            weighted.append((float(weight) * d, float(weight) * of_part["variance"]))
+            details |= {f"{name}/{detail}": value for detail, value in ({"dissimilarity": d} | of_part).items()}
         d, variance = (jnp.sum(jnp.stack(values), axis=0) for values in zip(*weighted, strict=True))
         return d, details | {"variance": variance}
 
@@ -173,14 +173,18 @@ def combined(*parts: Part) -> PairMap:
 
 
 def with_logits(loss: Loss) -> Loss:
-    """An objective or a pair map that sees the logits as one more hidden layer, the last, of both models.
+    """Wraps an objective or a pair map so that it reads the logits as one more hidden layer, the last, of both models.
 
     Args:
         loss: what reads the hidden layers: `abkd(...)`, an attention, a dissimilarity, or another objective. To have
             the logits among the layers of ABKD, wrap `abkd(...)` itself, or both its attention and its dissimilarity.
 
     Returns:
-        The same kind of thing, with the parameters, targets and metrics of `loss`.
+        An objective or a pair map like `loss`, with its parameters, targets and metrics.
+
+    Examples:
+        >>> from abkd_jax import distill
+        >>> objective = with_logits(distill.abkd(distill.learned(), distill.closed_form()))
     """
 
     def extended(output: GNNOutput) -> GNNOutput:
@@ -199,18 +203,28 @@ def with_logits(loss: Loss) -> Loss:
 
 
 def _apply(
-    term: Term, params: Pytree, targets: Pytree, student: GNNOutput, graph: Any, mask: NodeMasks, keys: dict[str, Any]
+    term: Term,
+    params: Pytree,
+    targets: Pytree,
+    student: GNNOutput,
+    graph: GraphsTuple,
+    mask: NodeMasks,
+    keys: Mapping[str, PRNGKey | None],
 ) -> tuple[Array, dict[str, Array]]:
     name, nodes = term.name, _mask_of(term, mask)
     return term.objective.apply(params[name], targets[name], student, graph=graph, mask=nodes, key=keys[name])
 
 
-def _mask_of(term: Term, masks: NodeMasks) -> Bool[Array, " rows"]:
+def _mask_of(term: Term, masks: NodeMasks) -> Mask:
     mask = getattr(masks, term.nodes)
     if mask is None:
-        raise InputError(f"weighted_sum: the term {term.name!r} looks at {term.nodes}, but nodes are what has labels")
+        raise InputError(f"weighted_sum: nodes of the term {term.name!r} is {term.nodes!r}, expected all or train here")
     return mask
 
 
-def _keys(key: PRNGKey | None, named: Sequence[Term | Part]) -> dict[str, PRNGKey | None]:
-    return {x.name: None if key is None else jax.random.fold_in(key, i) for i, x in enumerate(named)}
+def _keys(key: PRNGKey, named: Sequence[Term | Part]) -> dict[str, PRNGKey]:
+    return {x.name: jax.random.fold_in(key, i) for i, x in enumerate(named)}
+
+
+def _keys_if_any(key: PRNGKey | None, named: Sequence[Term | Part]) -> Mapping[str, PRNGKey | None]:
+    return dict.fromkeys(x.name for x in named) if key is None else _keys(key, named)

@@ -1,26 +1,33 @@
 """Graphs: from an edge list or a data set to a `jraph.GraphsTuple` that the kernels read."""
 
-from abkd_jax.graph.build import (
-    LayoutFacts,
+from abkd_jax.graph.access import (
+    edge_relations,
+    edge_weights,
+    layout_of,
+    node_entry,
+    node_features,
+    node_mask,
+    num_edges,
+    num_nodes,
+    raw_edges,
+    with_raw_edges,
+)
+from abkd_jax.graph.build import from_dataset, from_edges, normalise, normalised_edges, pad_to_bucket, prepare
+from abkd_jax.graph.layout import (
+    Backend,
+    LayoutInfo,
+    NormalisedEdges,
     PreparedEdges,
     RelationLayout,
     SparseFeatures,
-    edge_relations,
-    edge_weights,
-    from_dataset,
-    from_edges,
-    layout_of,
-    node_mask,
-    normalise,
-    num_edges,
-    num_nodes,
-    pad_to_bucket,
-    prepare,
+    graphs_tuple,
     sparse_features,
 )
 
 __all__ = [
-    "LayoutFacts",
+    "Backend",
+    "LayoutInfo",
+    "NormalisedEdges",
     "PreparedEdges",
     "RelationLayout",
     "SparseFeatures",
@@ -28,12 +35,18 @@ __all__ = [
     "edge_weights",
     "from_dataset",
     "from_edges",
+    "graphs_tuple",
     "layout_of",
+    "node_entry",
+    "node_features",
     "node_mask",
     "normalise",
+    "normalised_edges",
     "num_edges",
     "num_nodes",
     "pad_to_bucket",
     "prepare",
+    "raw_edges",
     "sparse_features",
+    "with_raw_edges",
 ]

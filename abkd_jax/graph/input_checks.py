@@ -1,6 +1,6 @@
-"""What comes into a graph, checked: the ends of edges, their weights and types, the rows of node features.
+"""Checks of the input of a graph: ends of edges, their weights and types, rows of node features.
 
-Shapes and types are known of any array, and are checked under `jit` too; values only of arrays that are no tracers.
+Shapes and types of arrays are static, and are checked under `jit` too; values are checked outside of it alone.
 """
 
 import operator
@@ -12,8 +12,8 @@ import jraph
 import numpy as np
 from jax.core import Tracer
 
-from abkd_jax.graph.layout import HostOrDevice, SparseFeatures
-from abkd_jax.types import InputError
+from abkd_jax.graph.layout import SparseFeatures
+from abkd_jax.types import HostOrDevice, InputError
 
 __all__ = [
     "MOST_RELATIONS",
@@ -28,18 +28,18 @@ __all__ = [
     "weights_of",
 ]
 
-MOST_RELATIONS = 2**16  # more are no types but numbers of something else, and pairs with nodes would not fit int32
+MOST_RELATIONS = 2**16  # more are hardly types, and (node, type) pairs would not fit int32
 
 
 def check_graph(graph: jraph.GraphsTuple, nodes: int) -> None:
-    """Checks that a graph is one: node features of one length, two lists of edge ends, counts that add up to them.
+    """Checks that a graph is well formed: node features of one length, two lists of edge ends, counts that match them.
 
     Args:
         graph: plain.
         nodes: number of nodes, padding included.
 
     Raises:
-        InputError: it is not.
+        InputError: it is malformed.
     """
     check_rows("node", graph.nodes, nodes)
     _check_total("n_node", graph.n_node, nodes)
@@ -48,7 +48,7 @@ def check_graph(graph: jraph.GraphsTuple, nodes: int) -> None:
 
 
 def check_rows(noun: str, features: Any, size: int) -> None:
-    """Checks that the features of nodes or edges, a pytree of arrays and `SparseFeatures`, have one row for each.
+    """Checks that features, a pytree of arrays and `SparseFeatures`, have one row per node or edge.
 
     Args:
         noun: `"node"` or `"edge"`.
@@ -57,6 +57,12 @@ def check_rows(noun: str, features: Any, size: int) -> None:
 
     Raises:
         InputError: an entry has another number of rows, or is no array.
+
+    Examples:
+        >>> import numpy as np
+        >>> check_rows("node", {"features": np.ones((2, 5))}, 3)
+        Traceback (most recent call last):
+        abkd_jax.types.InputError: node features['features']: 2 rows, expected 3, one a node
     """
     article = "an" if noun == "edge" else "a"
     leaves = jax.tree_util.tree_leaves_with_path(features, is_leaf=lambda leaf: isinstance(leaf, SparseFeatures))
@@ -69,12 +75,12 @@ def check_rows(noun: str, features: Any, size: int) -> None:
 
 
 def host_values(values: Any) -> np.ndarray | None:
-    """Returns an array on the host; None for a tracer, whose values no check can read."""
+    """Returns an array on the host; None for a tracer, whose values are unknown."""
     return None if isinstance(values, Tracer) else np.asarray(values)
 
 
 def checked_size(size: Any) -> int:
-    """Returns a number of nodes.
+    """Checks and returns a number of nodes.
 
     Raises:
         InputError: it is no whole number, or below 0.
@@ -89,17 +95,17 @@ def checked_size(size: Any) -> int:
 
 
 def checked_ends(senders: Any, receivers: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the two ends of the edges, `[e]` int32 each.
+    """Checks and returns the two ends of the edges, `[e]` int32 each.
 
     Raises:
-        InputError: they are no two lists of integers of one length, or an edge points outside the `size` nodes.
+        InputError: they are not two lists of integers of one length, or an edge points outside the `size` nodes.
     """
     ends = _check_ends(np.asarray(senders), np.asarray(receivers), size)
     return ends[0].astype(np.int32, copy=False), ends[1].astype(np.int32, copy=False)
 
 
 def checked_weights(weights: Any, edges: int) -> np.ndarray:
-    """Returns `[e]` edge weights, floats, of an array `[e]` or `[e, 1]` of floats, integers or booleans.
+    """Checks and returns edge weights, `[e]` floats, from `[e]` or `[e, 1]` floats, integers or booleans.
 
     Raises:
         InputError: another shape or type, or a weight that is not finite.
@@ -117,7 +123,7 @@ def checked_weights(weights: Any, edges: int) -> np.ndarray:
 
 
 def checked_relations(types: np.ndarray, relations: int | None) -> tuple[np.ndarray, int]:
-    """Returns `[e]` int32 edge types and their number, which is counted up to the largest if None is given.
+    """Checks and returns `[e]` int32 edge types and their number; None counts up to the largest.
 
     Raises:
         InputError: a type is outside, or their number is not 1 to `MOST_RELATIONS`.
@@ -132,7 +138,7 @@ def checked_relations(types: np.ndarray, relations: int | None) -> tuple[np.ndar
 
 
 def weights_of(edges: Any, count: int) -> HostOrDevice | None:
-    """Reads `[e]` edge weights, floats: the entry `"weight"` of a dict, or one float or boolean an edge; else None.
+    """Reads `[e]` edge weights, floats: the entry `"weight"` of a dict, or one float or boolean per edge; else None.
 
     Raises:
         InputError: there are weights, but not one number for each of the `count` edges.
@@ -140,13 +146,13 @@ def weights_of(edges: Any, count: int) -> HostOrDevice | None:
     if isinstance(edges, dict):
         weights = edges.get("weight")
         return None if weights is None else _as_weights("edges['weight']", weights, count)
-    if not _one_an_edge(edges) or jnp.issubdtype(edges.dtype, jnp.integer):
+    if not _is_one_per_edge(edges) or jnp.issubdtype(edges.dtype, jnp.integer):
         return None
     return _as_weights("edges", edges, count)
 
 
 def relations_of(edges: Any, count: int) -> HostOrDevice | None:
-    """Reads `[e]` edge types, integers: the entry `"relation"` of a dict, or one integer an edge `[e]`; else None.
+    """Reads `[e]` edge types, integers: the entry `"relation"` of a dict, or one integer per edge `[e]`; else None.
 
     Raises:
         InputError: there are types, but not one integer for each of the `count` edges.
@@ -157,29 +163,28 @@ def relations_of(edges: Any, count: int) -> HostOrDevice | None:
             return None
     else:
         types, name = edges, "edges"
-        if not _one_an_edge(edges) or edges.ndim > 1 or not jnp.issubdtype(edges.dtype, jnp.integer):
+        if not _is_one_per_edge(edges) or edges.ndim > 1 or not jnp.issubdtype(edges.dtype, jnp.integer):
             return None
-    return _one_number_an_edge(name, types, count, (jnp.integer,), "type")
+    return _one_per_edge(name, types, count, (jnp.integer,), "type")
 
 
 def _as_weights(name: str, weights: Any, count: int) -> HostOrDevice:
-    kinds = (jnp.floating, jnp.integer, jnp.bool_)
-    weights = _one_number_an_edge(name, weights, count, kinds, "weight")
+    weights = _one_per_edge(name, weights, count, (jnp.floating, jnp.integer, jnp.bool_), "weight")
     return weights if jnp.issubdtype(weights.dtype, jnp.floating) else weights.astype(np.float32)
 
 
-def _one_number_an_edge(name: str, values: Any, count: int, kinds: tuple[Any, ...], noun: str) -> HostOrDevice:
-    """`[e]` of an array `[e]` or `[e, 1]`."""
+def _one_per_edge(name: str, values: Any, count: int, dtypes: tuple[Any, ...], noun: str) -> HostOrDevice:
+    """Checks an array `[e]` or `[e, 1]` and returns it as `[e]`."""
     if not isinstance(values, np.ndarray | jax.Array):
         raise InputError(f"{name} are a {type(values).__name__}, expected an array ({count},): one {noun} an edge")
     if values.shape not in ((count,), (count, 1)):
         raise InputError(f"{name} have shape {values.shape}, expected ({count},): one {noun} an edge")
-    if not any(jnp.issubdtype(values.dtype, kind) for kind in kinds):
+    if not any(jnp.issubdtype(values.dtype, dtype) for dtype in dtypes):
         raise InputError(f"{name} hold {values.dtype}, expected {'numbers' if noun == 'weight' else 'integers'}")
     return values.reshape(count)
 
 
-def _one_an_edge(edges: Any) -> bool:
+def _is_one_per_edge(edges: Any) -> bool:
     return isinstance(edges, np.ndarray | jax.Array) and edges.shape[1:] in ((), (1,)) and edges.ndim > 0
 
 

@@ -1,68 +1,50 @@
-"""Sparsity patterns in the orders that the kernels read: rows, columns, and buckets of equal degree.
+"""Sparsity patterns in the orders that the kernels read: by row, by column, and in buckets of equal degree.
 
-Built on the host in NumPy, once a graph; pytrees that `jit` takes as arguments.
+Built on the host in NumPy, once per graph; pytrees that `jit` takes as arguments.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+import jraph
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
-from abkd_jax.types import InputError
+from abkd_jax.graph.buckets import Buckets, bucketise
+from abkd_jax.types import HostOrDevice, InputError, shape_of
 
 __all__ = [
     "BACKENDS",
     "CSR",
-    "Buckets",
-    "HostOrDevice",
-    "LayoutFacts",
+    "Backend",
+    "LayoutInfo",
+    "NormalisedEdges",
     "PreparedEdges",
     "RelationLayout",
     "SparseFeatures",
-    "bucketise",
     "build_pattern",
     "edge_order",
+    "graphs_tuple",
     "relation_layout",
     "sparse_features",
     "stable_order",
     "symmetric_coefficients",
 ]
 
-HostOrDevice = Any  # np.ndarray as built on the host; jax.Array once `jax.device_put` or `jit` has moved it
-
-BACKENDS = ("auto", "csr", "bucketed", "segment", "dense")  # how sums run, see `aggregate.backends`
-
-# Entries of a row that one bucket may hold: few sizes, each little above the one before, so that padding stays near a
-# tenth. A longer row is cut into parts, which the next level adds up.
-BUCKET_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-
-
-class Buckets(NamedTuple):
-    """Rows grouped by their number of entries, so that a sum over rows is gathers alone.
-
-    Attributes:
-        levels: of each level the buckets `[size, rows of the bucket]` int32. Those of the first level hold positions
-            of entries, those of the next ones positions in the output of the level before (all buckets one after the
-            other); what is too large to be one is padding.
-        place: `[n]` int32, where each row stands in the outputs of all levels one after the other; too large for a
-            row without entries.
-    """
-
-    levels: tuple[tuple[Int[HostOrDevice, "size rows"], ...], ...]
-    place: Int[HostOrDevice, " n"]
+Backend = Literal["auto", "csr", "bucketed", "segment", "dense"]  # how sums run, see `aggregate.backends`
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 class CSR(NamedTuple):
-    """A sparsity pattern in row order together with its transpose; the values travel separately.
+    """Sparsity pattern in row order together with its transpose; the values are kept separately.
 
     Attributes:
         rows: `[nnz]` int32, ascending.
         cols: `[nnz]` int32.
         row_ptr: `[n + 1]` int32; row `i` holds the entries `row_ptr[i]` to `row_ptr[i + 1]`.
-        order_t: `[nnz]` int32; takes entries from row order to column order.
+        order_t: `[nnz]` int32, permutation from row order to column order.
         transpose: `rows_t` and `col_ptr` below; None where they are `cols` and `row_ptr`, see `build_pattern`.
         buckets: of the rows, and of the columns (None where `transpose` is); None without buckets.
     """
@@ -86,43 +68,45 @@ class CSR(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns."""
         return self.row_ptr.shape[0] - 1, self.col_ptr.shape[0] - 1
 
 
 class SparseFeatures(NamedTuple):
-    """Node features that are mostly zero (bags of words): `[n, f]` as a pattern and `[nnz]` values."""
+    """Sparse node features (bags of words): an `[n, f]` matrix as a pattern and `[nnz]` values."""
 
     pattern: CSR
     values: Float[HostOrDevice, " nnz"]
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Numbers of nodes and features."""
         return self.pattern.shape
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class LayoutFacts:
-    """What is known of a layout before any program runs; part of the tree's structure, not of its leaves.
+class LayoutInfo:
+    """Static sizes and choices of a layout: part of the pytree's structure, not of its leaves.
 
     Attributes:
         nodes: number of nodes that the layout was made for.
         edges: number of edges.
         backend: how sums over it run, see `aggregate.backends`.
-        relations: of a piece of a graph (`inference`) the types that its edges may have, ascending: the types in the
-            layout are positions in this; None where they are the types themselves.
-        types: of a piece the types that its receivers may have; None for all.
+        relations: for a block of a graph (`inference`) the edge types that may occur in it, ascending: types in the
+            layout are positions in this tuple; None where they are the types themselves.
+        types: for a block the node types of its receivers; None for all.
     """
 
     nodes: int
     edges: int
-    backend: str = "auto"
+    backend: Backend = "auto"
     relations: tuple[int, ...] | None = None
     types: tuple[int, ...] | None = None
 
 
 class RelationLayout(NamedTuple):
-    """The edges of a graph as a matrix between nodes and (node, relation) pairs, `node * relations + relation`.
+    """Typed edges as a matrix between nodes and (node, relation) pairs, numbered `node * relations + relation`.
 
     Attributes:
         rows: pairs of receiver and relation as rows, senders as columns.
@@ -133,35 +117,84 @@ class RelationLayout(NamedTuple):
     columns: CSR
 
 
-class PreparedEdges(NamedTuple):
-    """What `graph.edges` holds once the graph is normalised or prepared.
+class NormalisedEdges(NamedTuple):
+    """Edges of a graph that `normalise` was called on.
 
     Attributes:
-        features: what `graph.edges` held before.
-        pattern: receivers as rows, senders as columns; None where only `normalise` was called.
+        features: the original `graph.edges`.
         coefficients: `[e]`, `w_e / sqrt(d_sender d_receiver)`.
-        self_coefficients: `[n]`, the same for the self loops that the symmetric normalisation adds.
-        relations: the layout of typed edges, or None.
-        facts: static sizes and choices.
+        self_coefficients: `[n]`, those of the self loops that the symmetric normalisation adds.
+        info: static sizes.
     """
 
     features: Any
-    pattern: CSR | None
+    coefficients: Float[HostOrDevice, " e"]
+    self_coefficients: Float[HostOrDevice, " n"]
+    info: LayoutInfo
+
+
+class PreparedEdges(NamedTuple):
+    """Edges of a graph that `prepare` was called on.
+
+    Attributes:
+        features: the original `graph.edges`, in the order of the layout.
+        pattern: receivers as rows, senders as columns.
+        coefficients: `[e]`, `w_e / sqrt(d_sender d_receiver)`.
+        self_coefficients: `[n]`, those of the self loops that the symmetric normalisation adds.
+        relations: the layout of typed edges, or None.
+        info: static sizes and choices.
+    """
+
+    features: Any
+    pattern: CSR
     coefficients: Float[HostOrDevice, " e"]
     self_coefficients: Float[HostOrDevice, " n"]
     relations: RelationLayout | None
-    facts: LayoutFacts
+    info: LayoutInfo
+
+
+def graphs_tuple(
+    *,
+    nodes: Any,
+    edges: Any,
+    senders: Int[HostOrDevice, " e"],
+    receivers: Int[HostOrDevice, " e"],
+    n_node: Int[HostOrDevice, " g"],
+    n_edge: Int[HostOrDevice, " g"],
+    globals: Any = None,  # noqa: A002  # jraph's name
+) -> jraph.GraphsTuple:
+    """Builds a `jraph.GraphsTuple`, whose annotations know device arrays alone, of arrays on the host or a device.
+
+    Args:
+        nodes: node features, any pytree of `[n, ...]` arrays or `SparseFeatures`.
+        edges: edge features `[e, ...]`, `NormalisedEdges` or `PreparedEdges`.
+        senders: `[e]` int32.
+        receivers: `[e]` int32.
+        n_node: `[g]` int32, nodes of each graph.
+        n_edge: `[g]` int32, edges of each graph.
+        globals: features of each graph.
+    """
+    return jraph.GraphsTuple(
+        nodes=nodes, edges=edges, senders=senders, receivers=receivers, n_node=n_node, n_edge=n_edge, globals=globals
+    )
 
 
 def build_pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], buckets: bool = False) -> CSR:
-    """The layout of a pattern.
+    """Builds a sparsity pattern and its transpose from the positions of the entries.
 
     Args:
         rows: `[nnz]` int32, ascending.
         cols: `[nnz]` int32, in any order within a row.
         shape: `(n, m)`.
         buckets: whether to group rows and columns by degree too. Then a symmetric pattern also shares its arrays with
-            its transpose. Without buckets the shapes and the tree's structure follow from the sizes alone.
+            its transpose. Without buckets the shapes and the pytree's structure follow from the sizes alone.
+
+    Examples:
+        >>> import numpy as np
+        >>> rows, cols = np.array([0, 0, 2], np.int32), np.array([1, 0, 1], np.int32)
+        >>> pattern = build_pattern(rows, cols, (3, 2))
+        >>> pattern.row_ptr.tolist(), pattern.col_ptr.tolist(), pattern.rows_t.tolist()
+        ([0, 2, 2, 3], [0, 1, 3], [0, 0, 2])
     """
     row_ptr = _pointers(np.bincount(rows, minlength=shape[0]))
     order_t, col_ptr = stable_order(cols, shape[1])
@@ -174,30 +207,39 @@ def build_pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], bu
 
 
 def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
-    """Turns an `[n, f]` SciPy matrix into features that models multiply without making them dense.
+    """Converts an `[n, f]` SciPy matrix to features that models multiply without making them dense.
 
     Raises:
         InputError: an entry is NaN or infinite.
+
+    Examples:
+        >>> import scipy.sparse as sp
+        >>> features = sparse_features(sp.csr_matrix([[0.0, 2.0], [0.0, 0.0], [1.0, 0.0]]))
+        >>> features.shape, features.pattern.cols.tolist(), features.values.tolist()
+        ((3, 2), [1, 0], [2.0, 1.0])
     """
     matrix = sp.csr_matrix(matrix, dtype=np.float32)
-    shape: Any = matrix.shape
+    n, f = shape_of(matrix)
     matrix.sum_duplicates()
     if not np.isfinite(matrix.data).all():
         raise InputError("node features hold NaN or infinite values, expected finite numbers")
-    rows = np.repeat(np.arange(shape[0], dtype=np.int32), np.diff(matrix.indptr))
-    return SparseFeatures(build_pattern(rows, matrix.indices.astype(np.int32), shape), matrix.data)
+    rows = np.repeat(np.arange(n, dtype=np.int32), np.diff(matrix.indptr))
+    return SparseFeatures(build_pattern(rows, matrix.indices.astype(np.int32), (n, f)), matrix.data)
 
 
 def edge_order(
     senders: np.ndarray, receivers: np.ndarray, size: int, types: tuple[np.ndarray, int] | None
 ) -> np.ndarray:
-    """`[e]`, the order of edges in a layout: by receiver, then by type, then by sender, equal ones as they came.
+    """Returns the order of edges in a layout: by receiver, then by type, then by sender; stable.
 
     Args:
         senders: `[e]`.
         receivers: `[e]`.
         size: number of nodes.
         types: `[e]` edge types and their number, or None.
+
+    Returns:
+        `[e]` int32, a permutation.
     """
     order = stable_order(senders, size)[0]
     if types is not None:
@@ -208,7 +250,7 @@ def edge_order(
 def relation_layout(
     receivers: np.ndarray, senders: np.ndarray, types: np.ndarray, size: int, relations: int, buckets: bool
 ) -> RelationLayout:
-    """The two layouts of typed edges; the arguments as in `edge_order`, the edges in its order."""
+    """Builds the two layouts of typed edges; arguments as in `edge_order`, the edges in its order."""
     pairs = size * relations
     return RelationLayout(
         rows=build_pattern(receivers * relations + types, senders, (pairs, size), buckets),
@@ -217,16 +259,22 @@ def relation_layout(
 
 
 def stable_order(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What `np.argsort(keys, kind="stable")` gives, and where each key begins, in linear time.
+    """Computes `np.argsort(keys, kind="stable")`, and where each key begins in it, in linear time.
 
-    SciPy turns rows into columns by counting, which is what sorting integers by counting is.
+    SciPy's conversion from CSR to CSC is a counting sort: each key is the column of a matrix with one entry per row.
 
     Args:
         keys: `[e]` integers in `[0, size)`.
-        size: number of keys there may be.
+        size: number of possible keys.
 
     Returns:
-        `[e]` int32, the order; `[size + 1]` int32, the places of key `i` in it: `begins[i]` to `begins[i + 1]`.
+        `[e]` int32, the order; `[size + 1]` int32 `begins`: key `i` is at `begins[i]` to `begins[i + 1]` of the order.
+
+    Examples:
+        >>> import numpy as np
+        >>> order, begins = stable_order(np.array([2, 0, 2, 1], np.int32), 3)
+        >>> order.tolist(), begins.tolist()
+        ([1, 3, 0, 2], [0, 1, 2, 4])
     """
     count = keys.shape[0]
     one_each = sp.csr_matrix((np.ones(count, np.int8), keys, np.arange(count + 1, dtype=np.int32)), (count, size))
@@ -237,7 +285,7 @@ def stable_order(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 def symmetric_coefficients(
     senders: np.ndarray, receivers: np.ndarray, weights: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of `graph.normalise` on the host, summed in double precision.
+    """Computes the coefficients of `graph.normalise` on the host, with degrees in double precision.
 
     Args:
         senders: `[e]`.
@@ -259,49 +307,3 @@ def symmetric_coefficients(
 
 def _pointers(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-
-
-def bucketise(row_ptr: np.ndarray) -> Buckets:
-    """Groups rows by their number of entries; long rows are cut into parts, over as many levels as it takes.
-
-    Args:
-        row_ptr: `[n + 1]`.
-    """
-    place = np.full(row_ptr.shape[0] - 1, np.iinfo(np.int32).max, np.int32)
-    rows, starts, lengths = np.arange(place.shape[0]), row_ptr[:-1].astype(np.int64), np.diff(row_ptr).astype(np.int64)
-    names = np.arange(row_ptr[-1])  # of this level's entries: their positions
-    levels, offset = [], 0
-    while (lengths > 0).any():
-        parts = -(-lengths // BUCKET_SIZES[-1])
-        owner = np.repeat(np.arange(rows.shape[0]), parts)
-        nth = np.arange(owner.shape[0]) - np.repeat(np.cumsum(parts) - parts, parts)
-        begins = starts[owner] + nth * BUCKET_SIZES[-1]
-        sizes = np.minimum(lengths[owner] - nth * BUCKET_SIZES[-1], BUCKET_SIZES[-1])
-        level, position = _fill_buckets(begins, sizes, names)
-        levels.append(level)
-        whole = parts[owner] == 1
-        place[rows[owner[whole]]] = offset + position[whole]
-        offset += owner.shape[0]
-        cut = parts > 1
-        names = position[~whole]
-        rows, lengths = rows[cut], parts[cut]
-        starts = np.cumsum(lengths) - lengths
-    return Buckets(tuple(levels), place)
-
-
-def _fill_buckets(
-    begins: np.ndarray, sizes: np.ndarray, names: np.ndarray
-) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Index lists of the parts `begins[i]` to `begins[i] + sizes[i]`, and where each part ends up in the output."""
-    bucket_of = np.searchsorted(BUCKET_SIZES, sizes)
-    order = np.argsort(bucket_of, kind="stable")
-    position = np.empty(order.shape[0], np.int64)
-    position[order] = np.arange(order.shape[0])
-    padded = np.append(names, np.iinfo(np.int32).max)
-    level = []
-    for bucket in np.unique(bucket_of):
-        members = order[bucket_of[order] == bucket]
-        steps = np.arange(BUCKET_SIZES[bucket])[:, None]
-        inside = steps < sizes[members][None, :]
-        level.append(padded[np.where(inside, begins[members][None, :] + steps, -1)].astype(np.int32))
-    return tuple(level), position

@@ -1,4 +1,4 @@
-"""Arithmetic that holds in 16 bits: the type of sums, the mean over a mask, and the moments of an optimizer.
+"""Arithmetic for 16-bit types: the type of sums, the mean over a mask, and the moments of an optimizer.
 
 float16 ends at 65,504 and counts to 2,048, bfloat16 counts to 256: sums, counts and what is divided by them run in
 float32, and only the result is rounded to the type of the input.
@@ -18,19 +18,24 @@ __all__ = ["accumulation_dtype", "floats", "in_float32", "masked_mean", "widened
 
 
 def accumulation_dtype(*dtypes: DTypeLike) -> jnp.dtype:
-    """Returns the type in which sums of numbers of these types run: float32, or the widest float if one is wider."""
+    """Returns the type for sums of numbers of these types: float32, or the widest float if one is wider.
+
+    Examples:
+        >>> accumulation_dtype("bfloat16", "int32"), accumulation_dtype("float16", "float64")
+        (dtype('float32'), dtype('float64'))
+    """
     wide = (jnp.dtype(dtype) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))
     return max((jnp.dtype(jnp.float32), *wide), key=lambda dtype: dtype.itemsize)
 
 
 def widened(x: Any) -> Shaped[Array, "..."]:
-    """Returns 16-bit floats as float32; other numbers as they are."""
+    """Converts 16-bit floats to float32; returns other numbers as they are."""
     x = jnp.asarray(x)
     return x.astype(accumulation_dtype(x.dtype)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def floats(x: Any) -> Float[Array, "..."]:
-    """Returns integers and booleans as float32; floats as they are."""
+    """Converts integers and booleans to float32; returns floats as they are."""
     x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
 
@@ -38,10 +43,15 @@ def floats(x: Any) -> Float[Array, "..."]:
 def masked_mean(values: Float[Array, "_"], mask: Bool[Array, "_"]) -> Float[Array, ""]:
     """Computes the mean of `values` `[n]` where `mask` `[n]` holds; 0 for an empty mask.
 
-    What is outside the mask may be anything, NaN included.
+    Values outside the mask may be anything, NaN included.
 
     Raises:
         InputError: the two differ in length.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> float(masked_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([True, True, False])))
+        2.0
     """
     if values.shape != mask.shape:
         raise InputError(f"values {values.shape} and mask {mask.shape} differ, expected one shape")
@@ -51,7 +61,7 @@ def masked_mean(values: Float[Array, "_"], mask: Bool[Array, "_"]) -> Float[Arra
 
 
 def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Returns the optimizer with gradients and moments in float32 or wider, and updates in the type of the gradients.
+    """Wraps an optimizer: gradients and moments are float32 or wider, updates have the type of the gradients.
 
     In float16 the squares of small gradients and Adam's epsilon are 0, and its step is 0 / 0.
     """
@@ -60,7 +70,7 @@ def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
         return optimizer.init(jax.tree.map(widened, params))
 
     def update(updates: Pytree, state: optax.OptState, params: Pytree = None) -> tuple[Pytree, optax.OptState]:
-        found, state = optimizer.update(jax.tree.map(widened, updates), state, jax.tree.map(widened, params))
-        return jax.tree.map(lambda new, given: new.astype(given.dtype), found, updates), state
+        wide, state = optimizer.update(jax.tree.map(widened, updates), state, jax.tree.map(widened, params))
+        return jax.tree.map(lambda new, given: new.astype(given.dtype), wide, updates), state
 
     return optax.GradientTransformation(init, update)

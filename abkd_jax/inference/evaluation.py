@@ -1,4 +1,4 @@
-"""What a trained model is worth and what it costs: accuracy, size, time, and how alike two models' layers are."""
+"""Measures quality and cost of trained models: accuracy, size, FLOPs, latency, and similarity of hidden layers."""
 
 import math
 import statistics
@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import Array, Bool, Float
 
+from abkd_jax import distill
 from abkd_jax.training.tasks import accuracy
-from abkd_jax.types import InputError, Pytree
+from abkd_jax.types import GNNOutput, InputError, Pytree
 
 __all__ = ["accuracy", "agreement", "cka", "embedding_count", "flops", "hidden_cka", "latency", "parameter_count"]
 
@@ -27,6 +28,11 @@ def agreement(logits: Float[Array, "n c"], teacher: Float[Array, "n c"], mask: B
 
     Raises:
         InputError: shapes or types differ.
+
+    Examples:
+        >>> logits, teacher = jnp.array([[2.0, 1.0], [0.0, 3.0]]), jnp.array([[5.0, 1.0], [4.0, 3.0]])
+        >>> float(agreement(logits, teacher, jnp.ones(2, bool)))
+        0.5
     """
     if logits.shape != teacher.shape:
         raise InputError(f"agreement: logits {logits.shape} and {teacher.shape}, expected one shape")
@@ -37,21 +43,26 @@ def agreement(logits: Float[Array, "n c"], teacher: Float[Array, "n c"], mask: B
 
 
 def parameter_count(params: Pytree) -> int:
-    """The number of scalars in a pytree of arrays, or of the shapes that `jax.eval_shape` gives."""
+    """Counts the scalars in a pytree of arrays, or of the shapes that `jax.eval_shape` returns.
+
+    Examples:
+        >>> parameter_count({"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)})
+        16
+    """
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def embedding_count(params: Pytree) -> int:
-    """The number of those scalars that are in tables named `embedding`: vectors that nodes without features train."""
+    """Counts the scalars in tables named `embedding`: the learned embeddings of nodes without features."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return sum(leaf.size for path, leaf in leaves if getattr(path[-1], "key", None) == "embedding")
 
 
 def latency(function: Callable[..., Any], *args: Any, repeats: int = 30) -> dict[str, float]:
-    """Time of one call, from the dispatch until the result is on the device, without compilation.
+    """Measures the time of one call, from the dispatch until the result is on the device, without compilation.
 
-    The arguments are moved to the device beforehand. Hand everything that the call reads in as an argument, the
-    parameters too: what the function closes over is a constant that the compiler may fold away.
+    The arguments are moved to the device beforehand. Pass everything that the call reads as an argument, the
+    parameters too: what the function closes over is a constant that the compiler may fold.
 
     Args:
         function: a function that `jax.jit` accepts, or one that it has returned.
@@ -82,14 +93,18 @@ def latency(function: Callable[..., Any], *args: Any, repeats: int = 30) -> dict
 
 
 def flops(function: Callable[..., Any], *args: Any) -> float:
-    """Floating-point operations of the matrix products in one call, dense and sparse; 2 a multiply-add.
+    """Counts the floating-point operations of the matrix products in one call, dense and sparse; 2 per multiply-add.
 
-    Counted on the traced program, a loop as often as it runs (XLA's own count takes its body once, and nothing inside
-    the sparse kernel). Elementwise work is left out.
+    Counted on the traced program, a loop body once per iteration (XLA's own count takes it once, and nothing inside the
+    sparse kernel). Elementwise operations are left out.
 
     Args:
         function: a function that JAX can trace.
         *args: its arguments, pytrees of arrays or of `jax.ShapeDtypeStruct`.
+
+    Examples:
+        >>> flops(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+        1024.0
     """
     return float(_product_flops(jax.make_jaxpr(function)(*args).jaxpr))
 
@@ -105,7 +120,7 @@ def _product_flops(jaxpr: Any) -> int:
         elif equation.primitive.name == "bcsr_dot_general":
             total += 2 * equation.invars[0].aval.shape[0] * equation.outvars[0].aval.shape[1]
         elif equation.primitive.name == "cond":
-            # One branch runs. Of a choice by platform the first, the CPU's, is taken: others multiply zeros too.
+            # One branch runs. Of a choice by platform the first, for CPUs, is counted: others multiply zeros too.
             total += inner[0] if equation.params.get("branches_platforms") else max(inner)
         else:
             total += equation.params.get("length", 1) * sum(inner) if inner else 0
@@ -113,22 +128,27 @@ def _product_flops(jaxpr: Any) -> int:
 
 
 def _inner_programs(params: dict[str, Any]) -> list[Any]:
-    """The programs inside an equation: loop bodies, branches, called functions."""
+    """Returns the programs inside an equation: loop bodies, branches, called functions."""
     values = [v for value in params.values() for v in (value if isinstance(value, tuple) else (value,))]
     closed = [value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in values]
     return [value for value in closed if isinstance(value, Jaxpr)]
 
 
 def cka(x: Float[Array, "n p"], y: Float[Array, "n q"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
-    """Linear centred kernel alignment of two hidden layers (Kornblith et al., arXiv 1905.00414, Eq. 3 and section 3).
+    """Computes the linear centred kernel alignment (CKA) of two hidden layers (Kornblith et al., arXiv 1905.00414).
 
-    `||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F)` with centred columns: 1 where the layers agree up to rotation, scale and
-    shift, 0 where they are uncorrelated or one of them is constant.
+    `||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F)` with centred columns (Eq. 3 and section 3): 1 where the layers agree up to
+    rotation, scale and shift, 0 where they are uncorrelated or one of them is constant.
 
     Args:
         x: `[n, p]`.
         y: `[n, q]`.
         mask: `[n]`; rows outside may hold anything.
+
+    Examples:
+        >>> x = jax.random.normal(jax.random.key(0), (50, 4))
+        >>> round(float(cka(x, 3.0 * x[:, ::-1] + 1.0, jnp.ones(50, bool))), 4)
+        1.0
     """
     return hidden_cka((x,), (y,), mask)[0, 0]
 
@@ -138,9 +158,7 @@ def hidden_cka(
     student_hiddens: Sequence[Float[Array, "n _"]],
     mask: Bool[Array, " n"],
 ) -> Float[Array, "T_l S_l"]:
-    """Linear CKA of every teacher layer with every student layer; see `cka`.
-
-    Computed from cross-covariances between units: nothing of size `n x n` is formed.
+    """Computes the linear CKA of every teacher layer with every student layer, at any scale; see `distill.layer_cka`.
 
     Args:
         teacher_hiddens: `T_l` arrays `[n, width]`.
@@ -156,10 +174,8 @@ def hidden_cka(
     for hidden in (*teacher_hiddens, *student_hiddens):
         if hidden.shape[0] != mask.shape[0]:
             raise InputError(f"hidden_cka: a layer has {hidden.shape[0]} rows, expected {mask.shape[0]} as the mask")
-    teacher, student = _centred(teacher_hiddens, mask), _centred(student_hiddens, mask)
-    cross = jnp.einsum("tnd,sne->tsde", teacher, student, precision="highest")
-    norms = _self_norms(teacher)[:, None] * _self_norms(student)[None, :]
-    return jnp.sum(cross**2, axis=(2, 3)) / jnp.where(norms > 0.0, norms, 1.0)
+    teacher, student = (_scaled(hiddens, mask) for hiddens in (teacher_hiddens, student_hiddens))
+    return distill.layer_cka(distill.cka_targets(teacher, mask), student, mask=mask)
 
 
 def _milliseconds(function: Callable[..., Any], args: tuple[Any, ...]) -> float:
@@ -168,22 +184,13 @@ def _milliseconds(function: Callable[..., Any], args: tuple[Any, ...]) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def _centred(hiddens: Sequence[Float[Array, "n _"]], mask: Bool[Array, " n"]) -> Float[Array, "L n d"]:
-    """Centred layers, zero outside the mask and in the columns that pad to the widest, with largest entry 1."""
-    widest = max(h.shape[1] for h in hiddens)
-    return jnp.stack([jnp.pad(_centred_layer(h, mask), ((0, 0), (0, widest - h.shape[1]))) for h in hiddens])
+def _scaled(hiddens: Sequence[Float[Array, "n _"]], mask: Bool[Array, " n"]) -> GNNOutput:
+    """Divides each layer by its largest entry: CKA ignores the scale, and fourth powers of small numbers underflow."""
 
+    def scaled(hidden: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        values = jnp.where(mask[:, None], hidden.astype(jnp.float32), 0.0)
+        largest = jnp.max(jnp.abs(values))
+        return values / jnp.where(largest > 0.0, largest, 1.0)
 
-def _centred_layer(hidden: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
-    # One node's row is taken off before the mean, so that a constant unit is exactly zero however the mean is rounded.
-    shifted = hidden.astype(jnp.float32)
-    shifted = jnp.where(mask[:, None], shifted - shifted[jnp.argmax(mask)][None, :], 0.0)
-    mean = jnp.sum(shifted, axis=0) / jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
-    centred = jnp.where(mask[:, None], shifted - mean[None, :], 0.0)
-    largest = jnp.max(jnp.abs(centred))
-    return centred / jnp.where(largest > 0.0, largest, 1.0)  # CKA ignores scale; fourth powers of small units underflow
-
-
-def _self_norms(layers: Float[Array, "L n d"]) -> Float[Array, " L"]:
-    covariances = jnp.einsum("lnd,lne->lde", layers, layers, precision="highest")
-    return jnp.sqrt(jnp.sum(covariances**2, axis=(1, 2)))
+    layers = tuple(map(scaled, hiddens))
+    return GNNOutput(logits=layers[-1], hiddens=layers)  # the logits are not read

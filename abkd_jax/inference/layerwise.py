@@ -1,8 +1,8 @@
-"""Inference on graphs that fit no device: one layer of all nodes at a time, a piece of the graph after the other.
+"""Layer-wise inference on graphs that fit no device: one layer of all nodes at a time, in one block after another.
 
-A piece is some nodes, which receive, the senders of all edges that enter them, and nothing else: what a layer gives the
-receivers is exact, with the degrees of the whole graph. In a typed graph they are of one type, and layers multiply by
-the weights of the types of edges that enter this type alone.
+A block, as DGL's message-flow blocks, is some receivers and the senders of all edges that enter them: the outputs of a
+layer for the receivers are exact, with the degrees of the whole graph. In a heterogeneous graph the receivers of a
+block are of one node type, and layers multiply only by the weights of the edge types that enter this type.
 """
 
 import functools
@@ -19,15 +19,16 @@ import numpy as np
 
 from abkd_jax.datasets.files.progress import bar as progress_bar
 from abkd_jax.graph.host import HostGraph
-from abkd_jax.graph.layout import CSR, LayoutFacts, PreparedEdges, RelationLayout, SparseFeatures
+from abkd_jax.graph.layout import CSR, LayoutInfo, PreparedEdges, RelationLayout, SparseFeatures, graphs_tuple
 from abkd_jax.models import GAT, GIN, RGCN
 from abkd_jax.models.stack import Stack, Stage
-from abkd_jax.sampling import as_numbers, prefetch
+from abkd_jax.sampling import as_indices, bucket_size, padded, prefetch
+from abkd_jax.sampling.subgraph import edges_into
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["layerwise"]
 
-NODES_PER_EDGE = 1 / 8  # receivers of a piece, at most, by its edges: relational layers hold all relations of each
+NODES_PER_EDGE = 1 / 8  # most receivers of a block per edge: relational layers hold one row per relation of each
 
 
 def layerwise(
@@ -40,70 +41,80 @@ def layerwise(
     memory_bytes: int = 2**34,
     progress: bool = False,
 ) -> np.ndarray:
-    """The logits that a model gives in evaluation mode on the whole graph, in bounded memory.
+    """Computes the logits of a model in evaluation mode on the whole graph, in bounded memory.
 
-    Beside the graph there are two layers of all nodes on the host (all layers where `jumping` reads them), and for a
-    piece its senders' features and what the layer makes of them: at most `chunk_edges` rows. Two more
-    pieces are built ahead.
+    Beside the graph, two layers of all nodes are held on the host (all layers where `jumping` reads them), and for one
+    block the features of its senders and the messages: at most `chunk_edges` rows. Two more blocks are built ahead.
 
     Args:
         model: any `Stack` without readout.
-        variables: of the model, as `init` or training gives them.
+        variables: of the model, as `init` or training returns them.
         graph: without self loops, as `host_graph` makes it.
-        nodes: `[k]` node numbers; None takes all.
-        chunk_edges: edges of a piece, at most; a node that more edges enter is a piece of its own.
-        memory_bytes: layers larger than this are in a temporary file.
-        progress: whether to show a bar.
+        nodes: `[k]` node indices; None takes all.
+        chunk_edges: most edges of a block; a node with more incoming edges is a block by itself.
+        memory_bytes: layers larger than this are kept in a temporary file.
+        progress: whether to show a progress bar.
 
     Returns:
         `[k, classes]` float32.
 
     Raises:
-        InputError: the model is no such stack, or reads what pieces do not have; a node is outside the graph; another
+        InputError: the model is no such stack, or reads what blocks do not have; a node is outside the graph; another
             number of embeddings or of relations.
+
+    Examples:
+        >>> from abkd_jax import datasets, models
+        >>> from abkd_jax.graph.build import from_dataset
+        >>> from abkd_jax.graph.host import host_graph
+        >>> data, model = datasets.load("synthetic"), models.MLP(4, 2, 3)
+        >>> variables = model.init(jax.random.key(0), from_dataset(data))
+        >>> layerwise(model, variables, host_graph(data), nodes=np.array([7, 8])).shape
+        (2, 3)
     """
     _check(model, graph, chunk_edges)
-    nodes = None if nodes is None else as_numbers("layerwise: nodes", nodes, graph.num_nodes)
-    variables = jax.device_put(variables)  # once, not for every piece
+    nodes = None if nodes is None else as_indices("layerwise: nodes", nodes, graph.num_nodes)
+    variables = jax.device_put(variables)  # once, not for every block
     hiddens: list[np.ndarray] = []
-    stages, present = _stages(model), _present(graph)
+    stages, entering = _stages(model), _edge_types_by_node_type(graph)
     for number, (stage, run) in enumerate(stages):
         last = number + 1 == len(stages)
         rows = np.arange(graph.num_nodes) if nodes is None or not last else nodes
         order = np.argsort(_types(graph, rows), kind="stable")
-        cut, own = _cut(graph, stage, rows[order], chunk_edges, present), stage.variables(variables)
-        read, out = hiddens[len(hiddens) - stage.reads :], np.zeros((0, model.classes), np.float32)
-        spans = list(cut.spans())
+        plan = _plan(graph, stage, rows[order], chunk_edges, entering)
+        stage_variables, read = stage.variables(variables), hiddens[len(hiddens) - stage.reads :]
+        out = np.zeros((0, model.classes), np.float32)
+        ranges = list(plan.ranges())
         label = f"layer {number + 1} of {len(stages)}"
-        bar = progress_bar(iterable=spans, desc=label, unit="piece", disable=not progress)
-        for (piece, inputs), (begin, end) in zip(prefetch(cut.pieces(spans, read), 1), bar, strict=True):
-            result = run(own, piece, inputs)
+        bar = progress_bar(iterable=ranges, desc=label, unit="block", disable=not progress)
+        for (block, inputs), (begin, end) in zip(prefetch(plan.blocks(ranges, read), 1), bar, strict=True):
+            result = run(stage_variables, block, inputs)
             if begin == 0:
-                out = _room((rows.shape[0], result.shape[1]), memory_bytes)
+                out = _allocate((rows.shape[0], result.shape[1]), memory_bytes)
             out[order[begin:end]] = np.asarray(result[: end - begin], np.float32)
-        needed = max((after.reads - i for i, (after, _) in enumerate(stages[number + 1 :])), default=1)
+        # The stage that is i steps after the next one reads the last `reads` layers, i of which are still to come.
+        needed = max((later.reads - i for i, (later, _) in enumerate(stages[number + 1 :])), default=1)
         hiddens = [*hiddens, out][-needed:]
     return hiddens[-1]
 
 
 @functools.lru_cache(maxsize=8)
 def _stages(model: Stack) -> tuple[tuple[Stage, Callable[..., Any]], ...]:
-    """The stages of a model and their programs, kept so that its next evaluation compiles nothing."""
+    """Returns the stages of a model and their jitted programs, cached so that its next evaluation compiles nothing."""
     stages = model.stages()
     programs = {id(stage.module): jax.jit(stage.module.apply) for stage in stages}
     return tuple((stage, programs[id(stage.module)]) for stage in stages)
 
 
-class _Cut(NamedTuple):
-    """How one stage sees the graph.
+class _BlockPlan(NamedTuple):
+    """Divides the graph into blocks for one stage.
 
     Attributes:
         graph: all of it.
         inputs: whether the stage reads the features.
-        rows: nodes that it has an output for, those of a type side by side.
-        degrees: of these the edges that enter, as far as the stage reads edges.
-        most: receivers and edges of a piece.
-        present: of each type of nodes the types of edges that enter them; None without types.
+        rows: nodes that the stage has an output for, sorted by node type.
+        degrees: number of incoming edges of each; 0 where the stage reads no edges.
+        most: receivers and edges of a block.
+        entering: for each node type the edge types that enter it; None without types.
     """
 
     graph: HostGraph
@@ -111,64 +122,70 @@ class _Cut(NamedTuple):
     rows: np.ndarray
     degrees: np.ndarray
     most: tuple[int, int]
-    present: tuple[tuple[int, ...], ...] | None
+    entering: tuple[tuple[int, ...], ...] | None
 
-    def spans(self) -> Iterator[tuple[int, int]]:
-        """Begin and end of the runs of rows that make a piece; all of one type."""
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Yields begin and end of the ranges of `rows` that are the receivers of a block; each is of one node type."""
         totals, begin = np.cumsum(self.degrees), 0
-        kinds = _types(self.graph, self.rows)
-        bounds = np.append(np.flatnonzero(np.diff(kinds)) + 1, kinds.shape[0])
+        types = _types(self.graph, self.rows)
+        bounds = np.append(np.flatnonzero(np.diff(types)) + 1, types.shape[0])  # where each type ends
         while begin < self.rows.shape[0]:
-            done = totals[begin - 1] if begin else 0
-            fits = int(np.searchsorted(totals, done + self.most[1], "right"))
+            done = totals[begin - 1] if begin else 0  # edges of the blocks before
+            fits = int(np.searchsorted(totals, done + self.most[1], "right"))  # as many rows as the edges allow
             same = int(bounds[np.searchsorted(bounds, begin, "right")])
-            end = min(max(fits, begin + 1), begin + self.most[0], same)
+            end = min(max(fits, begin + 1), begin + self.most[0], same)  # at least one row, however many edges it has
             yield begin, end
             begin = end
 
-    def pieces(self, spans: Sequence[tuple[int, int]], read: Sequence[np.ndarray]) -> Iterator[tuple[Any, Any]]:
-        """The pieces of some runs of rows, each with its nodes' rows of what the stage reads."""
-        for begin, end in spans:
-            piece, ids = self.piece(begin, end)
-            yield piece, [hidden[ids] for hidden in read]
+    def blocks(self, ranges: Sequence[tuple[int, int]], read: Sequence[np.ndarray]) -> Iterator[tuple[Any, Any]]:
+        """Yields the block of each range, with the rows of its nodes in the layers that the stage reads."""
+        for begin, end in ranges:
+            block, ids = self.block(begin, end)
+            yield block, [hidden[ids] for hidden in read]
 
-    def piece(self, begin: int, end: int) -> tuple[jraph.GraphsTuple, np.ndarray]:
-        """The piece of some receivers, and which nodes of the graph its own are: receivers first, then senders.
+    def block(self, begin: int, end: int) -> tuple[jraph.GraphsTuple, np.ndarray]:
+        """Returns the block of a range of receivers, and the index in the graph of each of its nodes.
 
-        Both are padded with copies of node 0, and edges with some from the last node to the last receiver.
+        The nodes of a block are `[receivers | padding | senders | padding]`; a node that both sends and receives is
+        there twice. Padding nodes are copies of node 0, padding edges go from the last node to the last receiver, which
+        is always padding.
         """
         graph, rows, degrees = self.graph, self.rows[begin:end], self.degrees[begin:end]
         edges = int(degrees.sum())
-        positions = np.repeat(graph.indptr[rows] - np.cumsum(degrees) + degrees, degrees) + np.arange(edges)
+        positions = edges_into(graph.indptr[rows], degrees)  # of the block's edges in the graph, receiver by receiver
         senders, columns = np.unique(graph.senders[positions], return_inverse=True)
-        receivers = _bucket(rows.shape[0] + 1)
-        size = receivers + _bucket(senders.shape[0] + 1)
-        padded = self.most[1] if edges <= self.most[1] else _bucket(edges)
+        # One more than needed on both sides, so that padding edges have a padding node at either end. All blocks of a
+        # stage have `most` edges, but for the block of a single node that has more: few shapes are compiled.
+        receivers = bucket_size(rows.shape[0] + 1)
+        size = receivers + bucket_size(senders.shape[0] + 1)
+        num_edges = self.most[1] if edges <= self.most[1] else bucket_size(edges)
         ids = np.zeros(size, np.int64)
         ids[: rows.shape[0]], ids[receivers : receivers + senders.shape[0]] = rows, senders
-        to = _padded(np.repeat(np.arange(rows.shape[0]), degrees), padded, receivers - 1)
-        by = _padded(receivers + columns.reshape(-1), padded, size - 1)
-        facts, types = LayoutFacts(size, padded), None
-        if self.present is not None and graph.node_types is not None and graph.relations is not None:
-            own = int(graph.node_types[rows[0]])
-            facts = replace(facts, relations=self.present[own], types=(own,))
-            types = _padded(np.searchsorted(self.present[own], graph.relations[positions]), padded, 0)
-        fields: dict[str, Any] = {
-            "nodes": self._nodes(ids),
-            "edges": _layout(to, by, types, self._scale(ids), receivers, facts),
-            "senders": by,
-            "receivers": to,
-            "n_node": np.array([size], np.int32),
-            "n_edge": np.array([padded], np.int32),
-        }
-        return jraph.GraphsTuple(globals=None, **fields), ids
+        to = padded(np.repeat(np.arange(rows.shape[0]), degrees), num_edges, receivers - 1, np.int32)
+        by = padded(receivers + columns.reshape(-1), num_edges, size - 1, np.int32)
+        info, types = LayoutInfo(size, num_edges), None
+        if self.entering is not None and graph.node_types is not None and graph.relations is not None:
+            # All receivers have one type: the block numbers the edge types that enter it from 0, without the others.
+            node_type = int(graph.node_types[rows[0]])
+            edge_types = self.entering[node_type]
+            info = replace(info, relations=edge_types, types=(node_type,))
+            types = padded(np.searchsorted(edge_types, graph.relations[positions]), num_edges, 0, np.int32)
+        block = graphs_tuple(
+            nodes=self._nodes(ids),
+            edges=_layout(to, by, types, self._scale(ids), receivers, info),
+            senders=by,
+            receivers=to,
+            n_node=np.array([size], np.int32),
+            n_edge=np.array([num_edges], np.int32),
+        )
+        return block, ids
 
     def _scale(self, ids: np.ndarray) -> np.ndarray:
-        """`D^-1/2`, with the self loops that GCNs add."""
+        """Returns `D^-1/2`, with the self loops that GCNs add; degrees are those of the whole graph."""
         return (1.0 / np.sqrt(self.graph.indptr[ids + 1] - self.graph.indptr[ids] + 1.0)).astype(np.float32)
 
     def _nodes(self, ids: np.ndarray) -> dict[str, Any] | None:
-        """What the stage reads of the nodes themselves: types, and in the first one features and embeddings."""
+        """Returns the inputs at the nodes: types, and in the first stage features and embeddings."""
         graph, nodes = self.graph, {}
         if graph.node_types is not None:
             nodes["type"] = graph.node_types[ids]
@@ -178,33 +195,33 @@ class _Cut(NamedTuple):
         return nodes or None
 
 
-def _cut(
+def _plan(
     graph: HostGraph,
     stage: Stage,
     rows: np.ndarray,
     chunk_edges: int,
-    present: tuple[tuple[int, ...], ...] | None,
-) -> _Cut:
+    entering: tuple[tuple[int, ...], ...] | None,
+) -> _BlockPlan:
     degrees = np.diff(graph.indptr)[rows] if stage.edges else np.zeros(rows.shape[0], np.int64)
     most = math.ceil(chunk_edges * NODES_PER_EDGE), chunk_edges
     most = min(most[0], max(rows.shape[0], 1)), min(most[1], int(degrees.sum()))
-    return _Cut(graph, stage.reads == 0, rows, degrees, most, present)
+    return _BlockPlan(graph, stage.reads == 0, rows, degrees, most, entering)
 
 
 def _types(graph: HostGraph, rows: np.ndarray) -> np.ndarray:
     return np.zeros_like(rows) if graph.node_types is None else graph.node_types[rows]
 
 
-def _present(graph: HostGraph) -> tuple[tuple[int, ...], ...] | None:
-    """The types of the edges that enter nodes of each type, never none at all, as padding has one."""
+def _edge_types_by_node_type(graph: HostGraph) -> tuple[tuple[int, ...], ...] | None:
+    """Returns the types of the edges that enter nodes of each type; at least one, since padding edges have a type."""
     if graph.node_types is None or graph.relations is None:
         return None
     begins = np.flatnonzero(np.diff(graph.node_types, prepend=-1))
-    seen = np.zeros((int(graph.node_types.max(initial=0)) + 1, graph.num_relations), bool)
+    enters = np.zeros((int(graph.node_types.max(initial=0)) + 1, graph.num_relations), bool)
     for begin, end in zip(begins, np.append(begins[1:], graph.num_nodes), strict=True):
-        found = graph.relations[graph.indptr[begin] : graph.indptr[end]]
-        seen[graph.node_types[begin]] |= np.bincount(found, minlength=graph.num_relations) > 0
-    return tuple(tuple(np.flatnonzero(row).tolist()) or (0,) for row in seen)
+        relations = graph.relations[graph.indptr[begin] : graph.indptr[end]]
+        enters[graph.node_types[begin]] |= np.bincount(relations, minlength=graph.num_relations) > 0
+    return tuple(tuple(np.flatnonzero(row).tolist()) or (0,) for row in enters)
 
 
 def _check(model: Any, graph: HostGraph, chunk_edges: int) -> None:
@@ -227,7 +244,7 @@ def _check(model: Any, graph: HostGraph, chunk_edges: int) -> None:
 
 
 def _features(features: Any, ids: np.ndarray) -> Any:
-    """Rows of the features, zero for nodes that have none."""
+    """Returns the rows of the features, zero for nodes that have none."""
     known = ids < features.shape[0]
     if isinstance(features, np.ndarray):
         out = np.zeros((ids.shape[0], features.shape[1]), np.float32)
@@ -235,13 +252,13 @@ def _features(features: Any, ids: np.ndarray) -> Any:
         return out
     chosen = features[ids[known]]
     rows = np.repeat(np.flatnonzero(known), np.diff(chosen.indptr))
-    size = _bucket(rows.shape[0] + 1)
+    size = bucket_size(rows.shape[0] + 1)
     pattern = _pattern(
-        _padded(rows, size, ids.shape[0] - 1), _padded(chosen.indices, size, 0), (ids.shape[0], features.shape[1])
+        padded(rows, size, ids.shape[0] - 1, np.int32),
+        padded(chosen.indices, size, 0, np.int32),
+        (ids.shape[0], features.shape[1]),
     )
-    values = np.zeros(size, np.float32)
-    values[: rows.shape[0]] = chosen.data
-    return SparseFeatures(pattern, values)
+    return SparseFeatures(pattern, padded(chosen.data, size, 0, np.float32))
 
 
 def _layout(
@@ -250,15 +267,15 @@ def _layout(
     types: np.ndarray | None,
     scale: np.ndarray,
     rows: int,
-    facts: LayoutFacts,
+    info: LayoutInfo,
 ) -> PreparedEdges:
-    """The layout of a piece of so many receivers; `to` and `by` are the ends of its edges."""
-    nodes, by_relation = facts.nodes, None
+    """Returns the layout of a block of `rows` receivers; `to` and `by` are the ends of its edges."""
+    nodes, by_relation = info.nodes, None
     if types is not None:
-        kinds = len(facts.relations or ())
+        num_edge_types = len(info.relations or ())
         by_relation = RelationLayout(
-            rows=_pattern(to * kinds + types, by, (rows * kinds, nodes)),
-            columns=_pattern(to, by * kinds + types, (rows, nodes * kinds)),
+            rows=_pattern(to * num_edge_types + types, by, (rows * num_edge_types, nodes)),
+            columns=_pattern(to, by * num_edge_types + types, (rows, nodes * num_edge_types)),
         )
     return PreparedEdges(
         features=types,
@@ -266,32 +283,20 @@ def _layout(
         coefficients=scale[by] * scale[to],
         self_coefficients=scale[:rows] ** 2,
         relations=by_relation,
-        facts=facts,
+        info=info,
     )
 
 
 def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
-    """A pattern without its transpose, which only gradients read."""
+    """Returns a CSR pattern without its transpose, which only gradients read."""
     row_ptr = np.zeros(shape[0] + 1, np.int32)
     np.cumsum(np.bincount(rows, minlength=shape[0]), out=row_ptr[1:])
     nothing = np.zeros(0, np.int32)
     return CSR(rows, cols, row_ptr, nothing, (nothing, np.zeros(shape[1] + 1, np.int32)))
 
 
-def _padded(values: np.ndarray, size: int, fill: int) -> np.ndarray:
-    out = np.full(size, fill, np.int32)
-    out[: values.shape[0]] = values
-    return out
-
-
-def _bucket(size: int) -> int:
-    """The next of the sizes that cut each doubling in four: few programs are compiled, and little is padding."""
-    step = max(16, (1 << max(size - 1, 0).bit_length()) // 8)
-    return -(-size // step) * step
-
-
-def _room(shape: Sequence[int], memory_bytes: int) -> np.ndarray:
-    """`[n, width]` float32 in memory, or in a file that goes with it."""
+def _allocate(shape: Sequence[int], memory_bytes: int) -> np.ndarray:
+    """Allocates `[n, width]` float32 in memory, or in a temporary file that is deleted with the array."""
     if 4 * math.prod(shape) <= memory_bytes:
         return np.empty(tuple(shape), np.float32)
     with tempfile.TemporaryFile() as file:  # the map keeps what it needs of it

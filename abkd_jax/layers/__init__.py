@@ -1,6 +1,6 @@
-"""Message-passing layers (flax.linen). Each is the plain formula of its paper on the one aggregation core.
+"""Message-passing layers (flax.linen): the formulas of their papers on the aggregations of `abkd_jax.aggregate`.
 
-Every layer takes `dtype`, the type to compute in (parameters stay float32). Layers that begin with a linear map take
+Every layer takes `dtype`, the type to compute in (parameters stay float32). Layers that begin with a linear map accept
 sparse features.
 """
 

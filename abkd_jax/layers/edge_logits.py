@@ -1,4 +1,4 @@
-"""Logits that need both ends of an edge inside a nonlinearity: dynamic attention."""
+"""Attention logits with both ends of an edge inside the nonlinearity (GATv2), in chunks of edges."""
 
 import functools
 from typing import Any
@@ -9,7 +9,8 @@ import jraph
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import receiver_values, sender_values
-from abkd_jax.graph.build import num_edges
+from abkd_jax.aggregate.chunks import in_chunks
+from abkd_jax.graph import num_edges
 from abkd_jax.graph.precision import accumulation_dtype, widened
 
 __all__ = ["leaky_relu", "pair_logits"]
@@ -18,7 +19,7 @@ CHUNK_BYTES = 2**24  # of `[edges, heads, width]` at a time: inside a large cach
 
 
 def leaky_relu(x: Array, negative_slope: float) -> Array:
-    """`x` where positive, else `negative_slope * x`; the slope at zero is the negative one, as in PyTorch."""
+    """Computes `x` where positive, else `negative_slope * x`; the slope at zero is the negative one, as in PyTorch."""
     return jnp.where(x > 0, x, negative_slope * x)
 
 
@@ -29,10 +30,20 @@ def pair_logits(
     attention: Float[Array, "h d"],
     negative_slope: float,
 ) -> Float[Array, "e h"]:
-    """`attention . LeakyReLU(sent[sender] + received[receiver])` of each edge, head by head.
+    """Computes `attention . LeakyReLU(sent[sender] + received[receiver])` per edge and head.
 
-    Where `[e, heads, width]` is more than `CHUNK_BYTES` it runs over chunks of edges, and again so in the backward
-    pass: then nothing larger than a chunk, the inputs and the logits is ever in memory.
+    Where `[e, heads, width]` is more than `CHUNK_BYTES` both passes run over chunks of edges: then nothing larger than
+    a chunk, the inputs and the logits is ever in memory.
+
+    Args:
+        graph: plain or prepared.
+        sent: `[n, heads, width]`.
+        received: `[r, heads, width]`, one row per node that edges enter.
+        attention: `[heads, width]`.
+        negative_slope: of the LeakyReLU.
+
+    Returns:
+        `[e, heads]`, in the order of `graph.senders`.
     """
     edges, size = num_edges(graph), sent[0].size
     chunk = max(CHUNK_BYTES // (size * sent.dtype.itemsize), 1)
@@ -55,7 +66,7 @@ def _chunked(
     edges = ends[0].shape[0]
     parts = jax.lax.map(
         lambda ids: _logits(sent[ids[0]] + received[ids[1]], attention, negative_slope),
-        tuple(_in_chunks(i, chunk) for i in ends),
+        tuple(in_chunks(i, chunk) for i in ends),
     )
     return parts.reshape(-1, attention.shape[0])[:edges]
 
@@ -81,16 +92,10 @@ def _backward(chunk: int, negative_slope: float, saved: Any, cotangent: Array) -
         return (totals[0].at[senders].add(grad), totals[1].at[receivers].add(grad), totals[2] + grad_attention), None
 
     zeros = tuple(jnp.zeros(a.shape, wide) for a in inputs)
-    parts: Any = tuple(_in_chunks(a, chunk) for a in (*ends, cotangent))  # padding: cotangent zero
+    # Padding has a cotangent of zero.
+    parts = in_chunks(ends[0], chunk), in_chunks(ends[1], chunk), in_chunks(cotangent, chunk)
     totals, _ = jax.lax.scan(step, zeros, parts)
     return None, *(total.astype(a.dtype) for total, a in zip(totals, inputs, strict=True))
 
 
 _chunked.defvjp(_forward, _backward)
-
-
-def _in_chunks(x: Array, chunk: int) -> Array:
-    """`[e, ...]` as `[chunks, chunk, ...]`, with zeros at the end."""
-    chunks = -(-x.shape[0] // chunk)
-    padding = [(0, chunks * chunk - x.shape[0])] + [(0, 0)] * (x.ndim - 1)
-    return jnp.pad(x, padding).reshape(chunks, chunk, *x.shape[1:])

@@ -1,15 +1,14 @@
-"""Graph attention networks, of the first kind and the second."""
-
-from typing import Any
+"""Graph attention layers: GAT and GATv2."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import jraph
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, receiving, sender_values
-from abkd_jax.graph.build import num_edges
+from abkd_jax.graph import num_edges
 from abkd_jax.layers.dense import Dense, Dropout, cast
 from abkd_jax.layers.edge_logits import leaky_relu, pair_logits
 from abkd_jax.types import InputError
@@ -20,7 +19,7 @@ _GLOROT = nn.initializers.glorot_uniform()
 
 
 class _AttentionConv(nn.Module):
-    """What both kinds share; see `GATConv` for the attributes."""
+    """Base of both layers; see `GATConv` for the attributes."""
 
     features: int
     heads: int = 1
@@ -30,7 +29,7 @@ class _AttentionConv(nn.Module):
     self_loops: bool = True
     use_bias: bool = True
     residual: bool = False
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     def _transformed(self, name: str, x: Features, use_bias: bool) -> Float[Array, "n {self.heads} {self.features}"]:
         flat = Dense(self.heads * self.features, use_bias, _GLOROT, self.dtype, name=name)(x)
@@ -48,22 +47,24 @@ class _AttentionConv(nn.Module):
         deterministic: bool,
         edge_mask: Bool[Array, " e"] | None,
     ) -> Float[Array, "r h d"]:
-        """The sum over the neighbours, and over the node itself with a loop that replaces those of the graph."""
+        """Sums over the neighbours, and with `self_loops` over one loop per node that replaces those of the graph."""
         keep = self_keep = None
         if self.dropout > 0.0 and not deterministic:
-            drop: Any = Dropout(self.dropout)
+            drop = Dropout(self.dropout)
             keep = drop(jnp.ones_like(logits), deterministic=False)
             self_keep = drop(jnp.ones_like(self_logits), deterministic=False) if self.self_loops else None
         if edge_mask is not None and edge_mask.shape != (num_edges(graph),):
             raise InputError(f"edge mask is {edge_mask.shape}, expected ({num_edges(graph)},): one boolean an edge")
-        if self.self_loops:
-            others = jnp.asarray(graph.senders) != jnp.asarray(graph.receivers)
-            edge_mask = others if edge_mask is None else edge_mask & others
-        loops: Any = {"self_logits": self_logits, "self_keep": self_keep} if self.self_loops else {}
-        return attention_sum(graph, logits, sent, keep=keep, mask=edge_mask, **loops)
+        if not self.self_loops:
+            return attention_sum(graph, logits, sent, keep=keep, mask=edge_mask)
+        others = jnp.asarray(graph.senders) != jnp.asarray(graph.receivers)
+        edge_mask = others if edge_mask is None else edge_mask & others
+        return attention_sum(
+            graph, logits, sent, keep=keep, mask=edge_mask, self_logits=self_logits, self_keep=self_keep
+        )
 
     def _finished(self, out: Float[Array, "n h d"], x: Features) -> Float[Array, "n _"]:
-        """Heads side by side or averaged, plus residual and bias."""
+        """Concatenates or averages the heads, and adds residual and bias."""
         out = out.reshape(-1, self.heads * self.features) if self.concat else jnp.mean(out, axis=1)
         if self.residual:
             out = out + Dense(out.shape[1], False, _GLOROT, self.dtype, name="residual")(x)
@@ -73,12 +74,13 @@ class _AttentionConv(nn.Module):
 
 
 class GATConv(_AttentionConv):
-    """Graph attention (Velickovic et al., arXiv 1710.10903, equations 1 to 6).
+    """Graph attention layer (Velickovic et al., arXiv 1710.10903, equations 1 to 6).
 
         out_v = sum over u -> v of alpha_uv W x_u,  alpha_uv = softmax over u of LeakyReLU(a_s . W x_u + a_r . W x_v)
 
-    head by head. Nothing of size `[e, heads, features]` is kept. Parameters: `linear/kernel`, `attention_sender` and
-    `attention_receiver` `[heads, features]`, `residual/kernel`, `bias`; Glorot & Bengio's uniform, the bias zero.
+    per head. Nothing of size `[e, heads, features]` is kept. Parameters: `linear/kernel`, `attention_sender` and
+    `attention_receiver` `[heads, features]`, `residual/kernel`, `bias`; initialised by Glorot & Bengio's uniform
+    distribution, the bias with zeros.
 
     `destination_term=False, symmetric_norm=True, residual=True` is the layer of the OGB teacher (Wang et al., arXiv
     2103.13355): there the features are divided by the root of the sender's degree before the attention and
@@ -87,7 +89,7 @@ class GATConv(_AttentionConv):
     Attributes:
         features: width of a head.
         heads: number of heads.
-        concat: heads side by side, `[n, heads * features]`; False takes their mean, `[n, features]`.
+        concat: concatenates the heads, `[n, heads * features]`; False takes their mean, `[n, features]`.
         negative_slope: of the LeakyReLU.
         dropout: rate on the attention weights.
         self_loops: one loop at every node, instead of those the graph has.
@@ -96,6 +98,15 @@ class GATConv(_AttentionConv):
         dtype: type to compute in; None is that of the input and the parameters.
         destination_term: whether the logits have `a_r . W x_v`.
         symmetric_norm: whether degrees scale the messages, see above.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> layer, x = GATConv(4, heads=2), jnp.ones((3, 5))
+        >>> graph = from_edges(np.array([0, 1]), np.array([1, 2]), num_nodes=3, nodes=x, undirected=True)
+        >>> variables = jax.eval_shape(layer.init, jax.random.key(0), graph, x)  # shapes alone: compiles nothing
+        >>> jax.eval_shape(layer.apply, variables, graph, x).shape
+        (3, 8)
     """
 
     destination_term: bool = True
@@ -110,7 +121,13 @@ class GATConv(_AttentionConv):
         deterministic: bool = True,
         edge_mask: Bool[Array, " e"] | None = None,
     ) -> Float[Array, "_ _"]:
-        """Edges outside `edge_mask` `[e]` do not exist (edge drop); dropout takes keys of the stream `"dropout"`."""
+        """Computes the layer on the edges in `edge_mask` `[e]` (edge dropout); None takes all.
+
+        Dropout takes keys of the stream `"dropout"`.
+
+        Raises:
+            InputError: the mask is not one boolean per edge.
+        """
         x = cast(x, self.dtype)
         h = sent = self._transformed("linear", x, use_bias=False)
         out_degrees = scale = None
@@ -134,14 +151,14 @@ class GATConv(_AttentionConv):
 
 
 class GATv2Conv(_AttentionConv):
-    """Dynamic graph attention (Brody et al., arXiv 2105.14491, equation 7).
+    """Dynamic graph attention layer, GATv2 (Brody et al., arXiv 2105.14491, equation 7).
 
         out_v = sum over u -> v of alpha_uv W_s x_u,  alpha_uv = softmax over u of a . LeakyReLU(W_s x_u + W_r x_v)
 
-    The logits cost `e * heads * features` operations, and no algebra moves them to the nodes; where they are many they
-    run in chunks of edges, and again so in the backward pass (`pairs.pair_logits`). Parameters: `sender/kernel` and
-    `receiver/kernel` with a `bias` each (as PyTorch's Linear), `attention` `[heads, features]`, `residual/kernel`,
-    `bias` (zero); kernels and vectors start as Glorot & Bengio's uniform.
+    The logits cost `e * heads * features` operations, and no algebra moves them to the nodes; where they are many both
+    passes run in chunks of edges (`edge_logits.pair_logits`). Parameters: `sender/kernel` and `receiver/kernel` with a
+    `bias` each (as PyTorch's Linear), `attention` `[heads, features]`, `residual/kernel`, `bias` (zeros); kernels and
+    vectors are initialised by Glorot & Bengio's uniform distribution.
 
     Attributes:
         share_weights: one map for senders and receivers; the other attributes are those of `GATConv`.
@@ -158,20 +175,22 @@ class GATv2Conv(_AttentionConv):
         deterministic: bool = True,
         edge_mask: Bool[Array, " e"] | None = None,
     ) -> Float[Array, "_ _"]:
-        """As `GATConv`."""
+        """Computes the layer; arguments as `GATConv`."""
         x = cast(x, self.dtype)
         sent = self._transformed("sender", x, self.use_bias)
-        own = receiving(graph, x)
-        own_sent = receiving(graph, sent)
-        received = own_sent if self.share_weights else self._transformed("receiver", own, self.use_bias)
+        x_received, loop_sent = receiving(graph, x), receiving(graph, sent)
+        received = loop_sent if self.share_weights else self._transformed("receiver", x_received, self.use_bias)
         attention = self._attention_vector("attention")
         logits = pair_logits(graph, sent, received, attention, self.negative_slope)
-        self_logits = _head_dots(leaky_relu(own_sent + received, self.negative_slope), attention[None])[0]
-        return self._finished(self._attend(graph, logits, self_logits, sent, deterministic, edge_mask), own)
+        self_logits = _head_dots(leaky_relu(loop_sent + received, self.negative_slope), attention[None])[0]
+        return self._finished(self._attend(graph, logits, self_logits, sent, deterministic, edge_mask), x_received)
 
 
 def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Float[Array, "k n h"]:
-    """Each head times its own part of each vector: one product with blocks, which CPUs do faster than short sums."""
+    """Computes each head's dot product with its part of each vector.
+
+    As one product with a block-diagonal matrix, which is faster on CPUs than short sums.
+    """
     count, heads, width = vectors.shape
     blocks = jnp.einsum("khd,hg->hdkg", vectors, jnp.eye(heads, dtype=vectors.dtype))
     products = h.reshape(-1, heads * width) @ blocks.reshape(heads * width, count * heads)
@@ -179,7 +198,10 @@ def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Floa
 
 
 def _degrees(graph: jraph.GraphsTuple, nodes: int, self_loops: bool) -> tuple[Array, Array]:
-    """Edges that leave and that enter each node, `[n]` float32, at least 1; with one loop instead of the graph's."""
+    """Counts the edges that leave and that enter each node, `[n]` float32, at least 1.
+
+    With `self_loops` one loop per node is counted instead of those of the graph.
+    """
     senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
     counts = jnp.where((senders != receivers) | (not self_loops), 1.0, 0.0)
     leaving = jax.ops.segment_sum(counts, senders, num_segments=nodes)

@@ -1,10 +1,9 @@
 """Graph convolutions with the symmetric normalisation `A' = D^-1/2 (A + I) D^-1/2`."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 import jraph
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features, feature_matmul, num_receivers, propagate
@@ -16,25 +15,38 @@ __all__ = ["GCN2Conv", "GCNConv"]
 
 
 class GCNConv(nn.Module):
-    """`A' x W + b` (Kipf & Welling, arXiv 1609.02907, section 2.1), on the narrower side.
+    """Graph convolution `A' x W + b` (Kipf & Welling, arXiv 1609.02907, section 2.1), on the narrower side of `W`.
 
-    `W` starts as Glorot & Bengio's uniform, `b` at zero.
+    `W` is initialised by Glorot & Bengio's uniform distribution, `b` with zeros.
 
     Attributes:
         features: output width.
         use_bias: whether there is a `b`.
         dtype: type to compute in; None is that of the input and the parameters.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> layer, x = GCNConv(4), jnp.ones((3, 5))
+        >>> graph = from_edges(np.array([0, 1]), np.array([1, 2]), num_nodes=3, nodes=x, undirected=True)
+        >>> variables = jax.eval_shape(layer.init, jax.random.key(0), graph, x)  # shapes alone: compiles nothing
+        >>> jax.eval_shape(layer.apply, variables, graph, x).shape
+        (3, 4)
     """
 
     features: int
     use_bias: bool = True
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
         self, graph: jraph.GraphsTuple, x: Features, *, aggregated: Float[Array, "_ f"] | None = None
     ) -> Float[Array, "_ {self.features}"]:
-        """`aggregated` is `A' x` where that is known (`precompute`)."""
+        """Computes the layer; `aggregated` is `A' x` where that is precomputed (`precompute`).
+
+        Raises:
+            InputError: `aggregated` has another number of rows than there are receivers.
+        """
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (x.shape[1], self.features))
         kernel = cast(kernel, self.dtype)
         if aggregated is None:
@@ -48,12 +60,12 @@ class GCNConv(nn.Module):
 
 
 class GCN2Conv(nn.Module):
-    """GCNII convolution, before its activation (Chen et al., arXiv 2007.02133, equation 5). No bias.
+    """GCNII convolution without its activation (Chen et al., arXiv 2007.02133, equation 5). No bias.
 
     `theta S W + (1 - theta) S` with `S = (1 - alpha) A' h + alpha h0`. The variant, GCNII*, is `theta [A' h, h0] W +
     (1 - theta) S` with a `W` of twice as many rows, as in its authors' code; their paper's form, with two weights
-    that see `(1 - alpha) A' h` and `alpha h0`, is the same layer with those factors inside the weights. `W` starts
-    uniform in `+-1 / sqrt(width)`.
+    that multiply `(1 - alpha) A' h` and `alpha h0`, is the same layer with those factors inside the weights. `W` is
+    initialised uniform in `+-1 / sqrt(width)`.
 
     Attributes:
         alpha: share of the initial residual, in [0, 1].
@@ -63,7 +75,7 @@ class GCN2Conv(nn.Module):
 
     alpha: float
     variant: bool = False
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -73,6 +85,11 @@ class GCN2Conv(nn.Module):
         h0: Float[Array, "n _"],
         theta: Float[Array, ""] | float,
     ) -> Float[Array, "n d"]:
+        """Computes the layer from its input `h`, the first hidden features `h0` and the weight of the identity mapping.
+
+        Raises:
+            InputError: `h` and `h0` differ in shape.
+        """
         if h.shape != h0.shape:
             raise InputError(f"GCN2Conv: h {h.shape} and the initial features {h0.shape} must have one shape")
         width = h.shape[1]

@@ -1,13 +1,14 @@
-"""Batch normalisation over the nodes that count, and the choice among the outputs of all layers.
+"""Masked batch normalisation and jumping knowledge.
 
-Layer normalisation looks at one node alone, so that `flax.linen.LayerNorm` serves (PyTorch's has `epsilon=1e-5`).
+Layer normalisation is computed per node, so `flax.linen.LayerNorm` serves (PyTorch's has `epsilon=1e-5`).
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from abkd_jax.graph.precision import widened
@@ -18,11 +19,11 @@ __all__ = ["MaskedBatchNorm", "jumping_knowledge"]
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation whose statistics see only the nodes of a mask (Ioffe & Szegedy, arXiv 1502.03167).
+    """Batch normalisation with statistics over the nodes of a mask (Ioffe & Szegedy, arXiv 1502.03167).
 
-    `(x - mean) / sqrt(var + epsilon) * scale + bias`, unit by unit, with the biased variance of the batch. The running
-    ones, in the collection `batch_stats` as `mean` and `var`, take the unbiased variance, as PyTorch's do. Statistics
-    are float32 or wider whatever the features are.
+    `(x - mean) / sqrt(var + epsilon) * scale + bias`, per unit, with the biased variance of the batch. The running
+    statistics, in the collection `batch_stats` as `mean` and `var`, take the unbiased variance, as PyTorch's do.
+    Statistics are float32 or wider whatever the features are.
 
     Attributes:
         epsilon: added to the variance.
@@ -32,16 +33,18 @@ class MaskedBatchNorm(nn.Module):
 
     epsilon: float = 1e-5
     momentum: float = 0.9
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "n d"], *, use_running_average: bool, mask: Bool[Array, " n"] | None = None
     ) -> Float[Array, "n d"]:
-        """`mask` `[n]` is False on padding (`graph.node_mask`); with no node at all the running statistics stay.
+        """Normalises `x`; `mask` `[n]` is False on padding (`graph.node_mask`).
+
+        An empty mask leaves the running statistics unchanged.
 
         Raises:
-            InputError: the mask is not one boolean a node.
+            InputError: the mask is not one boolean per node.
         """
         if mask is not None and (mask.shape, mask.dtype) != (x.shape[:1], jnp.bool_):
             raise InputError(f"MaskedBatchNorm: mask is {mask.dtype} {mask.shape}, expected booleans {x.shape[:1]}")
@@ -67,7 +70,7 @@ class MaskedBatchNorm(nn.Module):
 
 
 def _moments(x: Float[Array, "n d"], mask: Bool[Array, " n"]) -> tuple[Array, Array, Array]:
-    """Mean and biased variance over the nodes of the mask, and their number."""
+    """Computes mean and biased variance over the nodes of the mask, and counts these."""
     count = jnp.sum(mask).astype(x.dtype)
     divisor = jnp.maximum(count, 1.0)
     mean = jnp.sum(jnp.where(mask[:, None], x, 0.0), axis=0) / divisor
@@ -78,14 +81,19 @@ def _moments(x: Float[Array, "n d"], mask: Bool[Array, " n"]) -> tuple[Array, Ar
 def jumping_knowledge(
     hiddens: Sequence[Float[Array, "n _"]], how: Literal["last", "cat", "max"]
 ) -> Float[Array, "n _"]:
-    """One feature of the outputs of all layers (Xu et al., arXiv 1806.03536): the last, all, the maximum.
+    """Combines the outputs of all layers (jumping knowledge: Xu et al., arXiv 1806.03536).
 
     Args:
-        hiddens: of every layer `[n, width]`; of equal width for `"max"`.
-        how: `"last"`, `"cat"` or `"max"`.
+        hiddens: `[n, width]` of every layer; of equal width for `"max"`.
+        how: `"last"` returns the last one, `"cat"` concatenates them, `"max"` takes the maximum.
 
     Raises:
         InputError: another `how`, no layers, or widths that differ where they must not.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> jumping_knowledge([jnp.ones((3, 2)), jnp.zeros((3, 4))], "cat").shape
+        (3, 6)
     """
     if how not in ("last", "cat", "max") or not hiddens:
         raise InputError(f"jumping knowledge {how!r} of {len(hiddens)} layers, expected last, cat or max of some")

@@ -1,15 +1,14 @@
-"""Relational graph convolutions: weights of their own for every type of edge."""
-
-from typing import Any
+"""Relational graph convolution: one weight matrix per edge type."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 import jraph
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features, feature_matmul, num_receivers, receiving, relation_means, relation_sum
-from abkd_jax.graph.build import SparseFeatures, layout_of
+from abkd_jax.graph import SparseFeatures, layout_of
 from abkd_jax.layers.dense import Dense, cast
 from abkd_jax.types import InputError
 
@@ -26,14 +25,14 @@ class RGCNConv(nn.Module):
     The mean is over the edges of type `r` that enter a node (`c_{i,r} = |N_i^r|`), zero without any. It runs on the
     narrower side of the weights; either holds `[n, relations, width]`. Parameters: `kernel` `[relations, in, out]`,
     `root/kernel`, `bias`; with bases `kernel` is `[bases, in, out]` and `coefficients` `[relations, bases]` (equation
-    3); with blocks `kernel` is `[relations, blocks, in / blocks, out / blocks]` (equation 4). Glorot & Bengio's
-    uniform of every matrix alone; the bias starts at zero.
+    3); with blocks `kernel` is `[relations, blocks, in / blocks, out / blocks]` (equation 4). Every matrix is
+    initialised by Glorot & Bengio's uniform distribution of its own size, the bias with zeros.
 
     Attributes:
         features: output width.
         relations: number of edge types.
-        bases: number of matrices that those of the relations are combinations of.
-        blocks: number of diagonal blocks that the matrices consist of.
+        bases: number of basis matrices, whose combinations are those of the relations.
+        blocks: number of diagonal blocks of the matrices.
         root_weight: whether there is a `W_0`.
         use_bias: whether there is a `b`.
         dtype: type to compute in; None is that of the input and the parameters.
@@ -45,17 +44,17 @@ class RGCNConv(nn.Module):
     blocks: int | None = None
     root_weight: bool = True
     use_bias: bool = True
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "_ {self.features}"]:
-        """Takes a graph with a type an edge, see `graph.edge_relations`.
+        """Computes the layer on a graph with one type per edge, see `graph.edge_relations`.
 
         Raises:
             InputError: both bases and blocks; widths that blocks do not divide; edges without types.
         """
         x = cast(x, self.dtype)
-        out = self._blockwise(graph, x) if self.blocks is not None else self._whole(graph, x)
+        out = self._whole(graph, x) if self.blocks is None else self._blockwise(graph, x, self.blocks)
         if self.root_weight:
             out = out + Dense(self.features, False, _GLOROT, self.dtype, name="root")(receiving(graph, x))
         if self.use_bias:
@@ -71,15 +70,14 @@ class RGCNConv(nn.Module):
             kernel = jnp.einsum("rb,bfd->rfd", cast(mix, self.dtype), kernel)
         kernel = _of_present(graph, kernel)
         relations = kernel.shape[0]
-        whole = num_receivers(graph) == x.shape[0]  # of a piece, the many nodes that send are better left as they are
+        whole = num_receivers(graph) == x.shape[0]  # not a block, whose many senders are better not transformed
         if isinstance(x, SparseFeatures) or (whole and width > self.features):
             flat = jnp.moveaxis(kernel, 0, 1).reshape(width, relations * self.features)
             return relation_sum(graph, feature_matmul(x, flat).reshape(-1, relations, self.features))
         means = relation_means(graph, x, relations)
         return means.reshape(-1, relations * width) @ kernel.reshape(relations * width, self.features)
 
-    def _blockwise(self, graph: jraph.GraphsTuple, x: Features) -> Array:
-        blocks: Any = self.blocks
+    def _blockwise(self, graph: jraph.GraphsTuple, x: Features, blocks: int) -> Array:
         if self.bases is not None:
             raise InputError(f"RGCNConv: {self.bases} bases and {blocks} blocks, expected only one of them")
         if x.shape[1] % blocks or self.features % blocks:
@@ -100,7 +98,7 @@ class RGCNConv(nn.Module):
 
 
 def _of_present(graph: jraph.GraphsTuple, kernel: Array) -> Array:
-    """The weights of the relations that a piece of a graph holds, see `LayoutFacts`; of other graphs all."""
+    """Selects the weights of the relations that a block of a graph holds, see `LayoutInfo`; of other graphs all."""
     layout = layout_of(graph)
-    known = None if layout is None else layout.facts.relations
-    return kernel if known is None else kernel[np.array(known)]
+    present = None if layout is None else layout.info.relations
+    return kernel if present is None else kernel[np.array(present)]

@@ -1,9 +1,10 @@
-"""What can be aggregated before training: powers of `A'` on the features, and the first aggregation of other layers."""
+"""Aggregations before training: powers of `A'` times the features, and the first aggregation of other layers."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jraph
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features, maximum, mean, propagate
@@ -14,9 +15,10 @@ __all__ = ["SGConv", "hops", "precompute"]
 
 
 class SGConv(nn.Module):
-    """`A'^K x W + b` (Wu et al., arXiv 1902.07153, equation 8), on the narrower side; starts as PyTorch's Linear.
+    """Simplified graph convolution `A'^K x W + b` (Wu et al., arXiv 1902.07153, equation 8), on the narrower side.
 
-    On `hops(graph, x, K)[-1]` the layer is a `Dense`: with fixed features, sum once and train that.
+    Initialised as PyTorch's Linear. On `hops(graph, x, K)[-1]` the layer is a `Dense`: with fixed features, aggregate
+    once and train that.
 
     Attributes:
         features: output width.
@@ -28,19 +30,27 @@ class SGConv(nn.Module):
     features: int
     hops: int = 1
     use_bias: bool = True
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "n {self.features}"]:
+        """Computes the layer."""
         linear = Dense(self.features, self.use_bias, dtype=self.dtype, name="linear")
         return linear(x, lambda x: hops(graph, x, self.hops)[-1])
 
 
 def hops(graph: jraph.GraphsTuple, x: Features, k: int) -> tuple[Float[Array, "n f"], ...]:
-    """`(x, A' x, ..., A'^k x)`: what SIGN reads (Frasca et al., arXiv 2004.11198). Sparse `x` becomes dense.
+    """Computes `(x, A' x, ..., A'^k x)`, the input of SIGN (Frasca et al., arXiv 2004.11198). Sparse `x` becomes dense.
 
     Raises:
         InputError: `k` is negative.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> graph = from_edges(np.array([0]), np.array([1]), num_nodes=2, undirected=True)
+        >>> [power.shape for power in hops(graph, jnp.ones((2, 5)), 2)]
+        [(2, 5), (2, 5), (2, 5)]
     """
     if k < 0:
         raise InputError(f"hops: k is {k}, expected at least 0")
@@ -51,7 +61,7 @@ def hops(graph: jraph.GraphsTuple, x: Features, k: int) -> tuple[Float[Array, "n
 
 
 def precompute(graph: jraph.GraphsTuple, x: Features, how: Literal["normalised", "mean", "max"]) -> Float[Array, "n f"]:
-    """The aggregation of features that never change, once: the `aggregated` of a first `GCNConv` or `SAGEConv`.
+    """Aggregates fixed features once: the `aggregated` of a first `GCNConv` or `SAGEConv`.
 
     Args:
         graph: plain or prepared.
@@ -60,6 +70,13 @@ def precompute(graph: jraph.GraphsTuple, x: Features, how: Literal["normalised",
 
     Raises:
         InputError: another `how`.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> star = from_edges(np.array([1, 2]), np.array([0, 0]), num_nodes=3)
+        >>> precompute(star, jnp.array([[9.0], [2.0], [1.0]]), "max")[:, 0].tolist()
+        [2.0, 0.0, 0.0]
     """
     aggregations = {"normalised": propagate, "mean": mean, "max": maximum}
     if how not in aggregations:

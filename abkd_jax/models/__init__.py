@@ -1,8 +1,8 @@
 """Stacks of layers. Every model maps a graph to `GNNOutput(logits, hiddens)`, a pure function under `apply`.
 
 A model takes one graph: `nodes` are dense or sparse features, or `{"features": ..., "type": [n], "embedding": [n]}`
-where nodes have types or trained vectors. `apply(variables, graph, train=True, rngs={"dropout": key},
-mutable=["batch_stats"])` trains; without `train` nothing is dropped and batch normalisation takes its running
+where nodes have types or learned embeddings. `apply(variables, graph, train=True, rngs={"dropout": key},
+mutable=["batch_stats"])` trains; without `train` nothing is dropped and batch normalisation uses its running
 statistics.
 """
 

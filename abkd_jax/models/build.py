@@ -1,4 +1,4 @@
-"""From a config to a model: the one place where a name becomes an architecture."""
+"""Construction of a model from its config: the one place where a name becomes an architecture."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ __all__ = ["build"]
 
 STACKS = {"gcn": GCN, "graphsage": GraphSAGE, "gat": GAT, "gatv2": GATv2, "gin": GIN, "rgcn": RGCN, "mlp": MLP}
 MODELS = ("gcnii", *STACKS, "sign")
-# Options that only some models have; others refuse what is not the default.
+# Options that only some models have; the others accept their default alone.
 _ONLY_OF = {
     "variant": ("gcnii",),
     "heads": ("gat", "gatv2"),
@@ -48,7 +48,7 @@ def build(
     vocabulary: tuple[int, ...] = (),
     edge_vocabulary: tuple[int, ...] = (),
 ) -> nn.Module:
-    """The model that a config names.
+    """Builds the model that a config names.
 
     Args:
         config: architecture and sizes.
@@ -56,11 +56,17 @@ def build(
         relations: number of edge types of the graph, for rgcn.
         node_types: number of its node types, for rgcn.
         embeddings: number of its nodes without features, for rgcn.
-        vocabulary: numbers of categories of the node features, for gin; () where they are real numbers.
+        vocabulary: number of categories per column of the node features, for gin; () where they are real numbers.
         edge_vocabulary: likewise of the edge features.
 
     Raises:
-        InputError: the name is unknown, a size or rate makes no model, or the model has no such option.
+        InputError: the name is unknown, a size or rate is out of range, or the model has no such option.
+
+    Examples:
+        >>> from abkd_jax.configs.options import ModelConfig
+        >>> model = build(ModelConfig("gcnii", hidden=4, layers=4), classes=7)
+        >>> type(model).__name__, model.hidden, model.classes
+        ('GCNII', 4, 7)
     """
     _check(config, classes)
     shared: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Graph attention networks, of the first kind and the second."""
+"""Graph attention networks: GAT and GATv2."""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array
 
-from abkd_jax.graph.build import num_edges
+from abkd_jax.graph import num_edges
 from abkd_jax.layers import Dropout, GATConv, GATv2Conv
 from abkd_jax.models.stack import Convolution, Stack
 from abkd_jax.types import InputError
@@ -20,8 +20,8 @@ __all__ = ["GAT", "GATv2"]
 class GAT(Stack):
     """GAT (Velickovic et al., arXiv 1710.10903), ELU between the layers; see `Stack` for the other attributes.
 
-    Hidden layers put their heads side by side, and have a bias unless batch normalisation follows, which has its own;
-    the last layer takes the mean of its heads. `hidden=750, heads=3, layers=3, norm="batch", residual="linear"` with
+    Hidden layers concatenate their heads, and have a bias unless batch normalisation follows, which has its own; the
+    last layer takes the mean of its heads. `hidden=750, heads=3, layers=3, norm="batch", residual="linear"` with
     ReLU, `destination_term=False` and `symmetric_norm=True` is the teacher of ogbn-arxiv (Wang et al., arXiv
     2103.13355).
 
@@ -30,7 +30,7 @@ class GAT(Stack):
         heads: of the hidden layers; a divisor of `hidden`.
         output_heads: of the last layer.
         attention_dropout: rate on the attention weights.
-        edge_dropout: share of the edges that a layer does not see in a training step; self loops stay.
+        edge_dropout: share of the edges that each layer drops in a training step; self loops stay.
         destination_term: see `GATConv`.
         symmetric_norm: see `GATConv`.
     """
@@ -44,10 +44,11 @@ class GAT(Stack):
     symmetric_norm: bool = False
 
     def attention(self) -> Callable[..., Any]:
-        """The layer's class, with the switches that only one kind has."""
+        """Returns the layer's class, with the options that only one of them has."""
         return functools.partial(GATConv, destination_term=self.destination_term, symmetric_norm=self.symmetric_norm)
 
     def convolution(self, train: bool) -> Convolution:
+        """Returns the layers of this model, by width, place and name; see `Stack.convolution`."""
         if self.hidden % self.heads:
             raise InputError(f"GAT: heads is {self.heads}, expected a divisor of the hidden width {self.hidden}")
         layer = functools.partial(self.attention(), dropout=self.attention_dropout, dtype=self.dtype)
@@ -78,8 +79,8 @@ class GATv2(GAT):
 
 
 def _kept(graph: jraph.GraphsTuple, rate: float) -> Array | None:
-    """`[e]`, False on dropped edges; None where none is dropped."""
+    """Draws `[e]`, False on dropped edges; returns None where none is dropped."""
     if rate == 0.0:
         return None
-    kept: Any = Dropout(rate)(jnp.ones((num_edges(graph), 1)), deterministic=False)
+    kept = Dropout(rate)(jnp.ones((num_edges(graph), 1)), deterministic=False)
     return kept[:, 0] > 0.0

@@ -1,11 +1,11 @@
-"""GCN and MLP: a fixed average of the neighbours in every layer, and none at all."""
+"""GCN, a fixed average over the neighbours in every layer, and MLP, which ignores the graph."""
 
 from typing import Any
 
 import jraph
 
 from abkd_jax.aggregate import receiving
-from abkd_jax.graph.build import normalise
+from abkd_jax.graph import normalise
 from abkd_jax.layers import Dense, GCNConv
 from abkd_jax.models.stack import Convolution, Stack
 
@@ -13,7 +13,19 @@ __all__ = ["GCN", "MLP"]
 
 
 class GCN(Stack):
-    """GCN (Kipf & Welling, arXiv 1609.02907): convolutions with ReLU between; see `Stack` for the attributes."""
+    """GCN (Kipf & Welling, arXiv 1609.02907): convolutions with ReLU between; see `Stack` for the attributes.
+
+    Examples:
+        >>> import jax, numpy as np
+        >>> from abkd_jax.graph import from_edges, prepare
+        >>> ends, x = (np.array([0, 1]), np.array([1, 2])), np.ones((3, 5), np.float32)
+        >>> graph = prepare(from_edges(*ends, num_nodes=3, nodes=x, undirected=True))
+        >>> model = GCN(hidden=4, layers=2, classes=2)
+        >>> variables = jax.eval_shape(model.init, jax.random.key(0), graph)  # shapes alone: compiles nothing
+        >>> out = jax.eval_shape(model.apply, variables, graph)
+        >>> out.logits.shape, [hidden.shape for hidden in out.hiddens]
+        ((3, 2), [(3, 4)])
+    """
 
     def convolution(self, train: bool) -> Convolution:
         dtype = self.dtype
@@ -24,10 +36,10 @@ class GCN(Stack):
 
 
 class MLP(Stack):
-    """A multilayer perceptron that ignores the edges; the student of GLNN (Zhang et al., arXiv 2110.08727).
+    """Multilayer perceptron that ignores the edges; the student of GLNN (Zhang et al., arXiv 2110.08727).
 
-    Its layers are `dense_0`, `dense_1`, ..., or `blocks/dense`; see `Stack` for the attributes. None of the features is
-    dropped unless `input_dropout` says so.
+    Its layers are `dense_0`, `dense_1`, ..., or `blocks/dense`; see `Stack` for the attributes. Features are not
+    dropped by default (`input_dropout=0`).
     """
 
     input_dropout: float | None = 0.0

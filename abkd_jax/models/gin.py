@@ -1,4 +1,4 @@
-"""Graph isomorphism networks: sums of neighbours through perceptrons."""
+"""Graph isomorphism networks: MLPs of sums over neighbours."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import jraph
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features
-from abkd_jax.graph.build import raw_edges
+from abkd_jax.graph import node_features, raw_edges
 from abkd_jax.layers import Dense, GINConv, dense_features
-from abkd_jax.models.stack import Convolution, Stack, features_of, looked_up
+from abkd_jax.models.stack import Convolution, Stack, lookup
 from abkd_jax.types import InputError
 
 __all__ = ["GIN"]
@@ -20,19 +21,19 @@ __all__ = ["GIN"]
 class GIN(Stack):
     """GIN (Xu et al., arXiv 1810.00826); each layer's MLP is linear, ReLU, linear. See `Stack` for the attributes.
 
-    For graphs: `readout="sum"`; with `jumping="cat"` the classifier sees the sums of all layers, as in the paper
+    For graphs: `readout="sum"`; with `jumping="cat"` the classifier reads the sums of all layers, as in the paper
     (equation 4.2, without that of the input features). Sums of all neighbours grow with the degrees and the depth:
     choose `norm="batch"` where training starts badly. Sparse features become dense.
 
-    For molecules: with a `vocabulary` the features are `[n, k]` integers, and the input is the sum of a trained vector
-    for each, `[n, hidden]` (`atoms/table_0`, ...). With an `edge_vocabulary` so are `graph.edges`, or their entry
-    `"features"`, `[e, k]`; every layer adds the sum of its own vectors of an edge (`bonds_0/table_0`, ...) to what is
-    sent along it, before a ReLU (GINE: Hu et al., arXiv 1905.12265; the tables of OGB, arXiv 2005.00687). Features that
-    are real numbers pass through a linear map, `input`, then.
+    For molecules: with a `vocabulary` the features are `[n, k]` integer categories, and the input is the sum of their
+    learned embeddings, `[n, hidden]` (`atoms/table_0`, ...). With an `edge_vocabulary` so are `graph.edges`, or their
+    entry `"features"`, `[e, k]`; every layer adds the sum of its own embeddings of an edge (`bonds_0/table_0`, ...) to
+    the message along it, before a ReLU (GINE: Hu et al., arXiv 1905.12265; the tables of OGB, arXiv 2005.00687).
+    Real-valued features pass through a linear map, `input`, then.
 
     Attributes:
-        train_epsilon: whether the weight `1 + eps` of the node itself is trained, from 1.
-        vocabulary: for each column of the features the number of its categories; () where they are real numbers.
+        train_epsilon: whether the weight `1 + eps` of the node itself is trained, starting at 1.
+        vocabulary: number of categories per column of the features; () where they are real numbers.
         edge_vocabulary: likewise for the edges; () where they are not read.
     """
 
@@ -43,15 +44,15 @@ class GIN(Stack):
     @nn.nowrap
     def inputs(self, graph: jraph.GraphsTuple) -> Any:
         if self.vocabulary:
-            return _Categories(self.vocabulary, self.hidden, self.dtype, name="atoms")(features_of(graph, None))
-        features = features_of(graph, self.dtype)
+            return _Categories(self.vocabulary, self.hidden, self.dtype, name="atoms")(node_features(graph, None))
+        features = node_features(graph, self.dtype)
         return Dense(self.hidden, dtype=self.dtype, name="input")(features) if self.edge_vocabulary else features
 
     def convolution(self, train: bool) -> Convolution:
         train_epsilon, edge_vocabulary, dtype = self.train_epsilon, self.edge_vocabulary, self.dtype
 
         def isomorphic(width: int, last: bool, suffix: str) -> Callable[[jraph.GraphsTuple, Features], Array]:
-            mlp = _Perceptron(width, dtype, parent=None)  # a child of the convolution: conv_0/mlp
+            mlp = _MLP(width, dtype, parent=None)  # a child of the convolution: conv_0/mlp
             conv = GINConv(mlp, train_epsilon=train_epsilon, dtype=dtype, name=f"conv{suffix}")
             if not edge_vocabulary:
                 return lambda graph, x: conv(graph, dense_features(x))
@@ -66,21 +67,21 @@ class GIN(Stack):
 
 
 class _Categories(nn.Module):
-    """The sum of a trained vector for each column of `[n, k]` categories."""
+    """Sum of the learned embeddings of `[n, k]` categories, one table per column."""
 
     vocabulary: tuple[int, ...]
     width: int
-    dtype: Any
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x: Any) -> Float[Array, "n {self.width}"]:
         if x is None or x.shape[1:] != (len(self.vocabulary),) or not jnp.issubdtype(x.dtype, jnp.integer):
-            seen = "missing" if x is None else f"{x.dtype} {x.shape}"
-            raise InputError(f"GIN: {self.name} are {seen}, expected {len(self.vocabulary)} integers in a row")
+            given = "missing" if x is None else f"{x.dtype} {x.shape}"
+            raise InputError(f"GIN: {self.name} are {given}, expected {len(self.vocabulary)} integers in a row")
         rows = []
         for column, size in enumerate(self.vocabulary):
             table = self.param(f"table_{column}", nn.initializers.glorot_uniform(), (size, self.width))
-            rows.append(looked_up(f"GIN: column {column} of {self.name}", table, x[:, column], self.dtype))
+            rows.append(lookup(f"GIN: column {column} of {self.name}", table, x[:, column], self.dtype))
         return sum(rows, jnp.zeros((x.shape[0], self.width), rows[0].dtype))
 
 
@@ -90,11 +91,11 @@ def _edge_features(graph: jraph.GraphsTuple) -> Any:
     return edges if edges is None else jnp.asarray(edges)
 
 
-class _Perceptron(nn.Module):
+class _MLP(nn.Module):
     """Linear, ReLU, linear, all as wide as the output."""
 
     width: int
-    dtype: Any
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n _"]) -> Float[Array, "n {self.width}"]:

@@ -1,4 +1,4 @@
-"""Label propagation: what the labels of the neighbours say, without anything trained."""
+"""Label propagation: a baseline without parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import jraph
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.aggregate import receiver_sums, weighted_sum
-from abkd_jax.graph.build import edge_weights, num_nodes
+from abkd_jax.graph import edge_weights, num_nodes
 from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.graph.precision import widened
 from abkd_jax.types import InputError
@@ -23,27 +23,35 @@ def label_propagation(
     alpha: float,
     steps: int,
 ) -> Float[Array, "n {classes}"]:
-    """Labels that spread along the edges (Zhu & Ghahramani, CMU-CALD-02-107; normalised as by Zhou et al., NIPS 2003).
+    """Propagates labels along the edges (Zhu & Ghahramani, CMU-CALD-02-107; normalised as by Zhou et al., NIPS 2003).
 
         y <- clip(alpha D^-1/2 A D^-1/2 y + (1 - alpha) y_0, 0, 1), `steps` times from y_0
 
-    `y_0` is 1 at the labels of the training nodes and 0 elsewhere; `D` has the sums of the weights of the edges that
-    enter a node. No self loops are added.
+    `y_0` is 1 at the labels of the training nodes and 0 elsewhere; `D` holds the sums of the weights of the incoming
+    edges. No self loops are added.
 
     Args:
         graph: plain or prepared, with weights or not (`graph.edge_weights`).
-        labels: `[n]`, negative where unlabelled; entries outside the mask may hold anything. NaN spreads from a label
-            in the mask that is no class.
+        labels: `[n]`, negative where unlabelled; entries outside the mask are ignored. A label in the mask that is no
+            class spreads NaN.
         train_mask: `[n]`, nodes whose labels are known.
         classes: number of classes.
         alpha: share of the neighbours, in [0, 1].
-        steps: number of steps; neighbours that are further away do not count.
+        steps: number of steps, the distance that labels travel.
 
     Returns:
-        `[n, classes]` in [0, 1]; zero where no label has come.
+        `[n, classes]` in [0, 1]; zero where no label arrives.
 
     Raises:
-        InputError: `alpha` is not in [0, 1], `steps` is negative, or there is not one label and mask entry a node.
+        InputError: `alpha` is not in [0, 1], `steps` is negative, or there is not one label and mask entry per node.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> path = from_edges(np.array([0, 1]), np.array([1, 2]), num_nodes=4, undirected=True)
+        >>> labels, known = jnp.array([0, 1, 1, 1]), jnp.array([True, False, False, False])
+        >>> (label_propagation(path, labels, known, 2, alpha=0.9, steps=2) > 0).tolist()
+        [[True, False], [True, False], [True, False], [False, False]]
     """
     if not 0.0 <= alpha <= 1.0 or steps < 0:
         raise InputError(f"label_propagation: alpha {alpha} and {steps} steps, expected 0 to 1 and at least 0")

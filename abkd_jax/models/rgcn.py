@@ -1,4 +1,4 @@
-"""Relational graph convolutional networks: weights for every type of edge, and of node."""
+"""Relational graph convolutional networks: weights per edge type and node type."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import jraph
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import Features, feature_matmul, receiving
-from abkd_jax.graph.build import PreparedEdges, edge_relations, layout_of, num_edges
+from abkd_jax.graph import edge_relations, layout_of, node_entry, node_features, num_edges, with_raw_edges
 from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
-from abkd_jax.models.stack import Convolution, Stack, features_of, looked_up
+from abkd_jax.models.stack import Convolution, Stack, lookup
 from abkd_jax.types import InputError
 
 __all__ = ["RGCN"]
@@ -23,18 +24,19 @@ class RGCN(Stack):
     """RGCN (Schlichtkrull et al., arXiv 1703.06103); see `Stack` for the other attributes.
 
     Edge types are those of `graph.edge_relations`; with one relation a graph may have none. With several node types
-    `graph.nodes` is `{"features": [n, f], "type": [n]}`, and every type has a root weight and a bias of its own, as on
+    `graph.nodes` is `{"features": [n, f], "type": [n]}`, and every type has its own root weight and bias, as on
     ogbn-mag: `7 a b + 4 (a b + b)` parameters in a layer from `a` to `b` units with 7 relations and 4 node types.
 
     Attributes:
         relations: number of edge types.
         node_types: number of node types.
-        bases: number of matrices that those of the relations are combinations of; None gives each its own.
-        embeddings: number of trained vectors, `input/embedding` `[embeddings, width]`: the input of a node whose
-            `graph.nodes["embedding"]` `[n]` names one, instead of its features; -1 names none. Features of that
+        bases: number of basis matrices, whose combinations are those of the relations; None gives each its own.
+        embeddings: number of learned node embeddings, `input/embedding` `[embeddings, width]`: the input of nodes with
+            a row of it in `graph.nodes["embedding"]` `[n]`, instead of their features; -1 is no row. Features of that
             width stay as they are, others pass through the linear map `input/linear`; there may be none, `f = 0`.
-            Started uniform after Glorot & Bengio, as G-CRD's on ogbn-mag (Joshi et al., arXiv 2111.04964).
-        embedding_width: width of these vectors; None takes `hidden`.
+            Initialised by Glorot & Bengio's uniform distribution, as G-CRD's on ogbn-mag (Joshi et al., arXiv
+            2111.04964).
+        embedding_width: width of the embeddings; None takes `hidden`.
     """
 
     relations: int = 1
@@ -45,22 +47,18 @@ class RGCN(Stack):
 
     @nn.nowrap
     def inputs(self, graph: jraph.GraphsTuple) -> Any:
-        features = features_of(graph, self.dtype)
+        features = node_features(graph, self.dtype)
         if not self.embeddings:
             return features
-        nodes: Any = graph.nodes
-        if not (isinstance(nodes, dict) and "embedding" in nodes):
+        rows = node_entry(graph, "embedding")
+        if rows is None:
             raise InputError(
                 f"RGCN: {self.embeddings} embeddings, expected graph.nodes with 'embedding' [n]: their rows, or -1"
             )
         table = _Embedded(self.embeddings, self.embedding_width or self.hidden, self.dtype, name="input")
-        return table(features, jnp.asarray(nodes["embedding"]))
+        return table(features, rows)
 
     def graph(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
-        if self.node_types > 1 and not (isinstance(graph.nodes, dict) and "type" in graph.nodes):
-            raise InputError(
-                f"RGCN: {self.node_types} node types, expected graph.nodes as {{'features': [n, f], 'type': [n]}}"
-            )
         return _of_one_type(graph) if self.relations == 1 and edge_relations(graph) is None else graph
 
     def convolution(self, train: bool) -> Convolution:
@@ -75,23 +73,23 @@ class RGCN(Stack):
 
 
 class _Embedded(nn.Module):
-    """A trained vector for the nodes that have one, the features of the others brought to its width."""
+    """Learned embeddings of the nodes that have one, and the features of the others brought to their width."""
 
     rows: int
     width: int
-    dtype: Any
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x: Features, embedding: Int[Array, " n"]) -> Float[Array, "n {self.width}"]:
         table = self.param("embedding", nn.initializers.glorot_uniform(), (self.rows, self.width))
-        own = looked_up("RGCN: nodes['embedding']", table, jnp.maximum(embedding, 0), self.dtype)
+        embedded = lookup("RGCN: nodes['embedding']", table, jnp.maximum(embedding, 0), self.dtype)
         if x.shape[1] == 0:
-            features = jnp.zeros_like(own)
+            features = jnp.zeros_like(embedded)
         elif x.shape[1] != self.width:
             features = Dense(self.width, dtype=self.dtype, name="linear")(x)
         else:
             features = dense_features(x)
-        return jnp.where((embedding >= 0)[:, None], own, features)
+        return jnp.where((embedding >= 0)[:, None], embedded, features)
 
 
 class _TypedConv(nn.Module):
@@ -101,11 +99,15 @@ class _TypedConv(nn.Module):
     relations: int
     node_types: int
     bases: int | None
-    dtype: Any
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, x: Features) -> Float[Array, "_ {self.features}"]:
-        nodes: Any = graph.nodes
+        types = node_entry(graph, "type")
+        if types is None:
+            raise InputError(
+                f"RGCN: {self.node_types} node types, expected graph.nodes as {{'features': [n, f], 'type': [n]}}"
+            )
         relations = RGCNConv(
             self.features,
             self.relations,
@@ -116,32 +118,33 @@ class _TypedConv(nn.Module):
             name="relations",
         )
         layout = layout_of(graph)
-        present = None if layout is None else layout.facts.types
+        present = None if layout is None else layout.info.types
         root = _TypedDense(self.features, self.node_types, self.dtype, present, name="root")
-        return relations(graph, x) + root(receiving(graph, x), receiving(graph, jnp.asarray(nodes["type"])))
+        return relations(graph, x) + root(receiving(graph, x), receiving(graph, types))
 
 
 class _TypedDense(nn.Module):
-    """`W_type x + b_type`, `kernel` `[types, in, out]` and `bias` `[types, out]`; of types that are not present any."""
+    """`W_type x + b_type`, with `kernel` `[types, in, out]` and `bias` `[types, out]`.
+
+    `present` are the types that occur; None stands for all.
+    """
 
     features: int
     types: int
-    dtype: Any
+    dtype: DTypeLike | None
     present: tuple[int, ...] | None
 
     @nn.compact
     def __call__(self, x: Features, types: Int[Array, " n"]) -> Float[Array, "n {self.features}"]:
         kernel = self.param("kernel", _GLOROT_OF_MANY, (self.types, x.shape[1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.types, self.features))
-        kernel, out = cast(kernel, self.dtype), looked_up("RGCN: nodes['type']", bias, types, self.dtype)
+        kernel, out = cast(kernel, self.dtype), lookup("RGCN: nodes['type']", bias, types, self.dtype)
         present = range(self.types) if self.present is None else self.present
-        for number in present:  # few, and no [n, types, out] is built
-            out = out + jnp.where((types == number)[:, None], feature_matmul(x, kernel[number]), 0.0)
+        for node_type in present:  # few, and no [n, types, out] is built
+            out = out + jnp.where((types == node_type)[:, None], feature_matmul(x, kernel[node_type]), 0.0)
         return out
 
 
 def _of_one_type(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
-    """A graph whose edges all have type 0."""
-    types: Any = jnp.zeros(num_edges(graph), jnp.int32)
-    edges: Any = graph.edges
-    return graph._replace(edges=edges._replace(features=types) if isinstance(edges, PreparedEdges) else types)
+    """Returns the graph with type 0 for all edges."""
+    return with_raw_edges(graph, jnp.zeros(num_edges(graph), jnp.int32))

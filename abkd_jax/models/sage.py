@@ -1,4 +1,4 @@
-"""GraphSAGE: a node and its neighbours, each with their own weights."""
+"""GraphSAGE: weights for a node and for the mean or maximum of its neighbours."""
 
 from typing import Literal
 

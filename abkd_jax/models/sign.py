@@ -1,27 +1,27 @@
-"""SIGN: feed-forward networks on powers of the adjacency; nothing is passed between nodes while training."""
-
-from typing import Any
+"""SIGN: feed-forward networks on precomputed powers of the adjacency; no message passing while training."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 import jraph
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from abkd_jax.graph.build import normalise
+from abkd_jax.graph import node_entry, node_features, normalise
 from abkd_jax.layers import Dense, Dropout, hops
-from abkd_jax.models.stack import features_of, precise
+from abkd_jax.models.stack import precise
 from abkd_jax.types import GNNOutput, InputError
 
 __all__ = ["SIGN", "with_hops"]
 
 
 class SIGN(nn.Module):
-    """SIGN (Frasca et al., arXiv 2004.11198): `A'^k x` for `k = 0 .. hops`, each through a network, all through one.
+    """SIGN (Frasca et al., arXiv 2004.11198): a network per power `A'^k x`, `k = 0 .. hops`, and one for all of them.
 
-    Networks of `layers` linear maps with PReLU and dropout between, `[n, hidden]` each for the powers; side by side,
-    after PReLU and dropout, they are read by a last network for the logits. Its hiddens are that concatenation, `[n,
-    (hops + 1) hidden]`, and the last network's own. `layers=2, hidden=512, hops=5` is the one of the OGB leader board.
-    The powers need no weights: `with_hops` computes them once. Sparse features become dense.
+    Networks are `layers` linear maps with PReLU and dropout between. Those of the powers have outputs `[n, hidden]`;
+    their concatenation, after PReLU and dropout, is the input of the last network, which gives the logits. Hidden
+    layers are that concatenation, `[n, (hops + 1) hidden]`, and those of the last network. `layers=2, hidden=512,
+    hops=5` is the model of the OGB leader board. The powers need no weights: `with_hops` computes them once. Sparse
+    features become dense.
 
     Parameters: `hops/dense_0`, ... stacked over the powers, and `output/dense_0`, ...; PReLU slopes are `prelu`.
 
@@ -41,7 +41,7 @@ class SIGN(nn.Module):
     hops: int = 5
     dropout: float = 0.0
     input_dropout: float = 0.0
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
@@ -63,19 +63,19 @@ class SIGN(nn.Module):
 
 
 class _FeedForward(nn.Module):
-    """Linear maps with dropout before and PReLU (one slope for all) between; also the values between them."""
+    """Linear maps with dropout before and PReLU (one slope for all) between; also returns the values between them."""
 
     hidden: int
     width: int
     layers: int
     dropout: tuple[float, float]  # before the first, before the others
-    dtype: Any
+    dtype: DTypeLike | None
     train: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "n _"]) -> tuple[Array, tuple[Array, ...]]:
         prelu, hiddens = _prelu("prelu"), []
-        dropped: Any = Dropout(self.dropout[0])(x, deterministic=not self.train)
+        dropped = Dropout(self.dropout[0])(x, deterministic=not self.train)
         for layer in range(self.layers - 1):
             hiddens.append(prelu(Dense(self.hidden, dtype=self.dtype, name=f"dense_{layer}")(dropped)))
             dropped = Dropout(self.dropout[1])(hiddens[-1], deterministic=not self.train)
@@ -83,23 +83,28 @@ class _FeedForward(nn.Module):
 
 
 def with_hops(graph: jraph.GraphsTuple, k: int) -> jraph.GraphsTuple:
-    """The graph with `nodes` as `{"features": [n, f], "hops": [n, k + 1, f]}`: the powers that `SIGN` reads, once.
+    """Computes the powers that `SIGN` reads, once: `nodes` become `{"features": [n, f], "hops": [n, k + 1, f]}`.
 
     Raises:
         InputError: `k` is negative.
+
+    Examples:
+        >>> import numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> graph = from_edges(np.array([0]), np.array([1]), num_nodes=2, nodes=np.ones((2, 5), np.float32))
+        >>> with_hops(graph, 3).nodes["hops"].shape
+        (2, 4, 5)
     """
-    powers = hops(normalise(graph), features_of(graph, None), k)
+    powers = hops(normalise(graph), node_features(graph), k)
     return graph._replace(nodes={"features": powers[0], "hops": jnp.stack(powers, axis=1)})
 
 
-def _powers(graph: jraph.GraphsTuple, k: int, dtype: Any) -> Float[Array, "n k1 f"]:
-    nodes: Any = graph.nodes
-    if isinstance(nodes, dict) and "hops" in nodes:
-        powers = jnp.asarray(nodes["hops"])
-        if powers.shape[1] != k + 1:
-            raise InputError(f"SIGN: nodes['hops'] is {powers.shape}, expected {k + 1} powers along axis 1")
-    else:
-        powers = jnp.stack(hops(normalise(graph), features_of(graph, None), k), axis=1)
+def _powers(graph: jraph.GraphsTuple, k: int, dtype: DTypeLike | None) -> Float[Array, "n k1 f"]:
+    powers = node_entry(graph, "hops")
+    if powers is None:
+        powers = jnp.stack(hops(normalise(graph), node_features(graph), k), axis=1)
+    elif powers.shape[1] != k + 1:
+        raise InputError(f"SIGN: nodes['hops'] is {powers.shape}, expected {k + 1} powers along axis 1")
     return powers if dtype is None else powers.astype(dtype)
 
 

@@ -1,4 +1,4 @@
-"""What the models share: hidden layers one after the other, the equal ones under a scan, and what reads them."""
+"""Stacks of message-passing layers: hidden layers, the equal ones under a scan, and the classifier."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import Features, readout, receiving
 from abkd_jax.aggregate.readout import Readout
-from abkd_jax.graph.build import SparseFeatures, layout_of, node_mask, num_nodes
+from abkd_jax.graph import layout_of, node_features, node_mask, num_nodes
 from abkd_jax.graph.input_checks import check_graph, host_values
 from abkd_jax.graph.precision import widened
 from abkd_jax.layers import Dense, Dropout, MaskedBatchNorm, jumping_knowledge
@@ -27,8 +28,7 @@ __all__ = [
     "Stack",
     "Stage",
     "classify",
-    "features_of",
-    "looked_up",
+    "lookup",
     "normalised",
     "precise",
     "scanned",
@@ -44,7 +44,11 @@ UNROLLED = 4  # equal layers up to which a stack is written out; more run under 
 
 
 class _Layer(NamedTuple):
-    """What every hidden layer of a stack does; the attributes are those of `Stack`."""
+    """Hidden layer of a stack; the attributes are those of `Stack`.
+
+    A named tuple and not a module, so that the modules it creates belong to whichever module calls it: `Stack` itself,
+    a scanned block or a stage. The paths of the parameters depend on this.
+    """
 
     convolution: Convolution
     hidden: int
@@ -52,12 +56,12 @@ class _Layer(NamedTuple):
     dropout: float
     norm: Norm
     residual: Residual
-    dtype: Any
+    dtype: DTypeLike | None
     train: bool
 
     def __call__(self, graph: jraph.GraphsTuple, h: Any, suffix: str) -> Array:
-        """`activation(norm(conv(dropout(h)) + residual))`, with parameters in the module that is being called."""
-        dropped: Any = Dropout(self.dropout)(h, deterministic=not self.train)
+        """Computes `activation(norm(conv(dropout(h)) + residual))`, with parameters in the calling module."""
+        dropped = Dropout(self.dropout)(h, deterministic=not self.train)
         out = self.convolution(self.hidden, False, suffix)(graph, dropped)
         if self.residual == "identity":
             out = out + receiving(graph, h)
@@ -78,14 +82,14 @@ class _Block(nn.Module):
 
 
 class Stage(NamedTuple):
-    """A part of a stack that runs by itself.
+    """Part of a stack that runs by itself.
 
     Attributes:
         module: `(graph, hiddens) -> [r, width]` for the nodes of the graph that edges enter (`num_receivers`), under
             `apply`; the stages of equal layers share one.
         variables: picks its variables from those of the stack.
-        reads: how many of the hidden layers before it `hiddens` are, the last of them last: `[n, width]` each.
-        edges: whether it reads more than the nodes themselves.
+        reads: length of `hiddens`: the last so many hidden layers before it, `[n, width]` each.
+        edges: whether it reads the edges.
     """
 
     module: nn.Module
@@ -95,10 +99,10 @@ class Stage(NamedTuple):
 
 
 class _Part(nn.Module):
-    """A function that makes layers, as a module."""
+    """Wraps a function that creates layers as a module."""
 
     run: Callable[[jraph.GraphsTuple, Sequence[Array]], Array]
-    dtype: Any
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, hiddens: Sequence[Array]) -> Array:
@@ -106,26 +110,29 @@ class _Part(nn.Module):
 
 
 def _part_of(number: int, variables: Any) -> Any:
-    """The variables of one layer, without its number in their names."""
+    """Returns the variables of one layer, without its number in their names."""
     end = f"_{number}"
-    pick = lambda tree: {name.removesuffix(end): part for name, part in tree.items() if name.endswith(end)}  # noqa: E731
-    return {collection: pick(tree) for collection, tree in variables.items()}
+    return {
+        collection: {name.removesuffix(end): part for name, part in tree.items() if name.endswith(end)}
+        for collection, tree in variables.items()
+    }
 
 
 def _slice_of(number: int, variables: Any) -> Any:
-    """The variables of one layer under the scan."""
+    """Returns the variables of one layer under the scan."""
     return jax.tree.map(lambda leaf: leaf[number - 1], {name: tree["blocks"] for name, tree in variables.items()})
 
 
 class Stack(nn.Module):
-    """Message-passing layers one after the other; a model says which by `convolution`.
+    """Sequence of message-passing layers; a model defines them by `convolution`.
 
-    A hidden layer is `activation(norm(conv(dropout(h)) + residual))`. Either the last convolution gives the logits as
-    it is, or, with `jumping` or `readout`, all convolutions are hidden layers and a linear classifier reads them.
+    A hidden layer is `activation(norm(conv(dropout(h)) + residual))`. Either the last convolution gives the logits, or,
+    with `jumping` or `readout`, all convolutions are hidden layers and a linear classifier reads them.
 
-    Parameters: `conv_0`, `norm_0`, `residual_0`, ... by layer, and `output` for the classifier. More than 4 equal
+    Parameters: `conv_0`, `norm_0`, `residual_0`, ... per layer, and `output` for the classifier. More than 4 equal
     hidden layers (the second to the last) run under a scan: their parameters are stacked along a first axis in
-    `blocks/conv`, `blocks/norm`, `blocks/residual`. What has "conv" in its path is decayed as a convolution.
+    `blocks/conv`, `blocks/norm`, `blocks/residual`. Parameters with "conv" in their path have the weight decay of
+    convolutions.
 
     Attributes:
         hidden: width of the hidden layers.
@@ -133,14 +140,14 @@ class Stack(nn.Module):
         classes: width of the logits.
         dropout: rate before every convolution but the first, and before the classifier.
         input_dropout: rate before the first convolution; None takes `dropout`.
-        norm: `"batch"` (over the nodes that are no padding; statistics in `batch_stats`), `"layer"` or `"none"`.
-        residual: `"identity"` adds the input of every hidden layer but the first, as it is before dropout; `"linear"`
-            a linear map without bias of what the convolution reads, in every layer, the last included.
+        norm: `"batch"` (over the nodes without padding; statistics in `batch_stats`), `"layer"` or `"none"`.
+        residual: `"identity"` adds the input of every hidden layer but the first, before dropout; `"linear"` a linear
+            map without bias of the input of the convolution, in every layer, the last included.
         jumping: `"last"`, `"cat"` or `"max"` of the hidden layers for the classifier (Xu et al., arXiv 1806.03536).
         readout: `"sum"`, `"mean"` or `"max"` of the nodes of a graph for the classifier: logits `[graphs, classes]`.
         activation: of the hidden layers.
-        remat: whether the scanned layers are computed anew in the backward pass.
-        dtype: that layers compute in; None takes that of the features and parameters. Logits are float32 at least.
+        remat: whether the scanned layers are recomputed in the backward pass.
+        dtype: type to compute in; None takes that of the features and parameters. Logits are float32 at least.
     """
 
     hidden: int
@@ -154,23 +161,24 @@ class Stack(nn.Module):
     readout: Readout | None = None
     activation: Callable[[Array], Array] = nn.relu
     remat: bool = False
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     def convolution(self, train: bool) -> Convolution:
-        """The layers of this model, by width, place and name."""
+        """Returns the layers of this model, by width, place and name."""
         raise NotImplementedError
 
     def graph(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
-        """The graph as its layers want it: what all of them need is computed once."""
+        """Prepares the graph for the layers: what all of them need is computed once."""
         return graph
 
     @nn.nowrap  # so that its parameters belong to whichever module calls it
     def inputs(self, graph: jraph.GraphsTuple) -> Any:
-        """What the first layer reads, `[n, f]` or sparse."""
-        return features_of(graph, self.dtype)
+        """Returns the input of the first layer, `[n, f]` or sparse."""
+        return node_features(graph, self.dtype)
 
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
+        """Computes logits and hidden layers; see `abkd_jax.models`."""
         if layout_of(graph) is None:
             check_graph(graph, num_nodes(graph))
         graph = self.graph(graph)
@@ -186,9 +194,9 @@ class Stack(nn.Module):
 
     @nn.nowrap
     def stages(self) -> tuple[Stage, ...]:
-        """The stack in evaluation mode, cut after every layer: on pieces of a graph, a layer of all nodes at a time.
+        """Splits the stack in evaluation mode after every layer, to run on blocks of a graph one layer at a time.
 
-        Graphs hold in `nodes` what the layers read there: all of it in the first stage, types in the later ones.
+        `nodes` of the blocks hold what the layers read there: all entries in the first stage, types in later ones.
         """
         first, layer, count = self._layers(False)
 
@@ -200,10 +208,10 @@ class Stack(nn.Module):
 
         start = _Part(lambda graph, _: first(self.graph(graph), self.inputs(graph), "_0"), self.dtype)
         middle = functools.partial(Stage, _Part(hidden, self.dtype), reads=1)
-        own = _slice_of if self._scans else _part_of
+        variables_of = _slice_of if self._scans else _part_of
         return (
             Stage(start, lambda variables: variables, reads=0),
-            *(middle(functools.partial(own, number)) for number in range(1, count)),
+            *(middle(functools.partial(variables_of, number)) for number in range(1, count)),
             Stage(
                 _Part(logits, self.dtype),
                 lambda variables: variables,
@@ -222,7 +230,7 @@ class Stack(nn.Module):
 
     @nn.nowrap
     def _layers(self, train: bool) -> tuple[_Layer, _Layer, int]:
-        """The first hidden layer, the others, and the number of both."""
+        """Returns the first hidden layer, the others, and the number of all of them."""
         make = self.convolution(train)
         layer = _Layer(make, self.hidden, self.activation, self.dropout, self.norm, self.residual, self.dtype, train)
         first = layer._replace(
@@ -245,18 +253,13 @@ class Stack(nn.Module):
         return precise(logits)
 
 
-def features_of(graph: jraph.GraphsTuple, dtype: Any) -> Any:
-    """The node features: `graph.nodes`, or `graph.nodes["features"]` where nodes have types or embeddings too."""
-    nodes: Any = graph.nodes
-    features = nodes["features"] if isinstance(nodes, dict) else nodes
-    return features if isinstance(features, SparseFeatures) else jnp.asarray(features, dtype)
-
-
-def looked_up(name: str, table: Float[Array, "k d"], ids: Int[Array, " n"], dtype: Any) -> Float[Array, "n d"]:
-    """Reads rows of a table of trained vectors, in the type that layers compute in; gradients add up in float32.
+def lookup(
+    name: str, table: Float[Array, "k d"], ids: Int[Array, " n"], dtype: DTypeLike | None
+) -> Float[Array, "n d"]:
+    """Looks up rows of a table of embeddings, in the type that layers compute in; gradients are summed in float32.
 
     Raises:
-        InputError: a row is not there. Under `jit` that cannot be known, and the gather takes the last row for it.
+        InputError: a row does not exist. Under `jit` that is unknown, and the gather reads the last row instead.
     """
     rows = host_values(ids)
     if rows is not None and rows.size and not (rows.min() >= 0 and rows.max() < table.shape[0]):
@@ -266,9 +269,9 @@ def looked_up(name: str, table: Float[Array, "k d"], ids: Int[Array, " n"], dtyp
 
 
 def normalised(
-    norm: Norm, graph: jraph.GraphsTuple, x: Float[Array, "n d"], name: str, *, train: bool, dtype: Any
+    norm: Norm, graph: jraph.GraphsTuple, x: Float[Array, "n d"], name: str, *, train: bool, dtype: DTypeLike | None
 ) -> Float[Array, "n d"]:
-    """`x` after the normalisation that a stack names, with padding nodes left out of the statistics."""
+    """Applies the normalisation that a stack names, without padding nodes in the statistics."""
     if norm == "batch":
         mask = node_mask(graph) if train else None
         return MaskedBatchNorm(dtype=dtype, name=name)(x, use_running_average=not train, mask=mask)
@@ -279,13 +282,13 @@ def normalised(
 
 
 def scanned(block: type[nn.Module], length: int, *, remat: bool, per_layer: Sequence[Any] = (nn.broadcast,)) -> Any:
-    """`block`, whose call is `(h, *inputs) -> (h, h)`, `length` times, with parameters and statistics of each its own.
+    """Returns the module class of a scan over layers, each with its own parameters and statistics.
 
     Args:
-        block: module class.
+        block: module class of one layer, whose call is `(h, *inputs) -> (h, h)`.
         length: number of layers.
-        remat: whether each is computed anew in the backward pass.
-        per_layer: for each of the inputs 0 where every layer has its own, stacked, else `nn.broadcast`.
+        remat: whether each is recomputed in the backward pass.
+        per_layer: for each of the inputs 0 where it is stacked, one per layer, else `nn.broadcast`.
     """
     return nn.scan(
         nn.remat(block, prevent_cse=False) if remat else block,
@@ -302,16 +305,16 @@ def classify(
     h: Float[Array, "n d"],
     how: Readout | None,
     drop: Callable[[Array], Any],
-    dtype: Any,
+    dtype: DTypeLike | None,
 ) -> Float[Array, "_ c"]:
-    """Readout over the nodes of a graph if there is one, dropout, and the linear layer `output`."""
+    """Computes the logits: readout over the nodes of a graph if there is one, dropout, the linear layer `output`."""
     return precise(Dense(classes, name="output", dtype=dtype)(drop(h if how is None else readout(graph, h, how))))
 
 
-def _linear(width: int, x: Features, suffix: str, dtype: Any) -> Array:
+def _linear(width: int, x: Features, suffix: str, dtype: DTypeLike | None) -> Array:
     return Dense(width, use_bias=False, name=f"residual{suffix}", dtype=dtype)(x)
 
 
 def precise(x: Array) -> Array:
-    """Float32 at least: losses take exponentials of logits."""
+    """Converts 16-bit logits to float32: losses take exponentials of them."""
     return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)

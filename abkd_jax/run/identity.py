@@ -1,15 +1,22 @@
-"""What tells one run, one teacher or one program of students from another on disk."""
+"""Identities: the settings and data that tell one run, teacher or program of students from another on disk."""
 
+import dataclasses
 import hashlib
 import json
 from typing import Any, NamedTuple
 
-from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig, described
+import numpy as np
+import scipy.sparse as sp
+
+from abkd_jax.configs.options import BatchConfig, DistillConfig, MethodConfig, ModelConfig, TeacherConfig
+from abkd_jax.types import Dataset, GraphDataset
 
 __all__ = [
     "TRAINING_VERSION",
     "DataIdentity",
+    "config_dict",
     "digest",
+    "fingerprint",
     "run_digest",
     "settings",
     "student_identity",
@@ -22,6 +29,9 @@ TRAINING_VERSION = 1
 
 # Settings that change no record of a method; the split is part of the data's fingerprint.
 NOT_THE_NUMBERS = ("data_root", "out", "overwrite", "teachers", "max_epochs", "methods", "split", "seeds")
+
+# Options of a model that are written down even at their default, as they were before the others existed.
+_ALWAYS_DESCRIBED = ("name", "layers", "hidden", "dropout", "alpha", "lam")
 
 
 class DataIdentity(NamedTuple):
@@ -38,8 +48,38 @@ class DataIdentity(NamedTuple):
     batches: dict[str, Any]
 
 
+def config_dict(config: Any) -> dict[str, Any]:
+    """Returns a config as nested dicts, to be written down and compared.
+
+    Options of a model at their default are left out, and batches that are the whole graph.
+
+    Examples:
+        >>> config_dict(BatchConfig(kind="clusters", parts=8, size=2))["kind"]
+        'clusters'
+    """
+    entries = {}
+    for option in dataclasses.fields(config):
+        value = getattr(config, option.name)
+        silent = isinstance(config, ModelConfig) and option.name not in _ALWAYS_DESCRIBED and value == option.default
+        if not silent and value != BatchConfig():
+            entries[option.name] = config_dict(value) if dataclasses.is_dataclass(value) else value
+    return entries
+
+
+def fingerprint(dataset: Dataset | GraphDataset) -> str:
+    """Returns 16 hexadecimal digits of the SHA-256 of all arrays of a data set: everything that a model is given."""
+    digest = hashlib.sha256()
+    for part in dataset:
+        if isinstance(part, np.ndarray):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        elif isinstance(part, sp.csr_matrix):
+            for array in (part.indptr, part.indices, part.data):
+                digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
 def teacher_identity(data: DataIdentity, config: TeacherConfig, seed: int) -> dict[str, Any]:
-    """Returns what identifies the checkpoint of a teacher, JSON-like."""
+    """Returns the identity of the checkpoint of a teacher, JSON-like."""
     return _json(
         {
             "dataset": data.name,
@@ -47,7 +87,7 @@ def teacher_identity(data: DataIdentity, config: TeacherConfig, seed: int) -> di
             "seed": seed,
             **_version(),
             **({"batches": data.batches} if data.batches else {}),
-            **described(config),
+            **config_dict(config),
         }
     )
 
@@ -55,7 +95,7 @@ def teacher_identity(data: DataIdentity, config: TeacherConfig, seed: int) -> di
 def student_identity(
     data: DataIdentity, seeds: list[int], teacher: ModelConfig, name: str, method: MethodConfig, student: ModelConfig
 ) -> dict[str, Any]:
-    """Returns what identifies the checkpoint of the students of one method and of these seeds, JSON-like."""
+    """Returns the identity of the checkpoint of the students of one method and of these seeds, JSON-like."""
     return _json(
         {
             "method": name,
@@ -63,16 +103,16 @@ def student_identity(
             "seeds": seeds,
             **_version(),
             **({"batches": data.batches} if data.batches else {}),
-            "teacher": described(teacher),
-            **described(method),
-            "student": described(student),
+            "teacher": config_dict(teacher),
+            **config_dict(method),
+            "student": config_dict(student),
         }
     )
 
 
 def settings(config: DistillConfig) -> dict[str, Any]:
     """Returns the config as JSON, less the settings that change no record."""
-    return _json({k: v for k, v in described(config).items() if k not in NOT_THE_NUMBERS})
+    return _json({k: v for k, v in config_dict(config).items() if k not in NOT_THE_NUMBERS})
 
 
 def run_digest(config: DistillConfig) -> str:
@@ -85,7 +125,12 @@ def run_digest(config: DistillConfig) -> str:
 
 
 def digest(identity: dict[str, Any]) -> str:
-    """Returns the SHA-256 of a JSON-like identity, in hexadecimal."""
+    """Returns the SHA-256 of a JSON-like identity, in hexadecimal; the order of keys does not matter.
+
+    Examples:
+        >>> digest({"seed": 0, "data": "cora"}) == digest({"data": "cora", "seed": 0})
+        True
+    """
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -94,5 +139,5 @@ def _version() -> dict[str, int]:
 
 
 def _json(value: dict[str, Any]) -> dict[str, Any]:
-    """The value as it comes back from a file: tuples as lists."""
+    """Returns the value as it comes back from a file: tuples as lists."""
     return json.loads(json.dumps(value))

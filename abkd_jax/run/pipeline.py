@@ -1,31 +1,23 @@
-"""The whole job: data set in, teachers trained or loaded, students distilled, run folder with an honest table out."""
+"""The whole comparison: data set in, teachers trained or read, students distilled, run folder with a table out."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
-from abkd_jax import datasets
-from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig, described
-from abkd_jax.datasets.files.locations import cache_root, writable
+from abkd_jax.configs.options import DistillConfig, ModelConfig, RunConfig
 from abkd_jax.datasets.files.locks import locked
-from abkd_jax.run import folder as runfolder
-from abkd_jax.run import records
-from abkd_jax.run.data import Problem, load_problem, with_powers
-from abkd_jax.run.folder import Plan, run_folder
-from abkd_jax.run.identity import DataIdentity, student_identity, teacher_identity
-from abkd_jax.run.resolve import capped, check, model_of
-from abkd_jax.run.students import Students, joined, train_students
-from abkd_jax.run.teachers import Teacher, teacher_folder, train_or_load
-from abkd_jax.training import checkpoint
-from abkd_jax.training.provenance import code
+from abkd_jax.run import folder, records
+from abkd_jax.run.data import PreparedData, prepare_data, with_powers
+from abkd_jax.run.finished import is_finished, made_from, name_other_origins
+from abkd_jax.run.folder import RunFolder, open_run
+from abkd_jax.run.plan import Plan, make_plan, run_path
+from abkd_jax.run.program import Trained
+from abkd_jax.run.resolve import resolve
+from abkd_jax.run.students import train_students
+from abkd_jax.run.teachers import teachers_root, train_teachers
+from abkd_jax.types import InputError
 
-__all__ = ["as_students", "capped", "check", "distill", "model_of", "run_folder", "teachers_of", "trained"]
-
-log = logging.getLogger(__name__)
+__all__ = ["FinishedRun", "distill", "prepare", "read_finished", "train_all"]
 
 
 def distill(config: DistillConfig) -> Path:
@@ -37,143 +29,93 @@ def distill(config: DistillConfig) -> Path:
     Raises:
         InputError: bad settings or data, an unwritable folder, or a folder that holds another run.
     """
-    config = capped(config)
-    check(config)
-    folder = run_folder(config)
-    if not config.overwrite and _is_finished(folder, runfolder.plan(folder, config)):
-        _name_other_origins(folder)
-        return folder
-    problem = load_problem(config.dataset, config.data_root, config.batches, config.split)  # bad data makes no folder
-    with locked(folder, "runs a comparison there", wait=False):
-        if config.overwrite:
-            runfolder.clear(folder)
-        _run(folder, config, problem)
-    _name_other_origins(folder)
-    return folder
+    config = resolve(config)
+    path = run_path(config)
+    if config.overwrite or not is_finished(config, open_run(path)):
+        data = prepare(config)  # bad data makes no folder
+        with locked(path, "runs a comparison there", wait=False):
+            if config.overwrite:
+                folder.clear(path)
+            _run(config, open_run(path), data)
+    name_other_origins(path)
+    return path
 
 
-def _run(folder: Path, config: DistillConfig, problem: Problem) -> None:
-    plan = runfolder.plan(folder, config)
-    runfolder.claim(folder, plan, problem.fingerprint)
-    known = runfolder.finished_records(folder)
-    runs: dict[str, Students] = {}
+def prepare(config: RunConfig) -> PreparedData:
+    """Prepares the data of a config."""
+    return prepare_data(config.dataset, config.data_root, config.batches, config.split)
+
+
+def _run(config: DistillConfig, run: RunFolder, data: PreparedData) -> None:
+    plan = make_plan(config, run)
+    description = plan.description(data.identity.fingerprint)
+    folder.claim(run, description, plan.config.methods, latest=config.out is None)
+    readers = {job.name for job in plan.jobs if job.reads_teacher}
+    done: dict[str, Trained] = {}
     found: dict[str, list[dict[str, Any]]] = {}
-    for name, run in _train(plan, problem, folder):
-        runs[name] = run
-        found[name] = records.kept_or_new(known.get(name, []), problem, name, model_of(plan.config, name), run)
-        if name != "teacher" and _reads_teacher(getattr(plan.config, name)):
-            found[name] = records.of_teachers(found[name], runs["teacher"], found["teacher"])
+    for name, model, trained in train_all(plan, data):
+        done[name] = trained
+        found[name] = records.kept_or_new(run.records.get(name, []), data, name, model, trained)
+        if name in readers:
+            found[name] = records.of_teachers(found[name], done["teacher"], found["teacher"])
         records.compare_sizes(found["teacher"][0], found[name])
-        if not known.keys() <= runs.keys():
-            continue  # all that is on disk is read back first: a kill now loses no record
-        complete = len(runs) == 1 + len(plan.config.methods)
-        histories = {k: run.history for k, run in runs.items()}
-        runfolder.write(folder, plan, problem.facts, found, histories, complete=complete)
-    runfolder.finish(folder, _made_from(folder, plan, problem.identity))
+        histories = {name: models.history for name, models in done.items()}
+        complete = len(done) == 1 + len(plan.jobs)
+        folder.write(run, description, data.summary, found, histories, complete=complete)
+    folder.write_made_from(run.path, made_from(plan, data.identity))
 
 
-def _name_other_origins(folder: Path) -> None:
-    """Says how many models other sources than those of now trained, and which students had other teachers."""
-    found = runfolder.read_results(folder)["records"]
-    sources = [record.get("provenance", {}) for record in found]
-    others = [source for source in sources if source.get("code") != code()]
-    if others:
-        log.warning(
-            "%s: %d of %d models were trained by other code (commit %s); "
-            "--overwrite with an empty --teachers trains them anew",
-            folder,
-            len(others),
-            len(sources),
-            ", ".join(sorted({source.get("commit", "unknown") for source in others})),
-        )
-    weights = {record["seed"]: record.get("weights") for record in found if record["method"] == "teacher"}
-    orphans = [r for r in found if r.get("teacher_weights") not in (None, weights.get(r["seed"]))]
-    if orphans:
-        named = ", ".join(f"{record['method']} {record['seed']}" for record in orphans)
-        log.warning("%s: %s learned from teachers that are gone; --overwrite trains them anew", folder, named)
+class FinishedRun(NamedTuple):
+    """A finished run, read back.
 
-
-def _reads_teacher(method: MethodConfig) -> bool:
-    weights = (method.soft_label_weight, method.alignment_weight, method.auxiliary_weight)
-    return any(weights) or method.start in ("teacher_directions", "attention_map")
-
-
-def _made_from(folder: Path, plan: Plan, data: DataIdentity) -> dict[str, Any]:
-    """What the records of a finished run stand on: the last whole step of every checkpoint, and the data files.
-
-    While size and time of change of a file stay as they are, so does the fingerprint of the data.
+    Attributes:
+        plan: its settings, with all methods and seeds of the folder.
+        data: the data.
+        models: see `train_all`; each is read when it is asked for.
+        records: by method.
     """
-    config, kept = plan.config, teachers_root(plan.config)
-    steps = {}
-    for seed in range(config.seeds):
-        identity = teacher_identity(data, config.teacher, seed)
-        steps[f"teacher {seed}"] = checkpoint.verify(teacher_folder(kept, data, config.teacher, seed), identity)
-    for name in config.methods:
-        parts = (config.teacher.model, name, getattr(config, name), model_of(config, name))
-        for path, seeds in plan.folders(folder, name):
-            identity = student_identity(data, seeds, *parts)
-            steps[f"{name} {', '.join(map(str, seeds))}"] = checkpoint.verify(path, identity)
-    paths = [path for path in datasets.files(config.dataset, config.data_root) if path.exists()]
-    files = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
-    return {"fingerprint": data.fingerprint, "checkpoints": steps, "files": files}
+
+    plan: Plan
+    data: PreparedData
+    models: Iterator[tuple[str, ModelConfig, Trained]]
+    records: dict[str, list[dict[str, Any]]]
 
 
-def _is_finished(folder: Path, plan: Plan) -> bool:
-    """Whether all that the plan names stands in the folder, made from the checkpoints and data files of now."""
-    config, finished = plan.config, runfolder.finished(folder)
-    if finished is None or runfolder.conflicts(folder, plan, None):
-        return False
-    found = {name: [r["seed"] for r in of] for name, of in runfolder.finished_records(folder).items()}
-    if any(found.get(name) != list(range(config.seeds)) for name in ("teacher", *config.methods)):
-        return False
-    batches = {} if config.batches.kind == "full" else described(config.batches)
-    made_from = _made_from(folder, plan, DataIdentity(config.dataset, finished["fingerprint"], batches))
-    return None not in made_from["checkpoints"].values() and made_from == finished
+def read_finished(config: DistillConfig) -> FinishedRun:
+    """Reads the models of a finished run; nothing is trained.
 
-
-def trained(config: DistillConfig, problem: Problem, folder: Path) -> dict[str, Students]:
-    """Reads the models of a finished run by method, the teacher first.
+    Args:
+        config: resolved.
 
     Raises:
-        InputError: one of them has no finished checkpoint.
+        InputError: the folder holds no finished run of this config.
     """
-    return dict(_train(runfolder.plan(folder, config), problem, folder, may_train=False))
+    run = open_run(run_path(config))
+    missing = [name for name in ("teacher", *config.methods) if name not in run.records]
+    if missing:
+        raise InputError(
+            f"run folder {run.path} holds no results of {', '.join(missing)}: `distill` first, or name other --methods"
+        )
+    data, plan = prepare(config), make_plan(config, run)
+    changed = folder.conflicts(run, plan.description(data.identity.fingerprint), plan.config.methods)
+    if changed:
+        raise InputError(f"run folder {run.path} holds a run of another config: {'; '.join(changed)}")
+    return FinishedRun(plan, data, train_all(plan, data, may_train=False), run.records)
 
 
-def _train(plan: Plan, problem: Problem, folder: Path, *, may_train: bool = True) -> Iterator[tuple[str, Students]]:
-    config = plan.config
-    problem = with_powers(problem, *(model_of(config, name) for name in ("teacher", *config.methods)))
-    teachers = teachers_of(config, problem, may_train=may_train)
-    yield "teacher", as_students(teachers)
-    sittings = plan.sittings if problem.epoch is None else ((0, config.seeds),)
-    for name in config.methods:
-        method: MethodConfig = getattr(config, name)
-        model = model_of(config, name)
-        own = folder / "checkpoints" / name
-        paths = [path for path, _ in plan.folders(folder, name)] if problem.epoch is None else [own]
-        parts = [
-            train_students(
-                problem, config.teacher.model, teachers[first:last], model, name, method, path, may_train=may_train
-            )
-            for (first, last), path in zip(sittings, paths, strict=True)
-        ]
-        yield name, joined(parts) if len(parts) > 1 else parts[0]
+def train_all(plan: Plan, data: PreparedData, *, may_train: bool = True) -> Iterator[tuple[str, ModelConfig, Trained]]:
+    """Trains the teachers and the students of a plan, or reads those that are finished.
 
+    Yields:
+        Name, architecture and trained models: the teacher, then method after method.
 
-def teachers_root(config: RunConfig) -> Path:
-    """Where the teachers of all runs are kept."""
-    return config.teachers if config.teachers is not None else writable(cache_root() / "teachers")
-
-
-def teachers_of(config: RunConfig, problem: Problem, *, may_train: bool = True) -> list[Teacher]:
-    """The teachers of a run, trained where they are not kept yet."""
-    return train_or_load(problem, config.teacher, list(range(config.seeds)), teachers_root(config), may_train=may_train)
-
-
-def as_students(teachers: list[Teacher]) -> Students:
-    """The teachers as one more method; their result is the best validation epoch, as in the GCNII recipe."""
-    parts = []
-    for teacher in teachers:
-        variables = jax.tree.map(lambda leaf: leaf[None], teacher.variables)
-        parts.append(Students(variables, variables, np.array([teacher.best_epoch]), teacher.history, (teacher.origin,)))
-    return joined(parts)
+    Raises:
+        InputError: see `train_teachers` and `train_students`.
+    """
+    config, model = plan.config, plan.config.teacher.model
+    data = with_powers(data, model, *(job.model for job in plan.jobs))
+    teachers = train_teachers(data, config.teacher, config.seeds, teachers_root(config), may_train=may_train)
+    yield "teacher", model, teachers
+    for job in plan.jobs:
+        students = train_students(data, job, model, teachers, plan.programs(job.name), may_train=may_train)
+        yield job.name, job.model, students

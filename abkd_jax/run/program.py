@@ -1,51 +1,158 @@
-"""The training program of a teacher or of students."""
+"""One training program, of teachers or students: compiled once, resumed as a whole, looped on the device or host."""
 
 import functools
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.run.data import Problem, make_scores
+from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.sampling import prefetch
-from abkd_jax.training.loops import FitState, fit_minibatches
+from abkd_jax.training.loops import FitState, fit, fit_minibatches, initial_fit_state
+from abkd_jax.training.resume import Origin, fit_with_checkpoints
 from abkd_jax.training.step import Step, TrainState
-from abkd_jax.types import Batch, InputError
+from abkd_jax.types import Batch, InputError, Pytree
 
-__all__ = ["on_minibatches", "steps_an_epoch"]
+__all__ = ["Program", "Trained", "select_seed", "stack", "steps_per_epoch", "train"]
 
 
-def on_minibatches(
-    problem: Problem, model: nn.Module, step: Step, state: TrainState, config: OptimConfig, seed: int
-) -> Callable[..., tuple[FitState, dict[str, np.ndarray]]]:
-    """`fit_minibatches` on the batches of a problem, made ahead of the device, without `resume` and `on_chunk`.
+class Program(NamedTuple):
+    """What is compiled, trained and resumed as one.
+
+    Attributes:
+        label: names it in the progress that is shown.
+        directory: of its checkpoints.
+        identity: identifies it among all programs, JSON-like.
+        seeds: of the models it trains; one where the data has minibatches.
+        optim: epochs, evaluations, early stopping.
+        step: one training step.
+        states: training states, stacked over seeds `[seeds, ...]`; of the one seed where the data has minibatches.
+        validate: `(state, batch) -> metrics`; not read where the data has minibatches, which have scores of their own.
+        batch: the training batch; not read where the data has minibatches.
+        batch_axes: parts of the batch that differ between seeds, as `jax.vmap` takes them; None where all are shared.
+    """
+
+    label: str
+    directory: Path
+    identity: dict[str, Any]
+    seeds: list[int]
+    optim: OptimConfig
+    step: Step
+    states: TrainState
+    validate: Callable[[TrainState, Batch], dict[str, Array]]
+    batch: Batch
+    batch_axes: Batch | None = None
+
+
+class Trained(NamedTuple):
+    """Trained models of one job, stacked over seeds.
+
+    Attributes:
+        variables: parameters and other collections (`batch_stats`) after the last epoch, `[seeds, ...]`; of teachers
+            those of the best validation epoch.
+        best_variables: those of the best validation epoch.
+        epochs: `[seeds]` epochs until `variables`.
+        best_epochs: `[seeds]` epochs until `best_variables`.
+        history: arrays `[evaluations, seeds, ...]`, see `training.fit`; those of students start with the untrained
+            ones where a step reads the whole graph. `seconds` is `[seeds]`, or a scalar for seeds trained together.
+        origins: per seed whether it was trained just now, and by which code and hardware.
+    """
+
+    variables: Pytree
+    best_variables: Pytree
+    epochs: np.ndarray
+    best_epochs: np.ndarray
+    history: dict[str, np.ndarray]
+    origins: tuple[Origin, ...]
+
+
+def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: bool = True) -> Trained:
+    """Trains a program, or what is left of it, or reads its finished checkpoint.
 
     Args:
-        problem: one with minibatches.
+        data: decides the loop: on the device where a step reads the whole graph, fed by the host for minibatches.
         model: what is trained.
-        step: one step.
-        state: where to start.
-        config: epochs and evaluations.
-        seed: of the batches, together with the epoch.
+        program: how.
+        may_train: False refuses a program that is not finished instead of training it.
+
+    Raises:
+        InputError: see `training.resume.fit_with_checkpoints`.
     """
-    scores, epochs = make_scores(problem, model), problem.epoch
-    if epochs is None:
-        raise InputError(f"{problem.dataset.name}: a step sees the whole graph, expected minibatches")
+    run: Callable[..., tuple[FitState, dict[str, np.ndarray]]]
+    if data.sampler is None:
+        template = jax.eval_shape(jax.vmap(initial_fit_state), program.states)
+        run = functools.partial(
+            fit, program.step, program.validate, program.states, program.batch, program.batch_axes, program.optim
+        )
+    else:
+        template = jax.eval_shape(initial_fit_state, program.states)
+        run = _on_minibatches(data, model, program)
+    state, history, origin = fit_with_checkpoints(
+        program.directory, program.identity, run, template, program.optim, program.label, may_train=may_train
+    )
+    last = {"params": state.train.params["student"], **state.train.model_state}
+    best = {"params": state.best_params, **state.best_model_state}
+    if data.sampler is not None:
+        last, best = jax.tree.map(lambda leaf: leaf[None], (last, best))
+    epochs = np.max(history["epoch"], axis=0, where=history["recorded"], initial=0)
+    best_epochs = np.atleast_1d(np.asarray(state.best_epoch))
+    return Trained(last, best, epochs, best_epochs, history, (origin,) * len(program.seeds))
+
+
+def _on_minibatches(
+    data: PreparedData, model: nn.Module, program: Program
+) -> Callable[..., tuple[FitState, dict[str, np.ndarray]]]:
+    """Returns `fit_minibatches` on the minibatches of the data, without `resume` and `on_chunk`."""
+    scores, sampler, (seed,) = make_scores(data, model), data.sampler, program.seeds
+    if sampler is None:
+        raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")
 
     def evaluate(state: TrainState) -> dict[str, Array]:
         found = scores({"params": state.params["student"], **state.model_state})
         return {name: value for name, value in found.items() if name.startswith("val_")}
 
     def batches(epoch: int) -> Iterable[Batch]:
-        return prefetch(epochs(np.random.default_rng([seed, epoch])))
+        return prefetch(sampler(np.random.default_rng([seed, epoch])))
 
-    return functools.partial(fit_minibatches, step, evaluate, state, batches, config)
+    return functools.partial(fit_minibatches, program.step, evaluate, program.states, batches, program.optim)
 
 
-def steps_an_epoch(problem: Problem, config: OptimConfig) -> int:
-    """How many steps an epoch has, as a schedule counts them; 1 where the rate is constant."""
-    if problem.epoch is None or config.schedule == "constant":
+def steps_per_epoch(data: PreparedData, config: OptimConfig) -> int:
+    """Returns the number of steps per epoch, as a schedule counts them; 1 where the rate is constant."""
+    if data.sampler is None or config.schedule == "constant":
         return 1
-    return problem.epoch.steps or sum(1 for _ in problem.epoch(np.random.default_rng(0)))
+    return data.sampler.steps or sum(1 for _ in data.sampler(np.random.default_rng(0)))
+
+
+def select_seed(tree: Pytree, seed: int) -> Pytree:
+    """Returns one seed of a tree that is stacked over seeds, `[seeds, ...]` to `[...]`.
+
+    Examples:
+        >>> int(select_seed({"w": jnp.array([3, 4])}, 1)["w"])
+        4
+    """
+    return jax.tree.map(lambda leaf: leaf[seed], tree)
+
+
+def stack(parts: list[Trained]) -> Trained:
+    """Joins models of one job that were trained by several programs, seed after seed."""
+    if len(parts) == 1:
+        return parts[0]
+    last, best = (
+        jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
+        for trees in zip(*((part.variables, part.best_variables) for part in parts), strict=True)
+    )
+    histories = [part.history for part in parts]
+    names = [key for key, values in histories[0].items() if np.ndim(values) > 1]
+    history = {key: np.concatenate([of[key] for of in histories], axis=1) for key in names}
+    history["seconds"] = np.concatenate([np.broadcast_to(p.history["seconds"], len(p.origins)) for p in parts])
+    epochs, best_epochs = (
+        np.concatenate(arrays) for arrays in zip(*((part.epochs, part.best_epochs) for part in parts), strict=True)
+    )
+    return Trained(last, best, epochs, best_epochs, history, tuple(o for part in parts for o in part.origins))

@@ -1,4 +1,4 @@
-"""One record a model and seed: scores, sizes, times, and where they come from."""
+"""One record per model and seed: scores, sizes, times, and where they come from."""
 
 import hashlib
 import logging
@@ -9,56 +9,56 @@ import numpy as np
 
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.inference import evaluation
-from abkd_jax.run.data import Problem, build_model, make_scores
-from abkd_jax.run.students import Students
+from abkd_jax.run.data import PreparedData, build_model, make_scores
+from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.provenance import provenance
 
-__all__ = ["compare_sizes", "invalidate", "kept_or_new", "of_teachers", "records"]
+__all__ = ["compare_sizes", "invalidate", "kept_or_new", "make_records", "of_teachers"]
 
 log = logging.getLogger(__name__)
 
 SCORES = ("test_accuracy", "val_accuracy", "test_accuracy_best_val")
 
 
-def records(problem: Problem, name: str, config: ModelConfig, run: Students) -> list[dict[str, Any]]:
-    """Scores the models of a method, one record a seed. Seeds that were trained together have one time.
+def make_records(data: PreparedData, name: str, config: ModelConfig, trained: Trained) -> list[dict[str, Any]]:
+    """Scores the models of a method, one record per seed. Seeds that were trained together have one time.
 
     Scores are None where they are not defined, and all of them where a seed has diverged: `diverged` is then the epoch
     at which that was found.
     """
-    model = build_model(problem, config)
+    model = build_model(data, config)
     apply: Any = model.apply
-    scores = make_scores(problem, model)
-    seeds = len(run.epochs)
+    scores = make_scores(data, model)
+    seeds = len(trained.epochs)
     last, best = (
-        [jax.tree.map(lambda x, s=s: x[s], t) for s in range(seeds)] for t in (run.variables, run.best_variables)
+        [select_seed(stacked, seed) for seed in range(seeds)] for stacked in (trained.variables, trained.best_variables)
     )
     predict = jax.jit(lambda variables, graph: apply(variables, graph).logits)
-    latency = evaluation.latency(predict, last[0], problem.batch.graph)
-    seconds = np.broadcast_to(run.history["seconds"], seeds)
+    latency = evaluation.latency(predict, last[0], data.batch.graph)
+    seconds = np.broadcast_to(trained.history["seconds"], seeds)
     parameters = evaluation.parameter_count(last[0]["params"])
     embedded = evaluation.embedding_count(last[0]["params"])
     found = []
-    for seed, diverged in enumerate(diverged_epochs(run.history)):
+    for seed, diverged in enumerate(diverged_epochs(trained.history)):
         at_end, at_best = scores(last[seed]), scores(best[seed])
         record = {
-            "dataset": problem.dataset.name,
+            "dataset": data.dataset.name,
             "method": name,
-            "metric": problem.task.metric,
+            "metric": data.task.metric,
             "seed": seed,
             "test_accuracy": _defined(at_end["test_accuracy"]),
             "val_accuracy": _defined(at_end["val_accuracy"]),
             "test_accuracy_best_val": _defined(at_best["test_accuracy"]),
             "parameters": parameters - embedded,
             "compression": 1.0,
-            "epochs": int(run.epochs[seed]),
+            "epochs": int(trained.epochs[seed]),
             "seconds": float(seconds[seed]),
             "latency_ms": latency["median_ms"],
             **({"embedding_parameters": embedded} if embedded else {}),
             "weights": _weights(last[seed]),
-            "data": problem.facts,
-            "provenance": _made_by(run, seed),
+            "data": data.summary,
+            "provenance": _made_by(trained, seed),
         }
         found.append(invalidate(record, diverged))
     return found
@@ -73,19 +73,20 @@ def invalidate(record: dict[str, Any], diverged: int | None) -> dict[str, Any]:
 
 
 def kept_or_new(
-    known: list[dict[str, Any]], problem: Problem, name: str, config: ModelConfig, run: Students
+    known: list[dict[str, Any]], data: PreparedData, name: str, config: ModelConfig, trained: Trained
 ) -> list[dict[str, Any]]:
     """Returns the known records of the models that were read from finished checkpoints, and new ones for all others.
 
-    A known record whose model is not on disk is not believed: what was trained in its place is measured, and the log
+    A known record whose model is not on disk is replaced: what was trained in its place is measured, and the log
     says by how much it differs.
     """
-    believed = {r["seed"]: r for r in known if r["seed"] < len(run.origins) and not run.origins[r["seed"]].trained}
+    origins = trained.origins
+    believed = {r["seed"]: r for r in known if r["seed"] < len(origins) and not origins[r["seed"]].trained}
     for record in believed.values():
-        record.setdefault("data", problem.facts)  # written down since; the fingerprint in the checkpoint is the same
-    if len(believed) == len(run.origins):
-        return [believed[seed] for seed in range(len(run.origins))]
-    new = records(problem, name, config, run)
+        record.setdefault("data", data.summary)  # written down since; the fingerprint in the checkpoint is the same
+    if len(believed) == len(origins):
+        return [believed[seed] for seed in range(len(origins))]
+    new = make_records(data, name, config, trained)
     doubted = {r["seed"]: r for r in known if r["seed"] not in believed and r["seed"] < len(new)}
     if doubted:
         _say_how_much_differs(name, doubted, {seed: new[seed] for seed in doubted})
@@ -104,7 +105,7 @@ def _say_how_much_differs(name: str, stored: dict[int, dict[str, Any]], new: dic
 
 
 def of_teachers(
-    found: list[dict[str, Any]], teachers: Students, teacher_records: list[dict[str, Any]]
+    found: list[dict[str, Any]], teachers: Trained, teacher_records: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Returns the records of students with the weights of their teachers, and no scores where a teacher has diverged.
 
@@ -118,7 +119,7 @@ def of_teachers(
 
 
 def compare_sizes(teacher: dict[str, Any], students: list[dict[str, Any]]) -> None:
-    """Writes down how many times smaller the students are, with and without the vectors of nodes without features."""
+    """Adds to the records how many times smaller the students are, with and without learned node embeddings."""
 
     def whole(record: dict[str, Any]) -> int:
         return record["parameters"] + record.get("embedding_parameters", 0)
@@ -134,17 +135,17 @@ def _defined(score: Any) -> float | None:
 
 
 def _weights(variables: Any) -> str:
-    """Digest of the numbers of a model."""
+    """Returns a digest of the numbers of a model."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(variables):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()[:16]
 
 
-def _made_by(run: Students, seed: int) -> dict[str, Any]:
-    """Provenance of the last sitting that trained the model, with the commits of those before it."""
-    sittings = run.origins[seed].made_by
-    if not sittings:
+def _made_by(trained: Trained, seed: int) -> dict[str, Any]:
+    """Returns the provenance of the last process that trained the model, with the commits of those before it."""
+    made_by = trained.origins[seed].made_by
+    if not made_by:
         return {"commit": "unknown", "date": "unknown", "scored": provenance()}
-    earlier = [sitting["commit"] for sitting in sittings[:-1]]
-    return sittings[-1] | ({"begun_at": earlier} if earlier else {})
+    earlier = [made["commit"] for made in made_by[:-1]]
+    return made_by[-1] | ({"begun_at": earlier} if earlier else {})

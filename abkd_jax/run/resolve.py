@@ -1,4 +1,4 @@
-"""From the settings that were given to those of a run: checked, before anything is read, written or compiled."""
+"""From the settings that were given to the jobs of a run: in full and checked, before anything is read or compiled."""
 
 import dataclasses
 import difflib
@@ -17,94 +17,19 @@ from abkd_jax.configs.options import (
     RunConfig,
 )
 from abkd_jax.configs.presets import distill_config
+from abkd_jax.configs.ranges import RANGES, Range
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.distill.build import build_objective
 from abkd_jax.models import build
 from abkd_jax.training.step import make_optimizer
 from abkd_jax.types import InputError
 
-__all__ = ["RANGES", "Range", "capped", "check", "methods_of", "model_of"]
+__all__ = ["Job", "jobs", "methods_of", "resolve"]
 
 Run = TypeVar("Run", bound=RunConfig)
 
 SHOWN = 3  # wrong settings that one message names
-LARGE = 1e38  # float32 ends a little above
 WEIGHTS = ("task_weight", "soft_label_weight", "alignment_weight", "auxiliary_weight")
-
-
-class Range(NamedTuple):
-    """The values that an option may have.
-
-    Attributes:
-        low: the least.
-        high: the largest.
-        without: a value that is not part of it: one of the ends, or one between.
-    """
-
-    low: int | float
-    high: int | float
-    without: int | float | None = None
-
-    def holds(self, value: int | float) -> bool:
-        """Tells whether a value is in the range; NaN is in none."""
-        return self.low <= value <= self.high and value != self.without
-
-    def __str__(self) -> str:
-        low = f"{'above' if self.low == self.without else 'of at least'} {self.low:,}"
-        high = f"{'below' if self.high == self.without else 'at most'} {self.high:,}"
-        inside = self.without is not None and self.low < self.without < self.high
-        return f"{low} and {high}" + (f", other than {self.without:,}" if inside else "")
-
-
-_RATE = Range(0, 1, without=1)
-_WEIGHT = Range(0, LARGE)
-_POSITIVE = Range(0, LARGE, without=0)
-_WIDTH = Range(1, 100_000)
-_COUNT = Range(1, 1_000_000_000)
-
-# By the names of the options, which mean the same wherever they stand. The upper ends are far beyond what was ever
-# trained: they stop slips that would otherwise fill the memory or never end.
-RANGES: dict[str, Range] = {
-    # ModelConfig
-    "layers": Range(1, 10_000),
-    "hidden": _WIDTH,
-    "dropout": _RATE,
-    "alpha": Range(0, 1),
-    "lam": _POSITIVE,
-    "input_dropout": _RATE,
-    "heads": _WIDTH,
-    "attention_dropout": _RATE,
-    "edge_dropout": _RATE,
-    "bases": _WIDTH,
-    "embedding_width": _WIDTH,
-    "hops": Range(0, 1_000),
-    # OptimConfig
-    "epochs": Range(1, 10_000_000),
-    "eval_every": Range(1, 10_000_000),
-    "patience": Range(0, 1_000_000_000),
-    "learning_rate": _POSITIVE,
-    "conv_decay": _WEIGHT,
-    "dense_decay": _WEIGHT,
-    # MethodConfig
-    "task_weight": _WEIGHT,
-    "soft_label_weight": _WEIGHT,
-    "temperature": Range(0.001, 1_000),  # beyond, the exponentials of float32 are all alike or all zero
-    "alignment_weight": _WEIGHT,
-    "axes": _WIDTH,
-    "dim": _WIDTH,
-    "auxiliary_weight": _WEIGHT,
-    "auxiliary_max_nodes": Range(1, 1_000_000),
-    # BatchConfig
-    "size": _COUNT,
-    "fan_outs": Range(-1, 1_000_000_000, without=0),
-    "length": Range(1, 10_000),
-    "steps": Range(1, 10_000_000),
-    "parts": _COUNT,
-    # RunConfig
-    "seeds": Range(1, 10_000),
-    "max_epochs": _COUNT,
-    "split": Range(0, 2**32 - 1),
-}
 
 
 def methods_of(config: RunConfig) -> tuple[str, ...]:
@@ -112,25 +37,60 @@ def methods_of(config: RunConfig) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(config) if isinstance(getattr(config, f.name), MethodConfig))
 
 
-def model_of(config: DistillConfig, name: str) -> ModelConfig:
-    """Returns the model that a method trains: the teacher, the run's student, or the method's own."""
-    if name == "teacher":
-        return config.teacher.model
-    method: MethodConfig = getattr(config, name)
-    return method.student or config.student
+class Job(NamedTuple):
+    """The students of one method.
+
+    Attributes:
+        name: of the method.
+        model: architecture and sizes: the method's own, or the run's student.
+        method: how they are trained.
+    """
+
+    name: str
+    model: ModelConfig
+    method: MethodConfig
+
+    @property
+    def reads_teacher(self) -> bool:
+        """Tells whether anything of the teacher enters the training."""
+        weights = (self.method.soft_label_weight, self.method.alignment_weight, self.method.auxiliary_weight)
+        return any(weights) or self.method.start in ("teacher_directions", "attention_map")
 
 
-def capped(config: Run) -> Run:
-    """Returns the settings in full: `max_epochs` in every training, `~` as the home folder, one name for each method.
+def jobs(config: DistillConfig) -> list[Job]:
+    """Returns the jobs of a run, in the order of its methods.
 
-    Evaluations come to divide the epochs.
+    Examples:
+        >>> [(job.name, job.model.layers) for job in jobs(distill_config("cora"))]
+        [('supervised', 4), ('soft_label', 4), ('abkd', 4)]
+    """
+    methods = ((name, getattr(config, name)) for name in config.methods)
+    return [Job(name, method.student or config.student, method) for name, method in methods]
+
+
+def resolve(config: Run) -> Run:
+    """Returns the settings in full, and everything that they construct constructed once, so checked.
+
+    `max_epochs` stands in every training and evaluations divide its epochs; `~` is the home folder; every method stands
+    on its own.
 
     Raises:
-        InputError: an option is out of its range, or there is no home folder.
+        InputError: one line that names the options that are wrong.
     """
     config = _spelled_out(config)
     _check_options(config)
+    config = _capped(config)
+    _check_batches(config)
+    _check_model("teacher.model", config.teacher.model, config.batches)
+    make_optimizer(config.teacher.optim)
+    if isinstance(config, DistillConfig):
+        _check_model("student", config.student, config.batches)
+        for job in jobs(config):
+            _check_job(job, config.teacher.model, config.batches)
+    return config
 
+
+def _capped(config: Run) -> Run:
     def cap(optim: OptimConfig) -> OptimConfig:
         epochs = optim.epochs if config.max_epochs is None else min(optim.epochs, config.max_epochs)
         return dataclasses.replace(optim, epochs=epochs, eval_every=math.gcd(epochs, optim.eval_every))
@@ -141,39 +101,23 @@ def capped(config: Run) -> Run:
     )
 
 
-def check(config: RunConfig) -> None:
-    """Checks everything that can be wrong with the settings.
-
-    Raises:
-        InputError: one line that names the options.
-    """
-    _check_options(config)
-    _check_batches(config)
-    _check_model("teacher.model", config.teacher.model, config.batches)
-    make_optimizer(config.teacher.optim)
-    if isinstance(config, DistillConfig):
-        _check_students(config)
-
-
 def _spelled_out(config: Run) -> Run:
-    """The config without what a shell would have replaced: it expands no `~` after an equals sign."""
-    changes: dict[str, Any] = {}
-    for option in dataclasses.fields(config):
-        value = getattr(config, option.name)
-        if isinstance(value, Path):
-            changes[option.name] = expanded(value)
+    """Returns the config without what a shell would have replaced: it expands no `~` after an equals sign."""
+    values = {option.name: getattr(config, option.name) for option in dataclasses.fields(config)}
+    changes: dict[str, Any] = {name: expanded(value) for name, value in values.items() if isinstance(value, Path)}
     if isinstance(config, DistillConfig):
         changes["methods"] = tuple(name for entry in config.methods for name in entry.split(",") if name)
-    return dataclasses.replace(config, **changes)
+    changes = {name: value for name, value in changes.items() if value != values[name]}
+    return dataclasses.replace(config, **changes) if changes else config  # values of a wrong type are refused later
 
 
 def _flag(path: str) -> str:
-    """An option as the command line knows it."""
+    """Returns an option as the command line spells it."""
     return "--" + path.replace("_", "-")
 
 
 def _check_options(config: RunConfig) -> None:
-    """Every option of everything that takes part, by its type and its range."""
+    """Checks every option of everything that takes part, by its type and its range."""
     if isinstance(config, DistillConfig):
         _check_methods(config)
     idle = set(methods_of(config)) - set(getattr(config, "methods", ()))
@@ -194,7 +138,7 @@ def _check_methods(config: DistillConfig) -> None:
 
 
 def _wrong_options(config: Any, prefix: str, idle: Collection[str] = ()) -> Iterator[str]:
-    """One text for every option below a config that is not of its type or not in its range."""
+    """Yields one text for every option below a config that is not of its type or not in its range."""
     kinds = get_type_hints(type(config))
     for option in dataclasses.fields(config):
         value, path = getattr(config, option.name), prefix + option.name
@@ -209,7 +153,7 @@ def _wrong_options(config: Any, prefix: str, idle: Collection[str] = ()) -> Iter
 
 
 def _expected(kind: Any, value: Any, bounds: Range | None) -> str | None:
-    """What a value should have been; None where it is right."""
+    """Returns what a value should have been; None where it is right."""
     if get_origin(kind) in (Union, UnionType):
         kinds = [k for k in get_args(kind) if k is not NoneType]
         return None if value is None and len(kinds) < len(get_args(kind)) else _expected(kinds[0], value, bounds)
@@ -228,7 +172,7 @@ def _expected(kind: Any, value: Any, bounds: Range | None) -> str | None:
 
 
 def _check_batches(config: RunConfig) -> None:
-    """What a step reads, as far as the name of the data set tells."""
+    """Checks the kind of batches, as far as the name of the data set decides it."""
     kind = config.batches.kind
     if distill_config(config.dataset).batches.kind == "graphs" and kind != "graphs":
         raise InputError(f"{config.dataset} labels graphs: --batches.kind is {kind}, expected graphs")
@@ -245,23 +189,18 @@ def _check_model(path: str, model: ModelConfig, batches: BatchConfig) -> None:
         raise InputError(f"{_flag(path)}.readout is {model.readout}, expected None: --batches.kind is {batches.kind}")
 
 
-def _check_students(config: DistillConfig) -> None:
-    _check_model("student", config.student, config.batches)
-    for name in config.methods:
-        method: MethodConfig = getattr(config, name)
-        model, teacher = model_of(config, name), config.teacher.model
-        _check_model("student" if method.student is None else f"{name}.student", model, config.batches)
-        if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
-            raise InputError(
-                f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}"
-            )
-        if method.start in ("attention_map", "teacher_directions") and model.hidden > teacher.hidden:
-            raise InputError(
-                f"{name}: start {method.start} needs a student no wider than its teacher, got {model.hidden} and "
-                f"{teacher.hidden} units"
-            )
-        if not any(getattr(method, weight) for weight in WEIGHTS):
-            flags = ", ".join(_flag(f"{name}.{weight}") for weight in WEIGHTS)
-            raise InputError(f"{flags} are all 0: {name} has nothing to learn from")
-        make_optimizer(method.optim)
-        build_objective(method)
+def _check_job(job: Job, teacher: ModelConfig, batches: BatchConfig) -> None:
+    name, model, method = job
+    _check_model("student" if method.student is None else f"{name}.student", model, batches)
+    if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
+        raise InputError(f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}")
+    if method.start in ("attention_map", "teacher_directions") and model.hidden > teacher.hidden:
+        raise InputError(
+            f"{name}: start {method.start} needs a student no wider than its teacher, got {model.hidden} and "
+            f"{teacher.hidden} units"
+        )
+    if not any(getattr(method, weight) for weight in WEIGHTS):
+        flags = ", ".join(_flag(f"{name}.{weight}") for weight in WEIGHTS)
+        raise InputError(f"{flags} are all 0: {name} has nothing to learn from")
+    make_optimizer(method.optim)
+    build_objective(method)

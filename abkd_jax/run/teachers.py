@@ -1,96 +1,70 @@
-"""Teachers: trained once per (data set, config, seed), kept on disk, verified before they are used again."""
+"""Teachers: one program per seed, kept on disk for all runs, verified before they are used again."""
 
-import functools
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
-import numpy as np
 
-from abkd_jax.configs.options import TeacherConfig
-from abkd_jax.run.data import Problem, build_model
+from abkd_jax.configs.options import RunConfig, TeacherConfig
+from abkd_jax.datasets.files.locations import cache_root, writable
+from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.identity import DataIdentity, digest, teacher_identity
-from abkd_jax.run.program import on_minibatches, steps_an_epoch
-from abkd_jax.training.loops import fit, start
-from abkd_jax.training.resume import Origin, resumable_fit
-from abkd_jax.training.step import (
-    init_state,
-    make_distill_step,
-    make_optimizer,
-    make_validate,
-)
-from abkd_jax.types import Pytree
+from abkd_jax.run.program import Program, Trained, stack, steps_per_epoch, train
+from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, make_validate
 
-__all__ = ["Teacher", "teacher_folder", "train_or_load"]
+__all__ = ["teacher_folder", "teachers_root", "train_teachers"]
 
 
-class Teacher(NamedTuple):
-    """A trained teacher.
-
-    Attributes:
-        seed: of its initialisation and dropout.
-        variables: parameters at the best validation epoch, and the model's other collections then (`batch_stats`).
-        best_epoch: that epoch.
-        history: arrays `[evaluations, ...]`, see `training.fit`.
-        origin: whether it was trained just now, and by which code and hardware.
-    """
-
-    seed: int
-    variables: Pytree
-    best_epoch: int
-    history: dict[str, np.ndarray]
-    origin: Origin = Origin(trained=False, made_by=())
+def teachers_root(config: RunConfig) -> Path:
+    """Returns the folder where the teachers of all runs are kept."""
+    return config.teachers if config.teachers is not None else writable(cache_root() / "teachers")
 
 
 def teacher_folder(root: Path, data: DataIdentity, config: TeacherConfig, seed: int) -> Path:
-    """Returns where the teacher of this data, config and seed lives."""
+    """Returns the checkpoint folder of the teacher of this data, config and seed."""
     return root / data.name / digest(teacher_identity(data, config, seed))[:12] / f"seed_{seed}"
 
 
-def train_or_load(
-    problem: Problem, config: TeacherConfig, seeds: list[int], root: Path, *, may_train: bool = True
-) -> list[Teacher]:
-    """The teachers of `seeds`, trained one after the other where `root` does not hold them yet.
+def train_teachers(
+    data: PreparedData, config: TeacherConfig, seeds: int, root: Path, *, may_train: bool = True
+) -> Trained:
+    """Trains the teachers of seeds `0 .. seeds - 1` one after the other, where `root` does not hold them yet.
 
     Each runs as its own program: a deep teacher keeps all cores busy by itself, and one that stops early should not
     wait for the others.
 
     Args:
-        problem: the data.
+        data: the data.
         config: the teacher.
-        seeds: of initialisation and dropout.
+        seeds: number of seeds, of initialisation and dropout.
         root: folder where teachers are kept.
         may_train: False refuses a teacher that is not kept instead of training it.
+
+    Returns:
+        The teachers at their best validation epochs, as in the GCNII recipe (Chen et al., arXiv 2007.02133).
 
     Raises:
         InputError: the config makes no model, or a kept teacher is damaged, missing or of another config.
     """
-    return [_train_or_load_one(problem, config, seed, root, may_train=may_train) for seed in seeds]
+    return stack([_train_or_load(data, config, seed, root, may_train=may_train) for seed in range(seeds)])
 
 
-def _train_or_load_one(problem: Problem, config: TeacherConfig, seed: int, root: Path, *, may_train: bool) -> Teacher:
-    model, task = build_model(problem, config.model), problem.task
-    optimizer = make_optimizer(config.optim, steps_an_epoch(problem, config.optim))
-    step = make_distill_step(model, None, optimizer, task)
-    if problem.epoch is None:
-        states = jax.vmap(lambda key: init_state(key, model, optimizer, problem.batch))(jax.random.key(seed)[None])
-        validate = make_validate(model, task, problem.val_mask)
-        fresh = jax.eval_shape(jax.vmap(start), states)
-        training = functools.partial(fit, step, validate, states, problem.batch, None, config.optim)
+def _train_or_load(data: PreparedData, config: TeacherConfig, seed: int, root: Path, *, may_train: bool) -> Trained:
+    model, key = build_model(data, config.model), jax.random.key(seed)
+    optimizer = make_optimizer(config.optim, steps_per_epoch(data, config.optim))
+    if data.sampler is None:
+        states = jax.vmap(lambda key: init_state(key, model, optimizer, data.batch))(key[None])
     else:
-        states = init_state(jax.random.key(seed), model, optimizer, problem.batch)
-        fresh = jax.eval_shape(start, states)
-        training = on_minibatches(problem, model, step, states, config.optim, seed)
-    state, history, origin = resumable_fit(
-        teacher_folder(root, problem.identity, config, seed),
-        teacher_identity(problem.identity, config, seed),
-        training,
-        fresh,
-        config.optim,
-        f"teacher {problem.dataset.name} seed {seed}",
-        may_train=may_train,
+        states = init_state(key, model, optimizer, data.batch)
+    program = Program(
+        label=f"teacher {data.dataset.name} seed {seed}",
+        directory=teacher_folder(root, data.identity, config, seed),
+        identity=teacher_identity(data.identity, config, seed),
+        seeds=[seed],
+        optim=config.optim,
+        step=make_distill_step(model, None, optimizer, data.task),
+        states=states,
+        validate=make_validate(model, data.task, data.val_mask),
+        batch=data.batch,
     )
-    best = {"params": state.best_params, **state.best_model_state}
-    if problem.epoch is None:
-        return Teacher(seed, jax.tree.map(lambda leaf: leaf[0], best), int(state.best_epoch[0]), history, origin)
-    return Teacher(seed, best, int(state.best_epoch), history, origin)
+    trained = train(data, model, program, may_train=may_train)
+    return trained._replace(variables=trained.best_variables, epochs=trained.best_epochs)

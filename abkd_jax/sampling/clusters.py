@@ -1,4 +1,4 @@
-"""Batches of clusters with the edges between them (Cluster-GCN: Chiang et al., arXiv 1905.07953, section 3.2)."""
+"""Minibatches of clusters with the edges between them (Cluster-GCN: Chiang et al., arXiv 1905.07953, section 3.2)."""
 
 from collections.abc import Iterator
 from numbers import Integral
@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from abkd_jax.graph.host import HostGraph
 from abkd_jax.graph.layout import stable_order
-from abkd_jax.sampling.batches import Epochs, node_epochs
+from abkd_jax.sampling.batches import EpochSampler, node_sampler
 from abkd_jax.sampling.subgraph import Positions, Subgraph, edges_into, induced
 from abkd_jax.types import InputError
 
@@ -16,12 +16,12 @@ __all__ = ["cluster_batches", "partition"]
 
 
 def partition(graph: HostGraph, parts: int, seed: int = 0) -> Int[np.ndarray, " n"]:
-    """Cuts the nodes into clusters of about one size with few edges between them: METIS, through `pymetis`.
+    """Partitions the nodes into clusters of similar size with few edges between them: METIS, through `pymetis`.
 
     Args:
-        graph: the whole graph, which has the reverse of each edge; edge types play no role.
+        graph: the whole graph, which has the reverse of each edge; edge types are ignored.
         parts: number of clusters, 1 to `n`. METIS may leave some of them empty where they are tiny.
-        seed: of METIS, which gives the same clusters for the same seed.
+        seed: of METIS; the same seed gives the same clusters.
 
     Returns:
         `[n]` int32, the cluster of each node.
@@ -35,27 +35,36 @@ def partition(graph: HostGraph, parts: int, seed: int = 0) -> Int[np.ndarray, " 
         raise InputError(f"clusters under the seed {seed}, expected a whole number")
     try:
         import pymetis
-    except ImportError:
-        raise InputError("clusters need METIS and pymetis is not installed: pip install pymetis") from None
+    except ImportError as error:
+        raise InputError("clusters need pymetis, which is not installed: pip install 'abkd_jax[clusters]'") from error
     if parts == 1:
         return np.zeros(graph.num_nodes, np.int32)
     pointers, neighbours = _neighbours(graph)
-    found = pymetis.part_graph(parts, pymetis.CSRAdjacency(pointers, neighbours), options=pymetis.Options(seed=seed))
-    return np.asarray(found[1], np.int32)
+    _, clusters = pymetis.part_graph(
+        parts, pymetis.CSRAdjacency(pointers, neighbours), options=pymetis.Options(seed=seed)
+    )
+    return np.asarray(clusters, np.int32)
 
 
-def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: int) -> Epochs:
-    """Epochs over all clusters in random order, several of them in a batch; losses look at all their nodes.
+def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: int) -> EpochSampler:
+    """Makes a sampler that visits all clusters in random order, several per minibatch.
 
-    The last batch of an epoch holds the clusters that are left.
+    Losses are computed on all their nodes. The last minibatch of an epoch holds the clusters that are left.
 
     Args:
         graph: the whole graph.
-        parts: `[n]` the cluster of each node, from `partition` or elsewhere, numbers from 0 on.
-        per_batch: clusters a batch.
+        parts: `[n]` the cluster of each node, from `partition` or elsewhere, numbered from 0.
+        per_batch: clusters per minibatch.
 
     Raises:
-        InputError: `parts` is not one number from 0 on for each node, or `per_batch` is below 1.
+        InputError: `parts` is not one number of at least 0 per node, or `per_batch` is below 1.
+
+    Examples:
+        >>> from abkd_jax import datasets
+        >>> from abkd_jax.graph.host import host_graph
+        >>> graph = host_graph(datasets.load("synthetic"))
+        >>> cluster_batches(graph, np.arange(graph.num_nodes) % 10, per_batch=2).steps
+        5
     """
     parts, whole = np.asarray(parts), isinstance(per_batch, Integral) and per_batch >= 1
     if (
@@ -66,8 +75,8 @@ def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: i
         or not whole
     ):
         raise InputError(
-            f"clusters of shape {parts.shape}, {per_batch} a batch, for {graph.num_nodes} nodes: expected one whole "
-            "number from 0 on for each node and at least one cluster a batch"
+            f"clusters of shape {parts.shape}, {per_batch} per batch, for {graph.num_nodes} nodes: expected one whole "
+            "number from 0 on for each node and at least one cluster per batch"
         )
     parts = np.unique(parts, return_inverse=True)[1].astype(np.int32)  # sizes below are by number, however large
     members, begins = stable_order(parts, int(parts.max()) + 1)
@@ -81,11 +90,11 @@ def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: i
             chosen = order[first : first + per_batch]
             yield induced(graph, members[edges_into(begins[chosen], sizes[chosen])], positions)
 
-    return node_epochs(graph, draw, -(-clusters.size // per_batch), roots_only=False)
+    return node_sampler(graph, draw, -(-clusters.size // per_batch), roots_only=False)
 
 
 def _neighbours(graph: HostGraph) -> tuple[Int[np.ndarray, " n_plus_1"], Int[np.ndarray, " e"]]:
-    """The graph without types: pointers and neighbours, a pair of nodes once however many types join it."""
+    """Returns the graph without types: row pointers and neighbours, each pair of nodes once whatever its edge types."""
     if graph.relations is None:
         return graph.indptr, graph.senders
     receivers = np.repeat(np.arange(graph.num_nodes), np.diff(graph.indptr))

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Int
 
 from abkd_jax.graph.host import HostGraph
-from abkd_jax.sampling.batches import Epochs, node_epochs
-from abkd_jax.sampling.subgraph import Positions, Subgraph, as_numbers, edges_into
+from abkd_jax.sampling.batches import EpochSampler, node_sampler
+from abkd_jax.sampling.subgraph import Positions, Subgraph, as_indices, edges_into
 from abkd_jax.types import InputError
 
 __all__ = ["neighbour_batches", "sample_neighbours"]
@@ -16,21 +16,29 @@ __all__ = ["neighbour_batches", "sample_neighbours"]
 
 def neighbour_batches(
     graph: HostGraph, batch_size: int, fan_outs: Sequence[int], *, roots: Int[np.ndarray, " r"] | None = None
-) -> Epochs:
-    """Epochs over the roots in random order, `batch_size` of them with their sampled neighbourhood in a batch.
+) -> EpochSampler:
+    """Makes a sampler that visits the roots in random order, `batch_size` per minibatch, with sampled neighbours.
 
-    Losses look at the roots alone. The last batch of an epoch holds what is left.
+    Losses are computed on the roots alone. The last minibatch of an epoch holds the roots that are left.
 
     Args:
         graph: the whole graph.
-        batch_size: roots a batch.
-        fan_outs: see `sample_neighbours`; one a message-passing layer.
-        roots: `[r]` distinct nodes that an epoch visits; None for all that losses may look at (`target_mask`).
+        batch_size: roots per minibatch.
+        fan_outs: see `sample_neighbours`; one per message-passing layer.
+        roots: `[r]` distinct nodes that an epoch visits; None for all nodes that may have a loss (`target_mask`).
 
     Raises:
-        InputError: no roots, other numbers than those of nodes, a batch size below 1, or bad fan-outs.
+        InputError: no roots, indices that are none of the nodes, a batch size below 1, or bad fan-outs.
+
+    Examples:
+        >>> from abkd_jax import datasets
+        >>> from abkd_jax.graph.host import host_graph
+        >>> graph = host_graph(datasets.load("synthetic"))
+        >>> sampler = neighbour_batches(graph, 16, (5, 5), roots=np.arange(40))
+        >>> [int(batch.masks.all.sum()) for batch in sampler(np.random.default_rng(0))]  # roots per minibatch
+        [16, 16, 8]
     """
-    chosen = np.flatnonzero(graph.target_mask) if roots is None else as_numbers("roots", roots, graph.num_nodes)
+    chosen = np.flatnonzero(graph.target_mask) if roots is None else as_indices("roots", roots, graph.num_nodes)
     if not isinstance(batch_size, Integral) or batch_size < 1 or chosen.size == 0:
         raise InputError(f"{chosen.size} roots in batches of {batch_size}, expected at least one in each")
     _check_fan_outs(fan_outs)
@@ -41,7 +49,7 @@ def neighbour_batches(
         for begin in range(0, order.shape[0], batch_size):
             yield sample_neighbours(graph, order[begin : begin + batch_size], fan_outs, rng, positions)
 
-    return node_epochs(graph, draw, -(-chosen.size // batch_size), roots_only=True)
+    return node_sampler(graph, draw, -(-chosen.size // batch_size), roots_only=True)
 
 
 def sample_neighbours(
@@ -51,23 +59,23 @@ def sample_neighbours(
     rng: np.random.Generator,
     positions: Positions | None = None,
 ) -> Subgraph:
-    """Hop by hop, of each node reached for the first time a uniform choice of the edges into it.
+    """Samples edges hop by hop: of each node reached for the first time, a uniform choice of the edges into it.
 
-    As `NeighborLoader` of PyTorch Geometric draws: no edge comes twice, and of a node with at most as many edges as the
-    fan-out all are taken. Edges of all types count together.
+    As `NeighborLoader` of PyTorch Geometric does: without replacement, and all edges of a node that has no more than
+    the fan-out. Edges of all types are sampled together.
 
     Args:
         graph: the whole graph.
         roots: `[r]` nodes where the hops begin; repeated ones count once.
         fan_outs: for each hop the most edges into a node; -1 takes all.
         rng: the source of every draw.
-        positions: used again if given; it holds no node before and after.
+        positions: scratch memory to use again; it holds no node before and after.
 
     Raises:
-        InputError: no fan-outs, one below -1, or roots that are no numbers of nodes.
+        InputError: no fan-outs, one below -1, or roots that are none of the nodes.
     """
     _check_fan_outs(fan_outs)
-    roots = as_numbers("roots", roots, graph.num_nodes)
+    roots = as_indices("roots", roots, graph.num_nodes)
     positions = Positions(graph.num_nodes) if positions is None else positions
     frontier = positions.add(roots.astype(np.int32, copy=False), 0)
     layers, edges, senders, receivers, known = [frontier], [], [], [], 0
@@ -93,13 +101,13 @@ def sample_neighbours(
 def _check_fan_outs(fan_outs: Sequence[int]) -> None:
     given = tuple(fan_outs) if isinstance(fan_outs, Iterable) else fan_outs
     if not isinstance(given, tuple) or not given or not all(isinstance(x, Integral) and x >= -1 for x in given):
-        raise InputError(f"fan-outs are {given}, expected one a hop, each at least -1 (all edges)")
+        raise InputError(f"fan-outs are {given}, expected one per hop, each at least -1 (all edges)")
 
 
 def _draw(
     indptr: Int[np.ndarray, " n_plus_1"], nodes: Int[np.ndarray, " k"], fan_out: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, " e"], Int[np.ndarray, " e"]]:
-    """At most `fan_out` edges into each node: their places in the whole graph, and whose they are (`[e]` int32)."""
+    """Draws at most `fan_out` edges into each node: their indices in the whole graph, and local int32 receivers."""
     starts = indptr[nodes]
     degrees = indptr[nodes + 1] - starts
     owners = np.arange(nodes.shape[0], dtype=np.int32)
@@ -112,7 +120,7 @@ def _draw(
 
 
 def _floyd(sizes: Int[np.ndarray, " r"], count: int, rng: np.random.Generator) -> Int[np.ndarray, "count r"]:
-    """`count` distinct numbers below each size, every set equally likely.
+    """Draws `count` distinct numbers below each size, every set equally likely.
 
     Floyd's algorithm F2 (Bentley and Floyd, "A sample of brilliance", 1987), for all rows at once.
     """
@@ -121,6 +129,6 @@ def _floyd(sizes: Int[np.ndarray, " r"], count: int, rng: np.random.Generator) -
     for step in range(count):
         last = sizes - count + step
         picks[step] = uniform[step] * (last + 1)  # rounds down
-        seen = (picks[:step] == picks[step]).any(axis=0)
-        picks[step][seen] = last[seen]
+        taken = (picks[:step] == picks[step]).any(axis=0)
+        picks[step][taken] = last[taken]
     return picks

@@ -1,4 +1,4 @@
-"""The next batches are built, and moved to the device, while it works on this one."""
+"""Builds the next batches, and moves them to the device, in a background thread while the device is busy."""
 
 import queue
 import threading
@@ -11,15 +11,15 @@ import jax
 
 __all__ = ["PrefetchStats", "prefetch"]
 
-STOP_CHECK = 0.1  # seconds between two looks of a waiting worker at whether anyone still wants its batches
+STOP_CHECK = 0.1  # seconds after which a thread that waits for a free place checks whether it is to stop
 
 
 @dataclass
 class PrefetchStats:
-    """How long the consumer of batches stood still; filled in while it runs.
+    """Waiting times of the consumer of batches; updated while it runs.
 
     Attributes:
-        waited: seconds that it waited for a batch.
+        waited: seconds that it waited for batches.
         total: seconds from the first request to the last.
         batches: how many it received.
     """
@@ -30,7 +30,7 @@ class PrefetchStats:
 
     @property
     def idle_share(self) -> float:
-        """Share of the time that went into waiting; 0 before the first batch."""
+        """Returns the share of the time that went into waiting; 0 before the first batch."""
         return self.waited / self.total if self.total > 0.0 else 0.0
 
 
@@ -41,17 +41,21 @@ def prefetch(
     put: Callable[[Any], Any] = jax.device_put,
     stats: PrefetchStats | None = None,
 ) -> Iterator[Any]:
-    """The same batches in the same order, built ahead by one background thread.
+    """Yields the same batches in the same order, built ahead by one background thread.
 
-    What the batches hold does not depend on timing: one thread draws them, one after the other. An exception in it
-    comes out here, after the batches before it. When the consumer stops early (`close`, or the end of the iterator's
-    life) the thread ends with the batch it is at, and `batches` is closed where it is a generator.
+    The content of the batches does not depend on timing: one thread draws them, one after the other. An exception in it
+    is raised here, after the batches before it. When the consumer stops early (`close`, or the end of the iterator's
+    life) the thread finishes its current batch and ends, and `batches` is closed where it is a generator.
 
     Args:
-        batches: what to build; used by the thread alone.
-        depth: batches that wait, ready, at most; one more is being built.
-        put: what the thread does with each batch last; `jax.device_put`, or one onto a mesh.
-        stats: filled in if given.
+        batches: iterable that builds the batches; used by the thread alone.
+        depth: most finished batches that are kept waiting; one more is being built.
+        put: function that the thread applies to each batch last; `jax.device_put`, or one onto a mesh.
+        stats: updated if given.
+
+    Examples:
+        >>> sum(int(batch) for batch in prefetch([1, 2, 3]))
+        6
     """
     stats = PrefetchStats() if stats is None else stats
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(max(depth, 1))
@@ -64,13 +68,13 @@ def _consume(
     ready: queue.Queue[tuple[str, Any]], stop: threading.Event, worker: threading.Thread, stats: PrefetchStats
 ) -> Iterator[Any]:
     began, before = time.perf_counter(), stats.total
-    worker.start()  # with the first request: an iterator that nobody asks leaves no thread behind
+    worker.start()  # with the first request: an iterator that is never used leaves no thread behind
     try:
         while True:
-            asked = time.perf_counter()
+            requested = time.perf_counter()
             kind, value = ready.get()
             received = time.perf_counter()
-            stats.waited += received - asked
+            stats.waited += received - requested
             stats.total = before + received - began
             if kind == "error":
                 raise value
@@ -101,7 +105,7 @@ def _build(
 
 
 def _offer(ready: queue.Queue[tuple[str, Any]], item: tuple[str, Any], stop: threading.Event) -> bool:
-    """Whether there was room before the consumer stopped."""
+    """Puts an item into the queue; returns whether it got in before the consumer stopped."""
     while not stop.is_set():
         try:
             ready.put(item, timeout=STOP_CHECK)

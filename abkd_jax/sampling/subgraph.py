@@ -1,4 +1,4 @@
-"""What a sampler draws: some nodes of a graph on the host, and edges between them in numbers of their own."""
+"""Subgraphs that samplers draw: some nodes of a graph on the host, and edges between them in local indices."""
 
 from typing import Any, NamedTuple
 
@@ -8,16 +8,16 @@ from jaxtyping import Int
 from abkd_jax.graph.host import HostGraph
 from abkd_jax.types import InputError
 
-__all__ = ["Positions", "Subgraph", "as_numbers", "edges_into", "induced"]
+__all__ = ["Positions", "Subgraph", "as_indices", "edges_into", "induced"]
 
 
 class Subgraph(NamedTuple):
-    """Nodes and edges of one batch, before padding.
+    """Nodes and edges of one minibatch, before padding.
 
     Attributes:
-        nodes: `[k]` int32, their numbers in the whole graph, roots first.
+        nodes: `[k]` int32 indices in the whole graph, roots first.
         num_roots: how many of them are roots.
-        senders: `[e]` int32, positions in `nodes`.
+        senders: `[e]` int32 local indices: positions in `nodes`.
         receivers: `[e]` int32, likewise.
         relations: `[e]` int32 edge types, or None where the graph has none.
     """
@@ -29,69 +29,81 @@ class Subgraph(NamedTuple):
     relations: Int[np.ndarray, " e"] | None
 
 
-def as_numbers(what: str, numbers: Any, count: int) -> Int[np.ndarray, " k"]:
-    """Returns numbers of nodes, or of graphs, as an array of the integer type that they have.
+def as_indices(what: str, indices: Any, count: int) -> Int[np.ndarray, " k"]:
+    """Checks indices of nodes, or of graphs, and returns them as an array of their own integer type.
 
     Args:
         what: for the message.
-        numbers: `[k]` integers.
+        indices: `[k]` integers.
         count: how many nodes or graphs there are.
 
     Raises:
         InputError: a boolean mask, other than whole numbers, or one outside 0 to `count - 1`.
+
+    Examples:
+        >>> as_indices("roots", [2, 0], count=3)
+        array([2, 0])
     """
-    found = np.asarray(numbers)
-    if found.dtype == bool:
+    array = np.asarray(indices)
+    if array.dtype == bool:
         raise InputError(f"{what}: a boolean mask, expected whole numbers such as np.flatnonzero(mask)")
-    if found.ndim == 1 and not found.size:
-        return found.astype(np.int32)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise InputError(f"{what}: {found.dtype} of shape {found.shape}, expected a list of whole numbers")
-    lowest, highest = found.min(), found.max()
+    if array.ndim == 1 and not array.size:
+        return array.astype(np.int32)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError(f"{what}: {array.dtype} of shape {array.shape}, expected a list of whole numbers")
+    lowest, highest = array.min(), array.max()
     if lowest < 0 or highest >= count:
         raise InputError(f"{what} {lowest} to {highest}, expected 0 to {count - 1}")
-    return found
+    return array
 
 
 class Positions:
-    """Where each node of the whole graph stands in the batch that is being built: 4 bytes a node, used again and again.
+    """Maps nodes of the whole graph to local indices of the subgraph that is being drawn: 4 bytes per node, reusable.
 
-    Not for two batches at a time: every epoch in progress has its own.
+    Not for two subgraphs at a time: every epoch in progress has its own.
     """
 
     def __init__(self, num_nodes: int):
         self._table = np.full(num_nodes, -1, np.int32)
 
     def add(self, nodes: Int[np.ndarray, " k"], taken: int) -> Int[np.ndarray, " new"]:
-        """Numbers the nodes that have no position yet, from `taken` on, and returns them, each once, as they came."""
+        """Gives new nodes the local indices from `taken` on; returns them without repetition, in the order given."""
         new = nodes[self._table[nodes] < 0]
         order = np.arange(new.shape[0], dtype=np.int32)
-        self._table[new[::-1]] = order[::-1]  # of several writes one stays, whichever it is
+        self._table[new[::-1]] = order[::-1]  # of several writes to a repeated node one stays, whichever it is
         new = new[self._table[new] == order]
         self._table[new] = np.arange(taken, taken + new.shape[0], dtype=np.int32)
         return new
 
     def of(self, nodes: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
-        """`[k]` int32, -1 for nodes outside the batch."""
+        """Returns the `[k]` int32 local indices, -1 for nodes outside the subgraph."""
         return self._table[nodes]
 
     def clear(self, nodes: Int[np.ndarray, " k"]) -> None:
-        """Forgets the nodes of a batch."""
+        """Removes the nodes of a subgraph."""
         self._table[nodes] = -1
 
 
 def induced(graph: HostGraph, nodes: Int[np.ndarray, " k"], positions: Positions | None = None) -> Subgraph:
-    """All edges between the nodes, in time linear in the edges that enter them.
+    """Returns the subgraph of all edges between some nodes, in time linear in the edges that enter them.
 
     Args:
         graph: the whole graph.
         nodes: `[k]` distinct; all of them are roots.
-        positions: used again if given; it holds no node before and after.
+        positions: scratch memory to use again; it holds no node before and after.
 
     Raises:
-        InputError: a node comes twice, or is none of the graph's numbers.
+        InputError: a node is repeated, or is none of the graph's.
+
+    Examples:
+        >>> from abkd_jax import datasets
+        >>> from abkd_jax.graph.host import host_graph
+        >>> graph = host_graph(datasets.load("synthetic"))
+        >>> part = induced(graph, np.arange(100))
+        >>> part.num_roots, int(part.senders.max()) < 100
+        (100, True)
     """
-    nodes = as_numbers("nodes of a subgraph", nodes, graph.num_nodes)
+    nodes = as_indices("nodes of a subgraph", nodes, graph.num_nodes)
     positions = Positions(graph.num_nodes) if positions is None else positions
     nodes = nodes.astype(np.int32, copy=False)
     distinct = positions.add(nodes, 0)
@@ -114,6 +126,6 @@ def induced(graph: HostGraph, nodes: Int[np.ndarray, " k"], positions: Positions
 
 
 def edges_into(starts: Int[np.ndarray, " k"], lengths: Int[np.ndarray, " k"]) -> Int[np.ndarray, " e"]:
-    """The ranges `starts[i]` to `starts[i] + lengths[i]`, one after the other."""
+    """Concatenates the ranges `starts[i]` to `starts[i] + lengths[i]`."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if ends.size else 0)

@@ -7,24 +7,24 @@ import numpy as np
 from jaxtyping import Int
 
 from abkd_jax.graph.host import HostGraph
-from abkd_jax.sampling.batches import Epochs, node_epochs
-from abkd_jax.sampling.subgraph import Positions, Subgraph, as_numbers, induced
+from abkd_jax.sampling.batches import EpochSampler, node_sampler
+from abkd_jax.sampling.subgraph import Positions, Subgraph, as_indices, induced
 from abkd_jax.types import InputError
 
 __all__ = ["random_walks", "walk_batches"]
 
 
-def walk_batches(graph: HostGraph, roots: int, length: int, steps: int) -> Epochs:
-    """Epochs of subgraphs that random walks visit; losses look at all their nodes.
+def walk_batches(graph: HostGraph, roots: int, length: int, steps: int) -> EpochSampler:
+    """Makes a sampler of the subgraphs that random walks visit; losses are computed on all their nodes.
 
     Without the paper's normalisation by how often a node is visited, as the distillation experiments on MAG train: with
-    20,000 roots, walks as long as the student has layers, and 30 steps an epoch.
+    20,000 roots, walks as long as the student has layers, and 30 steps per epoch.
 
     Args:
         graph: the whole graph.
-        roots: walks a batch.
+        roots: walks per minibatch.
         length: steps of a walk.
-        steps: batches an epoch.
+        steps: minibatches per epoch.
 
     Raises:
         InputError: no nodes, no roots, or no steps.
@@ -45,19 +45,19 @@ def walk_batches(graph: HostGraph, roots: int, length: int, steps: int) -> Epoch
             positions.clear(nodes)
             yield induced(graph, nodes, positions)._replace(num_roots=distinct.shape[0])
 
-    return node_epochs(graph, draw, steps, roots_only=False)
+    return node_sampler(graph, draw, steps, roots_only=False)
 
 
 def random_walks(
     graph: HostGraph, starts: Int[np.ndarray, " r"], length: int, rng: np.random.Generator
 ) -> Int[np.ndarray, "steps r"]:
-    """The nodes that walks visit; each step goes to a neighbour, all equally likely (all edges in a typed graph).
+    """Draws the nodes that random walks visit: each step follows an edge, all equally likely, whatever their types.
 
     A walk stays at a node without neighbours.
 
     Args:
         graph: the whole graph, which has the reverse of each edge.
-        starts: `[r]`.
+        starts: `[r]` first nodes.
         length: number of steps.
         rng: the source of every draw.
 
@@ -65,9 +65,16 @@ def random_walks(
         `[length + 1, r]` int32, the starts first.
 
     Raises:
-        InputError: starts that are no numbers of nodes.
+        InputError: starts that are none of the nodes.
+
+    Examples:
+        >>> from abkd_jax import datasets
+        >>> from abkd_jax.graph.host import host_graph
+        >>> graph = host_graph(datasets.load("synthetic"))
+        >>> random_walks(graph, np.array([7, 8]), 3, np.random.default_rng(0)).shape
+        (4, 2)
     """
-    starts = as_numbers("starts of walks", starts, graph.num_nodes)
+    starts = as_indices("starts of walks", starts, graph.num_nodes)
     visited = np.empty((length + 1, starts.shape[0]), np.int32)
     visited[0] = starts
     for step in range(length):
@@ -76,6 +83,6 @@ def random_walks(
         degrees = graph.indptr[here + 1] - begins
         edges = begins + (rng.random(here.shape[0]) * degrees).astype(np.int64)
         visited[step + 1] = here
-        goes = np.flatnonzero(degrees > 0)
-        visited[step + 1, goes] = graph.senders[edges[goes]]
+        moving = np.flatnonzero(degrees > 0)
+        visited[step + 1, moving] = graph.senders[edges[moving]]
     return visited

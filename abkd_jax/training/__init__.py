@@ -8,7 +8,7 @@ from abkd_jax.training.step import (
     make_gradient_shares,
     make_optimizer,
     make_validate,
-    taught,
+    with_teacher_targets,
 )
 
 __all__ = [
@@ -21,5 +21,5 @@ __all__ = [
     "make_gradient_shares",
     "make_optimizer",
     "make_validate",
-    "taught",
+    "with_teacher_targets",
 ]

@@ -1,4 +1,4 @@
-"""Checkpoints: trees of arrays on disk beside the config that made them; written whole, verified on every read.
+"""Saves and restores checkpoints: pytrees of arrays beside their config, written atomically, verified on every read.
 
 `<directory>/<step>/` holds what orbax writes, and a `manifest.json` with the digests of all its files. A step is first
 written as `<step>.new`, which counts as the step from the moment its manifest is there. The last two steps are kept.
@@ -26,9 +26,9 @@ _logger = logging.getLogger(__name__)
 
 
 def prepare(directory: str | Path) -> None:
-    """Makes the folder, so that a run finds out before its training, not after, that nothing can be written there.
+    """Creates the folder, so that a run fails before its training, not after it, where nothing can be written.
 
-    Removes what interrupted saves have left: no other process may be saving there (`locks.locked`).
+    Removes temporary folders of interrupted saves: no other process may be saving there (`locks.locked`).
 
     Raises:
         InputError: the folder cannot be written.
@@ -54,14 +54,21 @@ def save(
     Once it is complete, the step before it is kept and the others are removed, later or equal ones included.
 
     Args:
-        directory: made where missing.
-        state: a tree of arrays and typed PRNG keys, none of them empty.
+        directory: created where missing.
+        state: a pytree of arrays and typed PRNG keys, none of them empty.
         history: arrays by name.
         config: JSON-like; `restore` refuses the checkpoint for any other.
         step: of the training.
 
     Raises:
-        InputError: the folder cannot be written or has no room, or a leaf cannot be stored. What was there is intact.
+        InputError: the folder cannot be written or has no space, or a leaf cannot be stored. Earlier steps are intact.
+
+    Examples:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(folder, {"w": np.ones(2)}, {"loss": np.array([0.5])}, {"epochs": 1}, step=1)
+        ...     state, history = restore(folder, {"w": np.zeros(2)}, {"epochs": 1})
+        ...     state["w"].tolist(), history["loss"].tolist()
+        ([1.0, 1.0], [0.5])
     """
     directory = Path(directory).absolute()
     content = {"step": step, "config": config, "state": trees.described(state)}
@@ -82,14 +89,14 @@ def save(
 def restore(
     directory: str | Path, template: Pytree, config: dict[str, Any]
 ) -> tuple[Pytree, dict[str, np.ndarray]] | None:
-    """Reads back the state and the history that `save` wrote, or returns None where there is nothing.
+    """Reads back the state and the history that `save` wrote, or returns None where there is no checkpoint.
 
-    A damaged last step is passed over, with a warning, and the one before it is read. A checkpoint without a manifest,
-    as older versions wrote it, is read with a warning that it cannot be verified.
+    A damaged last step is skipped, with a warning, and the one before it is read. A checkpoint without a manifest, as
+    older versions wrote it, is read with a warning that it cannot be verified.
 
     Args:
         directory: as given to `save`.
-        template: a tree of the state's structure, shapes and types; `jax.ShapeDtypeStruct` leaves suffice.
+        template: a pytree of the state's structure, shapes and types; `jax.ShapeDtypeStruct` leaves suffice.
         config: must equal the saved one.
 
     Raises:
@@ -108,7 +115,7 @@ def restore(
         leaves = trees.described(template if signed else trees.raw(template))
         _require(directory, "holds other arrays", differences(content["state"], leaves)[:1])
         try:
-            found = trees.read(path, template)
+            restored = trees.read(path, template)
         except InputError as error:
             damage.append(f"step {_step(path)} is damaged ({error})")
             continue
@@ -116,7 +123,7 @@ def restore(
             _logger.warning("checkpoint %s: %s, going on from step %d", directory, "; ".join(damage), _step(path))
         if not signed:
             _logger.warning("checkpoint %s cannot be verified: it was made before checkpoints had digests", directory)
-        return found
+        return restored
     if damage:
         raise InputError(f"checkpoint {directory} cannot be read, remove it to start anew: {damage[0]}")
     return None
@@ -136,7 +143,12 @@ def verify(directory: str | Path, config: dict[str, Any]) -> int | None:
 
 
 def differences(saved: Any, wanted: Any, path: str = "") -> list[str]:
-    """Returns the entries in which two JSON-like configs differ, one line each: `a.b is 1 there, 2 here`."""
+    """Returns the entries in which two JSON-like configs differ, one line each.
+
+    Examples:
+        >>> differences({"a": {"b": 1}, "c": 3}, {"a": {"b": 2}, "c": 3})
+        ['a.b is 1 there, 2 here']
+    """
     if isinstance(saved, dict) and isinstance(wanted, dict):
         keys = list(dict.fromkeys([*saved, *wanted]))
         return [
@@ -162,14 +174,14 @@ def _write(new: Path, state: Pytree, history: dict[str, np.ndarray], content: di
 
 
 def _unsigned(path: Path) -> dict[str, Any]:
-    """The content of a step without a manifest, where all steps before it are without one too."""
+    """Reads the description of a step without a manifest, which all steps before it must lack too."""
     if any((older / MANIFEST).exists() for older in _steps(path.parent) if _step(older) < _step(path)):
         raise InputError(f"{MANIFEST}: missing")
     return trees.read_described(path)
 
 
 def _steps(directory: Path) -> list[Path]:
-    """The folders of all steps, the newest first; of a step in two folders, the one that is to replace the other."""
+    """Returns the folders of all steps, the newest first; of a step in two folders its replacement comes first."""
     if not directory.is_dir():
         return []
     complete = (path for path in directory.iterdir() if not path.name.endswith(NEW) or (path / MANIFEST).exists())
@@ -182,7 +194,7 @@ def _step(path: Path) -> int:
 
 
 def _settle(new: Path) -> None:
-    """Gives a complete new step its place; removes an incomplete one."""
+    """Renames a complete new step to its place; removes an incomplete one."""
     if not (new / MANIFEST).exists():
         shutil.rmtree(new)
         return
@@ -193,7 +205,7 @@ def _settle(new: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Takes the step out of the list first: a kill halfway must not leave it there without its manifest."""
+    """Removes a step; it is renamed first, since a kill must not leave a step without its manifest."""
     shutil.rmtree(path.rename(path.with_name(path.name + trees.TEMPORARY.strip("*"))))
 
 

@@ -1,5 +1,6 @@
 """The two loops of training: `fit` keeps a whole run on the device, `fit_minibatches` is fed by the host."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -10,19 +11,19 @@ from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.training.divergence import is_healthy
-from abkd_jax.training.seeds import over_seeds
+from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.training.step import Step, TrainState
 from abkd_jax.types import Batch, InputError, Pytree
 
-__all__ = ["FitState", "fit", "fit_minibatches", "start"]
+__all__ = ["FitState", "fit", "fit_minibatches", "initial_fit_state"]
 
-# Evaluations a dispatch, fewer where an epoch of the graph takes long: seconds between two signs of life, with little
-# idling at the end.
+# Evaluations per dispatch, fewer where an epoch of the graph takes long: seconds between two updates of the progress,
+# with little idling at the end.
 CHUNK_EVALUATIONS, CHUNK_NODES = 20, 4_000_000
 
 
 class FitState(NamedTuple):
-    """A run in progress: the training state and the best evaluation so far.
+    """A fit in progress: the training state and the best evaluation so far.
 
     Attributes:
         train: the training state.
@@ -52,7 +53,7 @@ def fit(
     resume: tuple[FitState, dict[str, np.ndarray]] | None = None,
     on_chunk: Callable[[FitState, dict[str, np.ndarray], int], None] | None = None,
 ) -> tuple[FitState, dict[str, np.ndarray]]:
-    """Trains one model a seed, all in one program, until every seed has stopped.
+    """Trains one model per seed, all in one program, until every seed has stopped.
 
     Epochs run in chunks of one dispatch each; early stopping and the choice of the best evaluation happen on the
     device. A seed that has stopped keeps its state to the bit while the others go on. A seed has diverged,
@@ -71,7 +72,7 @@ def fit(
             history is one set of arrays that fills up: copy what must not change.
 
     Returns:
-        The final state and the history: arrays `[evaluations, seeds, ...]`, one entry an evaluation (its last step's
+        The final state and the history: arrays `[evaluations, seeds, ...]`, one entry per evaluation (its last step's
         metrics); `recorded` is False where a seed had already stopped, `diverged` True where it stopped because its
         numbers were not finite.
 
@@ -84,13 +85,13 @@ def fit(
     nodes = config.eval_every * (1 if batch.labels is None else batch.labels.shape[0])
     chunks = -(-evaluations // max(1, min(CHUNK_EVALUATIONS, CHUNK_NODES // nodes)))
     length = -(-evaluations // chunks)
-    block = over_seeds(_make_block(step, validate, config), batch_axes, states.params["student"])
+    block = vmap_seeds(_make_block(step, validate, config), batch_axes, states.params["student"])
 
     @jax.jit
     def run_chunk(state: FitState, batch: Batch) -> tuple[FitState, dict[str, Array]]:
         return jax.lax.scan(lambda carry, _: block(carry, batch), state, None, length=length)
 
-    state = jax.jit(jax.vmap(start))(states) if resume is None else resume[0]
+    state = jax.jit(jax.vmap(initial_fit_state))(states) if resume is None else resume[0]
     shapes = jax.eval_shape(run_chunk, state, batch)[1]
     history = {k: np.zeros((chunks * length, *v.shape[1:]), v.dtype) for k, v in shapes.items()}
     if resume is not None:
@@ -106,8 +107,8 @@ def fit(
     return state, history
 
 
-def start(train: TrainState) -> FitState:
-    """A run of one seed before its first epoch."""
+def initial_fit_state(train: TrainState) -> FitState:
+    """Returns the state of a fit of one seed before its first epoch."""
     return FitState(
         train=train,
         best_params=train.params["student"],
@@ -121,30 +122,54 @@ def start(train: TrainState) -> FitState:
 def _make_block(
     step: Callable[..., Any], validate: Callable[..., Any], config: OptimConfig
 ) -> Callable[[FitState, Batch], tuple[FitState, dict[str, Array]]]:
-    """`eval_every` steps and one evaluation of one seed."""
+    """Returns `eval_every` steps and one evaluation of one seed, as one function."""
 
     def block(state: FitState, batch: Batch) -> tuple[FitState, dict[str, Array]]:
         train, metrics = jax.lax.scan(lambda carry, _: step(carry, batch), state.train, None, length=config.eval_every)
-        losses = metrics["loss"]
+        finite = jnp.isfinite(metrics["loss"]).all()
         metrics = jax.tree.map(lambda values: values[-1], metrics) | validate(train, batch)
-        healthy = jnp.isfinite(losses).all() & jnp.isfinite(metrics["val_loss"]) & is_healthy(train)
-        score = metrics["val_accuracy"] if config.monitor == "val_accuracy" else -metrics["val_loss"]
-        better = healthy & (score > state.best_score)
-        epoch = train.step
-        best_epoch = jnp.where(better, epoch, state.best_epoch)
-        patient = jnp.asarray(config.patience == 0) | (epoch - best_epoch < config.patience)
-        new = FitState(
-            train=train,
-            best_params=_select(better, train.params["student"], state.best_params),
-            best_model_state=_select(better, train.model_state, state.best_model_state),
-            best_score=jnp.where(better, score, state.best_score),
-            best_epoch=best_epoch,
-            active=(epoch < config.epochs) & patient & healthy,
-        )
-        metrics = metrics | {"epoch": epoch, "recorded": state.active, "diverged": state.active & ~healthy}
-        return _select(state.active, new, state), metrics
+        new, healthy = _after_evaluation(state, train, metrics, finite, train.step, config)
+        metrics = metrics | {"epoch": train.step, "recorded": state.active, "diverged": state.active & ~healthy}
+        return _select(state.active, new, state), metrics  # a seed that has stopped keeps its state to the bit
 
     return block
+
+
+def _after_evaluation(
+    state: FitState,
+    train: TrainState,
+    metrics: dict[str, Any],
+    finite: Bool[Array, ""],
+    epoch: Int[Array, ""],
+    config: OptimConfig,
+) -> tuple[FitState, Bool[Array, ""]]:
+    """Applies the rule of both loops after an evaluation: the best one so far, early stopping, divergence.
+
+    Args:
+        state: of one seed before the steps that led here.
+        train: the training state now.
+        metrics: with `val_loss` and `val_accuracy`.
+        finite: whether all training losses since the last evaluation are.
+        epoch: epochs trained.
+        config: patience, epochs, and the metric that is monitored.
+
+    Returns:
+        The state now, and whether the seed is healthy: not diverged.
+    """
+    healthy = finite & jnp.isfinite(metrics["val_loss"]) & is_healthy(train)
+    score = metrics["val_accuracy"] if config.monitor == "val_accuracy" else -metrics["val_loss"]
+    better = healthy & (score > state.best_score)
+    best_epoch = jnp.where(better, epoch, state.best_epoch)
+    patient = jnp.asarray(config.patience == 0) | (epoch - best_epoch < config.patience)
+    new = FitState(
+        train=train,
+        best_params=_select(better, train.params["student"], state.best_params),
+        best_model_state=_select(better, train.model_state, state.best_model_state),
+        best_score=jnp.where(better, score, state.best_score),
+        best_epoch=best_epoch,
+        active=(epoch < config.epochs) & patient & healthy,
+    )
+    return new, healthy
 
 
 def _select(condition: Bool[Array, ""], new: Pytree, old: Pytree) -> Pytree:
@@ -184,49 +209,45 @@ def fit_minibatches(
     if rest:
         raise InputError(f"epochs is {config.epochs}, expected a multiple of eval_every ({config.eval_every})")
     if resume is None:
-        run, history = start(_copy(state)), {}
+        run, history = initial_fit_state(_copy(state)), {}  # a step may donate its state: the caller keeps its own
         run = run._replace(best_params=_copy(run.best_params), best_model_state=_copy(run.best_model_state))
     else:
         run, history = resume[0], {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(history["recorded"])) if history else 0
-    finite = jax.jit(is_healthy)
+    after_evaluation = jax.jit(functools.partial(_after_evaluation, config=config))
     for row in range(done, evaluations):
         if not run.active:
             break
-        train, collected = run.train, []
-        for epoch in range(row * config.eval_every + 1, (row + 1) * config.eval_every + 1):
-            for batch in batches(epoch):
-                train, metrics = step(train, batch)
-                collected.append(metrics)
-        if not collected:
-            raise InputError(f"epoch {epoch} has no batch, expected at least one with a labelled node or graph")
-        metrics = jax.device_get({name: sum(m[name] for m in collected) / len(collected) for name in collected[0]})
+        epochs = range(row * config.eval_every + 1, (row + 1) * config.eval_every + 1)
+        train, metrics = _train_epochs(step, run.train, batches, epochs)
         metrics |= {name: np.asarray(value) for name, value in evaluate(train).items()}
-        healthy = bool(np.isfinite(metrics["loss"]) & np.isfinite(metrics["val_loss"])) and bool(finite(train))
-        run = _advance(run, train, metrics, epoch, config, healthy=healthy)
-        state_of = {"recorded": np.asarray(True), "diverged": np.asarray(not healthy)}
-        metrics |= {"epoch": np.asarray(epoch, np.int32), **state_of}
+        epoch, finite = np.asarray(epochs[-1], np.int32), np.isfinite(metrics["loss"])
+        # The step has donated the state that `run` held: only what is not of the training may be read from it.
+        run, healthy = after_evaluation(run._replace(train=train), train, metrics, finite, epoch)
+        metrics |= {"epoch": epoch, "recorded": np.asarray(True), "diverged": ~np.asarray(healthy)}
         for name, value in metrics.items():
             history.setdefault(name, np.zeros((evaluations, 1, *value.shape), value.dtype))[row, 0] = value
         if on_chunk is not None:
-            on_chunk(run, history, epoch)
+            on_chunk(run, history, int(epoch))
     return run, history
 
 
-def _advance(
-    run: FitState, train: TrainState, metrics: dict[str, Any], epoch: int, config: OptimConfig, *, healthy: bool
-) -> FitState:
-    """The run after an evaluation."""
-    score = metrics["val_accuracy"] if config.monitor == "val_accuracy" else -metrics["val_loss"]
-    if healthy and score > run.best_score:  # copies: the next step takes the state's own buffers
-        run = run._replace(
-            best_params=_copy(train.params["student"]),
-            best_model_state=_copy(train.model_state),
-            best_score=jnp.asarray(score, jnp.float32),
-            best_epoch=jnp.asarray(epoch, jnp.int32),
-        )
-    patient = config.patience == 0 or epoch - int(run.best_epoch) < config.patience
-    return run._replace(train=train, active=jnp.asarray(epoch < config.epochs and patient and healthy))
+def _train_epochs(
+    step: Step, train: TrainState, batches: Callable[[int], Iterable[Batch]], epochs: range
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """Trains some epochs on minibatches and returns the means of the metrics over their steps.
+
+    Raises:
+        InputError: they have no batch.
+    """
+    collected = []
+    for epoch in epochs:
+        for batch in batches(epoch):
+            train, metrics = step(train, batch)
+            collected.append(metrics)
+    if not collected:
+        raise InputError(f"epoch {epochs[-1]} has no batch, expected at least one with a labelled node or graph")
+    return train, jax.device_get({name: sum(m[name] for m in collected) / len(collected) for name in collected[0]})
 
 
 def _copy(tree: Pytree) -> Pytree:

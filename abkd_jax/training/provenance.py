@@ -36,7 +36,12 @@ def provenance() -> dict[str, Any]:
 
 
 def same_code(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Tells whether two provenances differ in nothing but the date."""
+    """Tells whether two provenances differ in nothing but the date.
+
+    Examples:
+        >>> same_code({"commit": "68f2c12", "date": "2026-11-26"}, {"commit": "68f2c12", "date": "2026-11-27"})
+        True
+    """
     return {k: v for k, v in one.items() if k != "date"} == {k: v for k, v in other.items() if k != "date"}
 
 

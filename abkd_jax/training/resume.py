@@ -1,4 +1,4 @@
-"""One training program that shows its progress, survives a kill and resumes to the same bits."""
+"""A fit with checkpoints: it shows its progress and resumes after an interruption to the same bits."""
 
 import json
 import time
@@ -17,11 +17,11 @@ from abkd_jax.training.loops import FitState
 from abkd_jax.training.provenance import provenance, same_code
 from abkd_jax.types import InputError
 
-__all__ = ["Origin", "resumable_fit"]
+__all__ = ["Origin", "fit_with_checkpoints"]
 
 SAVE_EVERY = 10.0  # least seconds between two checkpoints of a run in progress
 SAVE_SHARE = 0.05  # of the time at most, where a checkpoint takes long
-MADE_BY = "made_by.json"  # beside the checkpoints: the sittings that trained, one provenance each
+MADE_BY = "made_by.json"  # beside the checkpoints: one provenance per process that trained
 
 
 class Origin(NamedTuple):
@@ -29,18 +29,18 @@ class Origin(NamedTuple):
 
     Attributes:
         trained: whether this process trained it, or the last part of it; False where a finished one was read.
-        made_by: provenance of the sittings that trained it, in their order; empty where nothing was written down.
+        made_by: provenance of the processes that trained it, in their order; empty where nothing was written down.
     """
 
     trained: bool
     made_by: tuple[dict[str, Any], ...]
 
 
-def resumable_fit(
+def fit_with_checkpoints(
     directory: Path,
     config: dict[str, Any],
     fit: Callable[..., tuple[FitState, dict[str, np.ndarray]]],
-    fresh: FitState,
+    template: FitState,
     optim: OptimConfig,
     label: str,
     *,
@@ -52,23 +52,24 @@ def resumable_fit(
         directory: checkpoints of this program; a finished one is read, not trained again. It is locked meanwhile: a
             second process that trains the same program waits, and then reads the result.
         config: identifies the program; a checkpoint of another config is refused.
-        fit: `training.fit` or `minibatch.fit_minibatches` with all its arguments but `resume` and `on_chunk`.
-        fresh: structure, shapes and types of its state.
+        fit: `fit` or `fit_minibatches` of `training.loops` with all its arguments but `resume` and `on_chunk`.
+        template: structure, shapes and types of its state.
         optim: epochs.
         label: what is trained, for the progress that is shown.
         may_train: False refuses a program that is not finished instead of training it.
 
     Returns:
-        Final state, history and origin; `history["seconds"]` holds the training time, all sittings together.
+        Final state, history and origin; `history["seconds"]` holds the training time over all processes.
 
     Raises:
         InputError: the folder cannot be written, its checkpoint is damaged or of another config, or `may_train` is
             False and the program is not finished.
     """
     if not may_train:
-        return _fit(directory, config, fit, checkpoint.restore(directory, fresh, config), optim, label, may_train=False)
+        finished = checkpoint.restore(directory, template, config)
+        return _fit(directory, config, fit, finished, optim, label, may_train=False)
     with locked(directory, f"trains {label}", wait=True):
-        resume = checkpoint.restore(directory, fresh, config)
+        resume = checkpoint.restore(directory, template, config)
         try:
             checkpoint.prepare(directory)
         except InputError:
@@ -117,22 +118,22 @@ def _fit(
 
 
 def _made_by(directory: Path) -> tuple[dict[str, Any], ...]:
-    """The sittings written down; none where the file is missing or damaged, as no number depends on it."""
+    """Reads the provenances beside the checkpoints; none where the file is damaged, as no number depends on it."""
     path = directory / MADE_BY
     try:
         found = read_json(path) if path.exists() else []
     except InputError:
         return ()
-    whole = isinstance(found, list) and all(isinstance(sitting, dict) and "commit" in sitting for sitting in found)
+    whole = isinstance(found, list) and all(isinstance(entry, dict) and "commit" in entry for entry in found)
     return tuple(found) if whole else ()
 
 
 def _sign(directory: Path, earlier: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-    """Adds the provenance of this process to those of the earlier sittings, on disk too."""
+    """Adds the provenance of this process to those of earlier ones, on disk too."""
     here = provenance()
-    sittings = earlier if earlier and same_code(earlier[-1], here) else (*earlier, here)
+    made_by = earlier if earlier and same_code(earlier[-1], here) else (*earlier, here)
     try:
-        write_atomic(directory / MADE_BY, json.dumps(sittings, indent=1))
+        write_atomic(directory / MADE_BY, json.dumps(made_by, indent=1))
     except OSError as error:
         raise InputError(f"checkpoint folder {directory} cannot be written: {error.strerror}") from error
-    return sittings
+    return made_by

@@ -1,4 +1,4 @@
-"""Many seeds in one program."""
+"""vmap over seeds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,15 +9,15 @@ from jaxtyping import Array
 
 from abkd_jax.types import Batch, Pytree
 
-__all__ = ["over_seeds"]
+__all__ = ["vmap_seeds"]
 
 WIDE_KERNEL = 32  # units in and out
 
 
-def over_seeds(
+def vmap_seeds(
     function: Callable[[Any, Batch], Any], batch_axes: Batch | None, params: Pytree
 ) -> Callable[[Any, Batch], Any]:
-    """`function(state, batch)` for many seeds in one program: side by side, or on a CPU one after the other if wide.
+    """Maps `function(state, batch)` over seeds, in one program: by `vmap`, or on a CPU one after the other if wide.
 
     Small students gain several-fold from `vmap`. Products of wide kernels keep all cores of a CPU busy by themselves,
     and XLA's batched products take longer there than as many single ones. Same numbers to float tolerance.
@@ -34,7 +34,9 @@ def over_seeds(
 
     def in_turn(states: Any, batch: Batch) -> Any:
         def one(seed: Array) -> Any:
-            pick = lambda axis, part: part if axis is None else jax.tree.map(lambda leaf: leaf[seed], part)  # noqa: E731
+            def pick(axis: int | None, part: Any) -> Any:
+                return part if axis is None else jax.tree.map(lambda leaf: leaf[seed], part)
+
             own = batch if batch_axes is None else jax.tree.map(pick, batch_axes, batch, is_leaf=lambda a: a is None)
             return function(jax.tree.map(lambda leaf: leaf[seed], states), own)
 

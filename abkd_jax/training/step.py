@@ -23,7 +23,7 @@ __all__ = [
     "make_gradient_shares",
     "make_optimizer",
     "make_validate",
-    "taught",
+    "with_teacher_targets",
 ]
 
 
@@ -49,13 +49,21 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
 
 def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransformation:
-    """Adam with L2 inside, in GCNII's two groups (Chen et al., arXiv 2007.02133): convolutions, and all other layers.
+    """Makes Adam with L2 decay inside, in the two groups of GCNII: convolutions, and all other layers.
 
-    The decay is added to the gradient before Adam's moments, so this is not AdamW. Objective heads are never decayed.
+    The decay is added to the gradient before Adam's moments, so this is not AdamW; the objective's own parameters are
+    never decayed. Source: Chen et al., arXiv 2007.02133.
+
+    Examples:
+        >>> optimizer = make_optimizer(OptimConfig(learning_rate=0.04, schedule="cosine", epochs=300))
+        >>> state = optimizer.init({"student": {"conv": jnp.ones(2)}, "objective": {}})
+        >>> make_optimizer(OptimConfig(learning_rate=-1.0))
+        Traceback (most recent call last):
+        abkd_jax.types.InputError: learning rate is -1.0, expected a positive number
 
     Args:
         config: rates and schedule.
-        steps: steps an epoch.
+        steps: steps per epoch.
     """
     if not config.learning_rate > 0.0:
         raise InputError(f"learning rate is {config.learning_rate}, expected a positive number")
@@ -90,7 +98,7 @@ def init_state(
     objective_params: Pytree = None,
     student_params: Pytree = None,
 ) -> TrainState:
-    """A fresh state; `student_params` replaces the model's own initialisation."""
+    """Initialises a training state; `student_params` replaces the model's own initialisation."""
     init_key, train_key = jax.random.split(key)
     variables = dict(model.init(init_key, batch.graph))
     own = variables.pop("params")
@@ -108,7 +116,9 @@ def make_distill_step(
     task: Task,
     task_weight: float = 1.0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-    """One jitted, donated step: `task_weight * task loss + objective`, its gradients and the optimizer's update.
+    """Makes one jitted training step that donates its state.
+
+    The loss is `task_weight * task loss + objective`; the optimizer updates the student and the objective's parameters.
 
     Args:
         student: model to train. With `objective=None` this is the supervised step, which also trains teachers.
@@ -207,10 +217,10 @@ def make_gradient_shares(
     return shares
 
 
-def taught(
+def with_teacher_targets(
     step: Step, objective: Objective | None, teacher: Callable[[Pytree, Any], GNNOutput] | None
 ) -> Callable[[TrainState, Batch, Pytree], tuple[TrainState, dict[str, Array]]]:
-    """A distillation step that computes the targets of its batch, `(state, batch, teacher's variables) -> ...`.
+    """Makes a distillation step that computes the targets of its batch, `(state, batch, teacher's variables) -> ...`.
 
     Args:
         step: from `make_distill_step`.

@@ -1,4 +1,4 @@
-"""What a model is trained for: the loss on labelled nodes and the score by which it is judged.
+"""Tasks: the loss on labelled nodes and the score by which a model is evaluated.
 
 All losses and scores take `(logits [n, c], labels, mask [n])`, check shapes and types before anything is computed, run
 in float32 (or wider) whatever the logits are, and read nothing outside the mask: neither value nor gradient changes if
@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from abkd_jax.graph.precision import masked_mean, widened
 from abkd_jax.types import InputError
 
-__all__ = ["Task", "accuracy", "binary", "classification", "masked_mean", "multilabel", "regression"]
+__all__ = ["Task", "accuracy", "classification", "masked_mean", "multilabel", "multitask_binary", "regression"]
 
 
 class Task(NamedTuple):
@@ -39,12 +39,24 @@ class Task(NamedTuple):
 
 
 def classification() -> Task:
-    """One class a node, `[n]` integers, negative where unlabelled: cross-entropy of the softmax, and accuracy."""
+    """Makes the task of one class per node: cross-entropy of the softmax, and accuracy.
+
+    Labels are `[n]` integers, negative where a node has none.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> task = classification()
+        >>> logits, mask = jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), jnp.array([True, True, True])
+        >>> float(task.score(logits, jnp.array([0, 1, -1]), mask))  # the third node has no label
+        1.0
+    """
     return Task(_cross_entropy, accuracy, "accuracy")
 
 
 def multilabel() -> Task:
-    """Any number of labels a node, `[n, c]` 0 or 1, NaN where unknown: binary cross-entropy, and micro-averaged F1.
+    """Makes the task of any number of labels per node: binary cross-entropy, and micro-averaged F1.
+
+    Labels are `[n, c]`, 0 or 1, NaN where unknown.
 
     The loss is the mean over the labels of the masked nodes. The score is the F1 of all (node, class) decisions
     together, `2 TP / (2 TP + FP + FN)`, a label being predicted where its logit is above 0; it is 0 where no label is
@@ -53,27 +65,31 @@ def multilabel() -> Task:
     return Task(_binary_cross_entropy, _micro_f1, "micro-F1")
 
 
-def binary() -> Task:
-    """Yes-or-no answers `[n, c]`, 0, 1 or NaN where unknown: binary cross-entropy, and the area under the ROC curve.
+def multitask_binary() -> Task:
+    """Makes the task of several yes-or-no answers per graph: binary cross-entropy, and the area under the ROC curve.
+
+    Answers are `[n, c]`, 0, 1 or NaN where unknown.
 
     The loss is the mean over all known answers of the masked rows, the score the mean over the columns that hold both
-    answers there, ties counted half; NaN where none does. As OGB trains and judges molecules (arXiv 2005.00687).
+    answers there, ties counted half; NaN where none does. As OGB trains and evaluates molecules (arXiv 2005.00687).
     """
     return Task(_known_cross_entropy, _roc_auc, "ROC-AUC")
 
 
 def regression() -> Task:
-    """Real targets `[n, c]` (a single one is `[n, 1]`), NaN where unknown: mean squared error, and minus its root.
+    """Makes the task of real targets: mean squared error, and minus its root.
+
+    Targets are `[n, c]` (a single one is `[n, 1]`), NaN where unknown.
 
     The loss is the mean over all known targets of the masked rows, in their units squared. The score is the mean over
-    the columns of minus the root of each one's own mean, over the columns with a known target. As OGB judges regression
-    (arXiv 2005.00687).
+    the columns of minus the root of each one's own mean, over the columns with a known target. As OGB evaluates
+    regression (arXiv 2005.00687).
     """
     return Task(_squared_error, _negative_rmse, "-RMSE")
 
 
 def _checked(logits: Any, labels: Any, mask: Any, *, classes: bool) -> tuple[Array, Array, Array]:
-    """The three as arrays, the logits in float32 at least and the labels in the type that losses compare them in."""
+    """Returns the three as arrays, logits in float32 at least, labels in the type that losses compare them in."""
     logits, labels, mask = (_array(*pair) for pair in (("logits", logits), ("labels", labels), ("the mask", mask)))
     if logits.ndim != 2 or not logits.shape[1] or not jnp.issubdtype(logits.dtype, jnp.floating):
         raise InputError(f"logits are {logits.dtype} {logits.shape}, expected floats [n, c] with c at least 1")
@@ -202,7 +218,7 @@ def _known(labels: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Bool[Array, 
 def _answer_losses(
     logits: Float[Array, "n c"], labels: Float[Array, "n c"], known: Bool[Array, "n c"]
 ) -> tuple[Float[Array, "n c"], Float[Array, ""]]:
-    """The binary cross-entropy of each answer, that of 0 and 0 where it is not known; and a factor of their mean."""
+    """Computes the cross-entropy of each answer, that of 0 and 0 where it is not known; and a factor of their mean."""
     # Masked before any function: 0 * NaN in the backward pass would be NaN.
     kept, truth = (jnp.where(known, x, 0.0) for x in (logits, labels))
     valid = jnp.all((truth >= 0.0) & (truth <= 1.0))
@@ -210,12 +226,12 @@ def _answer_losses(
 
 
 def _answered(logits: Float[Array, "n c"], labels: Float[Array, "n c"], known: Bool[Array, "n c"]) -> Bool[Array, ""]:
-    """Whether all known answers are in [0, 1] and their logits numbers."""
+    """Tells whether all known answers are in [0, 1] and their logits numbers."""
     return jnp.all((labels >= 0.0) & (labels <= 1.0) & ~jnp.isnan(logits), where=known)
 
 
 def _mean_of_known(values: Float[Array, "n c"], known: Bool[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
-    """The mean of the values that are known: that over the rows of the mask, times 1 where nothing is missing."""
+    """Computes the mean of the known values: that over the rows of the mask, times 1 where nothing is missing."""
     mean = masked_mean(jnp.mean(jnp.where(known, values, 0.0), axis=1), mask)
     return mean * _ratio(values.shape[1] * jnp.sum(mask), jnp.sum(known), mean.dtype)
 
@@ -225,13 +241,13 @@ def _ratio(count: Int[Array, ""], known: Int[Array, ""], dtype: Any) -> Float[Ar
 
 
 def _one_or_nan(valid: Bool[Array, ""], dtype: Any) -> Float[Array, ""]:
-    """A factor of a loss: its gradient is NaN too."""
+    """Returns a factor of a loss: its gradient is NaN too."""
     return jnp.where(valid, 1.0, jnp.nan).astype(dtype)
 
 
 @jax.custom_jvp
 def _without_gradient_outside(logits: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
-    """The logits as they are; in the backward pass of a softmax, 0 * NaN would be NaN in rows outside the mask."""
+    """Returns the logits as they are; in the backward pass of a softmax, 0 * NaN is NaN in rows outside the mask."""
     return logits
 
 
@@ -248,7 +264,7 @@ def _score(value: Float[Array, ""], defined: Bool[Array, ""]) -> Float[Array, ""
 def _area(
     logits: Float[Array, " n"], labels: Float[Array, " n"], known: Bool[Array, " n"]
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """The share of (yes, no) pairs that the logits order rightly, by the mean ranks of the yes answers."""
+    """Computes the share of (yes, no) pairs that the logits order rightly, by the mean ranks of the yes answers."""
     yes = known & (labels > 0.5)
     ordered = jnp.sort(jnp.where(known, logits, jnp.inf))
     first, last = (jnp.searchsorted(ordered, logits, side=side) for side in ("left", "right"))

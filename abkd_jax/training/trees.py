@@ -1,4 +1,4 @@
-"""A state, its history and their config in a folder, as orbax writes them: one error where its threads raise many."""
+"""Writes and reads a state, its history and their config with orbax: one error where its threads raise many."""
 
 import contextlib
 import gc
@@ -25,18 +25,22 @@ from abkd_jax.types import InputError, Pytree
 
 __all__ = ["TEMPORARY", "described", "raw", "read", "read_described", "write"]
 
-TEMPORARY = "*.orbax-checkpoint-tmp*"  # what an interrupted write leaves
-MAX_HISTORY = 1 << 30  # bytes of a history that nothing but its own header vouches for
-QUIET = 0.2  # seconds in which nothing happens, after which the threads of a failure have ended
+TEMPORARY = "*.orbax-checkpoint-tmp*"  # folders that an interrupted write leaves
+MAX_HISTORY = 1 << 30  # most bytes of a history without a manifest, whose header alone tells its size
+QUIET = 0.2  # seconds without a new file, after which the threads of a failed write have ended
 
 
 def described(tree: Pytree) -> dict[str, str]:
-    """Returns type and shape of every leaf by its path: `{"params.w": "float32[2, 3]", "key": "key<fry>[]"}`.
+    """Returns type and shape of every leaf by its path.
 
     Raises:
         InputError: a leaf is no array or PRNG key, or has no elements; orbax stores neither.
+
+    Examples:
+        >>> described({"params": {"w": jnp.zeros((2, 3))}, "key": jax.random.key(0)})
+        {'key': 'key<fry>[]', 'params.w': 'float32[2, 3]'}
     """
-    found = {}
+    leaves = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         dtype, shape = getattr(leaf, "dtype", None), getattr(leaf, "shape", ())
@@ -44,8 +48,8 @@ def described(tree: Pytree) -> dict[str, str]:
             raise InputError(f"{name} is of type {dtype or type(leaf).__name__}, expected numbers or PRNG keys")
         if 0 in shape:
             raise InputError(f"{name} has shape {tuple(shape)}, expected at least one element")
-        found[name] = f"{dtype.name}{list(shape)}"
-    return found
+        leaves[name] = f"{dtype.name}{list(shape)}"
+    return leaves
 
 
 def raw(tree: Pytree) -> Pytree:
@@ -61,10 +65,10 @@ def raw(tree: Pytree) -> Pytree:
 
 
 def write(folder: Path, state: Pytree, history: dict[str, np.ndarray], config: dict[str, Any]) -> None:
-    """Writes into a folder, which appears once all of it is there.
+    """Writes into a new folder, which appears once it is complete.
 
     Raises:
-        OSError: the folder cannot be written, or has no room. Nothing is left of it then.
+        OSError: the folder cannot be written, or has no space. Nothing is left of it then.
     """
     history = {name: np.asarray(values) for name, values in history.items()}
     arguments = ocp.args.Composite(
@@ -93,11 +97,11 @@ def read(folder: Path, template: Pytree) -> tuple[Pytree, dict[str, np.ndarray]]
         state=ocp.args.StandardRestore(jax.tree.map(wanted, raw(template))), history=ocp.args.StandardRestore()
     )
     with _one_line(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        found = checkpointer.restore(folder, args=arguments)
-        state = jax.tree.map(_as_key, found["state"], template)
+        restored = checkpointer.restore(folder, args=arguments)
+        state = jax.tree.map(_as_key, restored["state"], template)
     if described(state) != described(template):
         raise InputError("its arrays are of other types than its headers say")
-    return state, jax.tree.map(np.array, found["history"])
+    return state, jax.tree.map(np.array, restored["history"])
 
 
 def read_described(folder: Path) -> dict[str, Any]:
@@ -126,14 +130,14 @@ def _is_key(leaf: Any) -> bool:
 def _as_key(words: Any, template: Any) -> Any:
     if not _is_key(template):
         return words
-    kinds: list[Any] = []
-    jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), template)  # takes no `jax.ShapeDtypeStruct`
-    return jax.random.wrap_key_data(words, impl=kinds[0])
+    impls: list[Any] = []
+    jax.eval_shape(lambda key: impls.append(jax.random.key_impl(key)), template)  # takes no `jax.ShapeDtypeStruct`
+    return jax.random.wrap_key_data(words, impl=impls[0])
 
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """Lets a read that fails raise one kind of error."""
+    """Turns all errors of a failed read into one class."""
     try:
         with _quiet():
             yield
@@ -143,7 +147,7 @@ def _one_line() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_error(folder: Path) -> Iterator[None]:
-    """Lets a write that fails raise an `OSError`, and leave nothing: its threads write on for a moment."""
+    """Turns a failed write into one `OSError`, and removes its files: threads keep writing for a moment."""
     with _quiet():
         try:
             yield
@@ -151,20 +155,20 @@ def _one_error(folder: Path) -> Iterator[None]:
             _clear(folder)
             code = re.search(r"os_error_code='(\d+)'", str(error))  # tensorstore's errors are ValueErrors
             if isinstance(error, ValueError) and code:
-                logging.getLogger("asyncio").addFilter(_is_news)
+                logging.getLogger("asyncio").addFilter(_is_unrelated)
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
             raise
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Drops what asyncio says, whenever it comes to it, of the other writes that failed on the same full disk."""
+def _is_unrelated(record: logging.LogRecord) -> bool:
+    """Drops later messages of asyncio about the other writes that failed on the same full disk."""
     failure = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     return not (isinstance(failure, ValueError) and "os_error_code" in str(failure))
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps orbax's threads from printing tracebacks of their own when something fails."""
+    """Keeps orbax's threads from printing tracebacks of their own when a read or write fails."""
     levels = {log: log.level for log in map(logging.getLogger, ("absl", "asyncio"))}
     hook = sys.unraisablehook
     try:
@@ -173,7 +177,7 @@ def _quiet() -> Iterator[None]:
         sys.unraisablehook = lambda _: None
         yield
     except BaseException as error:
-        time.sleep(QUIET)  # until what the threads had begun has ended
+        time.sleep(QUIET)  # until the threads have ended what they had begun
         traceback.clear_frames(error.__traceback__)  # they hold futures, which complain when they are collected
         gc.collect()
         raise

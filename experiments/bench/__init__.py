@@ -1,1 +1,1 @@
-"""Measurements of speed and memory, never part of the tests."""
+"""Benchmarks of speed and memory, which are no part of the tests."""

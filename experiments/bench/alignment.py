@@ -23,7 +23,7 @@ from abkd_jax import distill
 from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.distill.build import AXES_RANK, TEACHER_RANK
-from abkd_jax.graph.build import from_edges, prepare, sparse_features
+from abkd_jax.graph import from_edges, prepare, sparse_features
 from abkd_jax.models import build
 from abkd_jax.training.step import init_state, make_distill_step, make_optimizer
 from abkd_jax.training.tasks import classification

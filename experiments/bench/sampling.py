@@ -1,11 +1,11 @@
-"""Sampled minibatches: edges a second, here and in PyTorch Geometric, on a graph of ogbn-arxiv's size.
+"""Measures sampled minibatches: edges per second, here and in PyTorch Geometric, on a graph of ogbn-arxiv's size.
 
 `python -m experiments.bench.sampling --edges edge.csv.gz` reads the real edges (two columns, as in the files of OGB);
-without it a random graph of as many nodes and edges stands in. Neighbour sampling, undirected, one process and one
-thread on both sides, in turn, medians of the rounds. "draw" is the choice of nodes and edges alone; "ready" is what a
-training step takes: here features gathered, padded, laid out for the kernels and normalised, there a `Data` of
-`NeighborLoader`, which neither pads nor normalises. The peer's sampler is `torch-sparse` or `pyg-lib`; without either
-it is left out.
+without it, it takes a random graph with as many nodes and edges. Neighbour sampling, undirected, one process and one
+thread on both sides, in turn, medians of the rounds. "draw" is the choice of nodes and edges alone; "ready" is the
+input of a training step: here features gathered, padded, laid out for the kernels and normalised, there a `Data` of
+`NeighborLoader`, which neither pads nor normalises. PyTorch Geometric samples with `torch-sparse` or `pyg-lib`; without
+either it is left out.
 """
 
 import itertools
@@ -36,30 +36,30 @@ class Args:
     """Measure neighbour sampling."""
 
     edges: Path | None = None
-    """The edge list, `edge.csv.gz` of ogbn-arxiv; a random graph without it."""
+    """Edge list, `edge.csv.gz` of ogbn-arxiv; default: a random graph."""
     fan_outs: tuple[int, ...] = (15, 10, 5)
-    """Edges into a node, hop by hop."""
+    """Maximum number of edges into a node, hop by hop."""
     batch_size: int = 1024
-    """Roots a batch."""
+    """Root nodes per batch."""
     batches: int = 10
-    """Batches a round."""
+    """Batches per round."""
     rounds: int = 7
-    """Timed rounds of every side."""
+    """Number of timed rounds per side."""
     out: Path = Path("experiments/results/bench_sampling.json")
-    """Where the figures are stored."""
+    """File of the results."""
 
 
 def main(args: Args) -> None:
-    """Measures, prints and stores."""
+    """Measures, stores and prints the table."""
     graph = _graph(args.edges)
-    runs = _ours(graph, args) | _peers(graph, args)
-    found: dict[str, list[tuple[float, int]]] = {name: [] for name in runs}
+    runs = _abkd_jax(graph, args) | _pytorch_geometric(graph, args)
+    timings: dict[str, list[tuple[float, int]]] = {name: [] for name in runs}
     for run in runs.values():
         run(0)
     for number, (name, run) in itertools.product(range(args.rounds), runs.items()):
         began = time.perf_counter()
         edges = run(number)
-        found[name].append((time.perf_counter() - began, edges))
+        timings[name].append((time.perf_counter() - began, edges))
     rows = [
         {
             "what": name,
@@ -68,7 +68,7 @@ def main(args: Args) -> None:
             "min_ms": min(1e3 * seconds / args.batches for seconds, _ in rounds),
             "edges_a_batch": float(np.mean([edges / args.batches for _, edges in rounds])),
         }
-        for name, rounds in found.items()
+        for name, rounds in timings.items()
     ]
     hardware = f"{os.cpu_count()} x {platform.machine()} cores, one thread"
     settings = {"fan_outs": args.fan_outs, "batch_size": args.batch_size, "rounds": args.rounds}
@@ -100,7 +100,7 @@ def _graph(path: Path | None) -> HostGraph:
     return host_graph(dataset)
 
 
-def _ours(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
+def _abkd_jax(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
     epochs = neighbour_batches(graph, args.batch_size, args.fan_outs)
 
     def draw(seed: int) -> int:
@@ -114,7 +114,7 @@ def _ours(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
     return {"draw, abkd_jax": draw, "ready, abkd_jax": ready}
 
 
-def _peers(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
+def _pytorch_geometric(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
     import torch
     from torch_geometric.data import Data
     from torch_geometric.loader import NeighborLoader
@@ -129,7 +129,7 @@ def _peers(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
     ends = torch.from_numpy(np.stack([graph.senders.astype(np.int64), receivers]))
     data = Data(x=torch.from_numpy(graph.features), y=torch.from_numpy(graph.labels), edge_index=ends)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that pyg-lib would be faster than torch-sparse
+        warnings.simplefilter("ignore")  # PyTorch Geometric recommends pyg-lib over torch-sparse
         sampler = NeighborSampler(data, num_neighbors=list(args.fan_outs))
         loader: Any = NeighborLoader(data, list(args.fan_outs), batch_size=args.batch_size, shuffle=True)
 

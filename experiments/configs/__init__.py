@@ -1,1 +1,1 @@
-"""One module a table: what it shows, what it takes, what to expect."""
+"""One module per table: its methods, its command, its time and the expected results."""

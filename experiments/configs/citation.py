@@ -1,18 +1,18 @@
 """4-layer, 4-hidden GCNII students of 64-layer, 64-hidden GCNII teachers on Cora and Citeseer (public split).
 
 Shows: what soft labels alone reach, what attention-weighted layer alignment adds to them and does without them, which
-part of it matters (learned or uniform attention, last layer only, kind of heads), how far a better start takes it, and
-what the earlier losses add to soft labels, with GLNN's MLP beside them.
+part of it matters (learned or uniform attention, last layer only, kind of projections), what a better initialisation
+adds, and what the earlier losses add to soft labels, with GLNN's MLP beside them.
 Command:  python -m experiments.run --dataset cora --seeds 10   (and --dataset citeseer)
-Hardware: 2 CPU cores. Time: 10 teachers about 25 minutes, all students about 8 minutes, a data set.
+Hardware: 2 CPU cores. Time: 10 teachers about 25 minutes, all students about 8 minutes, per data set.
 Expected: experiments/results/<table>/report.md of this repository.
 Chosen on validation nodes alone by `python -m experiments.tune`: temperature, alignment weights, supervised decay.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 from abkd_jax.configs.options import DistillConfig, MethodConfig
-from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, distill_config
+from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, distill_config, extend
 
 
 @dataclass(frozen=True)
@@ -22,36 +22,36 @@ class Citation(DistillConfig):
     labels_abkd: MethodConfig = field(default_factory=MethodConfig)
     """Labels and closed-form alignment, no soft labels, as long as `supervised`."""
     labels_fixed_axes: MethodConfig = field(default_factory=MethodConfig)
-    """Labels and alignment on fixed axes, no soft labels."""
+    """Labels and alignment on fixed principal components, no soft labels."""
     labels_paper: MethodConfig = field(default_factory=MethodConfig)
     """Labels and the paper's literal alignment, no soft labels."""
     soft_label_train: MethodConfig = field(default_factory=MethodConfig)
     """Soft labels on the labelled nodes alone."""
     abkd_uniform: MethodConfig = field(default_factory=MethodConfig)
-    """Soft labels and closed-form alignment, all pairs alike."""
+    """Soft labels and closed-form alignment, equal weights of all layer pairs."""
     abkd_last_layer: MethodConfig = field(default_factory=MethodConfig)
     """Soft labels and closed-form alignment of the last layers."""
     abkd_fixed_axes: MethodConfig = field(default_factory=MethodConfig)
-    """Soft labels and alignment on fixed axes."""
+    """Soft labels and alignment on fixed principal components."""
     abkd_paper_pooled: MethodConfig = field(default_factory=MethodConfig)
     """Soft labels and the pooled reading of the paper's alignment."""
     three_terms_without: MethodConfig = field(default_factory=MethodConfig)
-    """Soft labels and a tenth of the labels' loss: the mixture of efficient-gnns, alpha 0.9."""
+    """Labels weighted 0.1 and soft labels: the mixture of efficient-gnns, alpha 0.9."""
     three_terms: MethodConfig = field(default_factory=MethodConfig)
-    """Labels, soft labels and closed-form alignment, the three terms of the paper."""
+    """The same with closed-form alignment: the three terms of the paper."""
     directions: MethodConfig = field(default_factory=MethodConfig)
-    """Soft labels from the teacher-direction start, 600 epochs."""
+    """Soft labels from the teacher-direction initialisation, 600 epochs."""
     directions_abkd: MethodConfig = field(default_factory=MethodConfig)
     """The same with closed-form alignment."""
 
 
 def study(dataset: str) -> Citation:
-    """The table on one data set, all its methods named."""
+    """Returns the study on one data set, with all its methods."""
     base = distill_config(dataset)
     supervised, soft_label, abkd = base.supervised, base.soft_label, base.abkd
     labels_abkd = replace(supervised, alignment_weight=1.0)
     directions = replace(soft_label, start="teacher_directions", optim=replace(soft_label.optim, epochs=600))
-    extra = {
+    further = {
         "labels_abkd": labels_abkd,
         "labels_fixed_axes": replace(labels_abkd, dissimilarity="fixed_axes"),
         "labels_paper": replace(labels_abkd, dissimilarity="trained_heads"),
@@ -65,15 +65,14 @@ def study(dataset: str) -> Citation:
         "directions": directions,
         "directions_abkd": replace(directions, alignment_weight=abkd.alignment_weight),
     }
-    own = {f.name: getattr(base, f.name) for f in fields(base) if f.name != "methods"}
     names = ("supervised", "labels_abkd", "labels_fixed_axes", "labels_paper", "soft_label_train", "soft_label")
     names += ("abkd", "abkd_uniform", "abkd_last_layer", "abkd_fixed_axes", "abkd_paper", "abkd_paper_pooled")
     names += ("directions", "directions_abkd", "three_terms_without", "three_terms", *AUXILIARY_WEIGHTS, "glnn")
-    return Citation(**own, **extra, methods=names)
+    return extend(Citation, base, names, **further)
 
 
 def grid(dataset: str) -> dict[str, MethodConfig]:
-    """Candidates among which validation accuracy chooses."""
+    """Returns the candidates among which the validation accuracy decides, by name."""
     base = distill_config(dataset)
     soft, labels = base.soft_label, base.supervised
     candidates = {f"soft_label temperature={t}": replace(soft, temperature=t) for t in (0.125, 0.25, 0.5, 1.0, 4.0)}

@@ -1,4 +1,4 @@
-"""Damages files of every kind that the package reads, and counts what comes of it: `python -m experiments.fuzz`.
+"""Damages files of every kind that the package reads, and counts the outcomes: `python -m experiments.fuzz`.
 
 Every damaged file must be read as before, be refused in one line, or be recovered with a warning. Anything else is a
 fault: another exception, a crash, other counts without a word, 10 s, 2 GiB. Case number k of a layout is the same
@@ -6,6 +6,7 @@ in every run with the same seed.
 """
 
 import contextlib
+import logging
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Annotated
 
 import tabulate
 import tyro
-from tqdm import tqdm
 
+from abkd_jax.datasets.files import progress
 from experiments.fuzz import cases, pool
 from experiments.fuzz.worker import Outcome
 
@@ -27,7 +28,7 @@ equal: read as the undamaged files; same counts: another number, where files car
 
 @dataclass(frozen=True)
 class Args:
-    """Damage files and count what comes of it; the exit status is 1 where there is a fault."""
+    """Damages files and counts the outcomes; the exit status is 1 where there is a fault."""
 
     seed: int = 0
     """Seed of all cases."""
@@ -36,7 +37,7 @@ class Args:
     layouts: tuple[str, ...] = ()
     """Layouts to damage; empty for all."""
     only: tuple[str, ...] = ()
-    """Single cases, each <layout>:<number>, with what was done and what came of it."""
+    """Single cases, each <layout>:<number>, shown with their damage and outcome."""
     real: Path | None = None
     """Data root of published data sets, which are damaged in place of the small ones that the program writes."""
     workers: int = 1
@@ -44,13 +45,14 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Runs the cases, prints the table and every kind of fault with the cases that show it; returns the exit status."""
+    """Runs the cases, prints the table and every kind of fault with its cases; returns the exit status."""
     wanted = _wanted(args)
     found: dict[pool.Case, Outcome] = {}
     results = pool.run(wanted, args.seed, args.real, args.workers)
-    pause = 0.2 if sys.stderr.isatty() else 10.0  # between two lines of progress
-    with contextlib.suppress(KeyboardInterrupt):  # what has been found is shown
-        bar = tqdm(results, total=len(wanted), unit="case", mininterval=pause, smoothing=0, disable=bool(args.only))
+    with contextlib.suppress(KeyboardInterrupt):  # the outcomes so far are shown
+        bar = progress.bar(
+            iterable=results, total=len(wanted), desc="fuzz", unit="case", smoothing=0, disable=bool(args.only)
+        )
         for case, outcome in bar:
             found[case] = outcome
             if args.only:
@@ -84,7 +86,7 @@ def _table(found: dict[pool.Case, Outcome]) -> str:
 
 
 def _report(faults: dict[pool.Case, Outcome], args: Args) -> str:
-    """Faults of one kind at one place together, with the cases to run again."""
+    """Groups faults by kind and place, with the cases to run again."""
     groups: defaultdict[tuple[str, str], list[pool.Case]] = defaultdict(list)
     for (name, number), outcome in faults.items():
         groups[outcome.what.partition(":")[0], outcome.place or name].append((name, number))
@@ -107,4 +109,7 @@ def _line(case: pool.Case, outcome: Outcome) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Annotated[Args, tyro.conf.OmitArgPrefixes])))
+    options = tyro.cli(Annotated[Args, tyro.conf.OmitArgPrefixes])
+    with progress.logging_to_stderr(logging.INFO):
+        status = main(options)
+    sys.exit(status)

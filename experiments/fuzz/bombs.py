@@ -1,4 +1,4 @@
-"""Small files that ask for a hundred gigabytes: archives that unpack without end, headers that promise too much."""
+"""Small files that need a hundred gigabytes: archives that unpack without end, headers of huge arrays."""
 
 import gzip
 import io
@@ -19,7 +19,7 @@ SPARSE = 2**33  # bytes of a file of zeros that takes no room on the disk
 
 
 class Bomb(NamedTuple):
-    """A file of a layout that is replaced: the pattern of its name, and what writes the bomb in its place."""
+    """A file of a layout that is replaced: the pattern of its name, and the function that writes the bomb."""
 
     layout: str
     pattern: str
@@ -56,18 +56,18 @@ def gzip_of_zeros(path: Path) -> None:
 
 
 def gzip_of_quotes(path: Path) -> None:
-    """One quoted field without an end."""
+    """Writes one quoted field without an end."""
     path.write_bytes(gzip.compress(b'"' + b"\n" * MEMBER, mtime=0) + gzip.compress(b"\n" * MEMBER, mtime=0) * MEMBERS)
 
 
 def sparse(path: Path) -> None:
-    """A file that the file system says is 8 GiB long."""
+    """Makes a sparse file of 8 GiB."""
     with path.open("r+b") as file:
         file.truncate(SPARSE)
 
 
 def one_line(path: Path) -> None:
-    """128 MB without a line feed."""
+    """Writes 128 MB without a line feed."""
     path.write_bytes(b"1 " * 2**26)
 
 
@@ -84,12 +84,12 @@ def long_json_number(path: Path) -> None:
 
 
 def huge_shape(path: Path) -> None:
-    """The header of an `.npy` file, or of all arrays of an `.npz`, promises 8 TB."""
+    """Writes 8 TB into the header of an `.npy` file, or of all arrays of an `.npz`."""
     _write_arrays(path, _npy("(1000000000000,)", bytes(64)))
 
 
 def large_shape(path: Path) -> None:
-    """As `huge_shape`, with 6 GB, which many machines grant."""
+    """Does as `huge_shape`, with 6 GB, which many machines can allocate."""
     _write_arrays(path, _npy("(800000000,)", bytes(64)))
 
 
@@ -111,17 +111,17 @@ def power_in_header(path: Path) -> None:
 
 
 def deflated_zeros(path: Path) -> None:
-    """One member of 8 GiB of zeros, in 8 MB, whose `.npy` header is right about them."""
+    """Packs one member of 8 GiB of zeros into 8 MB, with the correct `.npy` header."""
     _write_member(path, _npy("(1073741824,)", b""), 8 * 1073741824)
 
 
 def overlapping_members(path: Path) -> None:
-    """A thousand entries of the directory that all name the same gigabyte."""
+    """Writes a directory of a thousand entries that all name the same gigabyte."""
     _write_member(path, b"", 2**30, times=1000)
 
 
 def lying_size(path: Path) -> None:
-    """A member of a gigabyte that the directory says is of 100 bytes."""
+    """Packs a member of a gigabyte to which the directory gives 100 bytes."""
     _write_member(path, b"", 2**30, claimed=100)
 
 
@@ -180,7 +180,7 @@ def _append(file: BinaryIO, name: str, start: bytes, zeros: int, crc: int, claim
 
 
 def _deflated(start: bytes, size: int) -> Iterator[bytes]:
-    """A raw deflate stream of some bytes and zeros; a block of zeros is packed once and repeated."""
+    """Makes a raw deflate stream of some bytes and zeros; a block of zeros is packed once and repeated."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     yield packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)

@@ -1,4 +1,4 @@
-"""Which cases there are: for every layout random damages, and for some layouts bombs and hostile pickles."""
+"""All cases: random damages to every layout, bombs and hostile pickles to some."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,17 +19,17 @@ MOST = {"bombs": len(bombs.BOMBS)}
 
 
 def layouts(data_root: Path | None) -> dict[str, Layout]:
-    """The small layouts, or, where a data root is given, those of the published data sets below it."""
+    """Returns the small layouts, or, where a data root is given, those of the published data sets below it."""
     return LAYOUTS if data_root is None else real(data_root)
 
 
 def names(data_root: Path | None) -> tuple[str, ...]:
-    """Everything that can be damaged, in the order of the table."""
+    """Returns the names of all that can be damaged, in the order of the table."""
     return (*layouts(data_root), *(SPECIAL if data_root is None else ()))
 
 
 def plan(name: str, number: int) -> tuple[str, Callable[[Path, np.random.Generator], str]]:
-    """The layout that a case damages, and how."""
+    """Returns the layout that a case damages, and the function that does it."""
     if name == "bombs":
         bomb = bombs.BOMBS[number % len(bombs.BOMBS)]
         return bomb.layout, bomb.plant
@@ -39,6 +39,6 @@ def plan(name: str, number: int) -> tuple[str, Callable[[Path, np.random.Generat
 
 
 def globals_of_pickles() -> dict[str, dict[str, Any]]:
-    """The attributes of the classes that a hostile pickle may try to change."""
+    """Returns the attributes of the classes that a hostile pickle may try to change."""
     classes = (sp.csr_matrix, sp.csr_array, np.dtype, np.ndarray, list, dict)
     return {f"{kind.__module__}.{kind.__qualname__}": dict(vars(kind)) for kind in classes}

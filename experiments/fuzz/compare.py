@@ -1,4 +1,4 @@
-"""What was read, reduced to what two readings of the same files must have in common: counts, and a digest of all."""
+"""Reduces a reading to what two readings of the same files must have in common: counts, and a digest of all."""
 
 import hashlib
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def reading(value: Any) -> Reading:
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Every array, number and text below a value, by its path."""
+    """Yields every array, number and text below a value, by its path."""
     if sp.issparse(value):
         value = {"data": value.data, "indices": value.indices, "indptr": value.indptr, "shape": value.shape}
     if isinstance(value, Dataset | GraphDataset):

@@ -1,4 +1,4 @@
-"""Everything that the package reads from disk: how a small clean one is written, and how it is read."""
+"""Layouts of all files that the package reads from disk: functions that write a small clean one and read it."""
 
 import dataclasses
 import shutil
@@ -20,6 +20,7 @@ from abkd_jax.datasets.checks import published
 from abkd_jax.datasets.files import manifest
 from abkd_jax.datasets.files.atomic import read_arrays, read_json_lines
 from abkd_jax.run import folder as runfolder
+from abkd_jax.run.plan import make_plan
 from abkd_jax.run.report import canvas, markdown
 from abkd_jax.training import checkpoint
 from experiments.fuzz import samples
@@ -118,14 +119,22 @@ DATA = {"name": "synthetic", "source": "generated", "fingerprint": "0123abcd", "
 
 
 def _write_run(folder: Path) -> None:
-    run = folder / "run"
-    plan = runfolder.plan(run, RUN)
-    runfolder.claim(run, plan, DATA["fingerprint"])
-    _write_results(run, plan)
-    runfolder.finish(run, {"fingerprint": DATA["fingerprint"]})
+    run = _open_run(folder)
+    _write_results(run)
+    runfolder.write_made_from(run.path, {"fingerprint": DATA["fingerprint"]})
 
 
-def _write_results(run: Path, plan: runfolder.Plan) -> None:
+def _open_run(folder: Path) -> runfolder.RunFolder:
+    run = runfolder.open_run(folder / "run")
+    runfolder.claim(run, _description(run), RUN.methods, latest=False)
+    return run
+
+
+def _description(run: runfolder.RunFolder) -> dict[str, Any]:
+    return make_plan(RUN, run).description(DATA["fingerprint"])
+
+
+def _write_results(run: runfolder.RunFolder) -> None:
     epochs = np.repeat(np.array([0, 5, 10])[:, None], SEEDS, axis=1)
     curves = np.linspace(0.4, 0.9, EVALUATIONS * SEEDS).reshape(EVALUATIONS, SEEDS)
     history = {"epoch": epochs, "recorded": np.ones_like(epochs, bool), "val_accuracy": curves, "loss": 2 - curves}
@@ -135,7 +144,7 @@ def _write_results(run: Path, plan: runfolder.Plan) -> None:
     records = {method: [_record(method, seed) for seed in range(SEEDS)] for method in ("teacher", "abkd")}
     histories = {"teacher": history, "abkd": history | aligned | scalars}
     with _coarse_figures():
-        runfolder.write(run, plan, DATA, records, histories, complete=True)
+        runfolder.write(run, _description(run), DATA, records, histories, complete=True)
 
 
 def _record(method: str, seed: int) -> dict[str, Any]:
@@ -158,12 +167,11 @@ def _record(method: str, seed: int) -> dict[str, Any]:
 
 def _read_run(folder: Path) -> Any:
     """Opens the folder of a finished run as `pipeline.distill` does; what is no longer whole is written anew."""
-    run = folder / "run"
-    plan = runfolder.plan(run, RUN)
-    runfolder.claim(run, plan, DATA["fingerprint"])
-    if runfolder.finished(run) is None:
-        _write_results(run, plan)
-    return runfolder.finished_records(run), read_json_lines(run / "metrics.jsonl"), read_arrays(run / "maps.npz")
+    run = _open_run(folder)
+    if runfolder.read_made_from(run) is None:
+        _write_results(run)
+    records = runfolder.open_run(run.path).records
+    return records, read_json_lines(run.path / "metrics.jsonl"), read_arrays(run.path / "maps.npz")
 
 
 def _write_unsealed_run(folder: Path) -> None:
@@ -214,7 +222,7 @@ REAL = {
 
 
 def real(root: Path) -> dict[str, Layout]:
-    """The published data sets below a data root that load fast enough to be damaged many times.
+    """Returns the published data sets below a data root that load fast enough to be damaged many times.
 
     Args:
         root: as `datasets.load` takes it.

@@ -1,4 +1,4 @@
-"""Damages to files: what disks, transfers, editors and other programs do to them, drawn from a generator."""
+"""Random damages to files, as disks, transfers, editors and other programs cause them."""
 
 import gzip
 import shutil

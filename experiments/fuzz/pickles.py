@@ -1,4 +1,4 @@
-"""Pickles made to do harm: to call functions, to change classes, to fill the memory, to have no end."""
+"""Hostile pickles: they call functions, change classes, fill the memory, or have no end."""
 
 import pickle
 import struct
@@ -32,7 +32,7 @@ FOREIGN = (
     b"cnumpy\nfromfile\n",
     b"cscipy.sparse\nload_npz\n",
     b"csubprocess\nPopen\n",
-    b"cabkd_jax.datasets.unpickle\nload\n",
+    b"cabkd_jax.datasets.files.unpickle\nload\n",
     b"c__main__\nmain\n",
     b"\x8c\x11collections.abc\n\x8c\x03Set\x93",
     b"\x8c\x05numpy\x8c\x0fndarray.tofile2\x93",
@@ -57,7 +57,7 @@ def foreign_call(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def foreign_call_before(content: bytes, rng: np.random.Generator) -> bytes:
-    """The call, and then the file as it was."""
+    """Writes a foreign call, then the file as it was."""
     return b"\x80\x02" + pick(FOREIGN, rng) + b"(U\x04truetR0" + content.removeprefix(b"\x80\x02")
 
 
@@ -80,20 +80,20 @@ def strange_call(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def deep(content: bytes, rng: np.random.Generator) -> bytes:
-    """A hundred thousand lists, tuples or dicts inside each other."""
+    """Nests a hundred thousand lists, tuples or dicts."""
     n = 100_000
     return pick((b"(" * n + b"t" * n + b".", b"]" * n + b"a" * (n - 1) + b".", b"(" * n + b"l" * n + b".",
                  b"N" + b"\x85" * n + b"."), rng)  # fmt: skip
 
 
 def doubling(content: bytes, rng: np.random.Generator) -> bytes:
-    """Each list holds the one before twice: 2^60 entries when written out."""
+    """Makes lists that hold the one before twice: 2^60 entries when written out."""
     lines = b"".join(b"]q\x02h\x01ah\x01a0h\x02q\x01" for _ in range(60))
     return b"\x80\x02]q\x01" + lines + b"."
 
 
 def shared_rows(content: bytes, rng: np.random.Generator) -> bytes:
-    """A graph of a hundred thousand nodes that share one list of as many neighbours: 10^10 edges in half a megabyte."""
+    """Writes a graph of 100,000 nodes that share one list of as many neighbours: 10^10 edges in half a megabyte."""
     neighbours = list(range(100_000))
     return dump_python2(dict.fromkeys(range(100_000), neighbours))
 
@@ -103,7 +103,7 @@ def cyclic(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def huge_length(content: bytes, rng: np.random.Generator) -> bytes:
-    """An opcode that announces gigabytes, or a memo of billions of entries."""
+    """Writes an opcode that announces gigabytes, or a memo of billions of entries."""
     return b"\x80\x04" + pick(
         (b"\x8e" + struct.pack("<Q", 2**40), b"\x8d" + struct.pack("<Q", 2**33), b"\x8b" + struct.pack("<i", 2**31 - 1),
          b"\x8b" + struct.pack("<i", -1), b"T" + struct.pack("<i", 2**31 - 1), b"\x95" + struct.pack("<Q", 2**62),
@@ -117,7 +117,7 @@ def long_number(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def long_integer(content: bytes, rng: np.random.Generator) -> bytes:
-    """A graph with a node number of a million bytes."""
+    """Writes a graph with a node index of a million bytes."""
     return b"\x80\x02}\x8b" + struct.pack("<i", 10**6) + b"\x7f" * 10**6 + b"]s."
 
 

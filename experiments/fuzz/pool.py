@@ -1,4 +1,4 @@
-"""The processes that read damaged files, watched from outside: time, memory, and how each of them ends."""
+"""Runs the processes that read damaged files, and watches time, memory and exit status of each."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ __all__ = ["Process", "run"]
 LIMIT_SECONDS = 10.0
 LIMIT_BYTES = 2 * 2**30
 TOO_MUCH = f"memory over {LIMIT_BYTES / 2**30:.0f} GiB"
-LOOK_EVERY = 0.02  # seconds between two looks at the memory
+POLL_EVERY = 0.02  # seconds between two measurements of the memory
 START = 120.0  # seconds that loading the package and writing clean files may take
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -43,10 +43,10 @@ def run(cases: list[Case], seed: int, data_root: Path | None, workers: int) -> I
             for process in pool:
                 process.give(next(waiting))
             while busy := [process for process in pool if process.case]:
-                wait([process.connection for process in busy], LOOK_EVERY)
+                wait([process.connection for process in busy], POLL_EVERY)
                 for process in busy:
                     case = process.case
-                    outcome = process.look()
+                    outcome = process.poll()
                     if outcome is not None:
                         yield case, outcome
                         process.give(next(waiting, None))
@@ -56,7 +56,7 @@ def run(cases: list[Case], seed: int, data_root: Path | None, workers: int) -> I
 
 
 class Process:
-    """One process and the case that it is at."""
+    """A process and its current case."""
 
     def __init__(self, root: Path, seed: int, data_root: Path | None):
         self.arguments = (seed, root, data_root)
@@ -66,10 +66,10 @@ class Process:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork of a process with jax in it may hang
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=worker.serve, args=(theirs, *self.arguments), daemon=True)
+        self.connection, other_end = context.Pipe()
+        self.process = context.Process(target=worker.serve, args=(other_end, *self.arguments), daemon=True)
         self.process.start()
-        theirs.close()
+        other_end.close()
 
     def give(self, case: Case | None) -> None:
         """Starts a case, or nothing where there is none."""
@@ -77,8 +77,8 @@ class Process:
         if case is not None:
             self.connection.send(case)
 
-    def look(self) -> Outcome | None:
-        """The outcome of the case, or None while it runs; ends a process that is beyond the limits."""
+    def poll(self) -> Outcome | None:
+        """Returns the outcome of the case, or None while it runs; ends a process that is beyond the limits."""
         seconds = time.monotonic() - self.since
         try:
             if self.connection.poll():
@@ -103,7 +103,7 @@ class Process:
         self.connection.close()
 
     def _checked(self, outcome: Outcome) -> Outcome:
-        """The memory may have been high between two looks."""
+        """Checks the peak memory too, which may have been high between two measurements."""
         return self._replace(TOO_MUCH, outcome.seconds) if outcome.most_memory > LIMIT_BYTES else outcome
 
     def _replace(self, what: str, seconds: float) -> Outcome:
@@ -115,7 +115,7 @@ class Process:
         return Outcome("fault", what, "", self.damage, seconds, 0)
 
     def _memory(self) -> int:
-        """Resident bytes now; 0 where the system does not tell."""
+        """Returns the resident bytes now; 0 where the system does not tell."""
         try:
             return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * PAGE
         except (OSError, IndexError):

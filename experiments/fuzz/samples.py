@@ -38,7 +38,7 @@ TOTALS = {
     "mutag": {"graphs": 40, "nodes": 80, "edges": 80, "features": 3, "classes": 2},
     "proteins": {"graphs": 40, "nodes": 80, "edges": 80, "features": 4, "classes": 2},
 }
-"""Counts of the small data sets, as `datasets.published` has them of the published ones."""
+"""Counts of the small data sets, as `checks.published` has them of the published ones."""
 OGB_COUNTS = {
     "ogbn-arxiv": {"nodes": 6, "edges": 4, "train nodes": 2, "valid nodes": 1, "test nodes": 2},
     "ogbn-mag": {"paper nodes": 6, "author nodes": 3, "institution nodes": 2, "field_of_study nodes": 2}
@@ -148,10 +148,10 @@ def write_tu(root: Path) -> None:
         "graph_labels": [1 if g % 4 == 0 else -1 for g in range(40)],
         "node_labels": [g % 3 for g in range(40) for _ in range(2)],
     }
-    own = {"MUTAG": ("edge_labels", [g % 2 for g in range(40) for _ in range(2)]), "PROTEINS": ("node_attributes", [
+    last = {"MUTAG": ("edge_labels", [g % 2 for g in range(40) for _ in range(2)]), "PROTEINS": ("node_attributes", [
         f"{g}.5" for g in range(80)
     ])}  # fmt: skip
-    for name, (part, values) in own.items():
+    for name, (part, values) in last.items():
         for suffix, lines in {**parts, part: values}.items():
             path = _create(root / "tu" / name / f"{name}_{suffix}.txt")
             path.write_text("".join(f"{line}\n" for line in lines))

@@ -1,4 +1,4 @@
-"""Damages that leave a file readable for its parser: arrays of another type, keys that are gone, opcodes exchanged."""
+"""Damages that leave a file valid for its parser: arrays of another type, missing keys, exchanged opcodes."""
 
 import io
 import json
@@ -126,7 +126,7 @@ def edit_json(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def edit_json_line(content: bytes, rng: np.random.Generator) -> bytes:
-    """As `edit_json`, in one line of several."""
+    """Does as `edit_json`, in one line of several."""
     lines = content.splitlines() or [b""]
     at = int(rng.integers(len(lines)))
     lines[at] = edit_json(lines[at], rng).replace(b"\n", b"")
@@ -206,7 +206,7 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def _places(holder: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) of a JSON document."""
+    """Returns every (container, key) of a JSON document."""
     keys = list(holder) if isinstance(holder, dict) else range(len(holder)) if isinstance(holder, list) else []
     return [place for key in keys for place in [(holder, key), *_places(holder[key])]]
 

@@ -1,4 +1,4 @@
-"""The process in which damaged files are read: it loads the package once, and may be ended at any time."""
+"""The process that reads damaged files: it loads the package once, and may be ended at any time."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ __all__ = ["CHANGED", "Bench", "Outcome", "serve"]
 
 
 class Outcome(NamedTuple):
-    """What came of one case.
+    """The outcome of one case.
 
     Attributes:
         kind: a column of the table: equal, same counts, refused, recovered, or fault.
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
 
 class _Clean(NamedTuple):
-    """What the undamaged files give."""
+    """The reading of the undamaged files."""
 
     reading: Reading
     warnings: list[str]
@@ -82,7 +82,7 @@ NO_NETWORK = "http://127.0.0.1:9"  # the discard port: nobody answers
 
 
 class Bench:
-    """Where clean files are kept, damaged and read; as a context it listens to the warnings of the package.
+    """Keeps, damages and reads clean files; as a context it records the warnings of the package.
 
     Args:
         root: a folder for the files.
@@ -120,7 +120,7 @@ class Bench:
             done = damage(case / layout.damaged, rng)
         begin(done)
         start = time.perf_counter()
-        kind, what, place = self._judge(layout, clean)
+        kind, what, place = self._classify(layout, clean)
         return Outcome(kind, what, place, done, time.perf_counter() - start, _most_memory())
 
     def _prepare(self, base: str) -> _Clean:
@@ -134,10 +134,10 @@ class Bench:
             self.messages.clear()
             self.clean[base] = _Clean(reading(layout.read(case)), list(self.messages))
             shutil.rmtree(case)
-        shutil.copytree(kept, case, symlinks=True)  # times too: the cache looks at them
+        shutil.copytree(kept, case, symlinks=True)  # times too, which the cache compares
         return self.clean[base]
 
-    def _judge(self, layout: cases.Layout, clean: _Clean) -> tuple[str, str, str]:
+    def _classify(self, layout: cases.Layout, clean: _Clean) -> tuple[str, str, str]:
         self.messages.clear()
         before = cases.globals_of_pickles()
         with warnings.catch_warnings(record=True) as stray:
@@ -152,7 +152,7 @@ class Bench:
         if loud:
             return "fault", f"{loud[0].category.__name__}: {loud[0].message}", _short(loud[0].filename, loud[0].lineno)
         if isinstance(found, BaseException):
-            return _judge_error(found)
+            return _classify_error(found)
         heard = [message for message in self.messages if message not in clean.warnings]
         if found.digest == clean.reading.digest:
             return ("recovered", heard[0], "") if heard else ("equal", "", "")
@@ -174,7 +174,7 @@ CHANGED = 99
 """Exit status of a process in which reading files has changed a class or a function."""
 
 
-def _judge_error(error: BaseException) -> tuple[str, str, str]:
+def _classify_error(error: BaseException) -> tuple[str, str, str]:
     text = str(error)
     if isinstance(error, InputError) and len(text.splitlines()) == 1:
         return "refused", text, ""
@@ -198,7 +198,7 @@ class _Listener(logging.Handler):
 
 
 def _most_memory() -> int:
-    """The most bytes that this process has had resident; `ru_maxrss` counts its parent's too."""
+    """Returns the peak resident bytes of this process; `ru_maxrss` counts its parent's too."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

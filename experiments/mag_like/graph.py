@@ -1,4 +1,4 @@
-"""A graph of ogbn-mag's schema and of any size, drawn at random and written in the files of the Open Graph Benchmark.
+"""Generates a random graph of ogbn-mag's schema and of any size, in the files of the Open Graph Benchmark.
 
 For tests and timings of everything between the raw files and a trained model. Nothing measured on it is an ogbn-mag
 result: the counts and the files are those of Hu et al. 2020 (arXiv 2005.00687, appendix B), the graph is not.
@@ -34,7 +34,7 @@ FEATURES = 128
 
 
 class _Relation(NamedTuple):
-    """Both types; edges; how often the ends share a topic by design; tails of the degrees (smaller is heavier)."""
+    """Node types, number of edges, share of edges within a topic, and tails of the degrees (smaller is heavier)."""
 
     head: str
     name: str
@@ -53,7 +53,7 @@ RELATIONS = (
 )
 MAX_WEIGHT = 1000.0
 MAX_DENSITY = 0.25  # of all pairs of a relation; reached by very small graphs only
-OTHER_LABEL = 0.3  # papers whose label is not their topic: no model can know them
+OTHER_LABEL = 0.3  # share of papers whose label is not their topic: no model can predict them
 SIGNAL = 2.9  # distance of a topic's mean from the origin, in deviations of the noise
 FEATURE_ROWS = 2**13
 
@@ -61,19 +61,19 @@ FEATURE_ROWS = 2**13
 def write(
     folder: str | Path, *, scale: float = 1.0, classes: int = CLASSES, features: int = FEATURES, seed: int = 0
 ) -> Path:
-    """Draw a graph and write it as `<folder>/ogbn_mag`, whole or not at all.
+    """Draws a graph and writes it as `<folder>/ogbn_mag`, which is complete or absent.
 
     Every node has a latent topic; topics are of unequal popularity. The ends of an edge share their topic with a
-    probability of 0.2 to 0.4 by relation, else they are drawn regardless of it. Degrees have the tails of power laws;
-    no edge comes twice and no paper cites itself. The features of a paper are the mean of its topic plus noise, in
-    steps of a hundredth. The label of a paper is its topic, or in three of ten cases a random one: features alone tell
-    about a third of the labels, relations tell more, and seven in ten is the most that can be had. Papers are divided
-    by year as in ogbn-mag: to 2017, 2018, 2019. A file `SYNTHETIC.txt` says what it is.
+    probability of 0.2 to 0.4 by relation, else they are drawn independently of it. Degrees have the tails of power
+    laws; no edge is repeated and no paper cites itself. The features of a paper are the mean of its topic plus noise,
+    in steps of a hundredth. The label of a paper is its topic, or in three of ten cases a random one: features alone
+    predict about a third of the labels, relations more, and an accuracy of 0.7 is the highest possible. Papers are
+    split by year as in ogbn-mag: to 2017, 2018, 2019. A file `SYNTHETIC.txt` marks the graph as generated.
 
     At full size: 1.9 million nodes, 21 million edges, 94 million feature values, about 6 GB of memory.
 
     Args:
-        folder: where OGB data sets lie; it is created.
+        folder: folder of the OGB data sets; it is created.
         scale: size relative to ogbn-mag; every count of nodes and edges is multiplied by it, and rounded. A relation
             has at most a quarter of all possible edges.
         classes: number of topics and classes.
@@ -136,7 +136,7 @@ def _write(folder: Path, sizes: dict[str, int], scale: float, classes: int, feat
     write_text(raw / "num-node-dict.csv.gz", _row(sizes) + _row(sizes.values()))
     write_text(raw / "triplet-type-list.csv.gz", "".join(_row(relation[:3]) for relation in RELATIONS))
     for name in ("raw/nodetype-has-feat", "raw/nodetype-has-label", "split/time/nodetype-has-split"):
-        write_text(folder / f"{name}.csv.gz", _row(sizes) + _row(kind == "paper" for kind in sizes))
+        write_text(folder / f"{name}.csv.gz", _row(sizes) + _row(node_type == "paper" for node_type in sizes))
     (folder / "RELEASE_v2.txt").touch()
     (folder / "SYNTHETIC.txt").write_text(
         f"Drawn by experiments.mag_like: scale {scale:g}, {classes} classes, {features} features, seed {seed}.\n"
@@ -166,7 +166,7 @@ def _write_split(folder: Path, years: Int[np.ndarray, " papers"], bar: tqdm) -> 
 def _features(
     centres: Float[np.ndarray, "classes f"], topics: Int[np.ndarray, " rows"], rng: np.random.Generator
 ) -> Int[np.ndarray, "rows f"]:
-    """In hundredths."""
+    """Draws the features of some papers, in hundredths."""
     values = rng.standard_normal((topics.size, centres.shape[1]), np.float32)
     values += centres[topics]
     values *= 100
@@ -181,7 +181,7 @@ def _pairs(
     classes: int,
     rng: np.random.Generator,
 ) -> Int[np.ndarray, "count 2"]:
-    """Different pairs, ascending; drawn until there are enough, a pair that comes twice counts once."""
+    """Draws distinct pairs, in ascending order, until there are enough."""
     tails = tail_topics.size
     head_sums = np.cumsum(_weights(head_topics.size, relation.head_tail, rng))
     by_topic = np.argsort(tail_topics, kind="stable")
@@ -190,21 +190,21 @@ def _pairs(
     keys = np.zeros(0, np.int64)
     while keys.size < count:
         missing = count - keys.size
-        head = _roll(head_sums, head_sums[-1] * rng.random(missing))
+        head = _intervals(head_sums, head_sums[-1] * rng.random(missing))
         low, high = bounds[head_topics[head]], bounds[head_topics[head] + 1]
         anywhere = (rng.random(missing) >= relation.share) | (low == high)
         low[anywhere], high[anywhere] = 0.0, tail_sums[-1]
-        tail = by_topic[_roll(tail_sums[1:], low + (high - low) * rng.random(missing))]
+        tail = by_topic[_intervals(tail_sums[1:], low + (high - low) * rng.random(missing))]
         new = head * tails + tail
         keys = np.unique(np.append(keys, new[head != tail] if relation.head == relation.tail else new))
     return np.stack(np.divmod(keys, tails), axis=1).astype(np.int32)
 
 
 def _weights(size: int, tail: float, rng: np.random.Generator) -> Float[np.ndarray, " size"]:
-    """Expected degrees, up to a factor: a Pareto distribution from 1 to 1000."""
+    """Draws expected degrees, up to a factor: a Pareto distribution from 1 to 1000."""
     return np.minimum(rng.random(size) ** (-1 / tail), MAX_WEIGHT)
 
 
-def _roll(sums: Float[np.ndarray, " n"], values: Float[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
-    """The interval between running sums that each value falls into."""
+def _intervals(sums: Float[np.ndarray, " n"], values: Float[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
+    """Returns the interval between running sums that each value falls into."""
     return np.minimum(np.searchsorted(sums, values, side="right"), sums.size - 1)

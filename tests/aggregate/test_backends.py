@@ -21,7 +21,7 @@ from graphs import SIZES, edge_lists, random_edges
 from hypothesis import given, settings
 
 from abkd_jax import aggregate
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import prepare
 from abkd_jax.types import InputError
 
 compiled_results = jax.jit(all_results)
@@ -74,7 +74,13 @@ def test_a_star_of_many_leaves(layout, out):
             attention,
         )
 
-    got, pullback = jax.vjp(values, jnp.asarray(x), jnp.asarray(weights))
+    @jax.jit
+    def both(cotangents):
+        out, pullback = jax.vjp(values, jnp.asarray(x), jnp.asarray(weights))
+        return out, pullback(cotangents)
+
+    zeros, ones = jnp.zeros((leaves + 1, 1)), jnp.ones((leaves + 1, 1))
+    got, (grad_x, grad_weights) = both((ones, zeros, zeros, zeros))
     sums, largest = np.zeros((2, leaves + 1, 1))
     if out:
         sums[1:] = largest[1:] = x[0]
@@ -82,17 +88,16 @@ def test_a_star_of_many_leaves(layout, out):
         sums[0], largest[0] = x[1:].sum(dtype=np.float64), 1.0
     means = sums / np.where(np.arange(leaves + 1) == 0, leaves, 1)[:, None]
     same(got, (sums, means, largest, means))
-    grad_x, grad_weights = pullback((jnp.ones((leaves + 1, 1)), *[jnp.zeros((leaves + 1, 1))] * 3))
     assert float(grad_x[0, 0]) == (leaves if out else 0)
     np.testing.assert_array_equal(grad_x[1:], np.full((leaves, 1), 0.0 if out else 1.0))
     np.testing.assert_array_equal(grad_weights, x[graph.senders, 0])  # sorted by type before sender
-    shares, _ = pullback((*[jnp.zeros((leaves + 1, 1))] * 2, jnp.ones((leaves + 1, 1)), jnp.zeros((leaves + 1, 1))))
+    _, (shares, _) = both((zeros, zeros, ones, zeros))
     expected = np.concatenate([[[leaves]], np.zeros((leaves, 1))]) if out else (x == 1.0) / (x[1:] == 1.0).sum()
     expected[0] = leaves if out else 0.0
     np.testing.assert_allclose(shares, expected, rtol=1e-6)
 
 
-def test_an_unknown_backend_is_refused_in_one_line():
+def test_an_unknown_backend_is_refused_in_one_line(unchecked):
     with pytest.raises(InputError, match="backend is 'nope', expected one of auto, csr, bucketed, segment, dense"):
         aggregate.mean(prepare(typed_graph(MANY), backend="nope"), jnp.ones((9, 1)))
 

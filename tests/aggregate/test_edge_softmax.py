@@ -19,7 +19,7 @@ from aggregate_samples import (
 )
 
 from abkd_jax.aggregate import attention_sum, edge_softmax, receiver_sums
-from abkd_jax.graph.build import raw_edges
+from abkd_jax.graph import raw_edges
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -52,12 +52,15 @@ def test_logits_of_any_size(name, layout):
 def test_a_node_without_counted_edges_gets_zero_and_gives_no_gradient(layout):
     graph = arranged(typed_graph(MANY), layout)
     logits, x = jnp.ones((20, 2)), jnp.ones((9, 2, 3))
+
+    @jax.jit
+    def both(logits, x, mask):
+        out, pullback = jax.vjp(lambda logits, x: attention_sum(graph, logits, x, mask=mask), logits, x)
+        return out, *pullback(jnp.ones((9, 2, 3)))
+
     for mask, rows in ((np.zeros(20, bool), slice(None)), (np.asarray(graph.receivers) != 3, 3)):
-        out, pullback = jax.vjp(
-            lambda logits, x, mask=mask: attention_sum(graph, logits, x, mask=jnp.asarray(mask)), logits, x
-        )
+        out, grad_logits, grad_x = both(logits, x, jnp.asarray(mask))
         assert not np.asarray(out)[rows].any()
-        grad_logits, grad_x = pullback(jnp.ones((9, 2, 3)))
         assert np.isfinite(grad_logits).all()
         assert not np.asarray(grad_logits)[~mask].any()
         assert mask.any() or not np.asarray(grad_x).any()
@@ -67,7 +70,7 @@ def test_a_node_without_counted_edges_gets_zero_and_gives_no_gradient(layout):
 def test_weights_of_a_node_add_up_to_one(layout):
     graph = arranged(typed_graph(MANY), layout)
     logits = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
-    totals = receiver_sums(graph, edge_softmax(graph, jnp.asarray(logits[raw_edges(graph)["id"]])))
+    totals = jax.jit(lambda logits: receiver_sums(graph, edge_softmax(graph, logits)))(logits[raw_edges(graph)["id"]])
     expected = np.isin(np.arange(9), MANY.receivers).astype(float)
     np.testing.assert_allclose(totals, np.stack([expected, expected], axis=1), rtol=1e-6)
 
@@ -77,7 +80,8 @@ def test_self_loops_beside_the_list_are_self_loops_in_it(layout):
     """The mean of a node itself, where nothing else enters; and of all, where the logits are alike."""
     graph = arranged(typed_graph(MANY), layout)
     x = np.random.default_rng(0).normal(size=(9, 1, 3)).astype(np.float32)
-    got = attention_sum(graph, jnp.zeros((20, 1)), jnp.asarray(x), self_logits=jnp.zeros((9, 1)))
+    alike = jnp.zeros((20, 1)), jnp.zeros((9, 1))
+    got = jax.jit(lambda x: attention_sum(graph, alike[0], x, self_logits=alike[1]))(x)
     np.testing.assert_allclose(got[8], x[8], rtol=1e-6)  # the isolated node
     with_loops = np.zeros((9, 9))
     np.add.at(with_loops, (MANY.receivers, MANY.senders), 1.0)
@@ -94,6 +98,6 @@ def test_sums_of_16_bits_accumulate_in_32(layout):
     def values(graph, logits, x):
         return attention_sum(graph, logits, x)[0, 0, 0], LEAVES * edge_softmax(graph, logits)[0, 0]
 
-    got = values(graph, logits, x)
+    got = jax.jit(values)(graph, logits, x)
     assert got[0].dtype == got[1].dtype == jnp.bfloat16
     assert [float(value) for value in got] == [3.0, 1.0]

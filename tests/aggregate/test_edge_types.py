@@ -5,7 +5,7 @@ from aggregate_samples import LAYOUTS, LEAVES, MANY, RELATIONS, arranged, check_
 from graphs import raw_graph
 
 from abkd_jax.aggregate import relation_means, relation_sum
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import prepare
 from abkd_jax.types import InputError
 
 

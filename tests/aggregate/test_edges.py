@@ -6,7 +6,7 @@ from aggregate_samples import LAYOUTS, LEAVES, MANY, arranged, check_exactly, st
 
 from abkd_jax.aggregate import receiver_sums, receiver_values, sender_values
 from abkd_jax.aggregate.edges import receiver_maxima
-from abkd_jax.graph.build import raw_edges
+from abkd_jax.graph import raw_edges
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -9,7 +9,7 @@ from aggregate_samples import LAYOUTS, MANY, OPS, RELATIONS, arguments_of, arran
 from graphs import random_edges
 
 from abkd_jax import aggregate
-from abkd_jax.graph.build import edge_weights, pad_to_bucket
+from abkd_jax.graph import edge_weights, pad_to_bucket
 
 PLAIN = typed_graph(MANY)
 FEATURES = arguments_of(OPS["mean"], MANY)[0]

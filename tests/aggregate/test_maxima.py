@@ -6,7 +6,7 @@ from aggregate_samples import LAYOUTS, LEAVES, MANY, OPS, arranged, check_exactl
 from graphs import EdgeList, raw_graph
 
 from abkd_jax.aggregate import maximum
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import prepare
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -1,5 +1,6 @@
 """Pieces of a graph: only the first nodes receive, and every sum has as many rows."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import scipy.sparse as sp
 from graphs import dense_adjacency, features, random_edges, raw_graph
 
 from abkd_jax.aggregate import attention_sum, feature_matmul, maximum, mean, num_receivers, receiving, weighted_sum
-from abkd_jax.graph.build import layout_of, prepare, sparse_features
+from abkd_jax.graph import layout_of, prepare, sparse_features
 from abkd_jax.graph.layout import build_pattern
 
 NODES, RECEIVERS = 9, 5
@@ -30,13 +31,19 @@ def test_sums_have_the_rows_of_the_receivers(backend):
     assert num_receivers(piece) == RECEIVERS
     np.testing.assert_array_equal(receiving(piece, x), X[:RECEIVERS])
     degrees = np.maximum(DENSE.sum(axis=1, keepdims=True), 1.0)
-    np.testing.assert_allclose(weighted_sum(piece, x, jnp.ones(15)), DENSE @ X, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(mean(piece, x), DENSE @ X / degrees, rtol=1e-5, atol=1e-6)
-    uniform = attention_sum(piece, jnp.zeros((15, 1)), x[:, None], self_logits=jnp.zeros((RECEIVERS, 1)))
+
+    @jax.jit
+    def sums(x):
+        uniform = attention_sum(piece, jnp.zeros((15, 1)), x[:, None], self_logits=jnp.zeros((RECEIVERS, 1)))
+        return weighted_sum(piece, x, jnp.ones(15)), mean(piece, x), uniform, maximum(piece, x)
+
+    total, average, uniform, greatest = sums(x)
+    np.testing.assert_allclose(total, DENSE @ X, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(average, DENSE @ X / degrees, rtol=1e-5, atol=1e-6)
     expected = (DENSE @ X + X[:RECEIVERS]) / (DENSE.sum(axis=1, keepdims=True) + 1.0)
     np.testing.assert_allclose(uniform[:, 0], expected, rtol=1e-5, atol=1e-6)
     largest = [X[DENSE[row] > 0].max(axis=0, initial=-np.inf) for row in range(RECEIVERS)]
-    np.testing.assert_allclose(maximum(piece, x), np.where(np.isneginf(largest), 0.0, largest))
+    np.testing.assert_allclose(greatest, np.where(np.isneginf(largest), 0.0, largest))
 
 
 def test_sparse_features_of_the_receivers():

@@ -15,7 +15,7 @@ from abkd_jax.aggregate import (
     sparse_matmul,
     weighted_sum,
 )
-from abkd_jax.graph.build import edge_weights, normalise, prepare, sparse_features
+from abkd_jax.graph import edge_weights, normalise, prepare, sparse_features
 from abkd_jax.graph.layout import build_pattern
 
 GRAPHS = {"many edges": (9, 20), "two loops at one node": (1, 2), "no edges": (5, 0), "one node": (1, 0)}

@@ -8,7 +8,7 @@ from aggregate_samples import MANY, OPS, arguments_of, arranged, cotangent_of, t
 from graphs import random_edges, raw_graph
 
 from abkd_jax.aggregate import attention_sum, mean, weighted_sum
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import prepare
 
 NODES, EDGES, WIDTH = 2000, 100_000, 128  # messages of 51 MB
 

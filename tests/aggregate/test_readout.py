@@ -8,7 +8,7 @@ import pytest
 from graphs import random_edges, raw_graph
 
 from abkd_jax.aggregate import readout
-from abkd_jax.graph.build import pad_to_bucket, prepare
+from abkd_jax.graph import pad_to_bucket, prepare
 from abkd_jax.types import InputError
 
 SIZES = (4, 0, 1, 3)
@@ -43,8 +43,13 @@ def test_values_and_gradients_are_those_of_the_model(how, arrange):
     cotangent = np.random.default_rng(1).normal(size=(4, 5))
     with jax.enable_x64(True):
         graph = arrange(_batch())
-        out, pullback = jax.vjp(lambda x: readout(graph, x, how), jnp.asarray(x))
-        got = out, pullback(jnp.asarray(cotangent))[0]
+
+        @jax.jit
+        def both(x, cotangent):
+            out, pullback = jax.vjp(lambda x: readout(graph, x, how), x)
+            return out, pullback(cotangent)[0]
+
+        got = both(jnp.asarray(x), jnp.asarray(cotangent))
         expected = _model(x, cotangent, how)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got, expected)
 
@@ -55,7 +60,7 @@ def test_padding_stands_in_graphs_of_its_own(how):
     padded = pad_to_bucket(_batch())
     wide = jnp.concatenate([x, jnp.full((padded.nodes.shape[0] - 8, 5), 1e9)])
     got = jax.jit(lambda graph, x: readout(graph, x, how))(prepare(padded), wide)
-    np.testing.assert_allclose(got[:4], readout(_batch(), x, how), rtol=1e-6)
+    np.testing.assert_allclose(got[:4], jax.jit(lambda x: readout(_batch(), x, how))(x), rtol=1e-6)
 
 
 @pytest.mark.parametrize("how", ["sum", "mean"])
@@ -70,7 +75,7 @@ def test_sums_of_16_bits_accumulate_in_32(how):
 def test_vmap_is_a_loop():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8, 2)).astype(np.float32))
     for how in ("sum", "mean", "max"):
-        got = jax.vmap(lambda x, how=how: readout(_batch(), x, how))(x)
+        got = jax.jit(jax.vmap(lambda x, how=how: readout(_batch(), x, how)))(x)
         np.testing.assert_allclose(
             got, np.stack([_model(np.asarray(v, float), np.zeros((4, 2)), how)[0] for v in x]), rtol=1e-5, atol=1e-6
         )

@@ -21,12 +21,6 @@ def _stacked(*trees):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def _many(layout, in_axes=0):
-    """Buckets unrolled take long to compile: those run operation by operation."""
-    many = jax.vmap(all_results, in_axes=in_axes)
-    return (lambda *trees: many(*jax.device_put(trees))) if layout == "bucketed" else jax.jit(many)
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("which", ["features", "edges", "everything"])
 def test_over_seeds(layout, which):
@@ -43,7 +37,9 @@ def test_over_seeds(layout, which):
         both[name] = [np.stack([a, b]) if axis == 0 else a for a, b, axis in pairs]
         seeds[1][0][name] = [b if axis == 0 else a for a, b, axis in pairs]
     loop = [all_models(MANY, *seed) for seed in seeds]
-    got = _many(layout, (None, axes, 0))(arranged(typed_graph(MANY), layout), both, _stacked(*(s[1] for s in seeds)))
+    got = jax.jit(jax.vmap(all_results, (None, axes, 0)))(
+        arranged(typed_graph(MANY), layout), both, _stacked(*(s[1] for s in seeds))
+    )
     same(got, _stacked(*loop))
 
 
@@ -54,5 +50,5 @@ def test_over_graphs(layout):
     lists = [MANY, relabelled(MANY, order)]
     graphs = [arranged(typed_graph(edges), layout) for edges in lists]
     inputs = [all_inputs(edges, seed) for seed, edges in enumerate(lists)]
-    got = _many(layout)(_stacked(*graphs), *(_stacked(*pair) for pair in zip(*inputs, strict=True)))
+    got = jax.jit(jax.vmap(all_results))(_stacked(*graphs), *(_stacked(*pair) for pair in zip(*inputs, strict=True)))
     same(got, _stacked(*(all_models(edges, *own) for edges, own in zip(lists, inputs, strict=True))))

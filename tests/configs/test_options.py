@@ -6,7 +6,7 @@ import json
 import pytest
 
 from abkd_jax import datasets
-from abkd_jax.configs import options, presets
+from abkd_jax.configs import options, presets, ranges
 
 
 @pytest.mark.parametrize(
@@ -71,20 +71,64 @@ def test_glnn_is_the_published_recipe(dataset, dropout, decay, rate):
     assert (glnn.optim.dense_decay, glnn.optim.learning_rate, glnn.optim.epochs) == (decay, rate, 500)
 
 
+@pytest.mark.parametrize("dataset", ["cora", "aifb", "mutag", "ogbn-arxiv", "ogbn-mag", "my_graph"])
+def test_teacher_student_and_methods_are_those_of_the_preset(dataset):
+    chosen, run = presets.preset(dataset), presets.distill_config(dataset)
+    assert (run.teacher, run.student, run.batches) == (chosen.teacher, chosen.student, chosen.batches)
+    assert (presets.teacher(dataset), presets.student(dataset)) == (chosen.teacher, chosen.student)
+    assert (run.supervised, run.soft_label, run.abkd) == (chosen.supervised, chosen.soft_label, chosen.abkd)
+    assert all(getattr(run, name) == method for name, method in presets.methods(dataset).items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Study(options.DistillConfig):
+    shallow: options.MethodConfig = dataclasses.field(default_factory=options.MethodConfig)
+
+
+def test_a_study_keeps_the_run_and_adds_methods():
+    base = dataclasses.replace(presets.distill_config("citeseer"), seeds=7)
+    shallow, sharp = (dataclasses.replace(base.abkd, temperature=t) for t in (0.5, 0.1))
+    study = presets.extend(Study, base, ["abkd", "shallow"], shallow=shallow, soft_label=sharp)
+    assert (study.methods, study.shallow, study.soft_label) == (("abkd", "shallow"), shallow, sharp)
+    changed = {"methods", "shallow", "soft_label"}
+    assert {
+        f.name for f in dataclasses.fields(Study) if getattr(study, f.name) != getattr(base, f.name, None)
+    } == changed
+
+
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.RunConfig().seeds = 4
 
 
-def test_options_of_models_are_described_where_they_are_used():
-    """What was trained before an option existed is found again: it is not spoken of at its default."""
-    plain = {"name": "gcnii", "layers": 64, "hidden": 64, "dropout": 0.6, "alpha": 0.1, "lam": 0.5}
-    assert options.described(options.ModelConfig()) == plain
-    assert options.described(options.ModelConfig(norm="batch")) == plain | {"norm": "batch"}
-    run = presets.distill_config("cora")
-    written = options.described(run)
-    assert written["student"] == plain | {"layers": 4, "hidden": 4, "dropout": 0.0}
-    assert written["teacher"] == {"model": plain, "optim": dataclasses.asdict(run.teacher.optim)}
-    assert written.keys() == dataclasses.asdict(run).keys() - {"batches"}
-    sampled = dataclasses.replace(run, batches=options.BatchConfig(kind="walks"))
-    assert options.described(sampled)["batches"]["kind"] == "walks"
+@pytest.mark.parametrize("dataset", presets.DATASETS)
+def test_every_number_of_a_preset_is_in_its_range(dataset):
+    checked = set()
+
+    def check(config):
+        for option in dataclasses.fields(config):
+            value = getattr(config, option.name)
+            if dataclasses.is_dataclass(value):
+                check(value)
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                assert ranges.RANGES[option.name].holds(value), (option.name, value)
+                checked.add(option.name)
+
+    check(presets.distill_config(dataset))
+    assert {"layers", "dropout", "learning_rate", "temperature", "size", "seeds"} <= checked
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside", "text"),
+    [
+        ("dropout", (0, 0.5), (1, -0.1, float("nan")), "of at least 0 and below 1"),
+        ("temperature", (0.001, 1_000), (0, 1_001), "of at least 0.001 and at most 1,000"),
+        ("fan_outs", (-1, 1), (0, -2), "of at least -1 and at most 1,000,000,000, other than 0"),
+        ("learning_rate", (1e-9,), (0,), "above 0 and at most "),
+    ],
+)
+def test_ranges_hold_their_ends_and_say_so(name, inside, outside, text):
+    limits = ranges.RANGES[name]
+    assert all(map(limits.holds, inside))
+    assert not any(map(limits.holds, outside))
+    assert str(limits).startswith(text)

@@ -132,7 +132,7 @@ def check_damaged_files(name: str, root: Path, monkeypatch, seed: int = 0) -> li
     Returns:
         The refusals.
     """
-    paths = datasets._ENTRIES[name].files(root)
+    paths = datasets.paths(name, root)
     whole = datasets.load(name, root)
     totals = published.totals_of(whole)
     monkeypatch.setattr(published, "TOTALS", {name: totals})

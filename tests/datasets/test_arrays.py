@@ -99,5 +99,5 @@ def test_archives_that_take_much_memory_or_are_ambiguous_are_refused():
     with pytest.warns(UserWarning, match="Duplicate name"):
         twice = _npz([("a.npy", _npy(np.arange(3)))] * 2)
     for content in (twice, _npz([("a.npy", _npy(np.arange(3)))], zipfile.ZIP_LZMA)):
-        with pytest.raises(ValueError, match=r"a\.npy is there twice, or packed"):
+        with pytest.raises(ValueError, match=r"a\.npy is repeated, or packed"):
             from_npz(content, ("a",))

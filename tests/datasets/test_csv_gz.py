@@ -43,7 +43,7 @@ def test_whole_numbers(path, case, chunk, monkeypatch):
 
 BAD = {
     "blank first": (b"\n1,2\n", False, ": has 1 columns; expected 2"),
-    "blank between": (b"1,2\n\n3,4\n", True, ", line 2: is blank; expected 2 numbers a line"),
+    "blank between": (b"1,2\n\n3,4\n", True, ", line 2: is blank; expected 2 numbers per line"),
     "blank last": (b"1,2\n3,4\n\n", True, ", line 3: is blank"),
     "short and long": (b"1,2\n3\n4,5,6\n", True, ", line 2: column 2 is empty or NaN"),
     "long and short": (b"1,2\n4,5,6\n3\n", True, ", line 2: has 3 columns"),
@@ -72,7 +72,7 @@ def test_a_line_that_is_none_is_named(path, case, chunk, monkeypatch):
 @pytest.mark.parametrize("number", ["1.5", "9" * 20, str(2**63), "1e-1", "0x10"])
 def test_a_number_that_is_not_whole_is_named(path, number):
     path.write_bytes(gzip.compress(f"1,2\n3,{number}\n".encode()))
-    assert refusal(csv_gz.integers, path, 2) == f", line 2: column 2 is {number!r}; expected 2 whole numbers a line"
+    assert refusal(csv_gz.integers, path, 2) == f", line 2: column 2 is {number!r}; expected 2 whole numbers per line"
 
 
 ENDLESS = {

@@ -42,5 +42,5 @@ def test_seed_changes_the_split_and_nothing_else(digits):
 
 def test_without_scikit_learn_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(InputError, match=r"digits: needs scikit-learn .*; pip install scikit-learn"):
+    with pytest.raises(InputError, match=r"^digits need scikit-learn, .*: pip install 'abkd_jax\[data\]'$"):
         datasets.load("digits")

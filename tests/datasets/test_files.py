@@ -253,7 +253,7 @@ def test_a_kill_between_any_two_files_leaves_a_folder_that_is_accepted(tmp_path,
 
 HOLDER = """
 import sys, time
-from abkd_jax.locks import locked
+from abkd_jax.datasets.files.locks import locked
 with locked(sys.argv[1], "trains", wait=False):
     print("held", flush=True)
     time.sleep(600)

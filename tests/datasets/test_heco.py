@@ -68,9 +68,9 @@ def test_the_layout_is_read(tiny_root):
 DAMAGE = {
     "author outside": ("pa.txt", "0\t1\n2\t2\n", r"pa\.txt: .*1 lines point outside \(first: line 2, 2 2\)"),
     "negative": ("ps.txt", "-1\t1\n", r"ps\.txt: .*first: line 1, -1 1"),
-    "three columns": ("pa.txt", "0 1 2\n", r"has 3 columns\); expected 2 whole numbers a line"),
+    "three columns": ("pa.txt", "0 1 2\n", r"has 3 columns\); expected 2 whole numbers per line"),
     "ragged": ("pa.txt", "0 1\n2\n", r"pa\.txt: damaged"),
-    "words": ("pa.txt", "0 b\n", r"pa\.txt: damaged .*expected 2 whole numbers a line"),
+    "words": ("pa.txt", "0 b\n", r"pa\.txt: damaged .*expected 2 whole numbers per line"),
     "empty": ("pa.txt", "", "it holds no line"),
     "short labels": ("labels.npy", np.zeros(3), r"labels\.npy: damaged .*whole numbers of shape \(4,\)"),
     "half a class": ("labels.npy", np.array([0, 0.5, 1, 1]), r"labels\.npy: damaged"),

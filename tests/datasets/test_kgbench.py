@@ -46,7 +46,7 @@ def test_the_layout_is_read(tiny_root):
 DAMAGE = {
     "node outside": ("triples.int.csv.gz", "0, 1, 5\n", r"out of range \(first: \[0, 1, 5\]\)"),
     "relation outside": ("triples.int.csv.gz", "0, 0, 1\n0, 2, 4\n", r"first: \[0, 2, 4\]"),
-    "columns": ("triples.int.csv.gz", "0, 1\n", r"has 2 columns\); expected 3 whole numbers a line"),
+    "columns": ("triples.int.csv.gz", "0, 1\n", r"has 2 columns\); expected 3 whole numbers per line"),
     "words": ("triples.int.csv.gz", "a, b, c\n", r"triples\.int\.csv\.gz: damaged"),
     "labelled outside": ("testing.int.csv", "5,0\n", r"testing\.int\.csv: damaged; 1 lines are out of range"),
     "negative class": ("training.int.csv", "4,-1\n", r"training\.int\.csv: damaged"),

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from abkd_jax import datasets
@@ -30,14 +31,34 @@ def test_a_name_like_no_other_gets_the_list_alone():
         datasets.load("reddit")
 
 
-def test_a_negative_seed_is_refused():
-    with pytest.raises(InputError, match="synthetic: seed is -1"):
-        datasets.load("synthetic", seed=-1)
+@pytest.mark.parametrize("seed", [-1, 1.5, 2.0, "1", None])
+@pytest.mark.usefixtures("unchecked")
+def test_a_seed_is_a_whole_number_that_is_not_negative(seed):
+    with pytest.raises(InputError) as refusal:
+        datasets.load("synthetic", seed=seed)
+    assert str(refusal.value) == f"synthetic: seed is {seed!r}; expected a whole number that is not negative"
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_seed_of_numpy_is_a_seed():
+    np.testing.assert_array_equal(
+        datasets.load("synthetic", seed=np.int64(3)).features, datasets.load("synthetic", seed=3).features
+    )
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic", "cora", "acm", "heco_acm", "aifb", "mutag", "ogbg-molbace"])
+def test_a_reader_gets_name_root_and_seed_and_what_it_reads_is_compared(monkeypatch, tmp_path, tiny, name):
+    loaded, verified, reader = [], [], datasets._READERS[name]
+    monkeypatch.setattr(reader, "load", lambda *arguments: loaded.append(arguments) or tiny)
+    monkeypatch.setattr(datasets, "verify", lambda dataset, *arguments: verified.append(arguments) or dataset)
+    assert datasets.load(name, tmp_path, 7) is tiny
+    assert loaded == [(name, tmp_path, 7)]
+    assert verified == [(tmp_path, datasets.paths(name, tmp_path))]
 
 
 def test_every_result_is_checked(monkeypatch, tiny):
     broken = tiny._replace(num_classes=1)
-    monkeypatch.setitem(datasets._ENTRIES, "digits", datasets._embedded("broken", lambda seed: broken))
+    monkeypatch.setattr(datasets.digits, "load", lambda name, root, seed: broken)
     with pytest.raises(InputError, match="tiny: num_classes is 1"):
         datasets.load("digits")
 

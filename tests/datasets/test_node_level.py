@@ -123,8 +123,8 @@ def test_sound_typed_graphs_pass_unchanged(typed):
 
 
 TYPED_FAULTS = {
-    "no schema": (lambda d: {"schema": None}, "node_types is there and schema is missing; expected both or neither"),
-    "no relations": (lambda d: {"relations": None}, "relations is missing and schema is there"),
+    "no schema": (lambda d: {"schema": None}, "node_types is given and schema is missing; expected both or neither"),
+    "no relations": (lambda d: {"relations": None}, "relations is missing and schema is given"),
     "types dtype": (lambda d: {"node_types": d.node_types.astype(np.int64)}, "node_types has dtype int64"),
     "relations length": (lambda d: {"relations": d.relations[:4]}, r"relations has shape \(4,\); expected \(5,\)"),
     "too many rows": (

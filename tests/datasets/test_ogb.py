@@ -1,5 +1,6 @@
 import gzip
 import logging
+import re
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from ogb_samples import write_lines
 
 from abkd_jax.datasets import ogb
+from abkd_jax.datasets.files import csv_gz
 from abkd_jax.types import InputError
 
 
@@ -81,10 +83,10 @@ DAMAGE = {
     "row": ("raw/node-feat/paper/node-feat", ogb_samples.features(6)[:5], "has 5 rows; expected 6"),
     "short row": ("raw/node-feat/paper/node-feat", [*ogb_samples.features(5), [1.0]], "line 6: column 2 is empty"),
     "nan": ("raw/node-feat/paper/node-feat", np.full((6, 128), np.nan), "line 1: column 1 is empty or NaN"),
-    "words": (f"{CITES}/edge", [[0, 1], [0, "one"], [0, 2], [0, 3]], "expected 2 whole numbers a line"),
-    "fractions": (f"{CITES}/edge", [[0, 1.5]] * 4, "expected 2 whole numbers a line"),
-    "long row": (f"{CITES}/edge", [[0, 1], [0, 1, 2], [0, 2], [0, 3]], "expected 2 whole numbers a line"),
-    "gap": (f"{CITES}/edge", [[0, 1], [0], [0, 2], [0, 3]], "expected 2 whole numbers a line"),
+    "words": (f"{CITES}/edge", [[0, 1], [0, "one"], [0, 2], [0, 3]], "expected 2 whole numbers per line"),
+    "fractions": (f"{CITES}/edge", [[0, 1.5]] * 4, "expected 2 whole numbers per line"),
+    "long row": (f"{CITES}/edge", [[0, 1], [0, 1, 2], [0, 2], [0, 3]], "expected 2 whole numbers per line"),
+    "gap": (f"{CITES}/edge", [[0, 1], [0], [0, 2], [0, 3]], "expected 2 whole numbers per line"),
     "sender": (f"{CITES}/edge", [[0, 1], [6, 1], [0, 2], [0, 3]], r"line 2: 6 is out of range; .* in \[0, 6\)"),
     "receiver": (f"{TOPIC}/edge", [[5, 2]], r"line 1: 2 is out of range; .* in \[0, 2\)"),
     "negative": (f"{CITES}/edge", [[0, 1], [0, -1], [0, 2], [0, 3]], "line 2: -1 is out of range"),
@@ -169,9 +171,15 @@ def test_another_graph_is_not_taken_for_the_published_one(tmp_path, cache, write
     folder = write(tmp_path)
     assert ogb.load(name, tmp_path).source == f"generated in the layout of the Open Graph Benchmark, in {folder}"
     (folder / "SYNTHETIC.txt").unlink()
-    what = {"ogbn-arxiv": "6 nodes; expected 169,343", "ogbn-mag": "3 author nodes; expected 1,134,649"}[name]
-    with pytest.raises(InputError, match=f"^{folder}: {what}, as in the published {name}, or a file SYNTHETIC.txt"):
+    what = {"ogbn-arxiv": "6 nodes (published: 169,343)", "ogbn-mag": "3 author nodes (published: 1,134,649)"}[name]
+    with pytest.raises(InputError) as refusal:
         ogb.load(name, tmp_path)
+    assert what in str(refusal.value)
+    assert re.fullmatch(
+        f"{folder}: [^;\n]*; expected the files of the published {name}, or a file SYNTHETIC.txt there that says what "
+        "it is",
+        str(refusal.value),
+    )
 
 
 @pytest.mark.usefixtures("no_network")
@@ -184,7 +192,7 @@ def test_every_total_is_compared(tmp_path, monkeypatch, change):
     (folder / "SYNTHETIC.txt").unlink()
     if change:
         ((what, count),) = change.items()
-        with pytest.raises(InputError, match=f"{what}; expected {count}, as in the published ogbn-arxiv"):
+        with pytest.raises(InputError, match=rf" {what} \(published: {count}\); expected the files of the published"):
             ogb.load("ogbn-arxiv", tmp_path)
     else:
         ogb.load("ogbn-arxiv", tmp_path)
@@ -247,7 +255,7 @@ def test_a_missing_folder_is_fetched(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("shown_from", [0, 10**6])
 def test_the_progress_of_large_files_is_in_the_log(tmp_path, monkeypatch, capsys, caplog, shown_from):
-    monkeypatch.setattr("abkd_jax.datasets.files.csv_gz.SHOWN_FROM", shown_from)
+    monkeypatch.setattr(csv_gz, "SHOWN_FROM", shown_from)
     ogb_samples.write_arxiv(tmp_path)
     with caplog.at_level(logging.INFO):
         ogb.load("ogbn-arxiv", tmp_path)
@@ -256,7 +264,7 @@ def test_the_progress_of_large_files_is_in_the_log(tmp_path, monkeypatch, capsys
 
 
 def test_a_table_in_chunks_is_the_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("abkd_jax.datasets.files.csv_gz.CHUNK_NUMBERS", 256)  # two rows of features at a time
+    monkeypatch.setattr(csv_gz, "CHUNK_NUMBERS", 256)  # two rows of features at a time
     ogb_samples.write_arxiv(tmp_path)
     np.testing.assert_array_equal(ogb.load("ogbn-arxiv", tmp_path).features, np.float32(ogb_samples.features(6)))
 
@@ -264,5 +272,5 @@ def test_a_table_in_chunks_is_the_table(tmp_path, monkeypatch):
 def test_without_pandas_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     ogb_samples.write_arxiv(tmp_path)
-    with pytest.raises(InputError, match=r"^pandas is not installed; .*: pip install pandas$"):
+    with pytest.raises(InputError, match=r"^\.csv\.gz tables need pandas, .*: pip install 'abkd_jax\[data\]'$"):
         ogb.load("ogbn-arxiv", tmp_path)

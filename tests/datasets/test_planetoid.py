@@ -67,7 +67,7 @@ INCONSISTENT = {
     "a row twice": ("tx", sp.csr_matrix(np.ones((3, 3), np.float32)), "do not belong together"),
     "a class of another set": ("ty", np.eye(3, dtype=np.int32)[[1, 0]], "do not belong together"),
     "training labels of another set": ("y", np.eye(2, dtype=np.int32)[[1, 1]], "y does not repeat the first rows"),
-    "two classes": ("ally", np.ones((3, 2), np.int32), "ind.cora.ally: damaged .* else than one 1"),
+    "two classes": ("ally", np.ones((3, 2), np.int32), "ind.cora.ally: damaged .* not one-hot"),
     "negative class": ("ally", -np.eye(2, dtype=np.int32)[[0, 1, 0]], "ind.cora.ally: damaged"),
     "a negative node": ("graph", {-1: [1], 0: []}, "ind.cora.graph: damaged .*not numbered from 0"),
     "a gap": ("graph", {0: [1], 1: [0], 3: []}, "3 nodes that are not numbered from 0 on"),
@@ -90,7 +90,7 @@ def test_inconsistent_files_are_refused_in_one_line(six_nodes, case):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("5\nthree", "1 whole numbers a line"),
+        ("5\nthree", "1 whole numbers per line"),
         ("5 6", "it has 2 columns"),
         ("5\n6", r"\[0, 6\)"),
         ("", "it holds no line"),

@@ -15,7 +15,7 @@ def test_every_file_of_every_set_has_a_checksum(tmp_path):
     names = [name for name in datasets.names() if name not in NOT_FROM_HERE and not name.startswith("ogb")]
     assert set(published.TOTALS) == set(names)
     for name in names:
-        for path in datasets._ENTRIES[name].files(tmp_path):
+        for path in datasets.paths(name, tmp_path):
             assert len(published.CHECKSUMS[path.relative_to(tmp_path).as_posix()]) == 64
 
 
@@ -50,6 +50,19 @@ def test_other_totals_are_refused_with_both_numbers(copied):
     with pytest.raises(InputError, match=r"^mutag: 3 classes \(published: 2\); expected the files as published") as no:
         datasets.load("mutag", copied)
     assert "\n" not in str(no.value)
+
+
+def test_every_published_total_is_one_that_is_counted(tiny, typed, graphs):
+    counted = set().union(*map(published.totals_of, (tiny, typed, graphs)))
+    assert {what for totals in published.TOTALS.values() for what in totals} <= counted
+
+
+def test_all_totals_that_differ_are_named_in_one_line():
+    found = {"nodes": 1234, "edges": 5, "bonds": 6, "classes": 7}
+    with pytest.raises(InputError) as refusal:
+        published.check_totals("here", found, {"nodes": 4321, "edges": 5, "bonds": 8}, "others")
+    assert str(refusal.value) == "here: 1,234 nodes (published: 4,321), 6 bonds (published: 8); expected others"
+    published.check_totals("here", found, {"nodes": 1234, "relations": 2}, "others")
 
 
 def test_totals_of_one_graph(tiny):

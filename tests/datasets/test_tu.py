@@ -68,7 +68,7 @@ DAMAGE = {
     "node outside": ({"A": "1, 2\n2, 81"}, "node numbers reach 1 and 81; expected 1-80"),
     "node 0": ({"A": "0, 1\n1, 0"}, "node numbers reach 0 and 1"),
     "two graphs": ({"A": "1, 2\n2, 3"}, r"1 edges join two graphs \(first: line 2\)"),
-    "columns": ({"A": "1, 2, 3"}, r"has 3 columns\); expected 2 whole numbers a line"),
+    "columns": ({"A": "1, 2, 3"}, r"has 3 columns\); expected 2 whole numbers per line"),
     "one direction": ({"A": "\n".join(["1, 2"] * 80)}, "mutag: .* edges have no reverse"),
     "unsorted": ({"graph_indicator": "\n".join(["2", "1"] * 40)}, "expected ascending graph numbers from 1 to 40"),
     "graph outside": ({"graph_indicator": "\n".join(["1"] * 79 + ["41"])}, "ascending graph numbers from 1 to 40"),

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from distill_samples import QUICK, make_output, random_params
-from numpy.testing import assert_allclose
 
 from abkd_jax.distill import (
     Part,
@@ -142,19 +141,14 @@ def compiled(name: str):
     return lambda params, student, teacher, mask, graph=GRAPH: program(params, student, teacher, mask, graph)
 
 
+def widths_of(name: str) -> dict[str, tuple[int, ...]]:
+    if name == "uniform-shared_heads":
+        return {"teacher_widths": (6, 6, 6), "student_widths": (4, 4)}
+    return {"teacher_widths": (7, 5, 6), "student_widths": (4, 6 if name.endswith("-equal") else 3)}
+
+
 @functools.cache
 def example(name: str):
     """`(params, student, teacher)`; widths and depths differ, but for one head on all layers, or names in `-equal`."""
-    shared = name == "uniform-shared_heads"
-    teacher = make_output(0, (6, 6, 6) if shared else (7, 5, 6), N)
-    student = make_output(1, (4, 4) if shared else (4, 6 if name.endswith("-equal") else 3), N)
+    teacher, student = (make_output(i, widths, N) for i, widths in enumerate(widths_of(name).values()))
     return random_params(objective(name), teacher, student), student, teacher
-
-
-def assert_finite(tree) -> None:
-    for leaf in jax.tree.leaves(tree):
-        assert np.isfinite(leaf).all()
-
-
-def assert_close(actual, expected, rtol=2e-4, atol=2e-5) -> None:
-    jax.tree.map(functools.partial(assert_allclose, rtol=rtol, atol=atol), actual, expected)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
-from distill_samples import QUICK, random_params
+from distill_samples import EDGELESS, QUICK, random_params
 
 from abkd_jax.types import GNNOutput, Objective
 
@@ -28,7 +28,7 @@ def features(*hiddens, dtype="float32") -> GNNOutput:
     return GNNOutput(jnp.zeros((len(layers[0]), 2), dtype), layers)
 
 
-def evaluate(objective: Objective, teacher, student, *, graph=None, mask=None, params=None, key=None):
+def evaluate(objective: Objective, teacher, student, *, graph=EDGELESS, mask=None, params=None, key=None):
     """`(loss, (to_params, to_last_hidden))`."""
     mask = jnp.ones(len(student.logits), bool) if mask is None else jnp.asarray(mask)
     params = random_params(objective, teacher, student) if params is None else params

@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, given_map, make_output, random_params
+from distill_samples import EDGELESS, QUICK, given_map, make_output, random_params
 from numpy.testing import assert_allclose
 
 from abkd_jax.distill import (
     abkd,
-    best,
+    abkd_closed_form,
+    abkd_paper,
     last_layer,
     layer_attention,
     learned,
-    paper,
     stride,
     trained_heads,
     uniform,
@@ -66,8 +66,8 @@ def golden_params(arrays: dict[str, np.ndarray]) -> dict:
 
 def forward(objective, params, student, teacher):
     mask = jnp.ones(len(student.logits), bool)
-    targets = objective.targets(teacher, graph=None, mask=mask)
-    return objective.apply(params, targets, student, graph=None, mask=mask, key=None)
+    targets = objective.targets(teacher, graph=EDGELESS, mask=mask)
+    return objective.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)
 
 
 def value_and_grad(objective, params, teacher, student):
@@ -79,7 +79,7 @@ def value_and_grad(objective, params, teacher, student):
 
 def test_paper_form_equals_the_reference_values(golden):
     arrays, teacher, student, params, rtol = golden
-    (loss, metrics), _ = value_and_grad(paper(8), params, teacher, student)
+    (loss, metrics), _ = value_and_grad(abkd_paper(8), params, teacher, student)
     assert_allclose(metrics["attention"], arrays["derived_A"], rtol=rtol)
     assert_allclose(metrics["dissimilarity"], arrays["derived_D_node"], rtol=rtol)
     assert_allclose(loss, arrays["derived_loss_node_rowsum_mean"], rtol=rtol)
@@ -88,7 +88,7 @@ def test_paper_form_equals_the_reference_values(golden):
 def test_attention_map_equals_the_reference_values(golden):
     arrays, teacher, student, params, rtol = golden
     mask = jnp.ones(60, bool)
-    targets = learned(8).targets(teacher, graph=None, mask=mask)
+    targets = learned(8).targets(teacher, graph=EDGELESS, mask=mask)
     assert_allclose(layer_attention(params["attention"], targets, student, mask=mask), arrays["derived_A"], rtol=rtol)
 
 
@@ -154,7 +154,7 @@ def test_gradients_equal_the_reference_values(golden, reduce):
 def test_gradients_equal_differences_of_the_loss(x64, reduce):
     double = lambda x: jnp.asarray(np.asarray(x), "float64")  # noqa: E731
     teacher, student = jax.tree.map(double, (make_output(0, (5, 3)), make_output(1, (4, 2))))
-    objective = paper(3, reduce)
+    objective = abkd_paper(3, reduce)
     params = random_params(objective, teacher, student)
     directions = jax.tree.map(
         lambda x: jnp.asarray(np.random.default_rng(x.size).normal(size=x.shape)), (params, student)
@@ -206,9 +206,9 @@ def test_equal_dissimilarities_give_the_same_loss_whatever_the_attention(attenti
     assert_allclose(loss, 0.7, rtol=1e-6)
 
 
-def test_best_leaves_nothing_unexplained_when_the_student_holds_the_teacher():
+def test_closed_form_leaves_nothing_unexplained_when_the_student_holds_the_teacher():
     teacher = make_output(0, (3, 3), n=40)
-    objective = best(3)
+    objective = abkd_closed_form(3)
     params = random_params(objective, teacher, teacher)
     assert params["dissimilarity"] == {}
     (loss, metrics), _ = value_and_grad(objective, params, teacher, teacher)
@@ -217,7 +217,7 @@ def test_best_leaves_nothing_unexplained_when_the_student_holds_the_teacher():
     assert 0.0 < loss < 1.0
 
 
-@pytest.mark.parametrize("factory", [paper, best, stride])
+@pytest.mark.parametrize("factory", [abkd_paper, abkd_closed_form, stride])
 def test_models_without_hidden_layers_are_refused(factory):
     full, empty = make_output(0, (3,)), make_output(1, ())
     with pytest.raises(InputError, match="teacher returns no hidden layers"):
@@ -225,7 +225,7 @@ def test_models_without_hidden_layers_are_refused(factory):
     with pytest.raises(InputError, match="student returns no hidden layers"):
         factory().init(KEY, full, empty)
     with pytest.raises(InputError, match="teacher returns no hidden layers"):
-        factory().targets(empty, graph=None, mask=jnp.ones(12, bool))
+        factory().targets(empty, graph=EDGELESS, mask=jnp.ones(12, bool))
 
 
 def test_unknown_normalisation_is_refused(unchecked):

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from battery_samples import GRAPH, KEY, N, example, mask_of, objective
-from distill_samples import make_output
+from distill_samples import EDGELESS, make_output
 
 from abkd_jax import distill
 from abkd_jax.distill import Part, Term
-from abkd_jax.distill.ops.moments import narrow, widen
+from abkd_jax.distill.ops.numerics import narrow, widen
 from abkd_jax.types import InputError
 
 FAMILIES = (
@@ -53,7 +53,7 @@ def test_weights_and_scales_are_finite_in_float32_and_not_negative(unchecked, va
     for make, name in (
         (lambda: distill.weighted_sum(Term("kd", value, loss)), "weighted_sum: weight of the term 'kd'"),
         (
-            lambda: distill.term_losses([Term("kd", value, loss)], {}, {}, graph=None, mask=None, key=None),
+            lambda: distill.term_losses([Term("kd", value, loss)], {}, {}, graph=EDGELESS, mask=None, key=None),
             "term_losses",
         ),
         (lambda: distill.combined(Part("a", value, part)), "combined: weight of the part 'a'"),
@@ -64,6 +64,16 @@ def test_weights_and_scales_are_finite_in_float32_and_not_negative(unchecked, va
     ):
         with pytest.raises(InputError, match=f"^{name}[^\n]*, expected "):
             make()
+
+
+def test_none_chooses_a_default_where_there_is_one_and_is_refused_elsewhere(unchecked):
+    for make in (distill.gsp, distill.gcrd):
+        make(max_nodes=None, dim=None)
+        with pytest.raises(InputError, match="max_nodes is 0, expected a whole number of at least 1"):
+            make(max_nodes=0)
+    for make, name in ((distill.learned, "dim"), (distill.trained_heads, "dim"), (distill.closed_form, "k")):
+        with pytest.raises(InputError, match=f"{name} is None, expected a whole number of at least 1"):
+            make(**{name: None})
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-30, 1e-7, 1e30])
@@ -107,7 +117,7 @@ def test_a_mask_is_boolean(unchecked):
     teacher = make_output(0, (3,))
     for mask in (jnp.arange(12), jnp.ones((12, 1), bool)):
         with pytest.raises(InputError, match="expected one boolean for each node"):
-            distill.fitnet("none").targets(teacher, graph=None, mask=mask)
+            distill.fitnet("none").targets(teacher, graph=EDGELESS, mask=mask)
 
 
 def test_what_a_type_cannot_hold_becomes_its_largest_number_and_only_that():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, given_map, make_output, random_params
+from distill_samples import EDGELESS, QUICK, given_map, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import (
@@ -42,8 +42,8 @@ def run(loss, params, teacher: GNNOutput, student: GNNOutput, key=KEY):
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def compiled(params, teacher, student, mask):
-        targets = loss.targets(teacher, graph=None, mask=mask)
-        return loss.apply(params, targets, student, graph=None, mask=mask, key=key)
+        targets = loss.targets(teacher, graph=EDGELESS, mask=mask)
+        return loss.apply(params, targets, student, graph=EDGELESS, mask=mask, key=key)
 
     return compiled(params, teacher, student, jnp.asarray(MASK))
 
@@ -184,9 +184,9 @@ def test_term_losses_add_up_to_the_weighted_sum_on_the_same_draw():
     masks = NodeMasks(jnp.asarray(MASK), jnp.arange(12) < 6)
     total = weighted_sum(*terms)
     params = random_params(total, teacher, student)
-    targets = total.targets(teacher, graph=None, mask=masks)
-    whole, metrics = total.apply(params, targets, student, graph=None, mask=masks, key=KEY)
-    losses = term_losses(terms, params, targets, graph=None, mask=masks, key=KEY)
+    targets = total.targets(teacher, graph=EDGELESS, mask=masks)
+    whole, metrics = total.apply(params, targets, student, graph=EDGELESS, mask=masks, key=KEY)
+    losses = term_losses(terms, params, targets, graph=EDGELESS, mask=masks, key=KEY)
     values = {name: float(loss(student)) for name, loss in losses.items()}
     assert_allclose(values["gcrd"], 0.5 * metrics["gcrd/loss"], rtol=1e-6)
     assert_allclose(values["gsp"], 3.0 * metrics["gsp/loss"], rtol=1e-6)

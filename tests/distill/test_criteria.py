@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from criteria import NAMES, criterion, features_of, inputs
-from distill_samples import QUICK
+from distill_samples import EDGELESS, QUICK
 from numpy.testing import assert_allclose
 from relation_samples import edge_graph
 
@@ -97,7 +97,7 @@ def auxiliary(name: str, x: Inputs) -> tuple[jax.Array, dict[str, jax.Array]]:
     features = dict(zip(("student", "teacher"), features_of(mode_of(name)), strict=True))
     outputs = {side: GNNOutput(x[f"in_{side}_logits"], (x[key],)) for side, key in features.items()}
     edges = "self" if name.startswith("gkd") else name.rsplit("_", 1)[1]
-    graph = edge_graph(ARRAYS[f"in_edge_{edges}"], 60) if f"in_edge_{edges}" in ARRAYS else None
+    graph = edge_graph(ARRAYS[f"in_edge_{edges}"], 60) if f"in_edge_{edges}" in ARRAYS else EDGELESS
     mask = np.isin(np.arange(60), ARRAYS["in_sample_idx24"]) if "sub24" in name else np.ones(60, bool)
     objective, seen = objective_of(name), {"graph": graph, "mask": jnp.asarray(mask)}
     targets = objective.targets(outputs["teacher"], **seen)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, make_output, random_params
+from distill_samples import EDGELESS, QUICK, make_output, random_params
 from jax.extend.core import jaxprs_in_params
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -24,8 +24,8 @@ def evaluate(dissimilarity, params, teacher: GNNOutput, student: GNNOutput, mask
     """`(D, metrics)` as NumPy arrays."""
 
     def apply(params, teacher, student, mask):
-        targets = dissimilarity.targets(teacher, graph=None, mask=mask)
-        return dissimilarity.apply(params, targets, student, graph=None, mask=mask, key=None)
+        targets = dissimilarity.targets(teacher, graph=EDGELESS, mask=mask)
+        return dissimilarity.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)
 
     mask = jnp.ones(len(student.logits), bool) if mask is None else jnp.asarray(mask)
     return jax.tree.map(np.asarray, jax.jit(apply, compiler_options=QUICK)(params, teacher, student, mask))
@@ -157,7 +157,7 @@ def test_closed_form_leaves_out_axes_without_variance():
     d, _ = evaluate(closed_form(7), {}, layers_of(flat, np.sqrt(2.0) * flat), STUDENT)
     assert_allclose(d[0], d[1], rtol=1e-4)
     held = jax.jit(closed_form(7).targets, compiler_options=QUICK)(
-        layers_of(flat, repeated), graph=None, mask=jnp.ones(40, bool)
+        layers_of(flat, repeated), graph=EDGELESS, mask=jnp.ones(40, bool)
     )
     assert held["axes"].tolist() == [5.0, 5.0]
 
@@ -216,12 +216,12 @@ def test_cka_of_a_constant_layer_has_no_gradient(level):
     member, mask = cka(), jnp.asarray(MASK)
     teacher = layers_of(TEACHER.hiddens[0], np.full((40, 3), level))
     student = layers_of(np.full((40, 2), level), STUDENT.hiddens[0])
-    targets = member.targets(teacher, graph=None, mask=mask)
+    targets = member.targets(teacher, graph=EDGELESS, mask=mask)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     @functools.partial(jax.value_and_grad, has_aux=True)
     def total(student):
-        d, _ = member.apply({}, targets, student, graph=None, mask=mask, key=None)
+        d, _ = member.apply({}, targets, student, graph=EDGELESS, mask=mask, key=None)
         return d.sum(), d
 
     (_, d), gradient = total(student)
@@ -236,12 +236,12 @@ def test_gradient_of_cka_equals_differences(x64):
     double = lambda x: jnp.asarray(np.asarray(x), "float64")  # noqa: E731
     teacher, student = jax.tree.map(double, (TEACHER, STUDENT))
     member, mask = cka(), jnp.asarray(MASK)
-    targets = member.targets(teacher, graph=None, mask=mask)
+    targets = member.targets(teacher, graph=EDGELESS, mask=mask)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     @jax.value_and_grad
     def total(student):
-        return member.apply({}, targets, student, graph=None, mask=mask, key=None)[0].sum()
+        return member.apply({}, targets, student, graph=EDGELESS, mask=mask, key=None)[0].sum()
 
     directions = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(x.size).normal(size=x.shape)), student)
     up, down = (total(jax.tree.map(lambda x, d, h=h: x + h * d, student, directions))[0] for h in (1e-6, -1e-6))
@@ -279,10 +279,10 @@ def test_nothing_the_size_of_nodes_times_pairs_or_heads_is_built(member):
     student = GNNOutput(shape(n, 3), (shape(n, 3),) * student_layers)
     mask = jax.ShapeDtypeStruct((n,), bool)
     params = jax.eval_shape(member.init, KEY, teacher, student)
-    targets = jax.eval_shape(functools.partial(member.targets, graph=None), teacher, mask=mask)
+    targets = jax.eval_shape(functools.partial(member.targets, graph=EDGELESS), teacher, mask=mask)
 
     def loss(params, targets, student, mask):
-        return member.apply(params, targets, student, graph=None, mask=mask, key=None)[0].sum()
+        return member.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)[0].sum()
 
     program = jax.make_jaxpr(jax.grad(loss, argnums=(0, 2)))(params, targets, student, mask).jaxpr
     assert max(sizes(program)) == n * student_layers * 3  # the stacked student, and nothing larger

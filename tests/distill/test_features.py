@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, make_output, random_params
+from distill_samples import EDGELESS, QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import Term, attention_transfer, fitnet, mustad, soft_label, soft_label_multilabel, weighted_sum
-from abkd_jax.distill.ops.projections import init_projection, project, safe_norm, unit_rows
+from abkd_jax.distill.ops.numerics import safe_norm, unit_rows
+from abkd_jax.distill.ops.projections import init_projection, project
 from abkd_jax.types import GNNOutput, InputError, NodeMasks, Objective
 
 KEY = jax.random.key(0)
@@ -37,8 +38,8 @@ def evaluate(objective: Objective, params, teacher: GNNOutput, student: GNNOutpu
     """`(loss, (to_params, to_student))` over the masked nodes, or all."""
 
     def loss(params, student, teacher, mask):
-        targets = objective.targets(teacher, graph=None, mask=mask)
-        return objective.apply(params, targets, student, graph=None, mask=mask, key=None)[0]
+        targets = objective.targets(teacher, graph=EDGELESS, mask=mask)
+        return objective.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)[0]
 
     mask = jnp.ones(len(student.logits), bool) if mask is None else jax.tree.map(jnp.asarray, mask)
     compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)), compiler_options=QUICK)
@@ -330,7 +331,7 @@ def test_models_that_do_not_fit_are_refused():
         with pytest.raises(InputError, match=f"{name}: the student returns no hidden layers"):
             factory().init(KEY, full, empty)
         with pytest.raises(InputError, match=f"{name}: the teacher returns no hidden layers"):
-            factory().targets(empty, graph=None, mask=jnp.ones(12, bool))
+            factory().targets(empty, graph=EDGELESS, mask=jnp.ones(12, bool))
     with pytest.raises(InputError, match="student's last hidden layer has width 3, expected the teacher's 5"):
         fitnet("none").init(KEY, full, narrow)
     with pytest.raises(InputError, match="soft_label_multilabel: the student has 2 classes, expected the teacher's 3"):

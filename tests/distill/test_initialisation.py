@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from distill_samples import QUICK
 
-from abkd_jax.distill import attention_map, positive, teacher_directions
+from abkd_jax.distill import attention_map, initialise, positive, teacher_directions
 from abkd_jax.graph.build import from_edges, prepare
 from abkd_jax.models import GAT, GCNII, GIN, MLP, SIGN, GraphSAGE
 from abkd_jax.types import GNNOutput, InputError
@@ -222,3 +222,31 @@ def test_positive_start_of_input_layers_with_several_parts(problem, model, scale
     assert changes[0.75] == shifted
     with pytest.raises(InputError, match=r"the student's input layer has .*, expected one kernel and one bias"):
         teacher_directions(jax.random.key(2), params, teacher, graph, labels, CLASSES)
+
+
+def test_initialise_is_the_function_of_that_name(problem):
+    """Of four teacher layers the first two stand for the first student layer, and the others for the second."""
+    graph, _, _, student = problem
+    model = GCNII(hidden=8, layers=4, classes=CLASSES)
+    teacher = model.init(jax.random.key(0), graph)["params"]
+    out, shapes = model.apply({"params": teacher}, graph), jax.eval_shape(lambda: seen(graph, student, 2, 2))
+    key, mask = jax.random.key(2), jnp.arange(NODES) < 80
+
+    def start(name):
+        others = {"teacher_params": teacher, "teacher": out, "student": shapes, "graph": graph, "mask": mask}
+        return initialise(name, key, student, **others)
+
+    by_depth = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    expected = {
+        "default": student,
+        "positive": positive(student),
+        "teacher_directions": teacher_directions(key, student, teacher, graph, jnp.argmax(out.logits, axis=1), CLASSES),
+        "attention_map": attention_map(student, teacher, out, by_depth, mask),
+    }
+    for name, params in expected.items():
+        jax.tree.map(np.testing.assert_array_equal, start(name), params)
+
+
+def test_an_unknown_start_is_refused(unchecked):
+    with pytest.raises(InputError, match=r"^initialise: start is 'zeros', expected one of default, positive, "):
+        initialise("zeros", None, {}, teacher_params={}, teacher=None, student=None, graph=None, mask=None)

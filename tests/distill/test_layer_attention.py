@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, make_output, random_params
+from distill_samples import EDGELESS, QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import (
@@ -30,8 +30,8 @@ MASK = np.arange(12) % 3 > 0
 
 def evaluate(attention, params, teacher: GNNOutput, student: GNNOutput, mask=MASK) -> np.ndarray:
     def apply(params, teacher, student, mask):
-        targets = attention.targets(teacher, graph=None, mask=mask)
-        return attention.apply(params, targets, student, graph=None, mask=mask, key=None)[0]
+        targets = attention.targets(teacher, graph=EDGELESS, mask=mask)
+        return attention.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)[0]
 
     return np.asarray(jax.jit(apply, compiler_options=QUICK)(params, teacher, student, jnp.asarray(mask)))
 
@@ -158,12 +158,12 @@ def test_detached_map_moves_its_heads_alone(detach):
     teacher, student = make_output(0, (5, 3)), make_output(1, (2, 4))
     attention = learned(4, detach=detach)
     params, mask = random_params(attention, teacher, student), jnp.asarray(MASK)
-    targets = attention.targets(teacher, graph=None, mask=mask)
+    targets = attention.targets(teacher, graph=EDGELESS, mask=mask)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     @functools.partial(jax.grad, argnums=(0, 1))
     def slope(params, student):
-        return attention.apply(params, targets, student, graph=None, mask=mask, key=None)[0][0, 0]
+        return attention.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)[0][0, 0]
 
     to_params, to_student = slope(params, student)
     assert np.abs(to_params["student"]["kernel"]).max() > 1e-3
@@ -222,8 +222,8 @@ def test_greedy_is_hard_and_takes_the_first_of_equals():
     assert_array_equal(evaluate(greedy(), {}, teacher, dead), [[1.0, 0.0], [1.0, 0.0]])
 
     def weighed(student):
-        targets = greedy().targets(teacher, graph=None, mask=jnp.asarray(MASK))
-        a, _ = greedy().apply({}, targets, student, graph=None, mask=jnp.asarray(MASK), key=None)
+        targets = greedy().targets(teacher, graph=EDGELESS, mask=jnp.asarray(MASK))
+        a, _ = greedy().apply({}, targets, student, graph=EDGELESS, mask=jnp.asarray(MASK), key=None)
         return jnp.sum(a * jnp.arange(4.0).reshape(2, 2))
 
     for gradient in jax.tree.leaves(jax.grad(weighed)(student)):
@@ -231,5 +231,5 @@ def test_greedy_is_hard_and_takes_the_first_of_equals():
 
 
 def test_greedy_refuses_trained_heads():
-    with pytest.raises(InputError, match="greedy: the dissimilarity has trained heads, expected one without"):
+    with pytest.raises(InputError, match="greedy: the dissimilarity has trained projections, expected one without"):
         greedy(fixed_axes(2)).init(KEY, make_output(0, (3,)), make_output(1, (2,)))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from distill_samples import QUICK, make_output
+from distill_samples import EDGELESS, QUICK, make_output
 from numpy.testing import assert_allclose
 
 from abkd_jax.distill import Term, output_error, soft_label, weighted_sum
@@ -24,8 +24,8 @@ def output(logits, dtype="float32") -> GNNOutput:
 
 def evaluate(objective: Objective, teacher: GNNOutput, student: GNNOutput, mask=None):
     mask = jnp.ones(len(student.logits), bool) if mask is None else jnp.asarray(mask)
-    targets = objective.targets(teacher, graph=None, mask=mask)
-    return objective.apply({}, targets, student, graph=None, mask=mask, key=None)
+    targets = objective.targets(teacher, graph=EDGELESS, mask=mask)
+    return objective.apply({}, targets, student, graph=EDGELESS, mask=mask, key=None)
 
 
 @pytest.mark.parametrize(("temperature", "alpha"), [(1, 0.9), (4, 0.9)])
@@ -110,10 +110,10 @@ MASKS = NodeMasks(all=jnp.array([True, True]), train=jnp.array([True, False]))
 def test_weighted_sum_weighs_and_gives_each_term_its_nodes():
     objective = weighted_sum(Term("wide", 2.0, soft_label()), Term("narrow", 10.0, soft_label(), "train"))
     teacher, student = output(HALVES * 2), output(QUARTERS + HALVES)
-    targets = objective.targets(teacher, graph=None, mask=MASKS)
+    targets = objective.targets(teacher, graph=EDGELESS, mask=MASKS)
     params = objective.init(KEY, teacher, student)
     assert params == {"wide": {}, "narrow": {}}
-    loss, metrics = objective.apply(params, targets, student, graph=None, mask=MASKS, key=None)
+    loss, metrics = objective.apply(params, targets, student, graph=EDGELESS, mask=MASKS, key=None)
     unit = 0.5 * math.log(4.0 / 3.0)
     assert sorted(metrics) == ["narrow/kl", "narrow/loss", "wide/kl", "wide/loss"]
     assert_allclose(metrics["wide/loss"], unit / 2.0, rtol=1e-6)  # one of two nodes differs
@@ -128,7 +128,7 @@ def test_weighted_sum_gives_each_term_its_own_key():
     drawing = Objective(draw, lambda *_, **__: {}, lambda *_, key, **__: (jnp.zeros(()), draw(key)))
     objective = weighted_sum(Term("a", 1.0, drawing), Term("b", 1.0, drawing))
     params = objective.init(KEY, output(HALVES), output(HALVES))
-    _, metrics = objective.apply(params, {"a": {}, "b": {}}, output(HALVES), graph=None, mask=MASKS, key=KEY)
+    _, metrics = objective.apply(params, {"a": {}, "b": {}}, output(HALVES), graph=EDGELESS, mask=MASKS, key=KEY)
     drawn = [jax.random.uniform(jax.random.fold_in(KEY, i)) for i in range(2)]
     assert_allclose([params["a"]["drawn"], params["b"]["drawn"]], drawn)
     assert_allclose([metrics["a/drawn"], metrics["b/drawn"]], drawn)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK
+from distill_samples import EDGELESS, QUICK
 from numpy.testing import assert_allclose
 from relation_samples import edge_graph, evaluate, features
 
@@ -61,7 +61,7 @@ CASES = [
 def test_value_and_gradient_equal_the_reference(arrays, case, dtype, rtol):
     """With 30 nodes to draw and 24 to draw from, all 24 are drawn, and the others do not count."""
     ours = arrays["in_student_relu" if case.teacher == RELU else "in_student_feat"]
-    graph = None if case.edges is None else edge_graph(arrays[f"in_edge_{case.edges}"], 60)
+    graph = EDGELESS if case.edges is None else edge_graph(arrays[f"in_edge_{case.edges}"], 60)
     mask = np.isin(np.arange(60), arrays["in_sample_idx24"]) if case.sample else None
     with jax.enable_x64(dtype == "float64"):
         teacher, student = features(arrays[f"in_{case.teacher}"], dtype=dtype), features(ours, dtype=dtype)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, make_output, random_params
+from distill_samples import EDGELESS, QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 from relation_samples import MASK, evaluate, features, gram, small
 
@@ -32,8 +32,8 @@ def test_draw_comes_from_the_key(make):
     params = random_params(make(8), teacher, student)
 
     def loss(objective, key):
-        targets = objective.targets(teacher, graph=None, mask=mask)
-        return objective.apply(params, targets, student, graph=None, mask=mask, key=key)[0]
+        targets = objective.targets(teacher, graph=EDGELESS, mask=mask)
+        return objective.apply(params, targets, student, graph=EDGELESS, mask=mask, key=key)[0]
 
     drawing, everything, plain = (
         jax.jit(functools.partial(loss, make(m)), compiler_options=QUICK) for m in (8, 30, None)
@@ -62,10 +62,10 @@ def test_drawn_pairs_of_different_nodes_average_to_all_of_them():
     mask = jnp.arange(20) < 16
     gap = (gram("rbf", np.asarray(teacher.hiddens[0][:16])) - gram("rbf", np.asarray(student.hiddens[0][:16]))) ** 2
     objective = gsp("rbf", max_nodes=6)
-    targets = objective.targets(teacher, graph=None, mask=mask)
+    targets = objective.targets(teacher, graph=EDGELESS, mask=mask)
     params = random_params(objective, teacher, student)
     losses = jax.jit(
-        jax.vmap(lambda key: objective.apply(params, targets, student, graph=None, mask=mask, key=key)[0]),
+        jax.vmap(lambda key: objective.apply(params, targets, student, graph=EDGELESS, mask=mask, key=key)[0]),
         compiler_options=QUICK,
     )(jax.random.split(KEY, 2000))
     between = gap.sum() / (16 * 15)  # the diagonal is zero
@@ -120,8 +120,8 @@ def test_loss_and_gradient_at_90_000_nodes_need_less_than_a_gibibyte(name):
     params = jax.eval_shape(objective.init, KEY, teacher, student)
 
     def loss(params, student, teacher, mask):
-        targets = objective.targets(teacher, graph=None, mask=mask)
-        return objective.apply(params, targets, student, graph=None, mask=mask, key=None)[0]
+        targets = objective.targets(teacher, graph=EDGELESS, mask=mask)
+        return objective.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)[0]
 
     lowered = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(params, student, teacher, shape((n,), "bool"))
     assert 0 < lowered.compile().memory_analysis().temp_size_in_bytes < 2**30

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK, make_output, random_params
+from distill_samples import EDGELESS, QUICK, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 from relation_samples import EDGES, MASK, edge_graph, features, gram, shares
 
@@ -141,8 +141,8 @@ def test_gradients_reach_every_layer_and_head_but_not_the_rows_below_a_narrow_la
     @functools.partial(jax.jit, compiler_options=QUICK)
     @functools.partial(jax.grad, argnums=(0, 1))
     def slope(params, student):
-        targets = part.targets(teacher, graph=None, mask=mask)
-        return jnp.sum(part.apply(params, targets, student, graph=None, mask=mask, key=None)[0])
+        targets = part.targets(teacher, graph=EDGELESS, mask=mask)
+        return jnp.sum(part.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)[0])
 
     heads, to_student = slope(params, student)
     for gradient in (*to_student.hiddens, *heads["teacher"]["kernel"], *heads["student"]["kernel"]):
@@ -177,7 +177,12 @@ def test_loss_and_gradient_hold_one_pair_at_a_time(objective):
     [
         (gcrd(), (), (3,), "structure: the teacher returns no hidden layers"),
         (lsp(), (3,), (), "structure: the student returns no hidden layers"),
-        (gcrd(), (5, 5), (3, 4), "structure: heads of the student's layers have output widths 3, 4, expected one"),
+        (
+            gcrd(),
+            (5, 5),
+            (3, 4),
+            "structure: projections of the student's layers have output widths 3, 4, expected one",
+        ),
         (
             gcrd(head="none"),
             (4, 5),
@@ -188,7 +193,7 @@ def test_loss_and_gradient_hold_one_pair_at_a_time(objective):
             mustad(),
             (4, 5),
             (3, 3),
-            "structure: the objective has parameters of its own kind, expected none, or one head",
+            "structure: the objective has parameters of another kind, expected none, or one projection",
         ),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from abkd_jax.types import InputError
+from experiments.fuzz import __main__ as program
 from experiments.fuzz import cases, pool, worker
 from experiments.fuzz.bombs import BOMBS
 from experiments.fuzz.layouts import LAYOUTS, Layout
@@ -107,13 +108,24 @@ def test_a_process_that_dies_is_a_fault_and_is_replaced(tmp_path):
         process.give(("planetoid", 3))
         process.damage = "bytes exchanged"  # as the process says when it begins to read
         process.process.kill()
-        while (outcome := process.look()) is None:
+        while (outcome := process.poll()) is None:
             time.sleep(0.01)
         assert (outcome.kind, outcome.what) == ("fault", "the process ended by signal 9")
         assert outcome.damage == "bytes exchanged"
         assert process.process.is_alive()
     finally:
         process.end()
+
+
+def test_progress_is_lines_in_the_log_without_a_terminal(monkeypatch, capsys, caplog):
+    outcome = worker.Outcome("fault", "KeyError: 'x'", "heco.py:1", "bytes exchanged", 0.5, 2**20)
+    monkeypatch.setattr(program.pool, "run", lambda wanted, *_: ((case, outcome) for case in wanted))
+    with caplog.at_level(logging.INFO, "abkd_jax"):
+        assert program.main(program.Args(cases=2, layouts=("heco",))) == 1
+    assert [record.getMessage() for record in caplog.records] == ["fuzz: case 0 of 2", "fuzz: case 2 of 2"]
+    shown = capsys.readouterr()
+    assert "2 x KeyError at heco.py:1: heco:0 heco:1" in shown.out
+    assert shown.err == ""
 
 
 def test_a_short_run_has_no_fault():

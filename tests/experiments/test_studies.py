@@ -7,7 +7,7 @@ import pytest
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.configs.presets import AUXILIARY_WEIGHTS
 from abkd_jax.distill.build import build_objective
-from abkd_jax.run import pipeline
+from abkd_jax.run.resolve import jobs, resolve
 from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
 
 
@@ -16,7 +16,7 @@ from experiments.configs import arxiv, citation, graphs, initialisation, mag, ty
 def test_every_row_is_a_method_that_can_be_trained(study, dataset):
     config = study(dataset)
     assert config.dataset == dataset
-    pipeline.check(config)
+    resolve(config)
     assert all(isinstance(getattr(config, name), MethodConfig) for name in config.methods)
 
 
@@ -34,7 +34,7 @@ def test_studies_of_other_graphs_can_be_trained(study, datasets):
     for dataset in datasets:
         config = study(dataset)
         assert config.dataset == dataset
-        pipeline.check(config)
+        resolve(config)
         assert {"supervised", "soft_label", "abkd"} <= set(config.methods)
         assert config.abkd == dataclasses.replace(config.soft_label, alignment_weight=config.abkd.alignment_weight)
 
@@ -50,9 +50,9 @@ def test_the_sizes_on_ogbn_mag_are_those_of_the_paper():
 def test_citation_holds_the_earlier_losses_and_glnn():
     config = citation.study("cora")
     assert {*AUXILIARY_WEIGHTS, "glnn"} <= set(config.methods)
-    assert pipeline.model_of(config, "glnn").name == "mlp"
-    assert pipeline.model_of(config, "gcrd") == config.student
-    assert pipeline.model_of(config, "teacher") == config.teacher.model
+    models = {job.name: job.model for job in jobs(config)}
+    assert models["glnn"].name == "mlp"
+    assert models["gcrd"] == config.student
 
 
 @pytest.mark.parametrize("dataset", ["cora", "pubmed"])
@@ -67,9 +67,10 @@ def test_candidates_are_different_methods_that_make_a_loss(dataset):
 
 def test_starts_are_compared_with_all_else_equal():
     config = initialisation.study("cora")
+    models = {job.name: job.model for job in jobs(config)}
     for plain, mapped in (("soft_label", "mapped"), ("abkd", "mapped_abkd")):
         for prefix, layers in (("", 4), ("one_layer_", 1)):
             one, other = (getattr(config, prefix + name) for name in (plain, mapped))
             assert dataclasses.replace(one, start="attention_map") == other
             assert one.start == "positive"
-            assert pipeline.model_of(config, prefix + plain).layers == layers
+            assert models[prefix + plain].layers == layers

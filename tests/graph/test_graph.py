@@ -200,6 +200,32 @@ def test_from_dataset_is_prepared_undirected_and_without_self_loops():
     np.testing.assert_array_equal(dense.nodes, np.eye(3, 4))
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_from_dataset_is_the_prepared_graph_of_its_edge_list(sparse):
+    """Duplicates, both directions of an edge and self loops included."""
+    edges, x, none = random_edges(2, 9, 30), features(0, 9, 4), np.zeros(9, bool)
+    x = sp.csr_matrix(x) if sparse else x
+    keep = edges.senders != edges.receivers
+    assert not keep.all()
+    nodes = graphlib.sparse_features(x) if sparse else x
+    plain = graphlib.from_edges(edges.senders[keep], edges.receivers[keep], 9, nodes=nodes, undirected=True)
+    labels = np.zeros(9, np.int32)
+    dataset = Dataset("", x, edges.senders, edges.receivers, labels, 1, none, none, none, "")
+    got, expected = graphlib.from_dataset(dataset), graphlib.prepare(plain)
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True), got, expected)
+
+
+def test_entries_of_nodes_are_found_by_name():
+    graph = raw_graph(random_edges(0, 5, 12), features(0, 5, 2))
+    typed = graph._replace(nodes={"features": graph.nodes, "type": np.arange(5)})
+    for each in (graph, typed):
+        np.testing.assert_array_equal(graphlib.node_features(each), graph.nodes)
+    assert graphlib.node_features(typed, np.float16).dtype == np.float16
+    np.testing.assert_array_equal(graphlib.node_entry(typed, "type"), np.arange(5))
+    assert graphlib.node_entry(graph, "type") is graphlib.node_entry(typed, "embedding") is None
+
+
 def test_edge_weights_are_floats_one_an_edge_or_ones():
     edges = random_edges(0, 5, 12)
     graph = raw_graph(edges, features(0, 5, 2))
@@ -315,7 +341,7 @@ def test_types_out_of_range_are_refused_in_one_line(types, relations, message):
         graphlib.prepare(_typed(types), relations=relations)
 
 
-def test_prepare_refuses_an_unknown_backend():
+def test_prepare_refuses_an_unknown_backend(unchecked):
     with pytest.raises(InputError, match="backend is 'nope', expected one of auto, csr, bucketed, segment, dense"):
         graphlib.prepare(_typed([0] * 6), backend="nope")
 
@@ -332,12 +358,12 @@ def test_the_layout_is_of_the_graph_that_was_prepared_alone():
     plain = raw_graph(random_edges(0, 9, 20), features(0, 9, 3))
     prepared = graphlib.prepare(plain, backend="segment")
     assert graphlib.layout_of(prepared) is prepared.edges
-    assert (prepared.edges.facts.nodes, prepared.edges.facts.edges, prepared.edges.facts.backend) == (9, 20, "segment")
+    assert (prepared.edges.info.nodes, prepared.edges.info.edges, prepared.edges.info.backend) == (9, 20, "segment")
     padded = jraph.pad_with_graphs(prepared, 12, 30, 2)
     for other in (plain, graphlib.normalise(plain), padded, jraph.batch_np([prepared, prepared])):
         assert graphlib.layout_of(other) is None
     again = graphlib.prepare(padded)
-    assert (again.edges.facts.nodes, again.edges.facts.edges) == (12, 30)
+    assert (again.edges.info.nodes, again.edges.info.edges) == (12, 30)
     np.testing.assert_array_equal(
         again.edges.features, np.append(prepared.edges.features, np.zeros(10))[_order(padded)]
     )

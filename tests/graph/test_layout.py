@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abkd_jax.aggregate import attention_sum, maximum, propagate
-from abkd_jax.graph.build import prepare
-from abkd_jax.graph.layout import BUCKET_SIZES, bucketise, build_pattern, stable_order
+from abkd_jax.graph import prepare
+from abkd_jax.graph.buckets import BUCKET_SIZES, bucketise
+from abkd_jax.graph.layout import build_pattern, stable_order
 from abkd_jax.training import checkpoint
 
 PADDING = np.iinfo(np.int32).max
@@ -165,7 +166,7 @@ def test_a_prepared_graph_survives_every_journey(make):
     for other in journeys.values():
         assert jax.tree.structure(other) == jax.tree.structure(graph)
         jax.tree.map(np.testing.assert_array_equal, other, graph)
-        assert other.edges.facts == graph.edges.facts
+        assert other.edges.info == graph.edges.info
 
 
 @quick

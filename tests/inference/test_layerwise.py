@@ -9,7 +9,7 @@ from graphs import EdgeList, raw_graph
 from model_samples import CLASSES, HIDDEN, initialised
 
 from abkd_jax import models
-from abkd_jax.graph.build import sparse_features
+from abkd_jax.graph import sparse_features
 from abkd_jax.graph.host import host_graph
 from abkd_jax.inference import evaluation
 from abkd_jax.inference import layerwise as inference
@@ -89,7 +89,7 @@ def test_typed_graphs_with_embeddings(width):
     _check(model, _host(True, X[:FEATURED]), X[:FEATURED], chunk_edges=64, nodes=np.array([20, 3, 3, 29]))
 
 
-def test_a_piece_is_of_one_type_and_multiplies_by_the_weights_of_its_own_relations_alone(monkeypatch):
+def test_a_block_is_of_one_type_and_multiplies_by_the_weights_of_its_edge_types_alone(monkeypatch):
     """Relation 0 is among nodes of type 0, 1 leads from there to type 1 and 2 back; nothing enters type 2."""
     among, across = RNG.integers(0, FEATURED, (2, 20)), RNG.integers(0, FEATURED, 15)
     into = RNG.integers(FEATURED, FEATURED + 8, 15)
@@ -98,13 +98,13 @@ def test_a_piece_is_of_one_type_and_multiplies_by_the_weights_of_its_own_relatio
     stages, seen = inference._stages, []
 
     def counted(stage, run):
-        def program(own, piece, read):
+        def program(variables, block, read):
             width = read[0].shape[1] if read else WIDTH
-            out = run(own, piece, read)
+            out = run(variables, block, read)
             rows = out.shape[0]
-            sparse = 2 * piece.senders.shape[0] * width
-            dense = evaluation.flops(run, own, piece, read) - sparse
-            (kind,) = piece.edges.facts.types
+            sparse = 2 * block.senders.shape[0] * width
+            dense = evaluation.flops(run, variables, block, read) - sparse
+            (kind,) = block.edges.info.types
             seen.append((kind, dense / (2 * rows * width * out.shape[1])))
             return out
 
@@ -147,6 +147,6 @@ def test_no_nodes_are_no_logits():
     ],
 )
 @pytest.mark.usefixtures("unchecked")
-def test_what_pieces_cannot_give_is_refused(model, options, message):
+def test_what_blocks_cannot_give_is_refused(model, options, message):
     with pytest.raises(InputError, match=f"^{message}"):
         inference.layerwise(model, {}, _host(), **options)

@@ -10,7 +10,7 @@ import numpy as np
 from compiling import QUICK
 from graphs import EdgeList, features, random_edges, raw_graph
 
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import prepare
 from abkd_jax.layers import Dense, GATConv, GATv2Conv, GCN2Conv, GCNConv, GINConv, RGCNConv, SAGEConv, SGConv
 from abkd_jax.types import Pytree
 

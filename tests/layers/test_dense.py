@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from graphs import features
 from layer_samples import numbers
 
-from abkd_jax.graph.build import SparseFeatures, sparse_features
+from abkd_jax.graph import SparseFeatures, sparse_features
 from abkd_jax.layers import Dense, Dropout
 
 MILLION = 1_000_000

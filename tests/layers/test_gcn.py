@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from graphs import dense_normalised, features, raw_graph
 from layer_samples import EDGES, X, numbers
 
-from abkd_jax.graph.build import normalise, prepare, sparse_features
+from abkd_jax.graph import normalise, prepare, sparse_features
 from abkd_jax.layers import Dense, GCN2Conv, GCNConv
 from abkd_jax.types import InputError
 

@@ -11,7 +11,7 @@ from compiling import QUICK
 from layer_samples import LAYERS, graph_of, params_of, run
 
 from abkd_jax import aggregate
-from abkd_jax.graph.build import normalise, prepare
+from abkd_jax.graph import normalise, prepare
 from abkd_jax.layers import MaskedBatchNorm, SAGEConv
 
 LEAVES = 3000

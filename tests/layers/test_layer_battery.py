@@ -12,7 +12,7 @@ from graphs import EdgeList, edge_lists, features, quick
 from hypothesis import given, settings
 from layer_samples import EDGES, LAYERS, TYPES, X, graph_of, params_of, run
 
-from abkd_jax.graph.build import pad_to_bucket, prepare
+from abkd_jax.graph import pad_to_bucket, prepare
 from abkd_jax.layers import GATConv
 
 every_layer = pytest.mark.parametrize("name", LAYERS)

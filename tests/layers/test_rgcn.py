@@ -9,7 +9,7 @@ from compiling import QUICK
 from graphs import dense_adjacency
 from layer_samples import EDGES, LAYOUTS, TYPES, X, graph_of, params_of, run, value_of
 
-from abkd_jax.graph.build import prepare, sparse_features
+from abkd_jax.graph import prepare, sparse_features
 from abkd_jax.layers import RGCNConv
 from abkd_jax.types import InputError
 
@@ -69,7 +69,7 @@ def test_a_piece_has_the_weights_of_its_own_relations(name):
     layer, present = LAYERS[name].clone(relations=5), (0, 2, 4)
     graph = prepare(graph_of(EDGES, X, TYPES))
     layout = graph.edges
-    graph = graph._replace(edges=layout._replace(facts=replace(layout.facts, relations=present)))
+    graph = graph._replace(edges=layout._replace(info=replace(layout.info, relations=present)))
     variables = params_of(layer, graph, X)
     params, mixed = variables["params"], "kernel" if layer.bases is None else "coefficients"
     own = {"params": {**params, mixed: params[mixed][np.array(present)]}}

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from graphs import dense_adjacency, dense_normalised
 from layer_samples import EDGES, LAYOUTS, X, graph_of, params_of, run, value_of
 
-from abkd_jax.graph.build import sparse_features
+from abkd_jax.graph import sparse_features
 from abkd_jax.layers import GCNConv, SGConv, hops, precompute
 from abkd_jax.types import InputError
 

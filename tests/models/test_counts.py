@@ -7,7 +7,7 @@ import pytest
 
 from abkd_jax import models
 from abkd_jax.configs.options import ModelConfig
-from abkd_jax.graph.build import from_edges
+from abkd_jax.graph import from_edges
 from abkd_jax.inference.evaluation import embedding_count, parameter_count
 
 # The teacher of ogbn-arxiv: 128 features and 40 label inputs (Wang et al., arXiv 2103.13355).

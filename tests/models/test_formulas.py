@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from graphs import dense_normalised, features, random_edges, raw_graph
 
 from abkd_jax import models
-from abkd_jax.graph.build import from_edges, prepare, sparse_features
+from abkd_jax.graph import from_edges, prepare, sparse_features
 
 NODES, WIDTH, CLASSES = 9, 5, 3
 EDGES = random_edges(11, NODES, 20)  # the last node is isolated

@@ -8,7 +8,7 @@ from compiling import QUICK
 from model_samples import NODES, X, initialised, make, typed_graph
 
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import prepare
 from abkd_jax.models import RGCN
 from abkd_jax.training.step import make_optimizer
 

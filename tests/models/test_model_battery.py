@@ -25,7 +25,7 @@ from model_samples import (
 )
 
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.graph.build import node_mask, pad_to_bucket, prepare, sparse_features
+from abkd_jax.graph import node_mask, pad_to_bucket, prepare, sparse_features
 from abkd_jax.training import step as training
 from abkd_jax.training import tasks
 from abkd_jax.types import Batch, NodeMasks

@@ -9,7 +9,7 @@ from graphs import raw_graph
 from model_samples import CLASSES, EDGES, HIDDEN, NODES, WIDTH, X, initialised
 
 from abkd_jax import models
-from abkd_jax.graph.build import pad_to_bucket, prepare
+from abkd_jax.graph import pad_to_bucket, prepare
 from abkd_jax.types import InputError
 
 ATOMS, BONDS = (7, 4), (5, 6, 2)

@@ -21,7 +21,7 @@ from model_samples import (
 )
 
 from abkd_jax import models
-from abkd_jax.graph.build import pad_to_bucket
+from abkd_jax.graph import pad_to_bucket
 from abkd_jax.models import stack
 
 KEY = jax.random.key(7)

@@ -23,7 +23,7 @@ from model_samples import (
 )
 
 from abkd_jax import models
-from abkd_jax.graph.build import pad_to_bucket, prepare, sparse_features
+from abkd_jax.graph import pad_to_bucket, prepare, sparse_features
 from abkd_jax.types import InputError
 
 TYPES = (np.arange(NODES) % 3).astype(np.int32)

@@ -10,13 +10,24 @@ import pytest
 from compiling import QUICK
 from graphs import features, random_edges, raw_graph
 
-from abkd_jax.graph.build import prepare
+from abkd_jax.graph import prepare
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # deprecations inside torch_geometric, at its import
-    torch = pytest.importorskip("torch")
-    pyg = pytest.importorskip("torch_geometric.nn")
 
+class Late:
+    """A module, imported when a test first uses one of its names: PyTorch costs every process 5 s and 350 MB."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, attribute):
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside torch_geometric, at its import
+            return getattr(pytest.importorskip(self._name), attribute)
+
+
+torch, pyg = Late("torch"), Late("torch_geometric.nn")
 NODES, WIDTH = 9, 5
 PRECISIONS = {"float32": (np.float32, 1e-5), "float64": (np.float64, 1e-10)}
 LAYOUTS = {

@@ -23,37 +23,39 @@ EDGES = unique_edges(loops=True)
 STATISTICS = {f"norm_{i}": {"mean": np.zeros(6), "var": np.ones(6)} for i in (0, 1)}
 
 
-class Stack(torch.nn.Module):
-    """Convolution, batch normalisation in train mode, activation; the last convolution plain."""
+def _stack(convolutions, activation, residual):
+    class Stack(torch.nn.Module):
+        """Convolution, batch normalisation in train mode, activation; the last convolution plain."""
 
-    def __init__(self, convolutions, activation, residual):
-        super().__init__()
-        widths = (WIDTH, 6, 6, 3)
-        self.activation = activation
-        for i, conv in enumerate(convolutions):
-            self.add_module(f"conv_{i}", conv)
-            if residual:
-                self.add_module(f"residual_{i}", torch.nn.Linear(widths[i], widths[i + 1], bias=False))
-            if i < 2:
-                self.add_module(f"norm_{i}", torch.nn.BatchNorm1d(6))
+        def __init__(self):
+            super().__init__()
+            widths = (WIDTH, 6, 6, 3)
+            for i, conv in enumerate(convolutions):
+                self.add_module(f"conv_{i}", conv)
+                if residual:
+                    self.add_module(f"residual_{i}", torch.nn.Linear(widths[i], widths[i + 1], bias=False))
+                if i < 2:
+                    self.add_module(f"norm_{i}", torch.nn.BatchNorm1d(6))
 
-    def forward(self, x, index):
-        for i in range(3):
-            out = self.get_submodule(f"conv_{i}")(x, index)
-            if hasattr(self, f"residual_{i}"):
-                out = out + self.get_submodule(f"residual_{i}")(x)
-            x = self.activation(self.get_submodule(f"norm_{i}")(out)) if i < 2 else out
-        return x
+        def forward(self, x, index):
+            for i in range(3):
+                out = self.get_submodule(f"conv_{i}")(x, index)
+                if residual:
+                    out = out + self.get_submodule(f"residual_{i}")(x)
+                x = activation(self.get_submodule(f"norm_{i}")(out)) if i < 2 else out
+            return x
+
+    return Stack()
 
 
 def _sage():
-    return Stack([pyg.SAGEConv(a, b) for a, b in ((WIDTH, 6), (6, 6), (6, 3))], torch.relu, residual=False)
+    return _stack([pyg.SAGEConv(a, b) for a, b in ((WIDTH, 6), (6, 6), (6, 3))], torch.relu, residual=False)
 
 
 def _gat():
     hidden = [pyg.GATConv(a, 3, heads=2, bias=False) for a in (WIDTH, 6)]
     last = pyg.GATConv(6, 3, heads=2, concat=False)
-    return Stack([*hidden, last], torch.nn.functional.elu, residual=True)
+    return _stack([*hidden, last], torch.nn.functional.elu, residual=True)
 
 
 CASES = {

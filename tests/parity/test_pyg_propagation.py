@@ -6,7 +6,7 @@ import pytest
 from parity_samples import NODES, jax_graph, pyg, torch, torch_edges, unique_edges
 
 from abkd_jax import models
-from abkd_jax.graph.build import pad_to_bucket, prepare
+from abkd_jax.graph import pad_to_bucket, prepare
 from abkd_jax.types import InputError
 
 EDGES = unique_edges(loops=True)

@@ -11,7 +11,7 @@ import pytest
 from report_samples import TEST, cells, diverged, full_results, log, maps, pixels, record, regression_records, write_run
 
 from abkd_jax.datasets.files import atomic
-from abkd_jax.run.report import figures, markdown, statistics
+from abkd_jax.run.report import canvas, figures, markdown, statistics
 from abkd_jax.types import InputError
 from experiments import run
 
@@ -272,7 +272,7 @@ def test_read_json_lines_ignores_a_torn_last_line(tmp_path, tail):
 
 def test_read_json_lines_rejects_damage_in_the_middle(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"a": 1}\n{"a"\n{"a": 3}\n')
-    with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: expected one JSON object a line"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: expected one JSON object per line"):
         atomic.read_json_lines(tmp_path / "metrics.jsonl")
 
 
@@ -280,3 +280,14 @@ def test_read_arrays_loads_no_pickle(tmp_path):
     np.savez(tmp_path / "maps.npz", a=np.array([{}], dtype=object))
     with pytest.raises(InputError, match=r"maps\.npz: expected an npz file of arrays"):
         atomic.read_arrays(tmp_path / "maps.npz")
+
+
+def test_without_matplotlib_the_report_has_no_figures_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    write_run(tmp_path, results=full_results(), metrics=log("abkd", 2), arrays=maps())
+    text = markdown.write_report(tmp_path).read_text()
+    assert caplog.messages == [f"{tmp_path}: report.md has no figures: {canvas.MISSING}"]
+    assert text.endswith(f"## Figures\n\nThere are none: {canvas.MISSING}\n")
+    assert not list(tmp_path.glob("*.png"))
+    with pytest.raises(InputError, match=r"^figures need matplotlib, .*: pip install 'abkd_jax\[report\]'$"):
+        figures.learning_curves(log("abkd", 2))

@@ -1,4 +1,4 @@
-"""Statistics over records and logs against their definitions; how a score is shown."""
+"""Statistics over records and logs against their definitions; how a score is formatted."""
 
 import itertools
 import math
@@ -97,7 +97,7 @@ def test_comparisons_without_the_baseline():
 
 
 def test_every_task_has_a_metric():
-    made = [tasks.classification(), tasks.multilabel(), tasks.binary(), tasks.regression()]
+    made = [tasks.classification(), tasks.multilabel(), tasks.multitask_binary(), tasks.regression()]
     assert {task.metric for task in made} == set(METRICS)
 
 
@@ -121,8 +121,8 @@ def test_rmse_is_shown_as_an_error_in_the_units_of_the_targets():
         (math.nan, "accuracy", "-"),
     ],
 )
-def test_scores_are_shown_in_the_unit_of_their_metric(score, name, shown):
-    assert markdown.shown(score, METRICS[name]) == shown
+def test_scores_are_formatted_in_the_unit_of_their_metric(score, name, shown):
+    assert markdown.format_score(score, METRICS[name]) == shown
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ from problem_samples import AUTHORS, PAPERS, graph_dataset, typed_dataset
 from abkd_jax import datasets
 from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.configs.presets import distill_config
-from abkd_jax.run import data as problems
+from abkd_jax.run import data, pipeline
 from abkd_jax.run import folder as runfolder
-from abkd_jax.run import pipeline
-from abkd_jax.run.data import build_model, load_problem, make_scores, setting_of, with_powers
+from abkd_jax.run.data import build_model, make_scores, prepare_data, with_powers
 from abkd_jax.types import InputError
 
 OPTIM = OptimConfig(epochs=4, eval_every=2, monitor="val_accuracy", learning_rate=0.05)
@@ -52,7 +51,7 @@ def run(dataset, model, batches, folder):
 
 
 def test_a_typed_graph_is_distilled_on_walks_and_counts_both_ways(tmp_path, monkeypatch):
-    monkeypatch.setattr(problems, "LARGEST_WHOLE", 10)  # evaluated layer by layer
+    monkeypatch.setattr(data, "MAX_FULL_BATCH_NODES", 10)  # evaluated layer by layer
     folder = run("typed", RGCN, WALKS, tmp_path)
     records = {r["method"]: r for r in runfolder.read_results(folder)["records"]}
     assert list(records) == ["teacher", "supervised", "abkd"]
@@ -78,25 +77,25 @@ def test_whole_graphs_are_distilled_and_judged_by_their_metric(tmp_path):
 
 
 def test_layer_by_layer_scores_are_those_of_the_whole_graph(monkeypatch):
-    whole = load_problem("typed", None)
-    monkeypatch.setattr(problems, "LARGEST_WHOLE", 10)
-    pieces = load_problem("typed", None, BatchConfig(kind="neighbours", size=8, fan_outs=(2, 2)))
-    assert pieces.rows is not None
-    assert pieces.labels.shape == (PAPERS - 30,)
+    whole = prepare_data("typed", None)
+    monkeypatch.setattr(data, "MAX_FULL_BATCH_NODES", 10)
+    by_layers = prepare_data("typed", None, BatchConfig(kind="neighbours", size=8, fan_outs=(2, 2)))
+    assert by_layers.eval_nodes is not None
+    assert by_layers.labels.shape == (PAPERS - 30,)
     model = build_model(whole, RGCN)
     variables = model.init(jax.random.key(0), whole.batch.graph)
-    expected, found = (make_scores(problem, model)(variables) for problem in (whole, pieces))
+    expected, found = (make_scores(prepared, model)(variables) for prepared in (whole, by_layers))
     for name in ("val_loss", "val_accuracy", "test_accuracy"):
         assert_allclose(found[name], expected[name], rtol=1e-5)
 
 
 def test_losses_look_at_the_target_type_alone():
-    problem = load_problem("typed", None, WALKS)
-    assert np.flatnonzero(problem.batch.masks.all).tolist() == list(range(PAPERS))
-    batch = next(iter(problem.epoch(np.random.default_rng(0))))
+    prepared = prepare_data("typed", None, WALKS)
+    assert np.flatnonzero(prepared.batch.masks.all).tolist() == list(range(PAPERS))
+    batch = next(iter(prepared.sampler(np.random.default_rng(0))))
     assert (batch.labels[batch.masks.all] >= 0).all()
     assert batch.masks.train.sum() > 0
-    assert setting_of(problem).minibatches
+    assert prepared.loss_context.minibatches
 
 
 @pytest.mark.parametrize(
@@ -105,16 +104,16 @@ def test_losses_look_at_the_target_type_alone():
 )
 def test_batches_must_fit_the_data_set(dataset, kind, message):
     with pytest.raises(InputError, match=message):
-        load_problem(dataset, None, BatchConfig(kind=kind))
+        prepare_data(dataset, None, BatchConfig(kind=kind))
 
 
 def test_sign_reads_powers_that_are_computed_once():
-    problem = load_problem("typed", None)
-    plain = problem._replace(batch=problem.batch._replace(graph=problem.batch.graph._replace(edges=None)))
+    prepared = prepare_data("typed", None)
+    plain = prepared._replace(batch=prepared.batch._replace(graph=prepared.batch.graph._replace(edges=None)))
     sign = ModelConfig(name="sign", layers=1, hidden=2, hops=2, dropout=0.0)
     nodes = with_powers(plain, sign, RGCN).batch.graph.nodes
     assert nodes["hops"].shape == (PAPERS + AUTHORS, 3, 4)
     assert_allclose(nodes["hops"][:, 0], jnp.asarray(plain.batch.graph.nodes["features"]))
-    assert with_powers(problem, RGCN) is problem
+    assert with_powers(prepared, RGCN) is prepared
     with pytest.raises(InputError, match="one number for all models"):
         with_powers(plain, sign, dataclasses.replace(sign, hops=3))

@@ -19,9 +19,10 @@ from pipeline_samples import EPOCHS, OPTIONS, STUDENT_PARAMETERS, TEACHER, TEACH
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines
 from abkd_jax.models import build
-from abkd_jax.run import pipeline, teachers
-from abkd_jax.run.data import load_problem
-from abkd_jax.run.teachers import teacher_folder, train_or_load
+from abkd_jax.run import pipeline, program
+from abkd_jax.run.data import prepare_data
+from abkd_jax.run.resolve import resolve
+from abkd_jax.run.teachers import teacher_folder, train_teachers
 from abkd_jax.training import checkpoint
 from abkd_jax.types import InputError
 
@@ -38,8 +39,8 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def problem():
-    return load_problem("synthetic", None)
+def data():
+    return prepare_data("synthetic", None)
 
 
 def test_every_method_and_seed_has_a_record(finished):
@@ -56,22 +57,22 @@ def test_every_method_and_seed_has_a_record(finished):
         assert record["epochs"] == EPOCHS or (record["method"] == "teacher" and 1 <= record["epochs"] <= EPOCHS)
 
 
-def test_accuracies_are_those_of_the_stored_parameters(finished, problem):
+def test_accuracies_are_those_of_the_stored_parameters(finished, data):
     """Recomputed with NumPy from the parameters on disk."""
     records = read_json(finished.out / "results.json")["records"]
-    stored = pipeline.trained(pipeline.capped(finished), problem, finished.out)
-    labels = problem.dataset.labels
+    stored = {name: models for name, _, models in pipeline.read_finished(resolve(finished)).models}
+    labels = data.dataset.labels
     for record in records:
         run, seed = stored[record["method"]], record["seed"]
         model = build(finished.teacher.model if record["method"] == "teacher" else finished.student, 3)
         predict = jax.jit(lambda p, graph, model=model: model.apply(p, graph).logits)
         last, best = (
-            np.asarray(predict(jax.tree.map(lambda x, s=seed: x[s], p), problem.batch.graph)).argmax(axis=1) == labels
+            np.asarray(predict(jax.tree.map(lambda x, s=seed: x[s], p), data.batch.graph)).argmax(axis=1) == labels
             for p in (run.variables, run.best_variables)
         )
-        assert record["test_accuracy"] == pytest.approx(last[problem.dataset.test_mask].mean(), abs=1e-6)
-        assert record["val_accuracy"] == pytest.approx(last[problem.dataset.val_mask].mean(), abs=1e-6)
-        assert record["test_accuracy_best_val"] == pytest.approx(best[problem.dataset.test_mask].mean(), abs=1e-6)
+        assert record["test_accuracy"] == pytest.approx(last[data.dataset.test_mask].mean(), abs=1e-6)
+        assert record["val_accuracy"] == pytest.approx(last[data.dataset.val_mask].mean(), abs=1e-6)
+        assert record["test_accuracy_best_val"] == pytest.approx(best[data.dataset.test_mask].mean(), abs=1e-6)
 
 
 def test_metrics_hold_every_evaluation_and_fall(finished):
@@ -193,7 +194,7 @@ def test_stop_while_reading_back_loses_no_record(finished, tmp_path, monkeypatch
     train = pipeline.train_students
 
     def stop(*arguments, **options):
-        if arguments[4] == "soft_label":
+        if arguments[1].name == "soft_label":
             raise KeyboardInterrupt
         return train(*arguments, **options)
 
@@ -203,46 +204,43 @@ def test_stop_while_reading_back_loses_no_record(finished, tmp_path, monkeypatch
     assert contents(config.out) == before
 
 
-def test_teacher_has_its_own_folder_by_config_seed_and_data(finished, problem):
+def test_teacher_has_its_own_folder_by_config_seed_and_data(finished, data):
     folders = [
-        teacher_folder(finished.teachers, problem.identity, config, seed)
+        teacher_folder(finished.teachers, data.identity, config, seed)
         for config in (TEACHER, dataclasses.replace(TEACHER, model=dataclasses.replace(TEACHER.model, dropout=0.4)))
         for seed in (0, 1)
     ]
-    folders.append(teacher_folder(finished.teachers, problem.identity._replace(fingerprint="other"), TEACHER, 0))
+    folders.append(teacher_folder(finished.teachers, data.identity._replace(fingerprint="other"), TEACHER, 0))
     assert len(set(folders)) == 5
-    capped = pipeline.capped(finished).teacher
-    assert teacher_folder(finished.teachers, problem.identity, capped, 0).is_dir()
+    capped = resolve(finished).teacher
+    assert teacher_folder(finished.teachers, data.identity, capped, 0).is_dir()
 
 
-def test_teacher_is_the_best_epoch_of_its_history(finished, problem):
-    teachers = train_or_load(problem, pipeline.capped(finished).teacher, [0, 1], finished.teachers)
-    for seed, teacher in enumerate(teachers):
-        assert teacher.seed == seed
-        assert teacher.best_epoch == teacher.history["val_loss"][:, 0].argmin() + 1
-    kernels = [np.asarray(t.variables["params"]["input"]["kernel"]) for t in teachers]
-    assert not np.allclose(*kernels, atol=1e-2)
+def test_teacher_is_the_best_epoch_of_its_history(finished, data):
+    teachers = train_teachers(data, resolve(finished).teacher, 2, finished.teachers)
+    assert list(teachers.epochs) == list(teachers.history["val_loss"].argmin(axis=0) + 1)
+    assert not np.allclose(*teachers.variables["params"]["input"]["kernel"], atol=1e-2)
 
 
 def test_unwritable_teachers_are_found_before_training(finished, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("trained before it looked")
 
-    monkeypatch.setattr(teachers, "fit", refuse)
+    monkeypatch.setattr(program, "fit", refuse)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/teachers.* cannot be written"):
         pipeline.distill(dataclasses.replace(finished, out=tmp_path / "run", teachers=tmp_path / "file" / "teachers"))
 
 
 def test_cap_leaves_evaluations_that_divide_the_epochs(tmp_path):
-    config = pipeline.capped(tiny(tmp_path, max_epochs=25))
+    config = resolve(tiny(tmp_path, max_epochs=25))
     assert (config.teacher.optim.epochs, config.teacher.optim.eval_every) == (25, 1)
     assert (config.abkd.optim.epochs, config.abkd.optim.eval_every) == (25, 5)
     uncapped = tiny(tmp_path, max_epochs=None)
-    assert pipeline.capped(uncapped) == uncapped
-    assert pipeline.capped(dataclasses.replace(uncapped, max_epochs=10**6)).abkd == uncapped.abkd
+    assert resolve(uncapped) == uncapped
+    assert resolve(dataclasses.replace(uncapped, max_epochs=10**6)).abkd == uncapped.abkd
     odd = dataclasses.replace(uncapped.abkd, optim=OptimConfig(epochs=301, eval_every=10))
-    assert pipeline.capped(dataclasses.replace(uncapped, abkd=odd)).abkd.optim.eval_every == 1
+    assert resolve(dataclasses.replace(uncapped, abkd=odd)).abkd.optim.eval_every == 1
 
 
 # Killed --------------------------------------------------------------------------------------------------------------

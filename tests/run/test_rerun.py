@@ -10,9 +10,21 @@ from pipeline_samples import STUDENT, TEACHER, tiny
 from abkd_jax.cli import commands
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files.atomic import read_json, read_json_lines
+from abkd_jax.run import finished as finished_module
 from abkd_jax.run import folder as runfolder
 from abkd_jax.run import pipeline
+from abkd_jax.run.plan import run_path
+from abkd_jax.run.report import figures
+from abkd_jax.run.resolve import resolve
 from abkd_jax.types import InputError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_figures():
+    """Leaves figures, a second per report, to the tests of reports and of the pipeline."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "run_figures", lambda *_: [])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +63,7 @@ def test_records_say_what_they_were_made_of(finished):
 
 
 def test_a_finished_run_is_shown_without_its_data(finished, monkeypatch):
-    monkeypatch.setattr(pipeline, "load_problem", refuse)
+    monkeypatch.setattr(pipeline, "prepare_data", refuse)
     for methods in (finished.methods, ("soft_label",)):
         assert pipeline.distill(dataclasses.replace(finished, methods=methods)) == finished.out
 
@@ -63,14 +75,14 @@ def test_a_run_that_lost_a_part_is_made_whole(copied, lost, monkeypatch):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     pipeline.distill(copied)
     assert scores(records(copied)) == scores(before)
-    monkeypatch.setattr(pipeline, "load_problem", refuse)
+    monkeypatch.setattr(pipeline, "prepare_data", refuse)
     pipeline.distill(copied)
 
 
 def test_a_run_of_other_code_is_shown_with_a_warning(finished, monkeypatch, caplog):
     pipeline.distill(finished)
     assert "other code" not in caplog.text
-    monkeypatch.setattr(pipeline, "code", lambda: "of tomorrow")
+    monkeypatch.setattr(finished_module, "code", lambda: "of tomorrow")
     pipeline.distill(finished)
     assert "4 of 4 models were trained by other code (commit " in caplog.text
 
@@ -78,9 +90,9 @@ def test_a_run_of_other_code_is_shown_with_a_warning(finished, monkeypatch, capl
 def test_a_changed_data_file_is_read_again(copied, monkeypatch, tmp_path):
     data = tmp_path / "data"
     data.write_text("one")
-    monkeypatch.setattr(pipeline.datasets, "files", lambda name, root: (data,))
+    monkeypatch.setattr(finished_module.datasets, "paths", lambda name, root: (data,))
     pipeline.distill(copied)
-    monkeypatch.setattr(pipeline, "load_problem", refuse)
+    monkeypatch.setattr(pipeline, "prepare_data", refuse)
     pipeline.distill(copied)
     data.write_text("other")
     with pytest.raises(AssertionError, match="again"):
@@ -151,13 +163,13 @@ def test_overwrite_starts_anew_and_leaves_other_files(copied):
 
 def test_runs_of_other_settings_have_their_own_folders(finished, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    config = pipeline.capped(dataclasses.replace(finished, out=None))
-    folder = pipeline.run_folder(config)
+    config = resolve(dataclasses.replace(finished, out=None))
+    folder = run_path(config)
     assert folder.parts[:2] == ("runs", "synthetic")
     same = [{"seeds": 9}, {"methods": ("abkd",)}, {"data_root": tmp_path}, {"teachers": tmp_path}, {"overwrite": True}]
     other = [{"max_epochs": 6}, {"split": 1}, {"student": TEACHER.model}]
-    assert {pipeline.run_folder(pipeline.capped(dataclasses.replace(config, **c))) for c in same} == {folder}
-    assert len({pipeline.run_folder(pipeline.capped(dataclasses.replace(config, **c))) for c in other} | {folder}) == 4
+    assert {run_path(resolve(dataclasses.replace(config, **c))) for c in same} == {folder}
+    assert len({run_path(resolve(dataclasses.replace(config, **c))) for c in other} | {folder}) == 4
     pipeline.distill(config)
     assert (tmp_path / "runs" / "synthetic" / "latest").resolve() == (tmp_path / folder).resolve()
 

@@ -9,8 +9,8 @@ from typing import get_args, get_type_hints
 import pytest
 
 from abkd_jax.configs import options as config
-from abkd_jax.configs import presets
-from abkd_jax.run import pipeline, resolve
+from abkd_jax.configs import presets, ranges
+from abkd_jax.run import resolve
 from abkd_jax.types import InputError
 
 CONFIGS = (
@@ -44,16 +44,16 @@ def changed(settings, path, value):
     return copied
 
 
-def refused(settings, by=resolve.check):
+def refused(settings):
     """The one line with which settings are refused."""
     with pytest.raises(InputError) as caught:
-        by(settings)
+        resolve.resolve(settings)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_every_number_has_a_range_and_every_range_an_option():
-    assert resolve.RANGES.keys() == options(*CONFIGS).keys()
+    assert ranges.RANGES.keys() == options(*CONFIGS).keys()
 
 
 PLACES = {
@@ -71,7 +71,7 @@ PLACES = {
 @pytest.mark.parametrize("prefix", PLACES)
 def test_every_number_out_of_its_range_is_refused_by_its_flag(prefix):
     for name, kind in options(PLACES[prefix]).items():
-        bounds = resolve.RANGES[name]
+        bounds = ranges.RANGES[name]
         beyond = [math.nan, math.inf, -math.inf, "4", True]
         beyond += [bounds.low - 1, kind(bounds.high * 10)] + ([1.5] if kind is int else [])
         for value in beyond:
@@ -83,14 +83,14 @@ def test_every_number_out_of_its_range_is_refused_by_its_flag(prefix):
 
 @pytest.mark.parametrize("dataset", presets.DATASETS)
 def test_the_settings_of_every_data_set_pass(dataset):
-    resolve.check(resolve.capped(presets.distill_config(dataset)))
+    resolve.resolve(presets.distill_config(dataset))
 
 
 def test_a_range_says_what_it_leaves_out():
-    assert str(resolve.Range(0, 1, without=1)) == "of at least 0 and below 1"
-    assert str(resolve.Range(0, 10_000, without=0)) == "above 0 and at most 10,000"
-    assert str(resolve.Range(-1, 5, without=0)) == "of at least -1 and at most 5, other than 0"
-    assert not resolve.Range(0, 1).holds(math.nan)
+    assert str(ranges.Range(0, 1, without=1)) == "of at least 0 and below 1"
+    assert str(ranges.Range(0, 10_000, without=0)) == "above 0 and at most 10,000"
+    assert str(ranges.Range(-1, 5, without=0)) == "of at least -1 and at most 5, other than 0"
+    assert not ranges.Range(0, 1).holds(math.nan)
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_a_message_names_three_and_counts_the_others():
 
 
 def test_options_of_methods_that_do_not_run_are_not_looked_at():
-    resolve.check(resolve.capped(changed(BASE, "gcrd.dim", -1)))
+    resolve.resolve(changed(BASE, "gcrd.dim", -1))
 
 
 def test_a_method_without_a_weight_has_nothing_to_learn_from():
     silent = changed(BASE, "supervised.task_weight", 0.0)
     assert "--supervised.auxiliary-weight are all 0: supervised has nothing to learn from" in refused(silent)
     for name in resolve.WEIGHTS:
-        resolve.check(resolve.capped(changed(silent, f"supervised.{name}", 1.0)))
+        resolve.resolve(changed(silent, f"supervised.{name}", 1.0))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_method_without_a_weight_has_nothing_to_learn_from():
     ],
 )
 def test_unknown_methods_get_a_suggestion(methods, message):
-    assert message in refused(dataclasses.replace(BASE, methods=methods), by=resolve.capped)
+    assert message in refused(dataclasses.replace(BASE, methods=methods))
 
 
 def test_nothing_is_suggested_for_what_is_like_no_method():
@@ -155,17 +155,15 @@ def test_nothing_is_suggested_for_what_is_like_no_method():
 
 def test_methods_may_be_joined_by_commas():
     joined = dataclasses.replace(BASE, methods=("abkd,soft_label", "glnn"))
-    assert resolve.capped(joined).methods == ("abkd", "soft_label", "glnn")
+    assert resolve.resolve(joined).methods == ("abkd", "soft_label", "glnn")
 
 
 def test_the_home_folder_takes_the_place_of_a_tilde(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     folders = {"out": Path("~/run"), "teachers": Path("~"), "data_root": Path("here/~")}
-    found = resolve.capped(dataclasses.replace(BASE, **folders))
+    found = resolve.resolve(dataclasses.replace(BASE, **folders))
     assert (found.out, found.teachers, found.data_root) == (tmp_path / "run", tmp_path, Path("here/~"))
-    assert "~nobody_of_this_name" in refused(
-        dataclasses.replace(BASE, out=Path("~nobody_of_this_name/run")), by=resolve.capped
-    )
+    assert "~nobody_of_this_name" in refused(dataclasses.replace(BASE, out=Path("~nobody_of_this_name/run")))
 
 
 @pytest.mark.parametrize("kind", ["full", "neighbours", "walks", "clusters"])
@@ -180,5 +178,13 @@ def test_a_readout_belongs_to_batches_of_graphs():
     assert "--teacher.model.readout is None" in refused(changed(molecules, "teacher.model.readout", None))
 
 
-def test_the_pipeline_offers_the_same_functions():
-    assert (pipeline.check, pipeline.capped, pipeline.model_of) == (resolve.check, resolve.capped, resolve.model_of)
+def test_a_method_without_a_student_of_its_own_trains_the_runs_student():
+    models = {job.name: job.model for job in resolve.jobs(BASE)}
+    assert list(models) == list(METHODS)
+    assert models["glnn"].name == "mlp"
+    assert models["abkd"] == BASE.student
+
+
+def test_resolving_twice_changes_nothing():
+    config = resolve.resolve(dataclasses.replace(BASE, max_epochs=25))
+    assert resolve.resolve(config) == config

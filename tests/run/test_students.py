@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill.distill_samples import make_output, random_params
+from distill.distill_samples import EDGELESS, make_output, random_params
 from numpy.testing import assert_allclose
 from pipeline_samples import STUDENT, TEACHER
 
@@ -17,9 +17,11 @@ from abkd_jax.distill.build import build_objective
 from abkd_jax.graph.build import from_edges
 from abkd_jax.models import build
 from abkd_jax.run import records
-from abkd_jax.run.data import load_problem
+from abkd_jax.run.data import prepare_data
+from abkd_jax.run.program import Trained, select_seed
+from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
-from abkd_jax.run.teachers import Teacher, train_or_load
+from abkd_jax.run.teachers import train_teachers
 from abkd_jax.types import InputError, NodeMasks
 
 METHOD = MethodConfig(
@@ -32,8 +34,8 @@ METHOD = MethodConfig(
 def losses(method, teacher, student, masks):
     objective = build_objective(method)
     params = objective.init(jax.random.key(0), teacher, student)
-    targets = objective.targets(teacher, graph=None, mask=masks)
-    return objective.apply(params, targets, student, graph=None, mask=masks, key=jax.random.key(1))
+    targets = objective.targets(teacher, graph=EDGELESS, mask=masks)
+    return objective.apply(params, targets, student, graph=EDGELESS, mask=masks, key=jax.random.key(1))
 
 
 @pytest.mark.parametrize(("nodes", "chosen"), [("all", slice(0, 12)), ("train", slice(3, 7))])
@@ -103,9 +105,9 @@ def test_pairs_of_nodes_are_drawn_where_there_are_more(name):
     objective = build_objective(MethodConfig(auxiliary=name, auxiliary_weight=1.0, auxiliary_max_nodes=5))
     masks = NodeMasks(jnp.ones(12, bool), jnp.ones(12, bool))
     params = random_params(objective, teacher, student)
-    targets = objective.targets(teacher, graph=None, mask=masks)
+    targets = objective.targets(teacher, graph=EDGELESS, mask=masks)
     one, two = (
-        objective.apply(params, targets, student, graph=None, mask=masks, key=jax.random.key(k))[0] for k in (0, 1)
+        objective.apply(params, targets, student, graph=EDGELESS, mask=masks, key=jax.random.key(k))[0] for k in (0, 1)
     )
     assert one != two
 
@@ -125,21 +127,26 @@ def test_bad_settings_are_refused(change, message):
 
 
 @pytest.fixture(scope="module")
-def problem():
-    return load_problem("synthetic", None)
+def data():
+    return prepare_data("synthetic", None)
 
 
 @pytest.fixture(scope="module")
-def teachers(problem):
+def teachers(data):
     """Two teachers that have not been trained: any logits will do."""
     init = jax.jit(build(TEACHER.model, datasets.load("synthetic").num_classes).init)
-    return [Teacher(seed, init(jax.random.key(10 + seed), problem.batch.graph), 1, {}) for seed in (0, 1)]
+    variables = jax.vmap(init, in_axes=(0, None))(jnp.stack([jax.random.key(10), jax.random.key(11)]), data.batch.graph)
+    return Trained(variables, variables, np.ones(2, int), np.ones(2, int), {}, ())
 
 
 @pytest.fixture(scope="module")
-def pair(problem, teachers, tmp_path_factory):
+def pair(data, teachers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("students")
-    return folder, train_students(problem, TEACHER.model, teachers, STUDENT, "soft_label", METHOD, folder)
+    return folder, train(data, teachers, METHOD, folder)
+
+
+def train(data, teachers, method, folder, seeds=(0, 1)):
+    return train_students(data, Job("soft_label", STUDENT, method), TEACHER.model, teachers, [(folder, list(seeds))])
 
 
 def test_result_is_stacked_over_seeds(pair):
@@ -151,69 +158,70 @@ def test_result_is_stacked_over_seeds(pair):
     assert np.isfinite(students.history["loss"]).all()
 
 
-def test_each_student_learns_from_its_own_teacher(problem, teachers, pair, tmp_path):
-    alone = train_students(problem, TEACHER.model, teachers[1:], STUDENT, "soft_label", METHOD, tmp_path / "alone")
+def test_each_student_learns_from_its_own_teacher(data, teachers, pair, tmp_path):
+    alone = train(data, teachers, METHOD, tmp_path / "alone", seeds=[1])
     jax.tree.map(
         lambda both, one: assert_allclose(both[1], one[0], rtol=1e-3, atol=1e-5), pair[1].variables, alone.variables
     )
-    other = [teachers[1]._replace(variables=teachers[0].variables)]
-    misled = train_students(problem, TEACHER.model, other, STUDENT, "soft_label", METHOD, tmp_path / "misled")
+    swapped = teachers._replace(variables=jax.tree.map(lambda leaf: leaf[::-1], teachers.variables))
+    misled = train(data, swapped, METHOD, tmp_path / "misled", seeds=[1])
     assert not np.allclose(misled.history["loss"], alone.history["loss"])
     inputs = [np.asarray(run.variables["params"]["input"]["kernel"]) for run in (misled, alone)]
     assert not np.allclose(*inputs, atol=1e-5)
 
 
-def test_attention_map_start_is_cut_out_of_each_teacher(problem, teachers, tmp_path):
+def test_attention_map_start_is_cut_out_of_each_teacher(data, teachers, tmp_path):
     """Before the first step: the input layers are columns of the teachers', and the layers pair up by depth."""
     method = dataclasses.replace(METHOD, start="attention_map", optim=OptimConfig(epochs=1, learning_rate=1e-9))
-    found = train_students(problem, TEACHER.model, teachers, STUDENT, "mapped", method, tmp_path).variables["params"]
-    model, mask = build(TEACHER.model, 3), problem.batch.masks.all
+    found = train(data, teachers, method, tmp_path).variables["params"]
+    model, mask = build(TEACHER.model, 3), data.batch.masks.all
     depths = jnp.repeat(jnp.eye(2), 2, axis=0)  # four teacher layers, two student layers
-    for seed, teacher in enumerate(teachers):
-        out = model.apply(teacher.variables, problem.batch.graph)
-        shapes = jax.tree.map(lambda leaf, s=seed: leaf[s], found)
-        expected = attention_map(shapes, teacher.variables["params"], out, depths, mask)
+    for seed in (0, 1):
+        teacher = select_seed(teachers.variables, seed)
+        out = model.apply(teacher, data.batch.graph)
+        expected = attention_map(select_seed(found, seed), teacher["params"], out, depths, mask)
         jax.tree.map(lambda x, y, s=seed: assert_allclose(x[s], y, rtol=1e-3, atol=1e-4), found, expected)
 
 
-def test_finished_students_are_read_back(problem, teachers, pair):
+def test_finished_students_are_read_back(data, teachers, pair):
     folder, students = pair
-    again = train_students(problem, TEACHER.model, teachers, STUDENT, "soft_label", METHOD, folder)
+    again = train(data, teachers, METHOD, folder)
     jax.tree.map(np.testing.assert_array_equal, again.variables, students.variables)
     assert float(again.history["seconds"]) == float(students.history["seconds"])
 
 
-def test_students_of_another_config_are_refused(problem, teachers, pair):
+def test_students_of_another_config_are_refused(data, teachers, pair):
     other = dataclasses.replace(METHOD, temperature=0.5)
     with pytest.raises(InputError, match=r"temperature is 0\.25 there, 0\.5 here"):
-        train_students(problem, TEACHER.model, teachers, STUDENT, "soft_label", other, pair[0])
+        train(data, teachers, other, pair[0])
 
 
-def test_batch_statistics_travel_from_training_to_evaluation(problem, tmp_path):
+def test_batch_statistics_travel_from_training_to_evaluation(data, tmp_path):
     """Of a teacher and its student, both with batch normalisation: trained, kept, read back and used."""
     model = ModelConfig("gcn", layers=2, hidden=4, dropout=0.0, norm="batch")
     config = TeacherConfig(model, OptimConfig(epochs=3))
-    teacher, again = (train_or_load(problem, config, [0], tmp_path)[0] for _ in range(2))
+    teacher, again = (train_teachers(data, config, 1, tmp_path) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, again.variables, teacher.variables)
     method = dataclasses.replace(METHOD, optim=dataclasses.replace(METHOD.optim, eval_every=6))
-    folder = tmp_path / "students"
-    students, restored = (train_students(problem, model, [t], model, "s", method, folder) for t in (teacher, again))
+    job, programs = Job("s", model, method), [(tmp_path / "students", [0])]
+    students, restored = (train_students(data, job, model, of, programs) for of in (teacher, again))
     jax.tree.map(np.testing.assert_array_equal, restored.variables, students.variables)
-    for variables in (teacher.variables, jax.tree.map(lambda leaf: leaf[0], students.variables)):
+    for stacked in (teacher.variables, students.variables):
+        variables = select_seed(stacked, 0)
         statistics = variables["batch_stats"]["norm_0"]
         assert (np.asarray(statistics["mean"]) != 0.0).all()
         assert (np.asarray(statistics["var"]) != 1.0).all()
-    record = records.records(problem, "s", model, students)[0]
-    logits = _normed_gcn(problem, jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), students.variables))
-    hits = logits.argmax(axis=1) == problem.dataset.labels
-    assert record["test_accuracy"] == pytest.approx(hits[problem.dataset.test_mask].mean(), abs=1e-6)
+    record = records.make_records(data, "s", model, students)[0]
+    logits = _normed_gcn(data, jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), students.variables))
+    hits = logits.argmax(axis=1) == data.dataset.labels
+    assert record["test_accuracy"] == pytest.approx(hits[data.dataset.test_mask].mean(), abs=1e-6)
     assert record["val_accuracy"] == pytest.approx(students.history["val_accuracy"][-1, 0], abs=1e-6)
     assert record["parameters"] == 32 * 4 + 4 + 2 * 4 + 4 * 3 + 3
 
 
-def _normed_gcn(problem, variables):
+def _normed_gcn(data, variables):
     """Logits of a GCN of two layers with running statistics, in NumPy float64."""
-    p, statistics, graph = variables["params"], variables["batch_stats"]["norm_0"], problem.batch.graph
+    p, statistics, graph = variables["params"], variables["batch_stats"]["norm_0"], data.batch.graph
     matrix = np.zeros((graph.nodes.shape[0],) * 2)
     matrix[np.asarray(graph.receivers), np.asarray(graph.senders)] = 1.0
     matrix += np.eye(len(matrix))

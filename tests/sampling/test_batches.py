@@ -9,13 +9,11 @@ from graphs import EdgeList, dense_normalised, random_edges, raw_graph
 from sampling_samples import sample, typed_dataset
 
 from abkd_jax.aggregate import propagate
-from abkd_jax.graph.build import node_mask, prepare
+from abkd_jax.graph import node_mask, prepare
 from abkd_jax.graph.host import host_graph
 from abkd_jax.sampling import (
     Capacity,
-    Ladder,
     cluster_batches,
-    fit_capacities,
     gather_outputs,
     induced,
     neighbour_batches,
@@ -87,8 +85,8 @@ def test_padding_changes_neither_loss_nor_gradient():
 @pytest.mark.parametrize("maker", MAKERS)
 def test_the_same_seed_gives_the_same_batches_and_few_shapes(maker):
     _, graph = sample()
-    epochs = MAKERS[maker](graph)
-    first, second, other = (list(epochs(np.random.default_rng(seed))) for seed in (4, 4, 5))
+    sampler = MAKERS[maker](graph)
+    first, second, other = (list(sampler(np.random.default_rng(seed))) for seed in (4, 4, 5))
     jax.tree.map(np.testing.assert_array_equal, first, second)
     assert any(
         a.graph.senders.shape != b.graph.senders.shape or (a.graph.senders != b.graph.senders).any()
@@ -110,39 +108,6 @@ def test_the_tree_of_a_layout_does_not_depend_on_its_edges():
     assert trees[0] == trees[1]
 
 
-def test_capacities_have_room_and_grow_by_quarters():
-    ladder = fit_capacities([(90, 30), (100, 20)])
-    assert ladder == Ladder(Capacity(112, 40))  # 1.1 x, one node for padding, multiples of 8
-    assert ladder.holding(111, 40) == Capacity(112, 40)
-    assert ladder.holding(112, 4) == Capacity(144, 56)
-    assert ladder.holding(3, 57) == Capacity(176, 64)
-    assert fit_capacities([(1, 0)]).holding(1, 0) == Capacity(8, 0)
-
-
-@pytest.mark.parametrize(
-    ("lowest", "batch", "nodes", "edges"),
-    [
-        ((8, 0), (2, 1), 8, 8),  # trials without an edge
-        ((8, 0), (2, 0), 8, 0),
-        ((448, 8), (400, 159_600), 448, None),  # a clique beside clusters of one edge: no more nodes for it
-        ((8, 1000), (500, 10), None, 1000),
-        ((448, 175_560), (400, 2), 448, 176),  # trials of the clique: its edges are not everyone's
-        ((5000, 4096), (3, 2), 160, 128),
-        ((5000, 4096), (3, 129), 160, 4096),  # less than 32 times as many
-    ],
-)
-def test_capacities_of_batches_unlike_the_trials_are_of_their_own_size(lowest, batch, nodes, edges):
-    """None is the next of a series that grows by quarters, rounded up to eights at each step."""
-    found = Ladder(Capacity(*lowest)).holding(*batch)
-    for size, needed, expected in zip(found, (batch[0] + 1, batch[1]), (nodes, edges), strict=True):
-        assert size == expected or (expected is None and needed <= size <= 1.25 * needed + 8)
-
-
-def test_no_batch_has_no_capacity():
-    with pytest.raises(InputError, match="capacities of no batch"):
-        fit_capacities([])
-
-
 @pytest.mark.parametrize("edges", [[], [(0, 1)]])
 @pytest.mark.parametrize("nodes", [2, 40])
 @pytest.mark.parametrize(
@@ -161,7 +126,7 @@ def test_graphs_of_one_edge_or_none_have_batches(make, nodes, edges):
     ends = np.array(edges, np.int32).reshape(-1, 2).T
     graph = host_graph(typed_dataset(EdgeList(ends[0], ends[1], np.ones(ends.shape[1]), nodes), typed=False))
     seen = set()
-    for minibatch in make(graph).draw(np.random.default_rng(1)):
+    for minibatch in make(graph).minibatches(np.random.default_rng(1)):
         drawn, real = minibatch.nodes, minibatch.batch.graph.n_edge[0]
         assert minibatch.batch.graph.n_node[0] == drawn.size < minibatch.batch.masks.all.size
         assert real in (0, 2 * len(edges)) or drawn.size == 2
@@ -195,7 +160,7 @@ def test_stored_outputs_follow_their_nodes(tmp_path):
     np.testing.assert_array_equal(found.hiddens[0], np.pad(wide[nodes], ((0, 2), (0, 0))))
     assert (type(found.hiddens[0]), found.hiddens[0].dtype) == (np.ndarray, np.float16)
 
-    minibatch = next(neighbour_batches(sample()[1], 4, (2,)).draw(rng))
+    minibatch = next(neighbour_batches(sample()[1], 4, (2,)).minibatches(rng))
     logits = minibatch.outputs(stored).logits
     np.testing.assert_array_equal(logits[: minibatch.nodes.size], stored.logits[minibatch.nodes])
     assert logits.shape[0] == minibatch.batch.masks.all.shape[0]

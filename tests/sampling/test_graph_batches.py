@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from abkd_jax.aggregate import readout
-from abkd_jax.graph.build import edge_relations, node_mask
-from abkd_jax.sampling import graph_batches, whole
+from abkd_jax.graph import edge_relations, node_mask
+from abkd_jax.sampling import all_graphs, graph_batches
 from abkd_jax.types import GNNOutput, GraphDataset, InputError
 
 
@@ -78,8 +78,8 @@ def check_graphs(data, batch, members):
 @pytest.mark.parametrize(("labels", "width"), [("multilabel", 2), ("multilabel", 1), ("classes", 0)])
 def test_an_epoch_holds_every_training_graph_once_in_one_shape(labels, width):
     data = dataset(labels, width)
-    epochs = graph_batches(data, 3)
-    drawn = list(epochs.draw(np.random.default_rng(1)))
+    sampler = graph_batches(data, 3)
+    drawn = list(sampler.minibatches(np.random.default_rng(1)))
     assert sorted(np.concatenate([minibatch.graphs for minibatch in drawn]).tolist()) == list(range(6))
     for minibatch in drawn:
         assert 1 <= minibatch.graphs.size <= 3
@@ -93,9 +93,9 @@ def test_an_epoch_holds_every_training_graph_once_in_one_shape(labels, width):
 
 
 def test_the_generator_decides_the_order():
-    epochs = graph_batches(dataset(), 2, graphs=np.arange(8))
+    sampler = graph_batches(dataset(), 2, graphs=np.arange(8))
     orders = [
-        np.concatenate([minibatch.graphs for minibatch in epochs.draw(np.random.default_rng(seed))]).tolist()
+        np.concatenate([minibatch.graphs for minibatch in sampler.minibatches(np.random.default_rng(seed))]).tolist()
         for seed in (0, 0, 1)
     ]
     assert orders[0] == orders[1] != orders[2]
@@ -105,7 +105,7 @@ def test_the_generator_decides_the_order():
 @pytest.mark.parametrize(("labels", "width"), [("multilabel", 2), ("classes", 0)])
 def test_the_whole_data_set_is_all_its_graphs(labels, width):
     data = dataset(labels, width)
-    batch = whole(data)
+    batch = all_graphs(data)
     check_graphs(data, batch, np.arange(8))
     assert batch.graph.edges.pattern.buckets is not None
     if labels == "classes":
@@ -118,16 +118,16 @@ def test_graphs_without_an_edge_are_batches():
     data = dataset("classes", 0)
     data = data._replace(senders=data.senders[:0], receivers=data.receivers[:0], n_edge=0 * data.n_edge)
     for graphs in (None, np.array([0])):  # graph 0 is one node
-        for minibatch in graph_batches(data, 3, graphs=graphs).draw(np.random.default_rng(0)):
+        for minibatch in graph_batches(data, 3, graphs=graphs).minibatches(np.random.default_rng(0)):
             check_graphs(data, minibatch.batch, minibatch.graphs)
             assert minibatch.batch.graph.senders.shape == (0,)
-    check_graphs(data, whole(data), np.arange(8))
+    check_graphs(data, all_graphs(data), np.arange(8))
 
 
 def test_stored_outputs_follow_their_graphs():
     data = dataset()
     stored = GNNOutput(np.arange(16.0).reshape(8, 2), (np.arange(36.0)[:, None],))
-    minibatch = next(graph_batches(data, 3).draw(np.random.default_rng(0)))
+    minibatch = next(graph_batches(data, 3).minibatches(np.random.default_rng(0)))
     found = minibatch.outputs(stored)
     size, count = minibatch.graphs.size, minibatch.nodes.size
     np.testing.assert_array_equal(found.logits[:size], stored.logits[minibatch.graphs])

@@ -67,11 +67,11 @@ def test_repeated_roots_count_once_and_positions_come_back_empty():
 @pytest.mark.parametrize("roots", [None, np.array([59]), np.array([3, 4, 8])])
 def test_an_epoch_visits_every_root_once(roots):
     dataset, graph = sample()
-    epochs = neighbour_batches(graph, 7, (3, 2), roots=roots)
-    drawn = list(epochs.draw(np.random.default_rng(0)))
+    sampler = neighbour_batches(graph, 7, (3, 2), roots=roots)
+    drawn = list(sampler.minibatches(np.random.default_rng(0)))
     expected = np.flatnonzero(dataset.labels >= 0) if roots is None else roots
     first = [minibatch.nodes[: min(7, len(expected) - 7 * i)] for i, minibatch in enumerate(drawn)]
-    assert len(drawn) == epochs.steps == -(-len(expected) // 7)
+    assert len(drawn) == sampler.steps == -(-len(expected) // 7)
     assert sorted(np.concatenate(first).tolist()) == expected.tolist()
     for roots_of, minibatch in zip(first, drawn, strict=True):
         masks = minibatch.batch.masks

@@ -13,8 +13,8 @@ GRAPH = sample()[1]  # of 60 nodes
 STORED = GNNOutput(np.arange(120.0).reshape(60, 2), (np.arange(60.0)[:, None],))
 
 
-def drawn(epochs) -> int:
-    return len(list(epochs.draw(np.random.default_rng(0))))
+def drawn(sampler) -> int:
+    return len(list(sampler.minibatches(np.random.default_rng(0))))
 
 
 TAKERS = {
@@ -71,8 +71,8 @@ def test_stored_outputs_of_too_few_nodes_or_for_too_small_a_batch_are_refused():
     [
         (lambda: sampling.cluster_batches(GRAPH, MASK, 2), "expected one whole number from 0 on for each node"),
         (lambda: sampling.cluster_batches(GRAPH, np.zeros(60), 2), "expected one whole number"),
-        (lambda: sampling.cluster_batches(GRAPH, np.zeros(60, int), 0), "0 a batch"),
-        (lambda: sampling.cluster_batches(GRAPH, np.zeros(60, int), 1.5), "1.5 a batch"),
+        (lambda: sampling.cluster_batches(GRAPH, np.zeros(60, int), 0), "0 per batch"),
+        (lambda: sampling.cluster_batches(GRAPH, np.zeros(60, int), 1.5), "1.5 per batch"),
         (lambda: sampling.partition(GRAPH, 2.0), "2.0 clusters of 60 nodes, expected 1 to 60"),
         (lambda: sampling.partition(GRAPH, 2, seed=0.5), "the seed 0.5, expected a whole number"),
         (lambda: sampling.walk_batches(GRAPH, 2.5, 2, 1), "2.5 walks"),

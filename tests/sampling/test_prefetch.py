@@ -12,10 +12,10 @@ def ours():
 
 
 def test_batches_come_in_order_and_as_they_are():
-    epochs = neighbour_batches(sample()[1], 9, (2,))
-    plain = list(epochs(np.random.default_rng(0)))
+    sampler = neighbour_batches(sample()[1], 9, (2,))
+    plain = list(sampler(np.random.default_rng(0)))
     stats = PrefetchStats()
-    ahead = list(prefetch(epochs(np.random.default_rng(0)), stats=stats))
+    ahead = list(prefetch(sampler(np.random.default_rng(0)), stats=stats))
     assert len(plain) == len(ahead) == stats.batches
     for a, b in zip(plain, ahead, strict=True):
         np.testing.assert_array_equal(a.graph.nodes["features"], b.graph.nodes["features"])

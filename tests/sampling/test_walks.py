@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from sampling_samples import all_edges, sample, star
@@ -39,9 +41,9 @@ def test_every_neighbour_is_equally_likely():
 
 def test_batches_of_walks_are_the_subgraphs_of_what_they_visit():
     dataset, graph = sample()
-    epochs = walk_batches(graph, roots=5, length=2, steps=4)
-    drawn = list(epochs.draw(np.random.default_rng(3)))
-    assert len(drawn) == epochs.steps == 4
+    sampler = walk_batches(graph, roots=5, length=2, steps=4)
+    drawn = list(sampler.minibatches(np.random.default_rng(3)))
+    assert len(drawn) == sampler.steps == 4
     for minibatch in drawn:
         nodes = set(minibatch.nodes.tolist())
         assert len(nodes) == minibatch.nodes.size <= 15
@@ -75,12 +77,18 @@ def test_clusters_follow_the_edges():
     assert parts[0] != parts[8]
 
 
+def test_without_pymetis_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymetis", None)
+    with pytest.raises(InputError, match=r"^clusters need pymetis, .*: pip install 'abkd_jax\[clusters\]'$"):
+        partition(star(1, 15), 2)
+
+
 def test_batches_of_clusters_keep_the_edges_between_them():
     dataset, graph = sample()
     parts = (np.arange(60) % 7 * 2).astype(np.int32)  # every other cluster is empty
-    epochs = cluster_batches(graph, parts, per_batch=3)
-    drawn = list(epochs.draw(np.random.default_rng(0)))
-    assert len(drawn) == epochs.steps == 3
+    sampler = cluster_batches(graph, parts, per_batch=3)
+    drawn = list(sampler.minibatches(np.random.default_rng(0)))
+    assert len(drawn) == sampler.steps == 3
     assert sorted(np.concatenate([minibatch.nodes for minibatch in drawn]).tolist()) == list(range(60))
     for minibatch in drawn:
         nodes = set(minibatch.nodes.tolist())
@@ -94,5 +102,5 @@ def test_bad_arguments_are_named():
         walk_batches(graph, 0, 2, 3)
     with pytest.raises(InputError, match="61 clusters of 60 nodes"):
         partition(graph, 61)
-    with pytest.raises(InputError, match=r"clusters of shape \(3,\), 2 a batch, for 60 nodes"):
+    with pytest.raises(InputError, match=r"clusters of shape \(3,\), 2 per batch, for 60 nodes"):
         cluster_batches(graph, np.zeros(3, np.int32), 2)

@@ -1,50 +1,19 @@
-"""Checkpoints: what goes in comes out, and nothing is lost to another config, damage or a kill."""
-
-import json
-import logging
-import os
-import pathlib
-import shutil
-import subprocess
-import sys
+"""Checkpoints: what goes in comes out, and nothing is lost to another config."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
-import tensorstore as ts
+from checkpoint_samples import CONFIG, HISTORY, first_step, make_state, names, raw, restored, template
 from numpy.testing import assert_array_equal
 
-from abkd_jax.training import checkpoint, trees
+from abkd_jax.training import checkpoint
 from abkd_jax.types import InputError
-
-CONFIG = {"method": "abkd", "seeds": [0, 1], "optim": {"epochs": 20, "rate": 0.1}}
-HISTORY = {"loss": np.array([[0.5, 0.25], [0.125, np.nan]], np.float32), "seconds": np.asarray(1.5)}
-
-
-def make_state(value=1.0):
-    return {
-        "params": {"w": jnp.full((2, 3), value), "empty": {}},
-        "keys": jax.random.split(jax.random.key(7), 2),
-        "step": jnp.asarray([3, 4], jnp.int32),
-        "active": jnp.asarray([True, False]),
-        "pair": (jnp.zeros(()), jnp.arange(3, dtype=jnp.uint32)),
-    }
-
-
-def template():
-    return jax.eval_shape(make_state)
 
 
 @pytest.fixture
 def saved(tmp_path):
-    checkpoint.save(tmp_path / "run", make_state(), HISTORY, CONFIG, step=20)
-    return tmp_path / "run"
-
-
-def raw(tree):
-    return jax.tree.map(lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree)
+    return first_step(tmp_path / "run")
 
 
 def test_round_trip_gives_the_same_bits(saved):
@@ -88,25 +57,6 @@ def test_differences_name_every_entry():
     assert checkpoint.differences(saved, saved) == []
 
 
-@pytest.mark.parametrize("item", ["state", "history", "config"])
-@pytest.mark.parametrize("damage", ["truncate", "remove"])
-def test_damage_is_one_line(saved, item, damage):
-    files = [path for path in (saved / "20" / item).rglob("*") if path.is_file() and path.name != "commit_success.txt"]
-    assert files
-    for path in files:
-        if damage == "remove":
-            path.unlink()
-        else:
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError) as caught:
-        checkpoint.restore(saved, template(), CONFIG)
-    message = str(caught.value)
-    assert "cannot be read, remove it to start anew" in message
-    assert str(saved) in message
-    assert "\n" not in message
-    assert len(message) < 400
-
-
 STEP = jax.ShapeDtypeStruct((2,), jnp.int32)
 OTHER_KEYS = jax.eval_shape(lambda: jax.random.split(jax.random.key(7, impl="unsafe_rbg"), 2))
 
@@ -147,16 +97,6 @@ def test_prepare_keeps_what_is_there(saved):
     checkpoint.prepare(saved)
     assert checkpoint.restore(saved, template(), CONFIG) is not None
     assert [path.name for path in saved.iterdir()] == ["20"]
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def restored(folder):
-    """The number that fills the weights."""
-    (value,) = np.unique(checkpoint.restore(folder, template(), CONFIG)[0]["params"]["w"])
-    return value
 
 
 def test_the_last_two_steps_are_kept_once_the_new_one_is_complete(saved, monkeypatch):
@@ -228,188 +168,3 @@ def test_arrays_of_another_device_come_back_on_the_default_one(tmp_path):
     state = {"w": jax.device_put(jnp.ones(3), jax.devices()[-1])}
     checkpoint.save(tmp_path, state, HISTORY, CONFIG)
     assert checkpoint.restore(tmp_path, state, CONFIG)[0]["w"].devices() == {jax.devices()[0]}
-
-
-# Damage --------------------------------------------------------------------------------------------------------------
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-DAMAGES = {
-    "flip": flip,
-    "zero": lambda path: path.write_bytes(b"\0" * path.stat().st_size),
-    "truncate": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "remove": pathlib.Path.unlink,
-    "add": lambda path: path.with_name(path.name + ".more").touch(),
-}
-
-
-def files_of(folder):
-    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_no_damage_to_any_file_is_believed(saved, damage):
-    checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
-    assert checkpoint.verify(saved, CONFIG) == 40
-    assert len(files_of(saved / "40")) > 10
-    for path in files_of(saved / "40"):
-        if path.stat().st_size == 0 and damage != "remove":
-            continue
-        content = path.read_bytes()
-        DAMAGES[damage](path)
-        assert checkpoint.verify(saved, CONFIG) == 20, path
-        path.write_bytes(content)
-        path.with_name(f"{path.name}.more").unlink(missing_ok=True)
-    assert checkpoint.verify(saved, CONFIG) == 40
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_step_falls_back_to_the_one_before(saved, damage, caplog):
-    checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
-    place = next((saved / "40" / "state" / "d").iterdir())
-    DAMAGES[damage](place)
-    assert restored(saved) == 1.0
-    (record,) = caplog.records
-    message = record.getMessage()
-    assert message.startswith(f"checkpoint {saved}: step 40 is damaged (state/d/{place.name}")
-    assert message.endswith(", going on from step 20")
-    DAMAGES[damage](next((saved / "20" / "state" / "d").iterdir()))
-    with pytest.raises(InputError, match=r"cannot be read, remove it to start anew: step 40 is damaged"):
-        checkpoint.restore(saved, template(), CONFIG)
-    checkpoint.save(saved, make_state(3.0), HISTORY, CONFIG, step=40)  # trained again from the start
-    assert restored(saved) == 3.0
-
-
-def test_a_manifest_that_is_gone_is_damage_where_older_steps_have_one(saved):
-    checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
-    (saved / "40" / "manifest.json").unlink()
-    assert restored(saved) == 1.0
-
-
-def without_manifest(folder):
-    """What older versions wrote: orbax's files alone."""
-    arguments = ocp.args.Composite(
-        state=ocp.args.StandardSave(raw(make_state())),
-        history=ocp.args.StandardSave(HISTORY),
-        config=ocp.args.JsonSave(CONFIG),
-    )
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, enable_async_checkpointing=False)
-    with ocp.CheckpointManager(folder, options=options) as manager:
-        manager.save(20, args=arguments)
-    return folder
-
-
-def test_a_checkpoint_without_manifest_is_read_with_a_warning(tmp_path, caplog):
-    old = without_manifest(tmp_path / "old")
-    assert checkpoint.verify(old, CONFIG) is None
-    state, history = checkpoint.restore(old, template(), CONFIG)
-    for found, expected in zip(jax.tree.leaves(raw(state)), jax.tree.leaves(raw(make_state())), strict=True):
-        assert_array_equal(found, expected)
-    assert_array_equal(history["loss"], HISTORY["loss"])
-    assert [record.getMessage() for record in caplog.records] == [
-        f"checkpoint {old} cannot be verified: it was made before checkpoints had digests"
-    ]
-    with pytest.raises(InputError, match=r"was made by another config: method is 'abkd' there, 'fitnet' here"):
-        checkpoint.restore(old, template(), CONFIG | {"method": "fitnet"})
-    with pytest.raises(InputError, match=r"holds other arrays: step is 'int32\[2\]' there, 'float32\[2\]' here"):
-        checkpoint.restore(old, template() | {"step": jax.ShapeDtypeStruct((2,), jnp.float32)}, CONFIG)
-    checkpoint.save(old, state, history, CONFIG, step=40)
-    assert checkpoint.verify(old, CONFIG) == 40
-
-
-def test_a_header_that_claims_a_huge_history_is_refused(tmp_path):
-    old = without_manifest(tmp_path / "old")
-    store = ts.KvStore.open({"driver": "ocdbt", "base": (old / "20" / "history").as_uri() + "/"}).result()
-    header = json.loads(store.read("loss/.zarray").result().value)
-    store.write("loss/.zarray", json.dumps(header | {"shape": [10**6, 10**6], "chunks": [10**6, 10**6]})).result()
-    with pytest.raises(InputError, match=r"its history claims 4,000,000,000,008 bytes, expected at most 1,073,741,824"):
-        checkpoint.restore(old, template(), CONFIG)
-
-
-# Interruptions -------------------------------------------------------------------------------------------------------
-
-
-def test_a_step_counts_from_the_moment_its_manifest_is_there(saved):
-    shutil.copytree(saved, saved.parent / "next")
-    checkpoint.save(saved.parent / "next", make_state(2.0), HISTORY, CONFIG, step=40)
-    new = shutil.copytree(saved.parent / "next" / "40", saved / "40.new")
-    manifest = (new / "manifest.json").read_bytes()
-    (new / "manifest.json").unlink()
-    assert restored(saved) == 1.0  # killed before the manifest
-    (new / "manifest.json").write_bytes(manifest)
-    assert restored(saved) == 2.0  # killed after it
-    checkpoint.prepare(saved)
-    assert names(saved) == ["20", "40"]
-    assert restored(saved) == 2.0
-
-
-def test_a_kill_while_a_step_is_replaced_leaves_the_new_one(saved):
-    shutil.copytree(saved, saved.parent / "next")
-    checkpoint.save(saved.parent / "next", make_state(2.0), HISTORY, CONFIG, step=20)
-    shutil.copytree(saved.parent / "next" / "20", saved / "20.new")
-    assert restored(saved) == 2.0
-    checkpoint.prepare(saved)
-    assert names(saved) == ["20"]
-    assert restored(saved) == 2.0
-
-
-def test_prepare_removes_what_kills_have_left(saved):
-    for name in ("40.new.orbax-checkpoint-tmp", "40.orbax-checkpoint-tmp-1234", "40.new"):
-        (saved / name / "state").mkdir(parents=True)
-        (saved / name / "state" / "half").write_bytes(b"truncated")
-    checkpoint.prepare(saved)
-    assert names(saved) == ["20"]
-
-
-FULL = """
-import resource, sys
-import numpy as np
-from abkd_jax import checkpoint
-from abkd_jax.types import InputError
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-state = {f"w{i}": np.random.default_rng(i).normal(size=300_000) for i in range(8)}
-try:
-    checkpoint.save(sys.argv[1], state, {"loss": np.zeros(2)}, {"a": 1}, step=40)
-except InputError as error:
-    print(error)
-"""
-
-
-def test_a_file_that_cannot_grow_is_one_line(saved):
-    """As on a full disk: the write fails in orbax's threads."""
-    done = subprocess.run([sys.executable, "-c", FULL, saved], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"checkpoint folder {saved} cannot be written: File too large\n"
-    assert names(saved) == ["20"]
-    assert restored(saved) == 1.0
-
-
-def test_failed_save_leaves_the_old_step(saved):
-    with pytest.raises(TypeError):
-        checkpoint.save(saved, make_state(2.0), HISTORY, {**CONFIG, "optim": object()}, step=40)  # not JSON
-    assert_array_equal(checkpoint.restore(saved, template(), CONFIG)[0]["params"]["w"], np.full((2, 3), 1.0))
-
-
-def test_leftovers_of_a_killed_save_do_not_matter(saved):
-    leftover = saved / "40.orbax-checkpoint-tmp-1234"
-    (leftover / "state").mkdir(parents=True)
-    (leftover / "state" / "half").write_bytes(b"torn")
-    assert_array_equal(checkpoint.restore(saved, template(), CONFIG)[0]["params"]["w"], np.full((2, 3), 1.0))
-    checkpoint.save(saved, make_state(2.0), HISTORY, CONFIG, step=40)
-    assert_array_equal(checkpoint.restore(saved, template(), CONFIG)[0]["params"]["w"], np.full((2, 3), 2.0))
-
-
-def test_what_asyncio_says_later_of_a_full_disk_is_no_news():
-    """Its tasks complain when they are collected, long after the one line that told the user."""
-
-    def record(error):
-        return logging.LogRecord("asyncio", logging.ERROR, "", 0, "never retrieved", (), (type(error), error, None))
-
-    assert not trees._is_news(record(ValueError("RESOURCE_EXHAUSTED [os_error_code='28']")))
-    assert trees._is_news(record(ValueError("another")))
-    assert trees._is_news(logging.LogRecord("asyncio", logging.ERROR, "", 0, "", (), None))

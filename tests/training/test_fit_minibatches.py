@@ -13,7 +13,7 @@ from abkd_jax import distill
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.loops import fit, fit_minibatches
-from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, taught
+from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, with_teacher_targets
 from abkd_jax.training.tasks import classification
 from abkd_jax.types import InputError
 
@@ -118,7 +118,7 @@ def test_the_teacher_sees_the_batch_or_has_seen_it(stored):
     state = lambda: init_state(jax.random.key(0), student, optimizer, batch, objective_params={"soft_label": {}})  # noqa: E731
     targets = objective.targets(out, graph=batch.graph, mask=batch.masks)
     expected, _ = step(state(), batch._replace(targets=targets))
-    learn = taught(step, objective, None if stored else teacher.apply)
+    learn = with_teacher_targets(step, objective, None if stored else teacher.apply)
     found, metrics = learn(state(), batch._replace(targets=out if stored else None), variables)
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-5, atol=1e-6), found.params, expected.params)
     assert float(metrics["soft_label/loss"]) > 0.0

@@ -28,7 +28,9 @@ def make_history():
 
 def program(directory, fit):
     """A program in which `fit` is all that trains."""
-    return resume.resumable_fit(directory, CONFIG, fit, jax.eval_shape(lambda: make_state(0.0, True)), OPTIM, "program")
+    return resume.fit_with_checkpoints(
+        directory, CONFIG, fit, jax.eval_shape(lambda: make_state(0.0, True)), OPTIM, "program"
+    )
 
 
 def train(*, resume, on_chunk):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abkd_jax.training.seeds import over_seeds
+from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.types import Batch, NodeMasks
 
 NODES, SEEDS = 6, 3
@@ -25,7 +25,7 @@ def test_every_seed_is_as_it_is_alone(width, axes):
     states = {"kernel": draw(SEEDS, width, width)}
     targets = draw(NODES, width) if axes is None else draw(SEEDS, NODES, width)
     batch = Batch(draw(NODES, width), jnp.zeros(NODES, jnp.int32), MASKS, targets)
-    program = jax.jit(over_seeds(one, axes, states))
+    program = jax.jit(vmap_seeds(one, axes, states))
     outs, sums = program(states, batch)
     for seed in range(SEEDS):
         kernel = np.asarray(states["kernel"][seed], np.float64)

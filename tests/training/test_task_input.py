@@ -9,7 +9,7 @@ import pytest
 from compiling import QUICK
 from sklearn.metrics import roc_auc_score
 
-from abkd_jax.training.tasks import binary, classification, multilabel, regression
+from abkd_jax.training.tasks import classification, multilabel, multitask_binary, regression
 from abkd_jax.types import InputError
 
 CLASSES, MATRIX = np.array([0, 2, 1, 0], np.int32), np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]], np.float32)
@@ -18,7 +18,7 @@ MASK = np.array([True, True, False, True])
 TASKS = {
     "classification": (classification(), CLASSES),
     "multilabel": (multilabel(), MATRIX),
-    "binary": (binary(), MATRIX),
+    "binary": (multitask_binary(), MATRIX),
     "regression": (regression(), MATRIX),
 }
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -174,7 +174,7 @@ def test_classes_beyond_the_type_of_the_labels():
 def test_an_infinite_logit_ranks_above_all_others():
     """And not with the unknown answers."""
     logits, labels = np.array([[np.inf], [1.0], [0.0], [2.0]], np.float32), np.array([[1.0], [0.0], [1.0], [np.nan]])
-    assert float(binary().score(logits, labels.astype(np.float32), np.ones(4, bool))) == 0.5
+    assert float(multitask_binary().score(logits, labels.astype(np.float32), np.ones(4, bool))) == 0.5
 
 
 ROWS = 5000  # more than float16 (2,048) and bfloat16 (256) can count

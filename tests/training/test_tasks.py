@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from abkd_jax.training.tasks import binary, classification, masked_mean, multilabel, regression
+from abkd_jax.training.tasks import classification, masked_mean, multilabel, multitask_binary, regression
 
 TASK = classification()
 LABELS = np.array([2, 0, -1, 1, -1], np.int32)  # -1: unlabelled
@@ -132,16 +132,16 @@ def test_binary_is_what_scikit_learn_says_of_the_known_answers():
     known = mask[:, None] & ~np.isnan(labels)
     areas = [roc_auc_score(labels[known[:, c], c], logits[known[:, c], c]) for c in range(3)]
     arguments = jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(mask)
-    assert float(binary().score(*arguments)) == pytest.approx(np.mean(areas), rel=1e-5)
+    assert float(multitask_binary().score(*arguments)) == pytest.approx(np.mean(areas), rel=1e-5)
     expected = log_loss(labels[known], 1 / (1 + np.exp(-logits[known].astype(np.float64))))
-    assert float(binary().loss(*arguments)) == pytest.approx(expected, rel=1e-5)
-    slope = jax.grad(binary().loss)(*arguments)
+    assert float(multitask_binary().loss(*arguments)) == pytest.approx(expected, rel=1e-5)
+    slope = jax.grad(multitask_binary().loss)(*arguments)
     assert np.isfinite(slope).all()
     assert not slope[~known].any()
 
 
 FLOAT_TASKS = pytest.mark.parametrize(
-    ("task", "labels"), [(multilabel(), SETS), (regression(), VALUES), (binary(), SETS)]
+    ("task", "labels"), [(multilabel(), SETS), (regression(), VALUES), (multitask_binary(), SETS)]
 )
 
 

@@ -1,4 +1,4 @@
-"""Checks that data sets of one graph and of many have in common. Each raises a ValueError of one line."""
+"""Checks that node-level and graph-level data sets have in common. Each raises a ValueError of one line."""
 
 import logging
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ __all__ = [
     "check_range",
     "check_vector",
     "count_categories",
-    "warn_of_unseen",
+    "warn_of_unlabelled",
 ]
 
 CHUNK = 2**23
-"""Numbers looked at in one go: memory for large and memory-mapped arrays stays at 8 MB."""
+"""Numbers per chunk: temporary memory for large and memory-mapped arrays stays at 8 MB."""
 
 SHOWN = 10  # classes in a warning
 
 MANY_CLASSES = 10_000
-"""Which the smallest sample of a set may have; a damaged class number is not to make a model of gigabytes."""
+"""Most classes where there are fewer nodes or graphs; a damaged label must not make a model of gigabytes."""
 
 LARGEST = 1e18
-"""Of features and of labels that are real numbers: squares of larger ones soon overflow float32."""
+"""Largest magnitude of features and of real-valued labels: squares of larger ones soon overflow float32."""
 
 
 def check_array(what: str, array: Any, dtype: type, shape: tuple[int, ...]) -> None:
-    """The array has the type and the shape."""
+    """Checks type and shape of an array."""
     _check_numpy(what, array)
     if array.dtype != dtype:
         raise ValueError(f"{what} has dtype {array.dtype}; expected {np.dtype(dtype)}")
@@ -42,7 +42,7 @@ def check_array(what: str, array: Any, dtype: type, shape: tuple[int, ...]) -> N
 
 
 def check_vector(what: str, array: Any) -> None:
-    """The array has one axis."""
+    """Checks that an array has one axis."""
     _check_numpy(what, array)
     if array.ndim != 1:
         raise ValueError(f"{what} has shape {array.shape}; expected one number for each node, edge or graph")
@@ -54,14 +54,20 @@ def _check_numpy(what: str, array: Any) -> None:
 
 
 def check_outputs(what: str, classes: Any, items: int, of: str) -> None:
-    """A number of classes is whole, at least 2, and not above the number of nodes or graphs where that is large."""
+    """Checks a number of classes: at least 2, and at most 10,000 or the number of nodes or graphs."""
     most = max(items, MANY_CLASSES)
     if not isinstance(classes, int | np.integer) or not 2 <= classes <= most:
         raise ValueError(f"{what} is {classes}; expected at least 2 classes, and at most {most} for {items} {of}")
 
 
 def check_range(what: str, numbers: np.ndarray, low: int, high: int, expected: str, item: str = "node") -> None:
-    """All of `[n]` whole numbers lie in `[low, high)`; `item` is what each of them belongs to."""
+    """Checks that all of `[n]` whole numbers lie in `[low, high)`; `item` names what each of them belongs to.
+
+    Examples:
+        >>> check_range("label", np.array([0, 3, 1]), 0, 3, "a class in [0, 3)")
+        Traceback (most recent call last):
+        ValueError: 1 labels out of range (first: node 1, label 3); expected a class in [0, 3)
+    """
     if numbers.size == 0 or (numbers.min() >= low and numbers.max() < high):
         return
     bad = np.nonzero((numbers < low) | (numbers >= high))[0]
@@ -71,7 +77,7 @@ def check_range(what: str, numbers: np.ndarray, low: int, high: int, expected: s
 
 
 def check_finite(what: str, features: np.ndarray | sp.csr_matrix) -> None:
-    """No number of `[rows, columns]` is NaN or beyond `LARGEST`; dense arrays are looked at in chunks of rows."""
+    """Checks that no number of `[rows, columns]` is NaN or beyond `LARGEST`; dense arrays chunk by chunk of rows."""
     if isinstance(features, sp.csr_matrix):
         rows = len(features.indptr) - 1
         bad_rows = np.repeat(np.arange(rows), np.diff(features.indptr))[~(np.abs(features.data) <= LARGEST)]
@@ -96,12 +102,19 @@ def check_finite(what: str, features: np.ndarray | sp.csr_matrix) -> None:
 
 
 def count_categories(numbers: np.ndarray) -> int:
-    """Counts the categories or classes that are numbered in a file, every number from 0 on occurring.
+    """Counts categories or classes, which must be numbered from 0 without gaps.
 
-    One damaged number then makes a gap, and not a table or a model as wide as it is large.
+    A damaged number then makes a gap, and not a model with as many outputs as the number says.
 
     Args:
         numbers: `[n]` whole numbers, at least one.
+
+    Raises:
+        ValueError: a number is missing.
+
+    Examples:
+        >>> count_categories(np.array([0, 2, 1, 2]))
+        3
     """
     present = np.unique(numbers)
     low, high = int(present[0]), int(present[-1])
@@ -110,26 +123,32 @@ def count_categories(numbers: np.ndarray) -> int:
     return high + 1
 
 
-def warn_of_unseen(name: str, what: str, count: int, seen: np.ndarray) -> None:
-    """Logs a warning that names the classes or tasks, out of `count`, that training never sees.
+def warn_of_unlabelled(name: str, what: str, count: int, labelled: np.ndarray) -> None:
+    """Logs a warning that names the classes or tasks, out of `count`, that have no training label.
 
     Args:
         name: of the data set.
-        what: a class or a task.
+        what: class or task.
         count: how many there are.
-        seen: `[k]` those that training nodes or graphs have, in any order.
+        labelled: `[k]` those that training nodes or graphs have, in any order.
     """
-    present = set(np.unique(seen).tolist())
-    unseen = count - len(present)
-    if unseen:
+    present = set(np.unique(labelled).tolist())
+    missing = count - len(present)
+    if missing:
         first = ", ".join(map(str, islice((number for number in range(count) if number not in present), SHOWN)))
         logging.getLogger(__name__).warning(
-            "%s: no training label for %d of %d (%s %s%s)", name, unseen, count, what, first, ", ..." * (unseen > SHOWN)
+            "%s: no training label for %d of %d (%s %s%s)",
+            name,
+            missing,
+            count,
+            what,
+            first,
+            ", ..." * (missing > SHOWN),
         )
 
 
 def check_disjoint(masks: Mapping[str, np.ndarray], unlabelled: np.ndarray, what: str) -> None:
-    """Every `[n]` mask selects something, nothing that is unlabelled, and nothing that another one selects.
+    """Checks that every `[n]` mask selects something, nothing unlabelled, and nothing that another one selects.
 
     Args:
         masks: by name of the split.

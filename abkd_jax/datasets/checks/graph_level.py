@@ -1,4 +1,4 @@
-"""The checks of a graph-level data set. Each raises a ValueError of one line."""
+"""Checks of graph-level data sets. Each raises a ValueError of one line."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from abkd_jax.datasets.checks.common import (
     check_outputs,
     check_range,
     check_vector,
-    warn_of_unseen,
+    warn_of_unlabelled,
 )
 from abkd_jax.types import GraphDataset
 
@@ -18,7 +18,7 @@ __all__ = ["check_graphs"]
 
 
 def check_graphs(dataset: GraphDataset) -> None:
-    """Check that a graph-level data set keeps the promises of `types.GraphDataset`; see `validation.validate`."""
+    """Checks that a graph-level data set is as `types.GraphDataset` says; see `node_level.validate`."""
     _check_sizes(dataset)
     _check_features("features", dataset.features, int(dataset.n_node.sum()), dataset.vocabulary, "node")
     if dataset.edge_features is None:
@@ -53,7 +53,7 @@ def _check_sizes(dataset: GraphDataset) -> None:
 
 
 def _check_features(name: str, features: np.ndarray, rows: int, vocabulary: tuple[int, ...], what: str) -> None:
-    """Real numbers where there is no vocabulary, else categories."""
+    """Checks features: real numbers where there is no vocabulary, else categories."""
     if features.ndim != 2 or features.shape[1] == 0:
         raise ValueError(f"{name} has shape {features.shape}; expected ({rows}, at least 1)")
     check_array(name, features, np.int32 if vocabulary else np.float32, (rows, features.shape[1]))
@@ -67,7 +67,7 @@ def _check_features(name: str, features: np.ndarray, rows: int, vocabulary: tupl
 
 
 def _check_edges(dataset: GraphDataset) -> None:
-    """Both ends in the graph, and the reverse of every edge as often as the edge."""
+    """Checks that both ends of an edge are in its graph, and that its reverse is as frequent as the edge."""
     nodes = np.repeat(dataset.n_node, dataset.n_edge)
     ends = dataset.senders, dataset.receivers
     outside = np.nonzero(np.logical_or(*((end < 0) | (end >= nodes) for end in ends)))[0]
@@ -94,18 +94,18 @@ def _check_labels(dataset: GraphDataset) -> None:
         check_array("labels", labels, np.int32, (graphs,))
         check_range("label", labels, 0, width, f"a class in [0, {width})", item="graph")
         check_disjoint(masks, np.zeros(graphs, bool), "graph")
-        warn_of_unseen(dataset.name, "class", width, labels[dataset.train_mask])
+        warn_of_unlabelled(dataset.name, "class", width, labels[dataset.train_mask])
         return
     check_array("labels", labels, np.float32, (graphs, width))
-    yes_or_no = dataset.task == "multilabel"
-    allowed = np.isnan(labels) | (np.isin(labels, (0, 1)) if yes_or_no else np.abs(labels) <= LARGEST)
+    binary = dataset.task == "multilabel"
+    allowed = np.isnan(labels) | (np.isin(labels, (0, 1)) if binary else np.abs(labels) <= LARGEST)
     bad = np.argwhere(~allowed)
     if bad.size:
         graph, task = bad[0]
         raise ValueError(
             f"{len(bad)} labels out of range (first: graph {graph}, task {task}, label {labels[graph, task]}); "
-            f"expected {'0, 1' if yes_or_no else f'a finite number within {LARGEST:g}'} or NaN"
+            f"expected {'0, 1' if binary else f'a finite number within {LARGEST:g}'} or NaN"
         )
     check_disjoint(masks, np.asarray(np.isnan(labels).all(axis=1)), "graph")
     known = ~np.isnan(labels[dataset.train_mask]).all(axis=0)
-    warn_of_unseen(dataset.name, "task", width, np.nonzero(known)[0])
+    warn_of_unlabelled(dataset.name, "task", width, np.nonzero(known)[0])

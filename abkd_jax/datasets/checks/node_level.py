@@ -1,4 +1,4 @@
-"""The checks that every data set passes before anything is computed from it."""
+"""Checks that every data set passes before anything is computed from it."""
 
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from abkd_jax.datasets.checks.common import (
     check_outputs,
     check_range,
     check_vector,
-    warn_of_unseen,
+    warn_of_unlabelled,
 )
 from abkd_jax.datasets.checks.graph_level import check_graphs
 from abkd_jax.datasets.files.csr import check_csr
@@ -24,14 +24,14 @@ AnyDataset = TypeVar("AnyDataset", bound=Dataset | GraphDataset)
 
 
 def validate(dataset: AnyDataset) -> AnyDataset:
-    """Check that a data set keeps the promises of `types.Dataset` or `types.GraphDataset`.
+    """Checks that a data set is as `types.Dataset` or `types.GraphDataset` says.
 
     Shapes, lengths and number types agree; edges stay inside the nodes, or inside their graph; features are finite with
-    squares that float32 can hold, or categories of the vocabulary; labels are -1 or a class, or what the task asks for;
-    there are at most 10,000 classes, or as many as nodes or graphs; the masks are not empty, do not overlap and hold
-    labelled nodes or graphs only. In a typed graph the node types are ascending, those with features come first and
-    whole, relations and reverse relations are in range; in a graph-level data set every graph has a node and every edge
-    its reverse. Linear in the size, and small next to it: arrays may be memory-mapped.
+    squares that float32 can hold, or categories of the vocabulary; labels are -1 or a class, or as the task needs them;
+    there are at most 10,000 classes, or as many as nodes or graphs; the masks are not empty, do not overlap and select
+    labelled nodes or graphs only. In a heterogeneous graph the node types are ascending, those with features come first
+    and complete, relations and reverse relations are in range; in a graph-level data set every graph has a node and
+    every edge its reverse. Linear in time, with little memory of its own: arrays may be memory-mapped.
 
     Classes and tasks that have no training label are named in a logged warning.
 
@@ -43,6 +43,15 @@ def validate(dataset: AnyDataset) -> AnyDataset:
 
     Raises:
         InputError: one line with the name of the data set, what is wrong and what was expected.
+
+    Examples:
+        >>> from abkd_jax.datasets import generate
+        >>> data = generate(200, 2, 4, np.random.default_rng(0))
+        >>> validate(data) is data
+        True
+        >>> validate(data._replace(num_classes=1))
+        Traceback (most recent call last):
+        abkd_jax.types.InputError: synthetic: num_classes is 1; expected at least 2 classes, and at most 10000 ...
     """
     try:
         if isinstance(dataset, GraphDataset):
@@ -75,8 +84,8 @@ def _check_shapes(dataset: Dataset) -> None:
     for name, (array, length) in typed.items():
         if (array is None) != (dataset.schema is None):
             raise ValueError(
-                f"{name} is {'missing' if array is None else 'there'} and schema is "
-                f"{'missing' if dataset.schema is None else 'there'}; expected both or neither"
+                f"{name} is {'missing' if array is None else 'given'} and schema is "
+                f"{'missing' if dataset.schema is None else 'given'}; expected both or neither"
             )
         if array is not None:
             check_array(name, array, np.int32, (length,))
@@ -119,15 +128,15 @@ def _check_labels(dataset: Dataset) -> None:
     check_outputs("num_classes", classes, dataset.num_nodes, "nodes")
     check_range("label", dataset.labels, -1, classes, f"-1 or a class in [0, {classes})")
     check_disjoint(_masks(dataset), dataset.labels < 0, "node")
-    warn_of_unseen(dataset.name, "class", classes, dataset.labels[dataset.train_mask])
+    warn_of_unlabelled(dataset.name, "class", classes, dataset.labels[dataset.train_mask])
 
 
 def _check_types(dataset: Dataset) -> None:
     schema, types, relations = dataset.schema, dataset.node_types, dataset.relations
     if schema is None or types is None or relations is None:
         return
-    kinds, raw = len(schema.node_types), len(schema.relations)
-    check_range("node type", types, 0, kinds, f"a type in [0, {kinds})")
+    num_types, raw = len(schema.node_types), len(schema.relations)
+    check_range("node type", types, 0, num_types, f"a type in [0, {num_types})")
     fall = np.nonzero(types[1:] < types[:-1])[0]
     if fall.size:
         raise ValueError(

@@ -1,15 +1,15 @@
-"""What is known of the named data sets: their totals, and the SHA-256 of their files."""
+"""Comparison of the named data sets with the published ones: their totals, and the SHA-256 of their files."""
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from abkd_jax.datasets.checks.checksums import CHECKSUMS
-from abkd_jax.types import Dataset, GraphDataset, InputError
+from abkd_jax.types import Dataset, GraphDataset, InputError, shape_of
 
 __all__ = ["TOTALS", "check_totals", "totals_of", "verify"]
 
@@ -17,13 +17,13 @@ AnyDataset = TypeVar("AnyDataset", bound=Dataset | GraphDataset)
 
 
 def _per_class(nodes: int, edges: int, features: int, classes: int) -> dict[str, int]:
-    """Totals of a set of which 20 and 30 nodes a class are drawn, and the rest tested."""
+    """Returns the totals of a set with a split of 20 and 30 nodes per class, and the rest for testing."""
     drawn = {"training": 20 * classes, "validation": 30 * classes, "test": nodes - 50 * classes}
     return {"nodes": nodes, "edges": edges, "features": features, "classes": classes, **drawn}
 
 
 def _heco(name: str, **totals: int) -> dict[str, dict[str, int]]:
-    """Totals of the three splits of a typed graph with three classes."""
+    """Returns the totals of the three splits of a heterogeneous graph with three classes."""
     split = {"classes": 3, "validation": 1000, "test": 1000}
     return {name + suffix: {**totals, **split, "training": 3 * n} for suffix, n in (("", 20), ("_40", 40), ("_60", 60))}
 
@@ -56,14 +56,19 @@ TOTALS = {
 
 
 def totals_of(dataset: Dataset | GraphDataset) -> dict[str, int]:
-    """Counts what publications say of a data set.
+    """Counts the totals that publications state of a data set.
 
     Returns:
         The number of nodes, edges, features, classes (or outputs), and of graphs, relations, and training, validation
         and test nodes (or graphs). In a graph of one type edges are pairs of different nodes, each counted once; else
         they are counted as listed.
+
+    Examples:
+        >>> from abkd_jax import datasets
+        >>> totals_of(datasets.load("synthetic"))["classes"]
+        3
     """
-    shape: Any = dataset.features.shape
+    shape = shape_of(dataset.features)
     masks = {"training": dataset.train_mask, "validation": dataset.val_mask, "test": dataset.test_mask}
     totals = {"features": int(shape[1]), **{split: int(np.count_nonzero(mask)) for split, mask in masks.items()}}
     if isinstance(dataset, GraphDataset):
@@ -76,22 +81,30 @@ def totals_of(dataset: Dataset | GraphDataset) -> dict[str, int]:
     return {"nodes": dataset.num_nodes, "edges": edges, "classes": dataset.num_classes, **totals}
 
 
-def check_totals(dataset: Dataset | GraphDataset, published: dict[str, int]) -> None:
-    """Refuses a data set with other totals than its name stands for.
+def check_totals(where: str, found: Mapping[str, int], published: Mapping[str, int], expected: str) -> None:
+    """Compares totals with the published ones.
 
     Args:
-        dataset: which passed `validate`.
-        published: the totals that are known, by the names of `totals_of`.
+        where: the data set or its folder, for the message.
+        found: totals by what is counted, in the plural.
+        published: likewise; totals that only one of the two has are not compared.
+        expected: for the message.
 
     Raises:
         InputError: one line with every total that differs.
+
+    Examples:
+        >>> check_totals("cora", {"nodes": 2707, "edges": 5278}, TOTALS["cora"], "the files as published")
+        Traceback (most recent call last):
+        abkd_jax.types.InputError: cora: 2,707 nodes (published: 2,708); expected the files as published
     """
-    found = totals_of(dataset)
-    differing = [f"{found[what]} {what} (published: {n})" for what, n in published.items() if found[what] != n]
+    differing = [
+        f"{count:,} {what} (published: {published[what]:,})"
+        for what, count in found.items()
+        if published.get(what, count) != count
+    ]
     if differing:
-        raise InputError(
-            f"{dataset.name}: {', '.join(differing)}; expected the files as published, from {dataset.source}"
-        )
+        raise InputError(f"{where}: {', '.join(differing)}; expected {expected}")
 
 
 def verify(dataset: AnyDataset, root: Path, paths: Iterable[Path]) -> AnyDataset:
@@ -108,7 +121,9 @@ def verify(dataset: AnyDataset, root: Path, paths: Iterable[Path]) -> AnyDataset
     Raises:
         InputError: its totals are not the published ones.
     """
-    check_totals(dataset, TOTALS.get(dataset.name, {}))
+    if dataset.name in TOTALS:
+        expected = f"the files as published, from {dataset.source}"
+        check_totals(dataset.name, totals_of(dataset), TOTALS[dataset.name], expected)
     known = [(path, CHECKSUMS.get(path.relative_to(root).as_posix())) for path in paths]
     changed = [path for path, sha256 in known if sha256 is not None and _sha256(path) != sha256]
     if not changed:

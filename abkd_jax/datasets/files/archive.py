@@ -1,9 +1,9 @@
-"""Fetching a zip archive and unpacking it into its own folder, which is present whole or not at all.
+"""Downloads a zip archive and unpacks it into a folder, which is complete or absent.
 
-OGB publishes no checksums. Where one is known from elsewhere it must be that; the SHA-256 of every archive is kept, in
-its folder (`archive.sha256`) and beside it, so that a second download must bring the same. What can be checked besides
-is checked: the size that the server announces, the CRC of each file, that every file stays inside the folder, that no
-name comes twice, and that no file unpacks to more than it can be.
+OGB publishes no checksums. Where one is known from elsewhere it is compared; the SHA-256 of every archive is kept, in
+its folder (`archive.sha256`) and beside it, so that a second download must return the same. Also checked are the size
+that the server announces, the CRC of each file, that every file stays inside the folder, that no name is repeated, and
+that no file unpacks to more than it can be.
 """
 
 import errno
@@ -41,14 +41,14 @@ DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError,
 
 
 def fetch_zip(url: str, folder: Path, sha256: str | None = None) -> None:
-    """Download an archive, check it, and unpack the folder in it that holds `raw/`.
+    """Downloads an archive, checks it, and unpacks the folder in it that holds `raw/`.
 
-    Nobody is asked anything. A progress bar on stderr shows the size. An interrupted download goes on where it stopped:
-    its part lies beside the folder as `.<folder>.zip.part`. A second process waits for the first one's folder.
+    A progress bar on stderr shows the size. An interrupted download resumes where it stopped: its part is kept beside
+    the folder as `.<folder>.zip.part`. A second process waits for the first one's folder.
 
     Args:
-        url: where the archive is published.
-        folder: where its content goes; must not exist.
+        url: address of the archive.
+        folder: destination of its content; must not exist.
         sha256: hexadecimal SHA-256 of the archive, where it is known. Else it must be that of the last download, which
             is kept in `.<folder>.zip.sha256` beside the folder.
 
@@ -78,7 +78,7 @@ def fetch_zip(url: str, folder: Path, sha256: str | None = None) -> None:
 
 
 def check_recorded(folder: Path, sha256: str) -> None:
-    """Compare the archive that a folder was unpacked from with the one that is known.
+    """Compares the archive that a folder was unpacked from with the published one.
 
     Args:
         folder: from `fetch_zip`, or filled by hand: then nothing is recorded and nothing is compared.
@@ -140,7 +140,7 @@ def _open(url: str, done: int) -> http.client.HTTPResponse:
 
 def _unpack(part: Path, folder: Path, sha256: str | None) -> None:
     digest, record = _checked_digest(part, folder, sha256)
-    with _Frugal(part) as file:
+    with _LimitedReads(part) as file:
         archive, top = _opened(file, part.stat().st_size)
         if sum(member.file_size for member in archive.infolist()) > shutil.disk_usage(part.parent).free:
             raise OSError(errno.ENOSPC, "the unpacked archive is larger than the room on the disk")
@@ -156,7 +156,7 @@ def _unpack(part: Path, folder: Path, sha256: str | None) -> None:
 
 
 def _opened(file: io.FileIO, size: int) -> tuple[zipfile.ZipFile, str]:
-    """The archive, all of which has been looked at, and the folder in it."""
+    """Opens an archive and checks all of it; returns also the folder in it."""
     try:
         archive = zipfile.ZipFile(file)
         top = _checked_top(archive, size)
@@ -169,7 +169,7 @@ def _opened(file: io.FileIO, size: int) -> tuple[zipfile.ZipFile, str]:
 
 
 def _checked_digest(part: Path, folder: Path, sha256: str | None) -> tuple[str, Path]:
-    """The SHA-256 of the archive, as expected, and where it is kept for the next download."""
+    """Returns the SHA-256 of the archive, which is the expected one, and where it is kept for the next download."""
     with part.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     record = folder.with_name(f".{folder.name}.zip.sha256")
@@ -180,8 +180,8 @@ def _checked_digest(part: Path, folder: Path, sha256: str | None) -> tuple[str, 
     return found, record
 
 
-class _Frugal(io.FileIO):
-    """A file of which nobody reads much at once: `zipfile` reads the whole list of members before it looks at it."""
+class _LimitedReads(io.FileIO):
+    """A file with a limit per read: `zipfile` reads the whole list of members at once before it checks any of it."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > DIRECTORY:
@@ -190,7 +190,7 @@ class _Frugal(io.FileIO):
 
 
 def _checked_top(archive: zipfile.ZipFile, size: int) -> str:
-    """The one folder with `raw/` in it, after a look at what every member claims to be."""
+    """Checks name, size and kind of every member; returns the one folder with `raw/` in it."""
     members = [(PurePosixPath(member.filename), member) for member in archive.infolist()]
     for path, member in members:
         _check_member(path, member)

@@ -1,4 +1,4 @@
-"""Arrays of `.npy` and `.npz` files, and of raw bytes: sizes are compared before memory is taken."""
+"""Reads arrays of `.npy` and `.npz` files, and of raw bytes: sizes are compared before memory is allocated."""
 
 import io
 import math
@@ -19,24 +19,28 @@ HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.re
 
 
 def from_bytes(content: bytes, shape: tuple[Any, ...], dtype: np.dtype, *, fortran_order: bool) -> np.ndarray:
-    """Makes an array of bytes that must be exactly its own.
+    """Makes an array of bytes, whose number must be exactly that of the array.
 
     Args:
         content: the values, in the byte order of `dtype`.
-        shape: the lengths a file announces; nothing is believed of them.
+        shape: the lengths that a file announces; not trusted.
         dtype: numbers or text.
         fortran_order: whether the first axis runs fastest.
 
     Returns:
-        The array in the byte order of the machine, its memory its own.
+        The array in the byte order of the machine, a copy.
 
     Raises:
         ValueError: another kind of values, or shape and bytes do not agree.
+
+    Examples:
+        >>> from_bytes(bytes([1, 0, 2, 0]), (2,), np.dtype("<i2"), fortran_order=False)
+        array([1, 2], dtype=int16)
     """
     if dtype.kind not in PLAIN or dtype.itemsize == 0:
         raise ValueError(f"values of type {dtype}")
     if not all(type(length) is int and length >= 0 for length in shape):
-        raise ValueError("a shape that is not of whole numbers")
+        raise ValueError("a shape of other than whole numbers")
     if math.prod(shape) * dtype.itemsize != len(content):
         raise ValueError(f"shape {shape} of {dtype} does not take {len(content)} bytes")
     array = np.ndarray(shape, dtype, content, order="F" if fortran_order else "C")
@@ -79,5 +83,5 @@ def from_npz(content: bytes, names: Iterable[str]) -> dict[str, np.ndarray]:
             raise ValueError(f"it unpacks to more than {MAX_BYTES} bytes")
         for member in members.values():
             if listed.count(member.filename) > 1 or member.compress_type not in PACKING:
-                raise ValueError(f"{member.filename} is there twice, or packed in a way that NumPy does not write")
+                raise ValueError(f"{member.filename} is repeated, or packed in a way that NumPy does not write")
         return {name: from_npy(archive.read(member)) for name, member in members.items()}

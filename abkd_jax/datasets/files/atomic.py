@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read with one clear line when they are damaged."""
+"""Writes files atomically, and reads JSON and npz files with one clear line when they are damaged."""
 
 import io
 import json
@@ -23,7 +23,7 @@ MAX_ARRAYS = 1 << 30  # bytes of all arrays of an npz file, unpacked
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes a file whole or not at all: a kill at any moment leaves the old file or the new one, never a part.
+    """Writes a file atomically: a kill at any moment leaves the old file or the new one, never a part.
 
     Args:
         path: the file; its folder must exist.
@@ -31,11 +31,17 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
 
     Raises:
         OSError: the folder cannot be written to; the old file, if any, is untouched.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_atomic(Path(folder) / "config.json", as_json({"epochs": 3}))
+        ...     read_json(Path(folder) / "config.json")
+        {'epochs': 3}
     """
     path = Path(path)
-    temporary = path.with_name(
-        f".{path.name}.{os.getpid()}.tmp"
-    )  # same folder: a rename within one file system is atomic
+    # In the same folder, since a rename is atomic within one file system only.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -47,7 +53,12 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """Returns a value as JSON, with null for NaN and infinities, which JSON does not have."""
+    """Formats a value as JSON, with null for NaN and infinities, which JSON does not have.
+
+    Examples:
+        >>> as_json({"loss": [0.5, float("nan")]})
+        '{"loss": [0.5, null]}'
+    """
     return json.dumps(_without_non_finite(value), indent=indent, allow_nan=False)
 
 
@@ -88,7 +99,7 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     bad = None
     for number, line in enumerate(io.BytesIO(_read_bytes(path, MAX_JSON)), start=1):
         if bad is not None:
-            raise InputError(f"{path}, line {number - 1}: expected one JSON object a line, got {bad[:40]!r}")
+            raise InputError(f"{path}, line {number - 1}: expected one JSON object per line, got {bad[:40]!r}")
         try:
             record = parse_json(line, non_finite_as_null=True)
         except ValueError:
@@ -101,7 +112,7 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def parse_json(content: bytes, *, non_finite_as_null: bool = False) -> Any:
-    """Parses JSON: UTF-8, finite numbers, integers of 64 bits, no name twice in an object, text that can be printed.
+    """Parses JSON: UTF-8, finite numbers, integers of 64 bits, no repeated names in an object, printable text.
 
     Args:
         content: the JSON text.
@@ -109,6 +120,11 @@ def parse_json(content: bytes, *, non_finite_as_null: bool = False) -> Any:
 
     Raises:
         ValueError: anything else.
+
+    Examples:
+        >>> parse_json(b'{"a": 1, "a": 2}')
+        Traceback (most recent call last):
+        ValueError: a name appears twice in one object
     """
 
     def constant(name: str) -> None:
@@ -128,10 +144,10 @@ def parse_json(content: bytes, *, non_finite_as_null: bool = False) -> Any:
         return value
 
     def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(entries)
-        if len(found) < len(entries):
+        value = dict(entries)
+        if len(value) < len(entries):
             raise ValueError("a name appears twice in one object")
-        return found
+        return value
 
     try:
         value = json.loads(
@@ -159,7 +175,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            file.seek(-12, os.SEEK_END)  # where the archive ends, it counts its members; zipfile does not look there
+            file.seek(-12, os.SEEK_END)  # the number of members at the end of the archive, which zipfile does not read
             if int.from_bytes(file.read(2), "little") != len(members):
                 raise ValueError("its list of arrays is incomplete")
             names = [member.filename.removesuffix(".npy") for member in members]
@@ -173,7 +189,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One array, whose header is compared with the member's size before anything is allocated for it."""
+    """Reads one array; its header is compared with the member's size before memory is allocated."""
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     with archive.open(member) as file:
         shape, _, dtype = headers[np.lib.format.read_magic(file)](file)
@@ -184,7 +200,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
             raise ValueError(f"{member.filename} has {found} bytes, expected {expected} by its shape")
     with archive.open(member) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
-        if file.read(1):  # the end of the member is where zipfile compares its checksum
+        if file.read(1):  # zipfile compares the checksum at the end of the member
             raise ValueError(f"{member.filename} goes on after its array")
     return array
 
@@ -198,7 +214,7 @@ def _read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
 
 
 def _require_file(path: str | os.PathLike[str], limit: int) -> None:
-    """Looks before opening: a pipe would never end, a device neither."""
+    """Checks kind and size of a file before it is opened: reading a pipe or a device would not end."""
     try:
         size = os.stat(path).st_size
     except (OSError, ValueError) as error:
@@ -210,6 +226,6 @@ def _require_file(path: str | os.PathLike[str], limit: int) -> None:
 
 
 def _line(error: BaseException) -> str:
-    """What an exception says, short and on one line."""
+    """Returns the message of an exception, short and on one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return textwrap.shorten(text, 160) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Data sets that are slow to read are read once: afterwards their arrays come memory-mapped from a folder of the user.
+"""Caches the arrays of data sets that are slow to read in a folder of the user, from where they can be memory-mapped.
 
 The folder is `graphs` in the user's cache (`locations.cache_root`), or that of the environment variable
 `ABKD_JAX_CACHE`. In it each data set has a folder `<name>-<digest>` of `.npy` files; the digest is of the places, sizes
@@ -6,8 +6,8 @@ and times of the files it was read from, so that a changed file is read anew. An
 time.
 
 `SHA256SUMS` holds the digest and the size of every array and, in its last line, its own. All are compared whenever the
-arrays are read, at about 1 GB a second with the SHA-256 of OpenSSL: half a second for ogbn-mag. An array that differs
-or is missing is a reason to read the data set anew; a file that is not listed is never read.
+arrays are read, at about 1 GB per second with the SHA-256 of OpenSSL: half a second for ogbn-mag. Where an array
+differs or is missing the data set is read again from its files; a file that is not listed is never read.
 """
 
 import contextlib
@@ -32,25 +32,25 @@ __all__ = ["cache_root", "cached", "cached_folder", "write_rows"]
 
 FORMAT = 1  # of the arrays: another number where they mean something else
 SUMS = "SHA256SUMS"
-LONGEST_SUMS = 2**16  # characters; a line has some hundred, and there is one for each array
-DAY = 86_400.0  # seconds; what a killed process has left is removed after this time
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # no other folder helps: it would be as large there
+LONGEST_SUMS = 2**16  # characters; a line has some hundred, and there is one per array
+DAY = 86_400.0  # seconds; temporary folders of killed processes are removed after this time
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # another folder would not help
 
 logger = logging.getLogger(__name__)
 
 
 class _DamagedError(ValueError):
-    """What is wrong with a folder of the cache."""
+    """A folder of the cache is damaged or missing."""
 
 
 def cache_root() -> Path:
-    """The folder of all cached data sets, which need not exist."""
+    """Returns the folder of all cached data sets, which need not exist."""
     named = os.environ.get("ABKD_JAX_CACHE")
     return locations.expanded(named) if named else locations.cache_root() / "graphs"
 
 
 def cached_folder(name: str, sources: Iterable[Path]) -> Path:
-    """Where the arrays of a data set are, or will be.
+    """Returns the folder of the arrays of a data set, which need not exist.
 
     Args:
         name: of the data set.
@@ -62,10 +62,10 @@ def cached_folder(name: str, sources: Iterable[Path]) -> Path:
     words = [name, str(FORMAT)]
     for path in sources:
         try:
-            facts = path.stat()
+            status = path.stat()
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; expected a file of {name}") from error
-        words += [str(path.resolve()), str(facts.st_size), str(facts.st_mtime_ns)]
+        words += [str(path.resolve()), str(status.st_size), str(status.st_mtime_ns)]
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
     return cache_root() / f"{name}-{digest}"
 
@@ -73,24 +73,24 @@ def cached_folder(name: str, sources: Iterable[Path]) -> Path:
 def cached(
     name: str, sources: Iterable[Path], read: Callable[[Path], dict[str, np.ndarray]], mapped: Iterable[str] = ()
 ) -> dict[str, np.ndarray]:
-    """The arrays of a data set, read from its files the first time and from the cache afterwards.
+    """Reads the arrays of a data set from its files the first time and from the cache afterwards.
 
-    The folder of the cache appears whole or not at all: it is written under another name and then renamed. Where it is
-    damaged it is written anew, and where the cache is not to be written to the files are read each time; one warning
-    says so in both cases. A second process waits for the first one's folder.
+    The folder of the cache is complete or absent: it is written under another name and then renamed. Where it is
+    damaged it is written again, and where the cache cannot be written the files are read each time; one warning says so
+    in both cases. A second process waits for the first one's folder.
 
     Args:
         name: of the data set.
         sources: the files that `read` reads; they must exist.
-        read: reads and checks them. It gets a folder in which it may write large arrays itself (`write_rows`), as
-            `<key>.npy`, and returns the others.
+        read: function that reads and checks them. It is given a folder in which it may write large arrays itself
+            (`write_rows`), as `<key>.npy`, and returns the others.
         mapped: keys of the arrays that are memory-mapped, read-only, instead of read.
 
     Returns:
-        The arrays of `read` and those it has written, by key.
+        The arrays that `read` returns and those it has written, by key.
 
     Raises:
-        InputError: from `read`; or no room on the disk. In each case what was in the cache before is untouched.
+        InputError: from `read`; or no space on the disk. In each case the former content of the cache is kept.
     """
     folder, keys = cached_folder(name, sources), frozenset(mapped)
     with contextlib.suppress(_DamagedError):
@@ -112,7 +112,7 @@ def cached(
 
 
 def write_rows(path: Path, dtype: type, shape: tuple[int, int], parts: Iterable[np.ndarray]) -> None:
-    """Write a `.npy` file part by part, for arrays that do not fit in memory.
+    """Writes a `.npy` file part by part, for arrays that do not fit in memory.
 
     Plain writes: a memory map would end the process with a signal where the disk is full.
 
@@ -124,6 +124,12 @@ def write_rows(path: Path, dtype: type, shape: tuple[int, int], parts: Iterable[
 
     Raises:
         OSError: the disk is full or not writable.
+
+    Examples:
+        >>> with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        ...     write_rows(Path(file.name), np.float32, (3, 2), [np.zeros((2, 2)), np.ones((1, 2))])
+        ...     np.load(file.name).sum(axis=1).tolist()
+        [0.0, 0.0, 2.0]
     """
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
@@ -143,7 +149,7 @@ def _unwritable(name: str, root: Path, error: OSError) -> str:
 def _load_or_fill(
     folder: Path, read: Callable[[Path], dict[str, np.ndarray]], mapped: frozenset[str]
 ) -> dict[str, np.ndarray]:
-    """Under the lock: another process may have filled the folder by now."""
+    """Loads the arrays, or reads and stores them; called under the lock, since another process may have done so."""
     try:
         return _load(folder, mapped)
     except _DamagedError as damage:
@@ -159,7 +165,7 @@ def _load_or_fill(
     try:
         return _load(folder, mapped)
     except _DamagedError as damage:
-        raise InputError(f"{folder}: {damage} just after it was written; expected a disk that keeps files") from None
+        raise InputError(f"{folder}: {damage} right after it was written; expected a working disk") from None
 
 
 def _write(folder: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> None:
@@ -175,7 +181,7 @@ def _write(folder: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> None:
 
 
 def _replace(folder: Path, new: Path, mapped: frozenset[str]) -> None:
-    """Give the new folder its name; what bore it is moved aside first, and a whole folder of another process stays."""
+    """Renames the new folder to its place; a damaged one there is removed, a complete one is kept."""
     aside = new.with_name(f"{new.name}.old")
     try:
         if os.path.lexists(folder):
@@ -189,7 +195,7 @@ def _replace(folder: Path, new: Path, mapped: frozenset[str]) -> None:
 
 
 def _load(folder: Path, mapped: frozenset[str]) -> dict[str, np.ndarray]:
-    """The arrays of a folder, each compared with its digest; raises `_DamagedError`."""
+    """Loads the arrays of a folder, each compared with its digest; raises `_DamagedError`."""
     try:
         with (folder / SUMS).open(encoding="ascii") as file:
             lines = file.read(LONGEST_SUMS).splitlines(keepends=True)
@@ -230,7 +236,7 @@ def _sweep(root: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Whatever it is; a link itself and not what it points to."""
+    """Removes a file or folder; of a link the link itself, not its target."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""CSR matrices: building them safely from the arrays of a file, and scaling their rows."""
+"""Builds CSR matrices safely from the arrays of a file, and normalises their rows."""
 
 from typing import Any
 
@@ -21,6 +21,11 @@ def check_csr(data: Any, indices: Any, indptr: Any, shape: Any) -> None:
 
     Raises:
         ValueError: the arrays do not describe a matrix of that shape; the text begins with the part that is wrong.
+
+    Examples:
+        >>> check_csr(np.ones(2), np.array([0, 5]), np.array([0, 1, 2]), (2, 3))
+        Traceback (most recent call last):
+        ValueError: indices reach from 0 to 5; expected columns in [0, 3)
     """
     for name, array, kinds in (("data", data, "biuf"), ("indices", indices, "iu"), ("indptr", indptr, "iu")):
         vector = isinstance(array, np.ndarray) and array.ndim == 1
@@ -42,7 +47,7 @@ def check_csr(data: Any, indices: Any, indptr: Any, shape: Any) -> None:
 
 
 def csr_from_parts(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: Any) -> sp.csr_matrix:
-    """Builds a CSR matrix of arrays that pass `check_csr`.
+    """Builds a CSR matrix from arrays that pass `check_csr`.
 
     Args:
         data: `[nnz]` values.
@@ -63,7 +68,7 @@ def csr_from_parts(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, sh
 
 
 def csr_from_entries(data: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: Any) -> sp.csr_matrix:
-    """Builds a CSR matrix of a list of entries, each of which is compared with the shape.
+    """Builds a CSR matrix from a list of entries, each of which is compared with the shape.
 
     Args:
         data: `[nnz]` values.
@@ -90,11 +95,15 @@ def row_normalize(features: sp.csr_matrix) -> sp.csr_matrix:
 
     Returns:
         `[n, f]` CSR float32. Rows without a finite sum become NaN, which `validate` reports.
+
+    Examples:
+        >>> row_normalize(sp.csr_matrix([[1.0, 3.0], [0.0, 0.0]])).toarray().tolist()
+        [[0.25, 0.75], [0.0, 0.0]]
     """
     with np.errstate(invalid="ignore", over="ignore"):
         values = features.data.astype(np.float64)
         row_sums = np.asarray(features.sum(axis=1, dtype=np.float64)).ravel()
-        row_sums[~np.isfinite(row_sums)] = np.nan  # what is divided by infinity would pass as zero
+        row_sums[~np.isfinite(row_sums)] = np.nan  # a quotient by infinity would pass as zero
         divisor = np.repeat(row_sums, np.diff(features.indptr))
         np.divide(values, divisor, out=values, where=divisor != 0)
         return sp.csr_matrix((values.astype(np.float32), features.indices, features.indptr), shape=features.shape)

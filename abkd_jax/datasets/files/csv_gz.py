@@ -1,4 +1,4 @@
-"""Tables of numbers in `.csv.gz` files, read in chunks and checked: the files of the Open Graph Benchmark."""
+"""Reads tables of numbers in `.csv.gz` files in chunks, and checks them: the files of the Open Graph Benchmark."""
 
 import csv
 import gzip
@@ -20,8 +20,8 @@ from abkd_jax.types import InputError
 __all__ = ["chunks", "integers", "reals", "strings"]
 
 CHUNK_NUMBERS = 2**23  # 64 MiB of float64 while a chunk is parsed
-SHOWN_FROM = 8 * 2**20  # bytes of a compressed file that takes long enough for a progress bar
-FIELD = 40  # bytes of a number and its comma, at most
+SHOWN_FROM = 8 * 2**20  # compressed bytes from which on a file takes long enough for a progress bar
+FIELD = 40  # most bytes of a number and its comma
 MOST_ROWS = 2**28  # of a table of unknown length: 2 GiB of pairs
 MOST_WORDS = 2**20  # bytes of a table of words
 SLACK = 2**16  # bytes of a file besides the table: headers, and what cannot be compressed
@@ -33,10 +33,10 @@ WHOLE, REAL = (re.compile(text) for text in (r"[+-]?\d{1,18}", r"[+-]?(\d+\.?\d*
 def chunks(
     path: Path, columns: int, dtype: type, rows: int | None = None, gaps: bool = False, most: int = MOST_ROWS
 ) -> Generator[np.ndarray, None, None]:
-    """The rows of a table without a header, a chunk of at most 2^23 numbers at a time.
+    """Yields the rows of a table without a header, in chunks of at most 2^23 numbers.
 
     A progress bar on stderr counts the compressed bytes of large files. Nothing is unpacked beyond the chunk in which
-    the table is found to be too long, or a line to be no line of it.
+    the table is found to be too long or to have a bad line.
 
     Args:
         path: the `.csv.gz` file.
@@ -44,14 +44,14 @@ def chunks(
         dtype: `np.int64` or `np.float32`.
         rows: the number of rows it must have; None for any up to `most`.
         gaps: whether an empty field is allowed; it becomes NaN.
-        most: the number of rows it may have.
+        most: the largest number of rows it may have.
 
     Yields:
         `[chunk, columns]` of `dtype`, finite but for the gaps.
 
     Raises:
-        InputError: the file is missing, truncated or not gzip, has other columns or rows, a blank line, or holds
-            something that is not a number; or pandas is not installed.
+        InputError: the file is missing, truncated or not gzip, has other columns or rows, a blank line, or a field that
+            is not a number; or pandas is not installed.
     """
     parse, done, limit = partial(_parse, _pandas(), columns, dtype, gaps), 0, most if rows is None else rows
     rest = ""
@@ -64,7 +64,7 @@ def chunks(
                 if part is None:
                     row, what = _first_bad(block, parse, columns, WHOLE if dtype is np.int64 else REAL)
                     kind = "whole numbers" if dtype is np.int64 else "numbers"
-                    raise InputError(f"{path}, line {done + row + 1}: {what}; expected {columns} {kind} a line")
+                    raise InputError(f"{path}, line {done + row + 1}: {what}; expected {columns} {kind} per line")
                 done += part.shape[0]
                 if done > limit:
                     rest = " or more" if next(blocks, None) else ""
@@ -80,20 +80,27 @@ def chunks(
 def integers(
     path: Path, columns: int, rows: int | None = None, below: int | tuple[int, ...] = 2**31, most: int = MOST_ROWS
 ) -> np.ndarray:
-    """A table of whole numbers that are not negative.
+    r"""Reads a table of whole numbers that are not negative.
 
     Args:
         path: the `.csv.gz` file, without a header.
         columns: the number of columns it must have.
         rows: the number of rows it must have; None for any up to `most`.
-        below: what the numbers must stay below, one bound for all columns or one for each.
-        most: the number of rows it may have.
+        below: upper bound of the numbers, exclusive; one for all columns or one per column.
+        most: the largest number of rows it may have.
 
     Returns:
         `[rows, columns]` int32.
 
     Raises:
         InputError: see `chunks`; or a number is out of range.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".csv.gz") as file:
+        ...     _ = Path(file.name).write_bytes(gzip.compress(b"0,1\n1,2\n"))
+        ...     integers(Path(file.name), columns=2, below=3).tolist()
+        [[0, 1], [1, 2]]
     """
     bounds = np.broadcast_to(np.asarray(below, np.int64), (columns,))
     parts, done = [np.zeros((0, columns), np.int32)], 0
@@ -112,18 +119,18 @@ def integers(
 
 
 def reals(path: Path, columns: int, rows: int | None = None, gaps: bool = False) -> np.ndarray:
-    """A table of real numbers, `[rows, columns]` float32; arguments and errors as in `chunks`."""
+    """Reads a table of real numbers, `[rows, columns]` float32; arguments and errors as in `chunks`."""
     return np.concatenate([np.zeros((0, columns), np.float32), *chunks(path, columns, np.float32, rows, gaps)])
 
 
 def strings(path: Path) -> list[list[str]]:
-    """The lines of a small table of words.
+    """Reads a small table of text.
 
     Args:
         path: the `.csv.gz` file.
 
     Returns:
-        One list of fields for each line, a header included.
+        One list of fields per line, a header included.
 
     Raises:
         InputError: the file is missing, truncated, not a gzip file of text, or of more than a megabyte.
@@ -142,7 +149,7 @@ def strings(path: Path) -> list[list[str]]:
 
 
 def _blocks(path: Path, columns: int, rows: int) -> Generator[bytes, None, None]:
-    """Whole lines, each block a little longer than the shortest text of `CHUNK_NUMBERS` numbers."""
+    """Yields blocks of whole lines, each a little longer than the shortest text of `CHUNK_NUMBERS` numbers."""
     size = _checked_size(path, FIELD * columns * rows)
     with (
         open(path, "rb") as raw,
@@ -160,7 +167,7 @@ def _blocks(path: Path, columns: int, rows: int) -> Generator[bytes, None, None]
 
 
 def _checked_size(path: Path, unpacked: int) -> int:
-    """The bytes of a file, not many more than of what it unpacks to: long headers and fillings of gzip take ages."""
+    """Returns the size of a file, at most 64 KiB above that of its content: gzip can have headers of any size."""
     size = path.stat().st_size
     if size > unpacked + SLACK:
         raise InputError(f"{path}: has {size} bytes; expected at most {unpacked + SLACK}")
@@ -168,7 +175,7 @@ def _checked_size(path: Path, unpacked: int) -> int:
 
 
 def _parse(pandas: Any, columns: int, dtype: type, gaps: bool, block: bytes) -> np.ndarray | None:
-    """The numbers of these lines; None where one of them is not as it must be."""
+    """Parses lines of numbers; returns None where one of them is bad."""
     lines = block.count(b"\n")
     if block.startswith(b"\n") or b"\n\n" in block or block.count(b",") != lines * (columns - 1):
         return None  # pandas would fill what is missing
@@ -189,13 +196,15 @@ def _parse(pandas: Any, columns: int, dtype: type, gaps: bool, block: bytes) -> 
         return None
     part = frame.to_numpy()
     bad = np.isinf(part) if gaps else ~np.isfinite(part)
-    return None if part.shape != (lines, columns) or bad.any() else part
+    if part.dtype != dtype or part.shape != (lines, columns) or bad.any():  # older pandas: floats beyond int64
+        return None
+    return part
 
 
 def _first_bad(
     block: bytes, parse: Callable[[bytes], np.ndarray | None], columns: int, number: re.Pattern[str]
 ) -> tuple[int, str]:
-    """The first line that `parse` refuses, found by halving, and what is wrong with it."""
+    """Finds the first line that `parse` refuses, by bisection; returns its number and what is wrong with it."""
     first = 0
     while (end := block.find(b"\n") + 1) < len(block):
         cut = max(end, block.rfind(b"\n", 0, len(block) // 2) + 1)
@@ -220,7 +229,7 @@ def _pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise InputError("pandas is not installed; .csv.gz tables are read with it: pip install pandas") from error
+        raise InputError(".csv.gz tables need pandas, which is not installed: pip install 'abkd_jax[data]'") from error
     return pandas
 
 

@@ -1,4 +1,4 @@
-"""Fetching one file: verified against its checksum, and present whole or not at all."""
+"""Downloads a file, verified against its checksum; the file is complete or absent."""
 
 import hashlib
 import http.client
@@ -18,16 +18,16 @@ __all__ = ["TooLargeError", "announced", "fetch", "one_line", "open_url", "recei
 TIMEOUT = 15.0  # seconds without an answer
 REDIRECTS = 5
 BLOCK = 2**20  # bytes
-SLOW, PATIENCE = 1024, 60.0  # bytes a second on average that are too few, and the seconds before this counts
+SLOW, PATIENCE = 1024, 60.0  # least bytes per second on average, and the seconds after which this is checked
 LIMIT = 64 * 2**20  # bytes of a file with a checksum; the largest of Planetoid has 17 million
 
 
 class TooLargeError(http.client.HTTPException):
-    """A server sends more than can be right."""
+    """A server sends more bytes than are expected at most."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect to `open_url`: the handler of urllib reads the whole answer, and follows to ftp and http."""
+    """Leaves redirects to `open_url`: the handler of urllib reads the whole response, and follows to ftp and http."""
 
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> None:
         return None
@@ -39,11 +39,11 @@ _OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 def fetch(url: str, path: Path, sha256: str) -> None:
-    """Download a file, compare its checksum, then give it its name.
+    """Downloads a file, compares its checksum, then gives it its name.
 
     Args:
-        url: where the file is published.
-        path: where it goes; its folder is created.
+        url: address of the file.
+        path: its destination; the folder is created.
         sha256: hexadecimal SHA-256 of the content.
 
     Raises:
@@ -67,17 +67,17 @@ def fetch(url: str, path: Path, sha256: str) -> None:
 
 
 def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
-    """Asks for a file; follows at most five redirects, to https or to the protocol of the first address only.
+    """Requests a file; follows at most five redirects, to https or to the protocol of the first address only.
 
     Args:
         url: its address.
         headers: of the request.
 
     Returns:
-        The open answer, to be closed by the caller.
+        The open response, to be closed by the caller.
 
     Raises:
-        urllib.error.URLError, http.client.HTTPException, OSError: it cannot be had.
+        urllib.error.URLError, http.client.HTTPException, OSError: the request fails.
     """
     allowed = {"https", urlsplit(url).scheme}
     for _ in range(REDIRECTS + 1):
@@ -99,18 +99,18 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
 
 
 def received(response: Any, limit: int) -> Iterator[bytes]:
-    """The content of an answer as it arrives.
+    """Yields the content of a response as it arrives.
 
     Args:
         response: from `open_url`.
-        limit: the bytes that it may have at most.
+        limit: most bytes that it may have.
 
     Yields:
         Blocks of at most a megabyte.
 
     Raises:
-        TooLargeError: there is more, or more is announced.
-        TimeoutError: a minute has passed at less than a kilobyte a second.
+        TooLargeError: there are more, or more are announced.
+        TimeoutError: a minute has passed at less than a kilobyte per second.
     """
     began, done, total = time.monotonic(), 0, announced(response)
     if total is not None and total > limit:
@@ -126,12 +126,17 @@ def received(response: Any, limit: int) -> Iterator[bytes]:
 
 
 def announced(response: Any) -> int | None:
-    """The bytes that an answer is to have; None where it does not say so."""
+    """Returns the number of bytes that a response announces, or None."""
     length = response.headers.get("Content-Length") or ""
     chunked = response.headers.get("Transfer-Encoding")
     return int(length) if not chunked and length.isascii() and length.isdigit() and len(length) < 20 else None
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without line breaks."""
+    r"""Returns the message of an error without line breaks, or its class where it has none.
+
+    Examples:
+        >>> one_line(ValueError("first line\n  second line"))
+        'first line second line'
+    """
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Where the user's files are kept: the cache, home folders, and what takes their place where there is none."""
+"""Folders of the user's files: the cache, home directories, and temporary folders where there are none."""
 
 import functools
 import logging
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def cache_root() -> Path:
-    """Answers where the user's files are kept by default: `~/.cache/abkd_jax`, which need not exist.
+    """Returns the default folder of the user's files: `~/.cache/abkd_jax`, which need not exist.
 
     Without a home directory (a container with any user id) it is a folder of the user among the temporary files, and
     one warning says so.
@@ -29,10 +29,14 @@ def cache_root() -> Path:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Puts the home directory in the place of a leading `~`.
+    """Replaces a leading `~` by the home directory.
 
     Raises:
         InputError: there is no such home directory.
+
+    Examples:
+        >>> expanded("~/data") == Path.home() / "data"
+        True
     """
     try:
         return Path(path).expanduser()
@@ -41,7 +45,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def writable(folder: Path) -> Path:
-    """Creates a folder of the user's cache; where it cannot be written to, one of its name among the temporary files.
+    """Creates a folder of the user's cache; where it cannot be written, one of the same name among the temporary files.
 
     One warning says so then.
 
@@ -49,7 +53,7 @@ def writable(folder: Path) -> Path:
         folder: a folder of `cache_root()`.
 
     Returns:
-        `folder`, or the one that takes its place.
+        `folder`, or its replacement.
 
     Raises:
         InputError: there is no place for temporary files either.
@@ -69,7 +73,7 @@ def _temporary_root(reason: str) -> Path:
         root = Path(tempfile.gettempdir()) / f"abkd_jax-{os.getuid()}"
         root.mkdir(mode=0o700, exist_ok=True)
         if root.lstat().st_uid != os.getuid() or root.is_symlink():
-            root = Path(tempfile.mkdtemp(prefix="abkd_jax-"))  # somebody else has taken the name
+            root = Path(tempfile.mkdtemp(prefix="abkd_jax-"))  # another user owns the name
     except OSError as error:
         raise InputError(
             f"{reason}, and there is no place for temporary files ({error}); expected HOME to be set"

@@ -1,4 +1,4 @@
-"""Folders and files that one process at a time works on. A lock ends with its process, however that ends."""
+"""Locks folders and files for one process at a time. A lock ends with its process, even a killed one."""
 
 import contextlib
 import logging
@@ -13,22 +13,22 @@ from abkd_jax.types import InputError
 __all__ = ["LOCK", "exclusive", "locked"]
 
 LOCK = ".lock"  # in the folder; it stays there, since a lock file cannot be removed without a race
-POLL = 0.2  # seconds between two looks at a lock that another process holds
+POLL = 0.2  # seconds between two attempts to take a lock that another process holds
 
 _logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike[str], what: str, *, wait: bool) -> Iterator[None]:
-    """Holds a folder for this process alone, and removes what a killed `write_atomic` has left in it.
+    """Locks a folder for this process alone, and removes temporary files of a killed `write_atomic` in it.
 
-    A folder that cannot be written is not locked, since nobody changes it; where the file system knows no locks, a
+    A folder that cannot be written is not locked, since no process changes it; where the file system has no locks, a
     warning says so.
 
     Args:
-        folder: made where missing.
-        what: what a holder does with it, for the message: "trains teacher cora seed 0".
-        wait: whether to wait for another process to let go, with one line in the log, instead of raising.
+        folder: created where missing.
+        what: what the holder of the lock does, for the message: "trains teacher cora seed 0".
+        wait: whether to wait for another process to release it, with one line in the log, instead of raising.
 
     Raises:
         InputError: another process holds the folder, and `wait` is False.
@@ -52,12 +52,13 @@ def locked(folder: str | os.PathLike[str], what: str, *, wait: bool) -> Iterator
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Waits until no other process makes a file or folder; nothing depends on it but the work that is saved.
+    """Waits until no other process makes a file or folder, so that the work is not done twice.
 
-    What is made under it appears whole by a rename, so that file systems without locks serve too.
+    Correctness does not depend on it: the file or folder is written under another name and renamed, so that file
+    systems without locks serve too.
 
     Args:
-        path: what is made. The lock is the hidden file `.<name>.lock` beside it, which is gone afterwards.
+        path: the file or folder. The lock is the hidden file `.<name>.lock` beside it, which is removed afterwards.
     """
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
@@ -69,7 +70,7 @@ def exclusive(path: Path) -> Iterator[None]:
     finally:
         if lock.is_locked:
             with contextlib.suppress(OSError):
-                Path(lock.lock_file).unlink()  # before it is released: who waits looks for the name again
+                Path(lock.lock_file).unlink()  # before it is released: a waiting process opens the name again
         lock.release()
 
 

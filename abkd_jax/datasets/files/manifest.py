@@ -1,8 +1,8 @@
-"""SHA-256 digests of files beside them, so that damage on the disk is found before anything reads the content.
+"""Keeps SHA-256 digests beside files, so that damage on the disk is found before the content is read.
 
 Both documents are JSON, `{"sha256": ..., "content": ...}`, with the digest of their own content. `manifest.json` covers
 all files of a folder that is never changed again, such as a checkpoint; `digests.json` covers some files of a folder in
-which each is replaced from time to time, such as a run folder.
+which each may be replaced, such as a run folder.
 """
 
 import hashlib
@@ -35,26 +35,34 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Compares a folder with its manifest and returns the `content` of it, or None where there is no manifest.
 
     Raises:
-        InputError: the manifest or a file is damaged, or a file is missing, or one too many.
+        InputError: the manifest or a file is damaged, or a file is missing or not listed.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "weights").write_text("0.5")
+        ...     write_manifest(Path(folder), {"step": 3})
+        ...     read_manifest(Path(folder))
+        {'format': 1, 'step': 3}
     """
     path = folder / MANIFEST
     if not path.exists():
         return None
     content = _read_signed(path)
-    expected, found = content.pop("files"), _files(folder)
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
+    listed, present = content.pop("files"), _files(folder)
+    for name in sorted(listed.keys() | present.keys()):
+        if name not in present:
             raise InputError(f"{name}: missing")
-        if name not in expected:
+        if name not in listed:
             raise InputError(f"{name}: not in the manifest")
-        _compare(found[name], name, **expected[name])
+        _compare(present[name], name, **listed[name])
     return content
 
 
 def write_sealed(folder: Path, contents: Mapping[str, str | bytes]) -> None:
-    """Writes files whole or not at all, and their digests into `digests.json`.
+    """Writes files atomically, and their digests into `digests.json`.
 
-    While the files are replaced their old digests hold too: a kill in between leaves no file that would be refused.
+    While files are replaced both the old and the new digests are valid: a kill leaves no file that would be refused.
 
     Args:
         folder: it must exist; digests of other files in it stay.
@@ -79,7 +87,7 @@ def check_seal(folder: Path, names: Iterable[str]) -> None:
     """Compares files with the digests that `write_sealed` wrote; files without one, as in older folders, pass.
 
     Raises:
-        InputError: a file is not what was written, or is missing, or the list of digests is damaged.
+        InputError: a file differs from the one that was written, or is missing, or the list of digests is damaged.
     """
     known = _read_digests(folder)
     for name in names:
@@ -131,7 +139,7 @@ def _digest(path: Path) -> str:
 
 
 def _digest_or_none(path: Path) -> str | None:
-    """None where there is no file, "" where it is larger than any of a run folder, which no reader would take."""
+    """Returns the digest, None where there is no file, "" where it is larger than readers of a run folder accept."""
     try:
         if not path.is_file():
             return None
@@ -145,7 +153,7 @@ def _encoded(content: str | bytes) -> bytes:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """What lies below a folder, folders and the manifest aside, by its place in it."""
+    """Returns all files below a folder but the manifest, by their relative path."""
     paths = (path for path in folder.rglob("*") if not path.is_dir())
     return {path.relative_to(folder).as_posix(): path for path in paths if path != folder / MANIFEST}
 

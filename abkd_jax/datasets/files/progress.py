@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, plain lines in the log elsewhere; and that log on standard error."""
+"""Shows progress: bars on a terminal, plain lines in the log elsewhere; and writes that log to standard error."""
 
 import contextlib
 import io
@@ -13,8 +13,8 @@ from tqdm.std import tqdm
 
 __all__ = ["bar", "logging_to_stderr", "training", "write_line"]
 
-PAUSE = 5.0  # least seconds between two lines of one piece of work
-LIBRARIES = ("absl", "jax", "orbax")  # whose warnings concern us, not the user
+PAUSE = 5.0  # least seconds between two lines of one bar
+LIBRARIES = ("absl", "jax", "orbax")  # whose warnings concern the developer, not the user
 
 package = logging.getLogger("abkd_jax")
 log = logging.getLogger(__name__)
@@ -26,7 +26,11 @@ def bar(**options: Any) -> tqdm:
     Nothing is shown where the level of the logger `abkd_jax` is above INFO.
 
     Args:
-        options: as `tqdm` takes them: `total`, `desc`, `unit`, `unit_scale`, `disable`, ...
+        options: those of `tqdm`: `total`, `desc`, `unit`, `unit_scale`, `disable`, ...
+
+    Examples:
+        >>> with bar(total=100, desc="download", unit="B") as shown:
+        ...     _ = shown.update(100)
     """
     drawn = "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
     silent = package.level > logging.INFO or options.pop("disable", False)
@@ -36,7 +40,7 @@ def bar(**options: Any) -> tqdm:
 
 
 class _Lines(tqdm):
-    """A bar for logs: a line at its start, one every few seconds, one at its end."""
+    """A progress bar for logs: a line at its start, one every few seconds, one at its end."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._last_line = ""
@@ -62,15 +66,15 @@ class _Lines(tqdm):
 def training(
     label: str, epochs: int, resume: tuple[Any, dict[str, np.ndarray]] | None
 ) -> Iterator[Callable[[dict[str, np.ndarray]], None]]:
-    """Shows how far a training program is; of a finished one, that it was read.
+    """Shows the progress of a training program; of a finished one, that it was read.
 
     Args:
-        label: what is trained.
+        label: name of what is trained.
         epochs: most epochs that it may take.
         resume: `FitState` and history of an earlier run, or None.
 
     Yields:
-        What is to be called with the history after every chunk of epochs.
+        A function to be called with the history after every chunk of epochs.
     """
     if resume is not None and not np.any(resume[0].active):
         best = sorted({int(epoch) for epoch in np.atleast_1d(resume[0].best_epoch)})
@@ -89,7 +93,7 @@ def training(
             shown.update(_last_epoch(history) - shown.n)
 
         yield show
-        shown.total = shown.n  # where early stopping has ended it
+        shown.total = shown.n  # early stopping may have ended it
 
 
 def _last_epoch(history: dict[str, np.ndarray]) -> int:
@@ -99,10 +103,10 @@ def _last_epoch(history: dict[str, np.ndarray]) -> int:
 
 @contextlib.contextmanager
 def logging_to_stderr(level: int) -> Iterator[None]:
-    """Writes the log of this package, and Python's warnings, to standard error: one line a record, beside any bar.
+    """Writes the log of this package, and Python's warnings, to standard error: one line per record, above any bar.
 
     Args:
-        level: of the logger `abkd_jax`; the libraries below it are heard from DEBUG on.
+        level: of the logger `abkd_jax`; warnings of the libraries below it are shown from DEBUG on.
     """
     handler, before = _Handler(), (package.level, package.propagate)
     others = {name: logging.getLogger(name).level for name in LIBRARIES}
@@ -110,7 +114,7 @@ def logging_to_stderr(level: int) -> Iterator[None]:
     for logger in receivers:
         logger.addHandler(handler)
     package.setLevel(level)
-    package.propagate = False  # some libraries give the root logger a handler of its own
+    package.propagate = False  # some libraries add a handler to the root logger
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING if level <= logging.DEBUG else logging.ERROR)
     logging.captureWarnings(True)
@@ -127,7 +131,7 @@ def logging_to_stderr(level: int) -> Iterator[None]:
 
 
 class _Handler(logging.Handler):
-    """Looks up standard error anew for every record, as tests and notebooks replace it."""
+    """Writes to the current standard error at every record, since tests and notebooks replace it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = " ".join(record.getMessage().split())
@@ -135,7 +139,7 @@ class _Handler(logging.Handler):
 
 
 def write_line(line: str) -> None:
-    """Writes a line to standard error, above any bar; nowhere, if nobody reads it any more."""
+    """Writes a line to standard error, above any bar; a closed pipe is ignored."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):
             tqdm.write(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Files of a data set: which are missing, their bytes up to a stated size, and one clear line when one is damaged."""
+"""Helpers of the readers: which files are missing, bytes up to a limit, and one clear line when a file is damaged."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,26 +10,31 @@ from abkd_jax.types import InputError
 __all__ = ["MAX_BYTES", "missing_files", "read_bytes", "reading", "require_files"]
 
 MAX_BYTES = 2**26
-"""Bytes of a binary file, as it is and unpacked; the largest published one (`amazon_photo.npz`) unpacks to 17 MB."""
+"""Most bytes of a binary file, packed and unpacked; the largest published one (`amazon_photo.npz`) unpacks to 17 MB."""
 
 SHOWN = 200  # characters of an error's own text
 
 
 def missing_files(paths: Iterable[Path]) -> list[Path]:
-    """Returns the paths where no file can be found, in their order."""
+    """Returns the paths of files that do not exist, in their order.
+
+    Examples:
+        >>> [path.name for path in missing_files([Path(__file__), Path("no/such/file")])]
+        ['file']
+    """
     return [path for path in paths if not os.path.isfile(path)]
 
 
 def require_files(name: str, paths: Iterable[Path], published: str) -> None:
-    """Refuses to go on where files are missing.
+    """Checks that all files of a data set exist.
 
     Args:
         name: of the data set.
         paths: the files it needs, all in one folder.
-        published: where they can be had, for the message.
+        published: address of their publication, for the message.
 
     Raises:
-        InputError: all files that are missing, where they belong and where they can be had.
+        InputError: names all files that are missing, their folder and where they are published.
     """
     missing = missing_files(paths)
     if missing:
@@ -42,10 +47,10 @@ def require_files(name: str, paths: Iterable[Path], published: str) -> None:
 
 @contextmanager
 def reading(path: Path, expected: str) -> Iterator[None]:
-    """Turns whatever the content of a file raises into one line that names the file.
+    """Turns any exception while a file is parsed into one line that names the file.
 
     A damaged file can raise anything: SciPy, NumPy, zipfile, csv, pickle and ast raise some twenty classes, MemoryError
-    and RecursionError among them. So this holds the parsing of one file and nothing else.
+    and RecursionError among them. So the body should parse one file and do nothing else.
 
     Args:
         path: the file.
@@ -53,6 +58,12 @@ def reading(path: Path, expected: str) -> Iterator[None]:
 
     Raises:
         InputError: instead of any other exception; KeyboardInterrupt and the like pass.
+
+    Examples:
+        >>> with reading(Path("labels.txt"), "whole numbers"):
+        ...     int("three")
+        Traceback (most recent call last):
+        abkd_jax.types.InputError: labels.txt: damaged (invalid literal ...); expected whole numbers
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Tables of numbers in text files, gzipped or not, read with one clear line when they are damaged."""
+"""Reads tables of numbers in text files, gzipped or not, with one clear line when they are damaged."""
 
 import csv
 import gzip
@@ -15,7 +15,7 @@ from abkd_jax.datasets.files.reading import read_bytes, reading
 __all__ = ["MAX_TEXT", "count_records", "read_table"]
 
 MAX_TEXT = 2**23
-"""Bytes of a file, as it is and unpacked; the largest published one (`PROTEINS_A.txt`) has 2 MB."""
+"""Most bytes of a file, packed and unpacked; the largest published one (`PROTEINS_A.txt`) has 2 MB."""
 
 MAX_LINE = 10_000  # characters
 
@@ -23,13 +23,13 @@ MAX_LINE = 10_000  # characters
 def read_table(
     path: Path, columns: int | None, dtype: type = np.int64, *, delimiter: str | None = None
 ) -> Shaped[np.ndarray, "rows columns"]:
-    """Reads a text file with the same number of numbers in every line; blank lines are no lines.
+    r"""Reads a text file with the same number of columns in every line; blank lines are skipped.
 
     Args:
-        path: the file; `.gz` is unpacked on the way.
-        columns: how many numbers a line has; None for as many as the first has.
+        path: the file; `.gz` is unpacked.
+        columns: numbers per line; None for as many as in the first.
         dtype: of the numbers.
-        delimiter: what stands between two numbers; None for white space.
+        delimiter: between two numbers; None for white space.
 
     Returns:
         `[rows, columns]`, at least one row.
@@ -37,9 +37,16 @@ def read_table(
     Raises:
         InputError: the file cannot be read, is larger than `MAX_TEXT`, has no row, or a line has other columns or
             something else than numbers.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     _ = Path(file.name).write_text("1, 2\n2, 3\n")
+        ...     read_table(Path(file.name), 2, delimiter=",").tolist()
+        [[1, 2], [2, 3]]
     """
     kind = "whole numbers" if np.issubdtype(dtype, np.integer) else "numbers"
-    with reading(path, f"{columns or 'the same count of'} {kind} a line"):
+    with reading(path, f"{columns or 'the same count of'} {kind} per line"):
         lines = _lines(_unpacked(path))
         first = next(lines, None)
         if first is None:
@@ -51,9 +58,9 @@ def read_table(
 
 
 def count_records(path: Path) -> int:
-    """Counts the records of a comma-separated file below its header; quoted text may run over several lines.
+    """Counts the records of a comma-separated file below its header; quoted text may span several lines.
 
-    Blank lines are no records. The first field of every record is its number, from 0 on.
+    Blank lines are skipped. The first field of every record is its number, from 0 on.
 
     Raises:
         InputError: the file cannot be read, is larger than `MAX_TEXT`, or a record has another number or width.

@@ -1,8 +1,8 @@
-"""Reading old pickles without running what is in them, in bounded memory.
+"""Reads old pickles without running code in them, in bounded memory.
 
-The opcodes are looked through before the pickle is read: only those that Planetoid's files are made of pass, and only
-the globals of `ALLOWED`. Even these are not the real ones: the unpickler collects what is said of arrays and matrices
-in records of this module, and arrays are made of the records once their sizes are known to agree.
+The opcodes are checked before the pickle is read: only those of Planetoid's files pass, and only the globals of
+`ALLOWED`. Even these are replaced: the unpickler collects the constructor arguments and the state of arrays and
+matrices in records of this module, and arrays are made of the records once their sizes are known to agree.
 """
 
 import pickle
@@ -21,10 +21,10 @@ from abkd_jax.types import InputError
 __all__ = ["ALLOWED", "MAX_OPCODES", "MAX_TUPLES", "Csr", "load"]
 
 MAX_OPCODES = 2**19
-"""Of a pickle, and the largest number it may file an object under; `ind.pubmed.graph`, the longest, has 178,216."""
+"""Most opcodes of a pickle, and its largest memo index; `ind.pubmed.graph`, the longest, has 178,216."""
 
 MAX_TUPLES = 1000
-"""Of a pickle; a matrix has 18. Looking up a tuple nested a million deep overflows the stack."""
+"""Most tuples of a pickle; a matrix has 18. Hashing a tuple nested a million deep overflows the stack."""
 
 OPCODES = {
     *("PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
@@ -32,11 +32,11 @@ OPCODES = {
     *("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
     *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
 }
-"""Protocol 2 without long integers, persistent objects, extension codes, and the older ways to call something."""
+"""Protocol 2 without long integers, persistent objects, extension codes, and older opcodes that call functions."""
 
 
 class Csr(NamedTuple):
-    """The parts of a CSR matrix as they stand in a pickle; `csr.check_csr` tells whether they make one."""
+    """The parts of a CSR matrix as in the pickle; `csr.check_csr` checks that they make one."""
 
     data: np.ndarray
     indices: np.ndarray
@@ -45,10 +45,10 @@ class Csr(NamedTuple):
 
 
 class _Record:
-    """Collects what a pickle says of an object.
+    """Collects the constructor arguments and the state that a pickle gives an object.
 
     A pickle sets the state of an object through `__setstate__` where there is one, so that nothing else can be set, and
-    nothing at all on the classes: there it is called with an argument too few.
+    nothing at all on the classes: there the call lacks an argument and fails.
     """
 
     __slots__ = ("arguments", "state")
@@ -73,7 +73,7 @@ class _Matrix(_Record):
 
 
 class _Dict(dict):
-    """A dictionary, whatever it is made with; it has no state."""
+    """A dictionary that ignores constructor arguments and refuses a state."""
 
     __slots__ = ()
 
@@ -92,7 +92,7 @@ ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("scipy.sparse.csr", "csr_matrix"): _Matrix,
 }
-"""The globals that the Planetoid files name, as Python 2 wrote them, and what stands for each."""
+"""The globals that the Planetoid files name, as Python 2 wrote them, and the replacement of each."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -107,25 +107,33 @@ def load(path: Path) -> Any:
         path: the file, of at most `reading.MAX_BYTES` and `MAX_OPCODES`.
 
     Returns:
-        A NumPy array, the parts of a CSR matrix, or a dictionary, list, number or text. What is in lists and
+        A NumPy array, the parts of a CSR matrix, or a dictionary, list, number or text. The content of lists and
         dictionaries is not checked.
 
     Raises:
         InputError: the file cannot be read, is damaged or too large, or names another global.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     _ = Path(file.name).write_bytes(pickle.dumps(print, protocol=2))
+        ...     load(Path(file.name))
+        Traceback (most recent call last):
+        abkd_jax.types.InputError: ...: the pickle names the global __builtin__.print, which a data file has no use ...
     """
     with reading(path, "a pickle, the file as published"):
         content = read_bytes(path)
-        _look_through(path, content)
-        found = _Unpickler(BytesIO(content), encoding="latin1").load()
-        if isinstance(found, _Array):
-            return _array(found)
-        if isinstance(found, _Matrix):
-            data, indices, indptr = (_array(found.state[part]) for part in ("data", "indices", "indptr"))
-            return Csr(data, indices, indptr, found.state["_shape"])
-        return found
+        _check_opcodes(path, content)
+        value = _Unpickler(BytesIO(content), encoding="latin1").load()
+        if isinstance(value, _Array):
+            return _array(value)
+        if isinstance(value, _Matrix):
+            data, indices, indptr = (_array(value.state[part]) for part in ("data", "indices", "indptr"))
+            return Csr(data, indices, indptr, value.state["_shape"])
+        return value
 
 
-def _look_through(path: Path, content: bytes) -> None:
+def _check_opcodes(path: Path, content: bytes) -> None:
     tuples = 0
     for count, operation in enumerate(pickletools.genops(content)):
         opcode, argument, place = cast(tuple[pickletools.OpcodeInfo, Any, int], operation)
@@ -144,7 +152,7 @@ def _look_through(path: Path, content: bytes) -> None:
 
 
 def _printable(name: str) -> str:
-    """Module and global of a name as dotted path, whatever letters it is made of."""
+    """Returns module and global of a name as dotted path in ASCII."""
     return ascii(".".join(name.split(" ", 1)))[1:-1][:80]
 
 
@@ -153,5 +161,5 @@ def _array(record: _Array) -> np.ndarray:
     code, order = dtype.arguments[0], dtype.state[1]
     if not re.fullmatch("[biuf][1248]", code) or order not in ("<", ">", "|", "="):
         raise ValueError(f"values of type {order}{code}")
-    values = content.encode("latin1")  # Python 2 has bytes in its texts
+    values = content.encode("latin1")  # strings of Python 2 are bytes
     return from_bytes(values, shape, np.dtype(code).newbyteorder(order), fortran_order=bool(fortran_order))

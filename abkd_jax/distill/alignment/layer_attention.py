@@ -1,25 +1,26 @@
-"""Layer attention: how much every (teacher layer, student layer) pair counts in the ABKD loss.
+"""Layer attention: the weight of every (teacher layer, student layer) pair in the ABKD loss.
 
-Every map but `fixed` has total mass `T_l`, one for each teacher layer, so that the weight of the loss means the same
-for all of them.
+Every map but `fixed` has total mass `T_l`, one per teacher layer, so that the weight of the loss means the same for all
+of them.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
+from jraph import GraphsTuple
 
 from abkd_jax.distill.alignment.cka import cka
-from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.ops.checks import require_choice, require_count
 from abkd_jax.distill.ops.heads import apply_heads, init_heads
 from abkd_jax.distill.ops.moments import layer_widths, node_max, node_mean, stack_layers
+from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.graph.precision import accumulation_dtype
-from abkd_jax.types import GNNOutput, InputError, PairMap, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, Mask, PairMap, PRNGKey, Pytree
 
 __all__ = [
     "all_to_last",
@@ -43,22 +44,35 @@ def learned(
     query: Literal["mean", "max"] = "mean",
     detach: bool = False,
 ) -> PairMap:
-    """Trained attention between pooled layers (ABKD, arXiv 2310.15938, Eq. 3); see `layer_attention`.
+    """Builds trained attention between pooled layers (ABKD, arXiv 2310.15938, Eq. 3); see `layer_attention`.
 
-    Parameters are one linear head per layer and side, `{"teacher": heads, "student": heads}`; the targets are the
+    Parameters are one linear projection per layer and side, `{"teacher": ..., "student": ...}`; the targets are the
     pooled teacher layers `[T_l, d]`.
 
     Args:
-        dim: width of the heads.
+        dim: width of the projections.
         over: axis of the softmax, as in `layer_attention`.
         query: how a layer is pooled over the masked nodes.
-        detach: let the map send no gradient into the student, only into its own heads.
+        detach: let the map send no gradient into the student, only into its projections.
 
     Returns:
         A pair map.
 
     Raises:
         InputError: `dim` below 1, or an unknown `over` or `query`.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp, numpy as np
+        >>> from abkd_jax import GNNOutput, graph
+        >>> g, mask = graph.from_edges(np.array([0]), np.array([1]), 2), jnp.ones(2, bool)
+        >>> teacher = GNNOutput(jnp.ones((2, 3)), (jnp.ones((2, 5)),) * 4)
+        >>> student = GNNOutput(jnp.ones((2, 3)), (jnp.ones((2, 3)),) * 2)
+        >>> attention = learned(dim=8)
+        >>> params = attention.init(jax.random.key(0), teacher, student)
+        >>> targets = attention.targets(teacher, graph=g, mask=mask)
+        >>> a, _ = attention.apply(params, targets, student, graph=g, mask=mask, key=None)
+        >>> print(a.shape, a.sum(axis=1).round(4))
+        (4, 2) [1. 1. 1. 1.]
     """
     require_count("learned", dim=dim)
     require_choice("learned", "over", over, tuple(_SOFTMAX_AXES))
@@ -69,14 +83,14 @@ def learned(
         sides = zip(("teacher", "student"), jax.random.split(key), (teacher, student), strict=True)
         return {side: init_heads(side_key, layer_widths(o.hiddens), dim, dtype) for side, side_key, o in sides}
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "T_l d"]:
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Float[Array, "T_l d"]:
         return _POOLS[query](stack_layers(freeze(teacher).hiddens), mask)
 
     def apply(
-        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
-        seen = freeze(student) if detach else student
-        return layer_attention(params, targets, seen, mask=mask, over=over, query=query), {}
+        output = freeze(student) if detach else student
+        return layer_attention(params, targets, output, mask=mask, over=over, query=query), {}
 
     return PairMap(init, targets, apply)
 
@@ -86,20 +100,20 @@ def layer_attention(
     targets: Float[Array, "T_l d"],
     student: GNNOutput,
     *,
-    mask: Bool[Array, " n"],
+    mask: Mask,
     over: Literal["student", "teacher", "pairs"] = "student",
     query: Literal["mean", "max"] = "mean",
 ) -> Float[Array, "T_l S_l"]:
-    """The attention map of ABKD (arXiv 2310.15938, Eq. 3), rows = teacher layers.
+    """Computes the attention map of ABKD (arXiv 2310.15938, Eq. 3), one row per teacher layer.
 
         a_i = W_i' tbar_i + b_i,    c_j = V_j' sbar_j + c_j,    A = softmax(a_i . c_j / sqrt(dim))
 
-    with `tbar`, `sbar` the layers pooled over the masked nodes and one head per layer and side. `over = "student"` is
-    the paper's: every row sums to 1. `"teacher"` normalises the columns, each to `T_l / S_l`, and `"pairs"` the whole
-    map to `T_l`.
+    with `tbar`, `sbar` the layers pooled over the masked nodes and one projection per layer and side. With
+    `over = "student"`, as in the paper, every row sums to 1. `"teacher"` normalises the columns, each to `T_l / S_l`,
+    and `"pairs"` the whole map to `T_l`.
 
     Args:
-        params: `{"teacher": heads, "student": heads}` with heads `{"kernel": [L, d, dim], "bias": [L, dim]}`.
+        params: projections `{"teacher": ..., "student": ...}`, each `{"kernel": [L, d, dim], "bias": [L, dim]}`.
         targets: pooled teacher layers `[T_l, d]`.
         student: the student's output; its hidden layers are read.
         mask: `[n]`, the nodes that are pooled.
@@ -118,7 +132,7 @@ def layer_attention(
 
 
 def uniform() -> PairMap:
-    """Every student layer counts alike for every teacher layer: `A = 1 / S_l`. The control of learned attention."""
+    """Builds uniform attention, `A = 1 / S_l`: the control of learned attention."""
 
     def weigh(rows: int, columns: int, dtype: jnp.dtype) -> Float[Array, "T_l S_l"]:
         return jnp.full((rows, columns), 1.0 / columns, dtype)
@@ -127,7 +141,7 @@ def uniform() -> PairMap:
 
 
 def last_layer() -> PairMap:
-    """Only the last layer of the teacher and the last of the student count ("Modified" in the ablation of ABKD).
+    """Builds attention to the last pair alone, `A[T_l - 1, S_l - 1] = T_l` ("Modified" in the ablation of ABKD).
 
     The one weight is `T_l`, so that the mean over rows is the dissimilarity of the last pair itself.
     """
@@ -139,7 +153,7 @@ def last_layer() -> PairMap:
 
 
 def all_to_last() -> PairMap:
-    """Every teacher layer teaches the last student layer: `A[t, S_l - 1] = 1`, zero elsewhere."""
+    """Builds attention of every teacher layer to the last student layer: `A[t, S_l - 1] = 1`, zero elsewhere."""
 
     def weigh(rows: int, columns: int, dtype: jnp.dtype) -> Float[Array, "T_l S_l"]:
         return jnp.zeros((rows, columns), dtype).at[:, -1].set(1.0)
@@ -148,7 +162,7 @@ def all_to_last() -> PairMap:
 
 
 def last_to_all() -> PairMap:
-    """The last teacher layer alone teaches all student layers alike: `A[T_l - 1, s] = T_l / S_l`, zero elsewhere."""
+    """Builds attention of the last teacher layer to all student layers: `A[T_l - 1, s] = T_l / S_l`, zero elsewhere."""
 
     def weigh(rows: int, columns: int, dtype: jnp.dtype) -> Float[Array, "T_l S_l"]:
         return jnp.zeros((rows, columns), dtype).at[-1].set(rows / columns)
@@ -157,7 +171,7 @@ def last_to_all() -> PairMap:
 
 
 def depth_proportional() -> PairMap:
-    """Every teacher layer teaches the student layer at the same relative depth: `A[t, s(t)] = 1`, zero elsewhere.
+    """Builds attention to the student layer at the same relative depth: `A[t, s(t)] = 1`, zero elsewhere.
 
         s(t) = ceil((t + 1) S_l / T_l) - 1
 
@@ -174,16 +188,16 @@ def depth_proportional() -> PairMap:
 
 
 def greedy(by: PairMap | None = None) -> PairMap:
-    """Every teacher layer teaches the student layer that is most like it at this step: hard, without a gradient.
+    """Builds hard attention to the student layer that is most similar at this step, without a gradient.
 
         A[t, s] = 1 for s = argmin_s D[t, s], zero elsewhere
 
-    with `D = 1 - CKA` unless another dissimilarity is given; the first of equals is taken. It is what a sharpened
-    learned attention would be if only likeness counted: several teacher layers may share a student layer, and the
-    depths need not be in order. (`depth_proportional` is the control that keeps them so.)
+    with `D = 1 - CKA` unless another dissimilarity is given; the first of equals is taken. It is the limit
+    of a sharpened learned attention if only similarity counted: several teacher layers may share a student layer, and
+    the depths need not be in order. (`depth_proportional` is the control that keeps them in order.)
 
     Args:
-        by: a dissimilarity without trained heads, for instance the `closed_form(...)` that is weighted; None is
+        by: a dissimilarity without trained projections, for instance the `closed_form(...)` that is weighted; None is
             `cka()`.
 
     Returns:
@@ -192,25 +206,25 @@ def greedy(by: PairMap | None = None) -> PairMap:
     Raises:
         InputError: at `init`, a dissimilarity with parameters: nothing would train them.
     """
-    likeness = cka() if by is None else by
+    dissimilarity = cka() if by is None else by
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        params = likeness.init(key, teacher, student)
+        params = dissimilarity.init(key, teacher, student)
         if jax.tree.leaves(params):
-            raise InputError("greedy: the dissimilarity has trained heads, expected one without, such as cka()")
+            raise InputError("greedy: the dissimilarity has trained projections, expected one without, such as cka()")
         return params
 
     def apply(
-        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
-        d, _ = likeness.apply(params, targets, freeze(student), graph=graph, mask=mask, key=key)
+        d, _ = dissimilarity.apply(params, targets, freeze(student), graph=graph, mask=mask, key=key)
         return jax.nn.one_hot(jnp.argmin(d, axis=1), d.shape[1], dtype=d.dtype), {}
 
-    return PairMap(init, likeness.targets, apply)
+    return PairMap(init, dissimilarity.targets, apply)
 
 
 def fixed(array: np.ndarray | Array | Sequence[Sequence[float]]) -> PairMap:
-    """A map given beforehand, used as it is: its total mass is the caller's choice.
+    """Builds attention from a given map, used as it is: its total mass is the caller's choice.
 
     Args:
         array: `[T_l, S_l]`, finite and not negative, not all zero. A copy is kept.
@@ -220,6 +234,10 @@ def fixed(array: np.ndarray | Array | Sequence[Sequence[float]]) -> PairMap:
 
     Raises:
         InputError: `array` is no such array; at `apply`, teacher and student with other numbers of layers.
+
+    Examples:
+        >>> from abkd_jax.distill import abkd, closed_form
+        >>> objective = abkd(fixed([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]), closed_form())
     """
     weights = _checked_map(array)
 
@@ -234,7 +252,7 @@ def fixed(array: np.ndarray | Array | Sequence[Sequence[float]]) -> PairMap:
 
 
 def _checked_map(array: np.ndarray | Array | Sequence[Sequence[float]]) -> np.ndarray:
-    """A float64 copy of a usable map."""
+    """Copies a usable map to float64."""
     try:
         weights = np.array(array, np.float64)
     except (TypeError, ValueError) as error:
@@ -251,16 +269,16 @@ def _checked_map(array: np.ndarray | Array | Sequence[Sequence[float]]) -> np.nd
 
 
 def _constant(weigh: Callable[[int, int, jnp.dtype], Array]) -> PairMap:
-    """A map of the numbers of layers alone: `weigh(T_l, S_l, dtype)`."""
+    """Builds a map that depends on the numbers of layers alone: `weigh(T_l, S_l, dtype)`."""
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         return {}
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, " T_l"]:
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Float[Array, " T_l"]:
         return jnp.ones(len(teacher.hiddens), accumulation_dtype(teacher.hiddens[0].dtype))  # carries T_l in its shape
 
     def apply(
-        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
         return weigh(targets.shape[0], len(student.hiddens), accumulation_dtype(student.hiddens[0].dtype)), {}
 

@@ -9,43 +9,49 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
+from jraph import GraphsTuple
 
-from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.ops.moments import stack_layers, widen
-from abkd_jax.distill.ops.projections import last_hidden, last_layers
-from abkd_jax.types import GNNOutput, InputError, Objective, PairMap, PRNGKey, Pytree
+from abkd_jax.distill.ops.moments import stack_layers
+from abkd_jax.distill.ops.numerics import widen
+from abkd_jax.distill.ops.outputs import freeze, last_hidden, last_layers
+from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["structure"]
 
 
 def structure(objective: Objective) -> PairMap:
-    """The value of an objective for every pair of layers (structural dissimilarity of STRIDE, arXiv 2310.15938v2).
+    """Builds the value of an objective for every pair of layers (structural part of STRIDE, arXiv 2310.15938v2).
 
-        D[t, s] = objective of teacher layer t and student layer s, each standing as its model's last hidden layer
+        D[t, s] = objective of teacher layer t and student layer s, each as the last hidden layer of its model
 
     STRIDE takes `gcrd(...)`; `lsp(...)` and `gsp(...)` are its alternatives. Any other objective serves too that reads
-    the last hidden layers alone and has at most one head a side, such as `fitnet`: it is used through its three
-    functions. Heads are one per layer and side, not per pair. Where the objective draws nodes, all pairs of a step look
-    at the same ones, for they share the key. Narrower layers are filled up with zero columns.
+    the last hidden layers alone and has at most one projection per side, such as `fitnet`: it is used through its three
+    functions. Projections are one per layer and side, not per pair. Where the objective draws nodes, all pairs of a
+    step use the same ones, for they share the key. Narrower layers are filled up with zero columns.
 
     Pairs are taken one by one and computed again in the backward pass: in both directions memory is that of the layers
     and of one pair. The time is `T_l S_l` times that of the objective; give `gcrd` and `gsp` their `max_nodes` where
     the teacher is deep or the graph large.
 
-    A trained head on the teacher's side (`gcrd`, `gsp` with a head) can lower D by showing less of the teacher; `lsp`,
-    and `gsp` without a head, cannot. `"variance"` is 1: these criteria have no scale of the teacher to relate to.
+    A trained projection on the teacher's side (`gcrd`, `gsp` with a head) can lower D by discarding information about
+    the teacher; `lsp`, and `gsp` without a head, cannot. `"variance"` is 1: these criteria are not relative to it.
 
     Args:
-        objective: compares the last hidden layers; its parameters are `{}` or `{"teacher": head, "student": head}`.
+        objective: compares the last hidden layers; its parameters are `{}` or `{"teacher": ..., "student": ...}`, one
+            projection each.
 
     Returns:
-        A pair map with parameters `{"teacher": heads, "student": heads}`, each stacked over the layers, or `{}`.
-        The targets are those of the objective, stacked over the teacher's layers.
+        A pair map with parameters `{"teacher": ..., "student": ...}`, each stacked over the layers, or `{}`. The
+        targets are those of the objective, stacked over the teacher's layers.
 
     Raises:
-        InputError: at `init`, a model without hidden layers, an objective with other parameters, heads of different
-            widths, or what the objective itself refuses for a pair.
+        InputError: at `init`, a model without hidden layers, an objective with other parameters, projections of
+            different widths, or what the objective itself refuses for a pair.
+
+    Examples:
+        >>> from abkd_jax.distill import abkd, gcrd, learned
+        >>> objective = abkd(learned(16), structure(gcrd(max_nodes=512, dim=16)))
     """
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
@@ -55,23 +61,27 @@ def structure(objective: Objective) -> PairMap:
         params = [objective.init(k, *pair) for k, pair in zip(jax.random.split(key, len(pairs)), pairs, strict=True)]
         return _stacked({"teacher": params[: len(teacher.hiddens)], "student": params[len(teacher.hiddens) :]})
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
         last_hidden("structure", "teacher", teacher)
         frozen = freeze(teacher)
-        of_layer = lambda x: objective.targets(frozen._replace(hiddens=(x,)), graph=graph, mask=mask)  # noqa: E731
+
+        def of_layer(x: Float[Array, "n d"]) -> Pytree:
+            return objective.targets(frozen._replace(hiddens=(x,)), graph=graph, mask=mask)
+
         return jax.lax.map(of_layer, stack_layers(frozen.hiddens))
 
     def apply(
-        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
         params = widen(params)
 
-        def column(ours: tuple[Pytree, Float[Array, "n d"]]) -> Float[Array, " T_l"]:
-            head, layer = ours
-            seen = student._replace(hiddens=(layer,))
+        def column(of_student: tuple[Pytree, Float[Array, "n d"]]) -> Float[Array, " T_l"]:
+            s_head, layer = of_student
+            output = student._replace(hiddens=(layer,))
 
-            def pair(theirs: tuple[Pytree, Pytree]) -> Float[Array, ""]:
-                return objective.apply(theirs[0] | head, theirs[1], seen, graph=graph, mask=mask, key=key)[0]
+            def pair(of_teacher: tuple[Pytree, Pytree]) -> Float[Array, ""]:
+                t_head, of_layer = of_teacher
+                return objective.apply(t_head | s_head, of_layer, output, graph=graph, mask=mask, key=key)[0]
 
             return _map_again(pair, (_side(params, "teacher"), targets))
 
@@ -82,7 +92,7 @@ def structure(objective: Objective) -> PairMap:
 
 
 def _alone(output: GNNOutput) -> list[GNNOutput]:
-    """The model as each of its layers, standing for the last."""
+    """Returns one output per hidden layer, with this layer alone."""
     return [output._replace(hiddens=(x,)) for x in output.hiddens]
 
 
@@ -91,30 +101,30 @@ def _side(params: Pytree, side: str) -> Pytree:
 
 
 def _map_again(function: Callable[[Any], Array], xs: Pytree) -> Array:
-    """`jax.lax.map` whose backward pass computes each element again instead of storing what it built."""
+    """Applies `jax.lax.map`; the backward pass computes each element again instead of storing its intermediates."""
     return jax.lax.map(jax.checkpoint(function, prevent_cse=False), xs)
 
 
 def _stacked(params: dict[str, list[Pytree]]) -> Pytree:
-    """Each side's own heads stacked over its layers; `{}` where the objective has none."""
+    """Stacks the projections of each side over its layers; `{}` where the objective has none."""
     every = [p for of_side in params.values() for p in of_side]
     if not any(every):
         return {}
     if not all(isinstance(p, dict) and p.keys() == params.keys() for p in every):
         raise InputError(
-            "structure: the objective has parameters of its own kind, expected none, or one head each for teacher and "
-            "student, as gcrd has"
+            "structure: the objective has parameters of another kind, expected none, or one projection each for "
+            "teacher and student, as gcrd has"
         )
     return {side: _stack_heads(side, [p[side] for p in of_side]) for side, of_side in params.items()}
 
 
 def _stack_heads(side: str, heads: Sequence[Pytree]) -> Pytree:
-    """Heads of one side, with zero rows for the zero columns of its narrower layers."""
+    """Stacks the projections of one side, with zero rows for the zero columns of its narrower layers."""
     widths = sorted({leaf.shape[-1] for leaf in jax.tree.leaves(heads)})
     if len(widths) > 1:
         raise InputError(
-            f"structure: heads of the {side}'s layers have output widths {', '.join(map(str, widths))}, expected one "
-            "width for all; give the objective its dim"
+            f"structure: projections of the {side}'s layers have output widths {', '.join(map(str, widths))}, expected "
+            "one width for all; give the objective its dim"
         )
     return jax.tree.map(lambda *leaves: _stack_rows(leaves), *heads)
 

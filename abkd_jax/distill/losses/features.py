@@ -1,90 +1,71 @@
 """Distillation from the last hidden layers, node by node: FitNets, attention transfer, MustaD.
 
-Each looks at the last hidden layer of either side alone. The teacher's features are frozen and constant under
-differentiation; where a head stands on the teacher's side, it is trained together with the student.
+Each reads the last hidden layer of either side alone. The teacher's features are frozen and constant under
+differentiation; a projection on the teacher's side is trained together with the student.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from abkd_jax.distill.combinators import freeze
-from abkd_jax.distill.ops.checks import require_choice, require_count, require_rows
-from abkd_jax.distill.ops.moments import masked_mean
-from abkd_jax.distill.ops.projections import (
-    Head,
-    init_projection,
-    init_sides,
-    last_hidden,
-    last_layers,
-    project,
-    safe_norm,
-    unit_rows,
-)
-from abkd_jax.graph.precision import accumulation_dtype
-from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
+from abkd_jax.distill.ops.checks import require_choice, require_optional_count, require_rows
+from abkd_jax.distill.ops.numerics import masked_rows, safe_norm, unit_rows
+from abkd_jax.distill.ops.outputs import Inputs, Layer, masked_layer, of_last_hidden, require_equal_widths
+from abkd_jax.distill.ops.projections import HEADS, Head, init_projection, init_sides, project
+from abkd_jax.graph.precision import accumulation_dtype, masked_mean
+from abkd_jax.types import Objective, PRNGKey, Pytree
 
 __all__ = ["attention_transfer", "fitnet", "mustad"]
 
 
 def fitnet(head: Head = "bnrelu", dim: int | None = None) -> Objective:
-    """Mean squared difference of the projected features, rows normalised (FitNets, arXiv 1412.6550).
+    """Builds the mean squared difference of the projected features, rows normalised (FitNets, arXiv 1412.6550).
 
         loss = mean_{v, k} (s_vk / |s_v| - t_vk / |t_v|)^2,    s = head_s(x^s), t = head_t(x^t)    [n, dim]
 
-    FitNets regresses the teacher's features from the student's, Eq. 3. The rows of unit length, and heads that are
-    trained on both sides, are those of G-CRD (Joshi et al., arXiv 2111.04964, github.com/chaitjo/efficient-gnns). The
-    mean over `dim` keeps the value at `4 / dim` or less: weights of 100 to 10,000 are usual.
+    FitNets regresses the teacher's features from the student's, Eq. 3. The rows of unit length, and projections trained
+    on both sides, are those of G-CRD (Joshi et al., arXiv 2111.04964, github.com/chaitjo/efficient-gnns). The mean over
+    `dim` keeps the value at `4 / dim` or less: weights of 100 to 10,000 are usual.
 
-    The teacher's head is free, so that the loss can also fall by showing less of the teacher.
+    The teacher's projection is trained too, so that the loss can also fall by discarding information about the teacher.
 
     Args:
         head: `"bnrelu"`, `"linear"` or `"none"` on both sides, as in `projections.project`.
-        dim: width of both heads; None is the student's last width. Without effect for the head `"none"`.
+        dim: width of both projections; None is the student's last width. Without effect for the head `"none"`.
 
     Returns:
-        An objective with parameters `{"teacher": ..., "student": ...}`, one head each.
+        An objective with parameters `{"teacher": ..., "student": ...}`, one projection each.
 
     Raises:
         InputError: a bad argument here; at `init`, a model without hidden layers, or last layers of different widths
             with the head `"none"`.
+
+    Examples:
+        >>> from abkd_jax.distill import Term, weighted_sum
+        >>> objective = weighted_sum(Term("fitnet", 1000.0, fitnet(dim=16)))
     """
-    require_choice("fitnet", "head", head, ("none", "linear", "bnrelu"))
-    require_count("fitnet", dim=1 if dim is None else dim)
+    require_choice("fitnet", "head", head, HEADS)
+    require_optional_count("fitnet", dim=dim)
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        heads = init_sides("fitnet", key, teacher, student, head, dim)
-        theirs, ours = (layer.shape[1] for layer in last_layers("fitnet", teacher, student))
-        if head == "none" and ours != theirs:
-            raise InputError(
-                f"fitnet: the student's last hidden layer has width {ours}, expected the teacher's {theirs}; "
-                "choose a head"
-            )
-        return heads
+    def init(key: PRNGKey, t: Layer, s: Layer) -> Pytree:
+        if head == "none":
+            require_equal_widths("fitnet", t, s, "choose a head")
+        return init_sides(key, t, s, head, dim)
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
-        return _kept("fitnet", "teacher", freeze(teacher), mask)
-
-    def apply(
-        params: Pytree,
-        targets: Float[Array, "n d"],
-        student: GNNOutput,
-        *,
-        graph: Any,
-        mask: Bool[Array, " n"],
-        key: PRNGKey | None,
+    def loss(
+        params: Pytree, t: Float[Array, "n d_t"], s: Float[Array, "n d_s"], inputs: Inputs
     ) -> tuple[Array, dict[str, Array]]:
-        theirs = unit_rows(project(params["teacher"], targets, mask, head))
-        ours = unit_rows(project(params["student"], last_hidden("fitnet", "student", student), mask, head))
-        return masked_mean(jnp.mean((ours - theirs) ** 2, axis=1), mask), {}
+        t_rows = unit_rows(project(params["teacher"], t, inputs.mask, head))
+        s_rows = unit_rows(project(params["student"], s, inputs.mask, head))
+        return masked_mean(jnp.mean((s_rows - t_rows) ** 2, axis=1), inputs.mask), {}
 
-    return Objective(init, targets, apply)
+    return of_last_hidden("fitnet", init, masked_layer, loss)
 
 
 def attention_transfer() -> Objective:
-    """Mean squared difference of the nodes' shares in the activation (AT, arXiv 1612.03928, Eq. 2).
+    """Builds the mean squared difference of the nodes' normalised activations (AT, arXiv 1612.03928, Eq. 2).
 
         loss = mean_v (b^s_v - b^t_v)^2,    b = a / |a|,    a_v = sum_k x_vk^2    [n]
 
@@ -96,34 +77,27 @@ def attention_transfer() -> Objective:
         An objective without parameters.
 
     Raises:
-        InputError: at `init` and `targets`, a model without hidden layers.
+        InputError: at `init`, `targets` and `apply`, a model without hidden layers.
     """
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        last_layers("attention_transfer", teacher, student)
+    def init(key: PRNGKey, t: Layer, s: Layer) -> Pytree:
         return {}
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, " n"]:
-        return _node_attention(_kept("attention_transfer", "teacher", freeze(teacher), mask))
+    def targets(t: Float[Array, "n d_t"], inputs: Inputs) -> Float[Array, " n"]:
+        return _node_attention(masked_rows(t, inputs.mask))
 
-    def apply(
-        params: Pytree,
-        targets: Float[Array, " n"],
-        student: GNNOutput,
-        *,
-        graph: Any,
-        mask: Bool[Array, " n"],
-        key: PRNGKey | None,
+    def loss(
+        params: Pytree, targets: Float[Array, " n"], s: Float[Array, "n d_s"], inputs: Inputs
     ) -> tuple[Array, dict[str, Array]]:
-        attention = _node_attention(_kept("attention_transfer", "student", student, mask))
-        require_rows("attention_transfer: targets of the teacher", targets.shape[0], mask)
-        return masked_mean((attention - targets) ** 2, mask), {}
+        attention = _node_attention(masked_rows(s, inputs.mask))
+        require_rows("attention_transfer: targets of the teacher", targets.shape[0], inputs.mask)
+        return masked_mean((attention - targets) ** 2, inputs.mask), {}
 
-    return Objective(init, targets, apply)
+    return of_last_hidden("attention_transfer", init, targets, loss)
 
 
 def mustad(kernel: Literal["kl", "lin", "poly", "dist", "rbf"] = "kl") -> Objective:
-    """The loss of MustaD on the hidden features (Kim, Jung and Kang, PLoS ONE 16(8), 2021, e0256187).
+    """Builds the loss of MustaD on the hidden features (Kim, Jung and Kang, PLoS ONE 16(8), 2021, e0256187).
 
         kl:    mean_v KL(softmax(t_v) || softmax(s_v))        dist:  mean_v |t_v - s_v|
         lin:   mean_v t_v . s_v                               poly:  mean_v (t_v . s_v)^2
@@ -147,29 +121,18 @@ def mustad(kernel: Literal["kl", "lin", "poly", "dist", "rbf"] = "kl") -> Object
     """
     require_choice("mustad", "kernel", kernel, tuple(_KERNELS))
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        theirs, ours = last_layers("mustad", teacher, student)
-        head = "none" if ours.shape[1] == theirs.shape[1] else "linear"
-        return init_projection(key, ours.shape[1], theirs.shape[1], head, accumulation_dtype(ours.dtype))
+    def init(key: PRNGKey, t: Layer, s: Layer) -> Pytree:
+        head = "none" if s.shape[1] == t.shape[1] else "linear"
+        return init_projection(key, s.shape[1], t.shape[1], head, accumulation_dtype(s.dtype))
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
-        return _kept("mustad", "teacher", freeze(teacher), mask)
-
-    def apply(
-        params: Pytree,
-        targets: Float[Array, "n d"],
-        student: GNNOutput,
-        *,
-        graph: Any,
-        mask: Bool[Array, " n"],
-        key: PRNGKey | None,
+    def loss(
+        params: Pytree, t: Float[Array, "n d_t"], s: Float[Array, "n d_s"], inputs: Inputs
     ) -> tuple[Array, dict[str, Array]]:
-        head = "linear" if params else "none"
-        ours = project(params, last_hidden("mustad", "student", student), mask, head)
-        require_rows("mustad: targets of the teacher", targets.shape[0], mask)
-        return masked_mean(_KERNELS[kernel](targets, ours), mask), {}
+        s_rows = project(params, s, inputs.mask, "linear" if params else "none")
+        require_rows("mustad: targets of the teacher", t.shape[0], inputs.mask)
+        return masked_mean(_KERNELS[kernel](t, s_rows), inputs.mask), {}
 
-    return Objective(init, targets, apply)
+    return of_last_hidden("mustad", init, masked_layer, loss)
 
 
 def _kl(t: Float[Array, "n d"], s: Float[Array, "n d"]) -> Float[Array, " n"]:
@@ -184,11 +147,6 @@ _KERNELS = {
     "dist": lambda t, s: safe_norm(t - s),
     "rbf": lambda t, s: jnp.exp(-0.5 * safe_norm(t - s)),
 }
-
-
-def _kept(factory: str, side: str, output: GNNOutput, mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
-    """The last hidden layer, float32 at least, with zero rows outside the mask."""
-    return project({}, last_hidden(factory, side, output), mask, "none")
 
 
 def _node_attention(x: Float[Array, "n d"]) -> Float[Array, " n"]:

@@ -1,16 +1,18 @@
 """Distillation from the logits: soft labels (Hinton et al., arXiv 1503.02531), of one class or of many labels."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
+from jraph import GraphsTuple
 
-from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.ops.checks import require_choice, require_rows, require_temperature
-from abkd_jax.distill.ops.moments import masked_mean, widen
-from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
+from abkd_jax.distill.ops.numerics import masked_rows
+from abkd_jax.distill.ops.outputs import freeze
+from abkd_jax.graph.precision import masked_mean
+from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree
 
 __all__ = ["output_error", "soft_label", "soft_label_multilabel"]
 
@@ -21,12 +23,12 @@ def soft_label(
     scale: Literal["auto", "square", "none"] = "auto",
     student_temperature: float | None = None,
 ) -> Objective:
-    """Kullback-Leibler divergence from the teacher's softened class probabilities to the student's.
+    """Builds the Kullback-Leibler divergence from the teacher's softened class probabilities to the student's.
 
         loss = scale(T) * mean_v sum_c p_t(v, c) (log p_t(v, c) - log p_s(v, c)),    p = softmax(z / T)
 
     The classical factor `T^2` (Hinton et al., section 2) keeps the gradient's size as `T` grows. Below `T = 1` it would
-    let the other terms swamp this one, and with no factor the gradient grows as `T` falls: there the factor is `T`.
+    let the other terms outweigh this one, and with no factor the gradient grows as `T` falls: there the factor is `T`.
 
     Equal probabilities on both sides give 0, the least value. Metrics: `"kl"`, the mean before `scale`.
 
@@ -43,6 +45,17 @@ def soft_label(
 
     Raises:
         InputError: a bad argument here; at `init`, teacher and student of different numbers of classes or nodes.
+
+    Examples:
+        >>> import jax.numpy as jnp, numpy as np
+        >>> from abkd_jax import GNNOutput, graph
+        >>> g, mask = graph.from_edges(np.array([0]), np.array([1]), 2), jnp.ones(2, bool)
+        >>> teacher, student = (GNNOutput(jnp.array(z), ()) for z in ([[2.0, 0.0]] * 2, [[0.0, 0.0]] * 2))
+        >>> objective = soft_label(temperature=2.0)
+        >>> targets = objective.targets(teacher, graph=g, mask=mask)
+        >>> loss, _ = objective.apply({}, targets, student, graph=g, mask=mask, key=None)
+        >>> print(f"{loss:.3f}")
+        0.444
     """
     student_temperature = temperature if student_temperature is None else student_temperature
     require_temperature("soft_label", temperature=temperature, student_temperature=student_temperature)
@@ -55,13 +68,13 @@ def soft_label(
         _require_same_shape("soft_label", teacher, student)
         return {}
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Pytree:
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
         log_p = _log_probabilities(freeze(teacher).logits, mask, temperature)
         p = jnp.exp(log_p)
         return {"probabilities": p, "negative_entropy": jnp.sum(p * log_p, axis=-1)}
 
     def apply(
-        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: Any, mask: Bool[Array, " n"], key: PRNGKey | None
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
         log_q = _log_probabilities(student.logits, mask, student_temperature)
         require_rows("soft_label: targets of the teacher", targets["negative_entropy"].shape[0], mask)
@@ -75,7 +88,7 @@ def soft_label(
 
 
 def soft_label_multilabel() -> Objective:
-    """Binary cross-entropy of the student with the teacher's probability of every label, for multi-label tasks.
+    """Builds the binary cross-entropy with the teacher's probability of every label, for multi-label tasks.
 
         loss = mean_{v, c} [log(1 + exp(z^s_vc)) - p_vc z^s_vc],    p = 1 / (1 + exp(-z^t))    [n, classes]
 
@@ -96,7 +109,7 @@ def soft_label_multilabel() -> Objective:
 
 
 def output_error() -> Objective:
-    """Mean squared difference of the outputs, for regression.
+    """Builds the mean squared difference of the outputs, for regression.
 
         loss = mean_{v, c} (z^s_vc - z^t_vc)^2    [n, outputs]
 
@@ -108,9 +121,7 @@ def output_error() -> Objective:
     Raises:
         InputError: at `init`, teacher and student of different numbers of outputs or nodes.
     """
-    return _of_outputs(
-        "output_error", lambda outputs: outputs, lambda own, other: jnp.mean((own - other) ** 2, axis=-1)
-    )
+    return _of_outputs("output_error", lambda outputs: outputs, lambda s, t: jnp.mean((s - t) ** 2, axis=-1))
 
 
 def _of_outputs(
@@ -118,43 +129,31 @@ def _of_outputs(
     of_teacher: Callable[[Float[Array, "n c"]], Float[Array, "n c"]],
     per_node: Callable[[Float[Array, "n c"], Float[Array, "n c"]], Float[Array, " n"]],
 ) -> Objective:
-    """The mean over the masked rows of `per_node(student's logits, of_teacher(teacher's logits))`."""
+    """Builds the mean over the masked rows of `per_node(student's logits, of_teacher(teacher's logits))`."""
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         _require_same_shape(factory, teacher, student)
         return {}
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
-        return of_teacher(_masked(freeze(teacher).logits, mask))
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Float[Array, "n c"]:
+        return of_teacher(masked_rows(freeze(teacher).logits, mask, "logits"))
 
     def apply(
-        params: Pytree,
-        targets: Float[Array, "n c"],
-        student: GNNOutput,
-        *,
-        graph: Any,
-        mask: Bool[Array, " n"],
-        key: PRNGKey | None,
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
         require_rows(f"{factory}: targets of the teacher", targets.shape[0], mask)
-        return masked_mean(per_node(_masked(student.logits, mask), targets), mask), {}
+        return masked_mean(per_node(masked_rows(student.logits, mask, "logits"), targets), mask), {}
 
     return Objective(init, targets, apply)
 
 
 def _require_same_shape(factory: str, teacher: GNNOutput, student: GNNOutput) -> None:
-    ours, theirs = student.logits.shape, teacher.logits.shape
-    if ours[-1] != theirs[-1]:
-        raise InputError(f"{factory}: the student has {ours[-1]} classes, expected the teacher's {theirs[-1]}")
-    if ours[0] != theirs[0]:
-        raise InputError(f"{factory}: the student has logits of {ours[0]} nodes, expected the teacher's {theirs[0]}")
+    (t_rows, t_classes), (s_rows, s_classes) = teacher.logits.shape, student.logits.shape
+    if s_classes != t_classes:
+        raise InputError(f"{factory}: the student has {s_classes} classes, expected the teacher's {t_classes}")
+    if s_rows != t_rows:
+        raise InputError(f"{factory}: the student has logits of {s_rows} nodes, expected the teacher's {t_rows}")
 
 
-def _log_probabilities(logits: Float[Array, "n c"], mask: Bool[Array, " n"], temperature: float) -> Float[Array, "n c"]:
-    return jax.nn.log_softmax(_masked(logits, mask) / temperature, axis=-1)
-
-
-def _masked(logits: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, "n c"]:
-    require_rows("logits", logits.shape[0], mask)
-    # Masked before any function: a padded row may hold anything, and 0 * NaN in the backward pass would be NaN.
-    return jnp.where(mask[:, None], widen(logits), 0.0)
+def _log_probabilities(logits: Float[Array, "n c"], mask: Mask, temperature: float) -> Float[Array, "n c"]:
+    return jax.nn.log_softmax(masked_rows(logits, mask, "logits") / temperature, axis=-1)

@@ -5,21 +5,23 @@ The kernels of teacher and student are compared, never their features: no widths
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+from jraph import GraphsTuple
 
-from abkd_jax.distill.combinators import freeze
 from abkd_jax.distill.ops.checks import (
     require_choice,
-    require_count,
     require_not_negative,
+    require_optional_count,
     require_positive,
     require_rows,
 )
-from abkd_jax.distill.ops.moments import masked_mean, node_count
+from abkd_jax.distill.ops.moments import node_count
+from abkd_jax.distill.ops.numerics import masked_rows
+from abkd_jax.distill.ops.outputs import Inputs, Layer, freeze, last_layers, masked_layer, of_last_hidden
 from abkd_jax.distill.ops.pairwise_kernels import (
     KERNELS,
     Kernel,
@@ -27,11 +29,12 @@ from abkd_jax.distill.ops.pairwise_kernels import (
     projected_sides,
     rowwise,
     sigmoid,
-    squared_gap,
+    squared_difference,
 )
-from abkd_jax.distill.ops.projections import Head, init_sides, last_hidden, last_layers, project
-from abkd_jax.graph.build import num_nodes
-from abkd_jax.types import GNNOutput, InputError, Objective, PRNGKey, Pytree
+from abkd_jax.distill.ops.projections import HEADS, Head, init_sides
+from abkd_jax.graph import num_nodes
+from abkd_jax.graph.precision import masked_mean
+from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree
 
 __all__ = ["geometric", "gsp", "lsp"]
 
@@ -41,7 +44,7 @@ _SOFTMAX_FLOOR = 1e-16  # of torch_geometric.utils.softmax
 def lsp(
     kernel: Literal["cosine", "poly", "l2", "rbf"] = "cosine", divergence: Literal["kl", "mse"] = "kl"
 ) -> Objective:
-    """Local structure preserving: how alike a node's neighbours are to it (LSP, Yang et al., arXiv 2003.10477).
+    """Builds the comparison of edge similarities: local structure preserving (LSP, Yang et al., arXiv 2003.10477).
 
         q_uv = exp k(x_u, x_v) / sum_w exp k(x_w, x_v)        over the edges u -> v, w -> v with one receiver v
         kl:   1/E sum_uv q^t_uv (log q^t_uv - log q^s_uv)
@@ -50,7 +53,7 @@ def lsp(
     `x` are the last hidden layers; an edge counts where the mask holds both of its ends, so that padding edges never
     do, and `E` is the number of such edges. Without any, the loss is 0. Kernels and means are those of
     github.com/chaitjo/efficient-gnns (Joshi et al., arXiv 2111.04964): `"cosine"`; `"poly"`, its square; `"l2"`, the
-    Euclidean distance, which favours the unlike; `"rbf"`, `exp(-distance^2 / 2)`.
+    Euclidean distance, larger for nodes that differ; `"rbf"`, `exp(-distance^2 / 2)`.
 
     Args:
         kernel: `"cosine"`, `"poly"`, `"l2"` or `"rbf"`.
@@ -60,35 +63,32 @@ def lsp(
         An objective without parameters; the targets are `log q^t` `[e]`, 0 on edges that do not count.
 
     Raises:
-        InputError: a bad argument here; at `init` and `targets`, a model without hidden layers.
+        InputError: a bad argument here; at `init`, `targets` and `apply`, a model without hidden layers.
+
+    Examples:
+        >>> from abkd_jax.distill import Term, weighted_sum
+        >>> objective = weighted_sum(Term("lsp", 100.0, lsp("rbf")))
     """
     require_choice("lsp", "kernel", kernel, tuple(KERNELS))
     require_choice("lsp", "divergence", divergence, ("kl", "mse"))
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        last_layers("lsp", teacher, student)
+    def init(key: PRNGKey, t: Layer, s: Layer) -> Pytree:
         return {}
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, " e"]:
-        return _log_shares(KERNELS[kernel], last_hidden("lsp", "teacher", freeze(teacher)), graph, mask)
+    def targets(t: Float[Array, "n d_t"], inputs: Inputs) -> Float[Array, " e"]:
+        return _log_weights(KERNELS[kernel], t, inputs.graph, inputs.mask)
 
-    def apply(
-        params: Pytree,
-        targets: Float[Array, " e"],
-        student: GNNOutput,
-        *,
-        graph: Any,
-        mask: Bool[Array, " n"],
-        key: PRNGKey | None,
+    def loss(
+        params: Pytree, targets: Float[Array, " e"], s: Float[Array, "n d_s"], inputs: Inputs
     ) -> tuple[Array, dict[str, Array]]:
-        log_q = _log_shares(KERNELS[kernel], last_hidden("lsp", "student", student), graph, mask)
-        counted = _counted_edges(graph, mask)[2]
+        log_q = _log_weights(KERNELS[kernel], s, inputs.graph, inputs.mask)
+        counted = _counted_edges(inputs.graph, inputs.mask)[2]
         require_rows("lsp: targets of the teacher's edges", targets.shape[0], counted)
         p = jnp.exp(targets)
         per_edge = p * (targets - log_q) if divergence == "kl" else (jnp.exp(log_q) - p) ** 2
         return masked_mean(per_edge, counted), {}
 
-    return Objective(init, targets, apply)
+    return of_last_hidden("lsp", init, targets, loss)
 
 
 def gsp(
@@ -97,57 +97,52 @@ def gsp(
     head: Head = "none",
     dim: int | None = None,
 ) -> Objective:
-    """Global structure preserving: the kernels of all pairs of nodes (GSP, Joshi et al., arXiv 2111.04964).
+    """Builds the comparison of the kernels of all pairs of nodes: global structure preserving (GSP, arXiv 2111.04964).
 
         loss = 1/n^2 sum_uv (k(s_u, s_v) - k(t_u, t_v))^2
 
-    over all masked nodes, the pairs of a node with itself included; `s` and `t` are the last hidden layers through
-    their heads, and the kernels those of `lsp`. Kernels exist for a block of rows at a time, forwards and
-    backwards. A trained head on the teacher's side can also lower the loss by showing less of the teacher.
+    over all masked nodes, the pairs of a node with itself included; `s` and `t` are the projected last hidden layers,
+    and the kernels those of `lsp`. Kernels exist for one block of rows at a time, forwards and backwards. A trained
+    projection on the teacher's side can also lower the loss by discarding information about the teacher. Source: Joshi
+    et al., arXiv 2111.04964, github.com/chaitjo/efficient-gnns.
 
     With `max_nodes`, the pairs are those among that many masked nodes, drawn anew with every key. A larger share of
-    them are pairs of a node with itself, whose kernels agree (zero rows aside): the value is expected at
+    them are pairs of a node with itself, whose kernels agree (zero rows aside): the expected value is
     `(1 - 1/max_nodes) / (1 - 1/n)` of the full one.
 
     Args:
         kernel: `"cosine"`, `"poly"`, `"l2"` or `"rbf"`.
-        max_nodes: nodes drawn each step without replacement; None takes all.
+        max_nodes: nodes drawn per step without replacement; None takes all.
         head: `"none"`, `"linear"` or `"bnrelu"` on both sides, as in `projections.project`.
-        dim: width of both heads; None is the student's last width. Without effect for the head `"none"`.
+        dim: width of both projections; None is the student's last width. Without effect for the head `"none"`.
 
     Returns:
-        An objective with parameters `{"teacher": ..., "student": ...}`, one head each; the targets are the teacher's
-        last hidden layer `[n, d]`. It needs a key where it draws nodes.
+        An objective with parameters `{"teacher": ..., "student": ...}`, one projection each; the targets are the
+        teacher's last hidden layer `[n, d]`. It needs a key where it draws nodes.
 
     Raises:
-        InputError: a bad argument here; at `init` and `targets`, a model without hidden layers; at `apply`, nodes to
-            draw and no key.
+        InputError: a bad argument here; at `init`, `targets` and `apply`, a model without hidden layers; at `apply`,
+            nodes to draw and no key.
+
+    Examples:
+        >>> from abkd_jax.distill import Term, weighted_sum
+        >>> objective = weighted_sum(Term("gsp", 10.0, gsp("cosine", max_nodes=2048)))
     """
     require_choice("gsp", "kernel", kernel, tuple(KERNELS))
-    require_choice("gsp", "head", head, ("none", "linear", "bnrelu"))
-    require_count("gsp", max_nodes=1 if max_nodes is None else max_nodes, dim=1 if dim is None else dim)
+    require_choice("gsp", "head", head, HEADS)
+    require_optional_count("gsp", max_nodes=max_nodes, dim=dim)
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        return init_sides("gsp", key, teacher, student, head, dim)
+    def init(key: PRNGKey, t: Layer, s: Layer) -> Pytree:
+        return init_sides(key, t, s, head, dim)
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
-        return project({}, last_hidden("gsp", "teacher", freeze(teacher)), mask, "none")
-
-    def apply(
-        params: Pytree,
-        targets: Float[Array, "n d"],
-        student: GNNOutput,
-        *,
-        graph: Any,
-        mask: Bool[Array, " n"],
-        key: PRNGKey | None,
+    def loss(
+        params: Pytree, t: Float[Array, "n d_t"], s: Float[Array, "n d_s"], inputs: Inputs
     ) -> tuple[Array, dict[str, Array]]:
-        layers = {"teacher": targets, "student": last_hidden("gsp", "student", student)}
-        theirs, ours, kept = projected_sides("gsp", params, layers, mask, head, max_nodes, key)
-        total = squared_gap(KERNELS[kernel], theirs, ours, kept)
+        t_rows, s_rows, kept = projected_sides("gsp", params, t, s, inputs, head, max_nodes)
+        total = squared_difference(KERNELS[kernel], t_rows, s_rows, kept)
         return total / node_count(kept, total.dtype) ** 2, {}
 
-    return Objective(init, targets, apply)
+    return of_last_hidden("gsp", init, masked_layer, loss)
 
 
 def geometric(
@@ -156,25 +151,25 @@ def geometric(
     scale: float = 1.0,
     layers: tuple[tuple[int, int], ...] | None = None,
 ) -> Objective:
-    """Geometric knowledge distillation: the kernels of all pairs of nodes in every layer (arXiv 2210.13014).
+    """Builds the comparison of the kernels of all pairs of nodes in every layer (GeometricKD, arXiv 2210.13014).
 
         loss = mean over layers of sum_uv w_uv (k(t_u, t_v) - k(s_u, s_v))^2
 
     over the masked nodes, with `w_uv = 1` for `u = v` and for the graph's edges `u -> v`, and `delta` for all other
-    pairs. Kernels: `"sigmoid"`, `tanh(x_u . x_v)`; `"gaussian"`, `exp(-|x_u - x_v| / scale)`. They exist for a block
-    of rows at a time, forwards and backwards. The authors' code (github.com/chr26195/GKD) batch-normalises the layers
-    first; here they are taken as the models return them. Its trained kernel is `geometric_parametric`.
+    pairs. Kernels: `"sigmoid"`, `tanh(x_u . x_v)`; `"gaussian"`, `exp(-|x_u - x_v| / scale)`. They exist for one
+    block of rows at a time, forwards and backwards. The authors' code (github.com/chr26195/GKD) batch-normalises the
+    layers first; here they are taken as the models return them. The trained kernel is `geometric_parametric`.
 
     Args:
         kernel: `"sigmoid"` or `"gaussian"`.
-        delta: weight of the pairs that no edge joins, finite and not negative; at 1 the graph is not looked at.
+        delta: weight of the pairs that no edge joins, finite and not negative; at 1 the graph is not read.
             Otherwise it must not hold an edge twice.
         scale: of the Gaussian kernel, in units of the features; without effect on the other.
         layers: `(teacher layer, student layer)` pairs, counted from 0; None pairs layers of one depth, of which both
             models must then have the same number.
 
     Returns:
-        An objective without parameters; the targets are the teacher's layers, a tuple of `[n, d]`, one for each pair.
+        An objective without parameters; the targets are the teacher's layers, a tuple of `[n, d]`, one per pair.
 
     Raises:
         InputError: a bad argument here; at `init`, different depths without `layers`, or a layer that does not exist.
@@ -182,48 +177,37 @@ def geometric(
     require_choice("geometric", "kernel", kernel, ("sigmoid", "gaussian"))
     require_positive("geometric", scale=scale)
     require_not_negative("geometric", delta=delta)
-    if layers is not None and not layers:
-        raise InputError("geometric: layers is empty, expected at least one (teacher layer, student layer) pair")
-    for pair in layers or ():
-        whole = isinstance(pair, Sequence) and all(isinstance(x, Integral) and x >= 0 for x in pair)
-        if not whole or len(pair) != 2:
-            raise InputError(f"geometric: layers holds {pair}, expected (teacher layer, student layer) counted from 0")
-    kind = sigmoid() if kernel == "sigmoid" else gaussian(float(scale))
+    _check_pairs(layers)
+    of_nodes = sigmoid() if kernel == "sigmoid" else gaussian(float(scale))
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         _check_layers(layers, len(teacher.hiddens), len(student.hiddens))
         last_layers("geometric", teacher, student)
         return {}
 
-    def targets(teacher: GNNOutput, *, graph: Any, mask: Bool[Array, " n"]) -> tuple[Float[Array, "n _"], ...]:
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> tuple[Float[Array, "n _"], ...]:
         hiddens = freeze(teacher).hiddens
         chosen = hiddens if layers is None else [hiddens[t] for t, _ in layers]
-        return tuple(project({}, x, mask, "none") for x in chosen)
+        return tuple(masked_rows(x, mask) for x in chosen)
 
     def apply(
-        params: Pytree,
-        targets: tuple[Float[Array, "n _"], ...],
-        student: GNNOutput,
-        *,
-        graph: Any,
-        mask: Bool[Array, " n"],
-        key: PRNGKey | None,
+        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
         chosen = student.hiddens if layers is None else [student.hiddens[s] for _, s in layers]
-        pairs = [(x, project({}, y, mask, "none")) for x, y in zip(targets, chosen, strict=True)]
-        losses = [float(delta) * squared_gap(kind, x, y, mask) for x, y in pairs]
+        pairs = [(x, masked_rows(y, mask)) for x, y in zip(targets, chosen, strict=True)]
+        losses = [float(delta) * squared_difference(of_nodes, x, y, mask) for x, y in pairs]
         if delta != 1:
-            losses += [(1.0 - float(delta)) * _squared_gap_nearby(kind, x, y, graph, mask) for x, y in pairs]
+            losses += [(1.0 - float(delta)) * _squared_difference_nearby(of_nodes, x, y, graph, mask) for x, y in pairs]
         return jnp.sum(jnp.stack(losses)) / len(pairs), {}
 
     return Objective(init, targets, apply)
 
 
-def _log_shares(kind: Kernel, x: Float[Array, "n d"], graph: Any, mask: Bool[Array, " n"]) -> Float[Array, " e"]:
-    """Log of the softmax of the kernel over the counted edges of each receiver; 0 on all other edges."""
+def _log_weights(kernel: Kernel, x: Float[Array, "n d"], graph: GraphsTuple, mask: Mask) -> Float[Array, " e"]:
+    """Computes the log of the softmax of the kernel over the counted edges of each receiver; 0 on all other edges."""
     senders, receivers, counted = _counted_edges(graph, mask)
-    rows = kind.rows(project({}, x, mask, "none"), mask)
-    values = rowwise(kind, rows[senders], rows[receivers])
+    rows = kernel.rows(masked_rows(x, mask), mask)
+    values = rowwise(kernel, rows[senders], rows[receivers])
     values = jnp.where(counted, values, float(jnp.finfo(values.dtype).min))
     largest = jax.ops.segment_max(jax.lax.stop_gradient(values), receivers, num_segments=mask.shape[0])
     shifted = values - largest[receivers]
@@ -231,22 +215,33 @@ def _log_shares(kind: Kernel, x: Float[Array, "n d"], graph: Any, mask: Bool[Arr
     return jnp.where(counted, shifted - jnp.log(sums + _SOFTMAX_FLOOR)[receivers], 0.0)
 
 
-def _counted_edges(graph: Any, mask: Bool[Array, " n"]) -> tuple[Int[Array, " e"], Int[Array, " e"], Bool[Array, " e"]]:
+def _counted_edges(graph: GraphsTuple, mask: Mask) -> tuple[Int[Array, " e"], Int[Array, " e"], Bool[Array, " e"]]:
+    """Returns senders, receivers, and the edges of which the mask holds both ends."""
     if graph.nodes is not None:
         require_rows("nodes of the graph", num_nodes(graph), mask)
     senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
     return senders, receivers, mask[senders] & mask[receivers]
 
 
-def _squared_gap_nearby(
-    kind: Kernel, theirs: Float[Array, "n _"], ours: Float[Array, "n _"], graph: Any, mask: Bool[Array, " n"]
+def _squared_difference_nearby(
+    kernel: Kernel, t: Float[Array, "n _"], s: Float[Array, "n _"], graph: GraphsTuple, mask: Mask
 ) -> Float[Array, ""]:
-    """The same sum over the edges, and over the pairs of a node with itself."""
-    t, s = kind.rows(theirs, mask), kind.rows(ours, mask)
+    """Computes `squared_difference` over the edges and the pairs of a node with itself alone."""
+    t, s = kernel.rows(t, mask), kernel.rows(s, mask)
     u, v, counted = _counted_edges(graph, mask)
-    along = (rowwise(kind, s[u], s[v]) - rowwise(kind, t[u], t[v])) ** 2
-    itself = (rowwise(kind, s, s) - rowwise(kind, t, t)) ** 2
+    along = (rowwise(kernel, s[u], s[v]) - rowwise(kernel, t[u], t[v])) ** 2
+    itself = (rowwise(kernel, s, s) - rowwise(kernel, t, t)) ** 2
     return jnp.sum(jnp.where(counted & (u != v), along, 0.0)) + jnp.sum(jnp.where(mask, itself, 0.0))
+
+
+def _check_pairs(layers: tuple[tuple[int, int], ...] | None) -> None:
+    """Requires pairs of layer numbers, or None."""
+    if layers is not None and not layers:
+        raise InputError("geometric: layers is empty, expected at least one (teacher layer, student layer) pair")
+    for pair in layers or ():
+        whole = isinstance(pair, Sequence) and all(isinstance(x, Integral) and x >= 0 for x in pair)
+        if not whole or len(pair) != 2:
+            raise InputError(f"geometric: layers holds {pair}, expected (teacher layer, student layer) counted from 0")
 
 
 def _check_layers(layers: tuple[tuple[int, int], ...] | None, teacher_depth: int, student_depth: int) -> None:

@@ -1,4 +1,4 @@
-"""Checks of the arguments of the factories: one clear line, before anything is compiled."""
+"""Checks of the arguments of the factories: one line of `InputError`, before anything is compiled."""
 
 import math
 from collections import Counter
@@ -16,6 +16,7 @@ __all__ = [
     "require_count",
     "require_in_range",
     "require_not_negative",
+    "require_optional_count",
     "require_positive",
     "require_rows",
     "require_temperature",
@@ -100,14 +101,32 @@ def require_count(factory: str, **values: int) -> None:
 
     Raises:
         InputError: an argument is below 1 or no integer.
+
+    Examples:
+        >>> require_count("gsp", dim=0)
+        Traceback (most recent call last):
+        abkd_jax.types.InputError: gsp: dim is 0, expected a whole number of at least 1
     """
     for name, value in values.items():
         if isinstance(value, bool) or not (isinstance(value, Integral) and value >= 1):
             raise InputError(f"{factory}: {name} is {value}, expected a whole number of at least 1")
 
 
+def require_optional_count(factory: str, **values: int | None) -> None:
+    """Requires whole numbers of at least 1 where the arguments are not None.
+
+    Args:
+        factory: name of the factory, for the message.
+        **values: the arguments under their own names; None chooses a default.
+
+    Raises:
+        InputError: an argument is below 1, or neither an integer nor None.
+    """
+    require_count(factory, **{name: value for name, value in values.items() if value is not None})
+
+
 def require_rows(noun: str, rows: int, mask: Bool[Array, " n"]) -> None:
-    """Requires a boolean mask with one entry for each row of an array; reads shapes alone, so it works in `jit`.
+    """Requires a boolean mask with one entry per row of an array; reads shapes alone, so it works in `jit`.
 
     Args:
         noun: what the array is, for the message.
@@ -143,7 +162,7 @@ def require_choice(factory: str, name: str, value: str, choices: tuple[str, ...]
 
 
 def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, float]]) -> None:
-    """Requires something to add up, under different names, with finite weights that are not negative.
+    """Requires at least one summand, under different names, with finite weights that are not negative.
 
     Args:
         factory: name of the factory, for the message.
@@ -163,7 +182,7 @@ def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, float
 
 
 def _number(value: Any) -> float:
-    """The value as a float; NaN for text, booleans and whatever else is no number."""
+    """Returns the value as a float; NaN for text, booleans and whatever else is no number."""
     if isinstance(value, bool | np.bool_ | str | bytes):
         return math.nan
     try:

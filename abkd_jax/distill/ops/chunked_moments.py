@@ -1,4 +1,4 @@
-"""Moments of large student layers, a chunk of nodes at a time: no copy of a layer, forwards or backwards.
+"""Moments of large student layers, one chunk of nodes at a time: no copy of a layer, forwards or backwards.
 
 Stacking, centring and transposing the layers, as small ones are treated, keeps four copies of all of them until the
 backward pass is over: at 169,343 nodes x 128 units more than the hidden states of teacher and student together.
@@ -18,12 +18,13 @@ from abkd_jax.distill.ops.moments import (
     covariance,
     cross_covariance,
     layer_widths,
-    narrow,
     node_count,
     require_same_nodes,
     stack_layers,
 )
+from abkd_jax.distill.ops.numerics import narrow, product
 from abkd_jax.graph.precision import accumulation_dtype
+from abkd_jax.types import Mask
 
 __all__ = ["student_moments"]
 
@@ -32,21 +33,24 @@ _CHUNK = 2**20  # entries of a chunk of a layer: 4 MiB, which stays in a core's 
 
 
 def student_moments(
-    hiddens: Sequence[Float[Array, "n _"]], rows: NodeRows, mask: Bool[Array, " n"], teacher_layers: int
+    hiddens: Sequence[Float[Array, "n _"]], rows: NodeRows, mask: Mask, teacher_layers: int
 ) -> tuple[Float[Array, "S e"], Float[Array, "S e e"], Float[Array, "T d S e"]]:
-    """Means and covariances of the student's layers, and their covariances with the teacher's.
+    """Computes means and covariances of the student's layers, and their covariances with the teacher's.
 
-    The same numbers as `centre`, `covariance` and `cross_covariance` of the stacked layers, which it calls for small
-    ones. For larger ones the memory beyond inputs, outputs and gradients is that of a few chunks.
+    The values are those of `centre`, `covariance` and `cross_covariance` of the stacked layers, which it calls for
+    small ones. For larger ones the memory beyond inputs, outputs and gradients is that of a few chunks.
 
     Args:
         hiddens: `S` layers `[n, width]`; rows outside the mask may hold anything.
-        rows: the teacher, as `node_rows` gives it: centred, zero outside the mask, and constant under differentiation.
+        rows: the teacher, as `node_rows` returns it: centred, zero outside the mask, constant under differentiation.
         mask: `[n]`.
         teacher_layers: `T`.
 
     Returns:
         `[S, e]`, `[S, e, e]` and `[T, d, S, e]` with `e` the largest width.
+
+    Raises:
+        InputError: teacher, student and mask are of different numbers of nodes.
     """
     if sum(h.size for h in hiddens) <= _SMALL:
         mean, centred = centre(stack_layers(hiddens), mask)
@@ -55,43 +59,44 @@ def student_moments(
     require_same_nodes(rows, mask.shape[0])
     e = max(layer_widths(hiddens))
     pads = [e - width for width in layer_widths(hiddens)]
-    found = [_layer_moments(h, jax.lax.stop_gradient(rows.factor), mask) for h in hiddens]
-    mean = jnp.stack([jnp.pad(m, (0, p)) for (m, _, _), p in zip(found, pads, strict=True)])
-    spread = jnp.stack([jnp.pad(c, ((0, p), (0, p))) for (_, c, _), p in zip(found, pads, strict=True)])
-    cross = jnp.stack([jnp.pad(c, ((0, 0), (0, p))) for (_, _, c), p in zip(found, pads, strict=True)], axis=1)
+    moments = [_layer_moments(h, jax.lax.stop_gradient(rows.factor), mask) for h in hiddens]
+    mean = jnp.stack([jnp.pad(m, (0, p)) for (m, _, _), p in zip(moments, pads, strict=True)])
+    covariances = jnp.stack([jnp.pad(c, ((0, p), (0, p))) for (_, c, _), p in zip(moments, pads, strict=True)])
+    cross = jnp.stack([jnp.pad(c, ((0, 0), (0, p))) for (_, _, c), p in zip(moments, pads, strict=True)], axis=1)
     if rows.basis is not None:
         cross = jnp.einsum("rse,rd->dse", cross, rows.basis, precision="highest")
-    return mean, spread, cross.reshape(teacher_layers, -1, len(hiddens), e)
+    return mean, covariances, cross.reshape(teacher_layers, -1, len(hiddens), e)
 
 
 @jax.custom_vjp
 def _layer_moments(
-    h: Float[Array, "n e"], factor: Float[Array, "r n"], mask: Bool[Array, " n"]
+    h: Float[Array, "n e"], factor: Float[Array, "r n"], mask: Mask
 ) -> tuple[Float[Array, " e"], Float[Array, "e e"], Float[Array, "r e"]]:
-    """Mean and covariance of one layer, and the product of the rows with it centred."""
+    """Computes mean and covariance of one layer, and the product of the teacher's rows with the centred layer."""
     return _forward(h, factor, mask)[0]
 
 
-def _forward(h: Float[Array, "n e"], factor: Float[Array, "r n"], mask: Bool[Array, " n"]) -> tuple[Any, Any]:
+def _forward(h: Float[Array, "n e"], factor: Float[Array, "r n"], mask: Mask) -> tuple[Any, Any]:
     dtype, count = accumulation_dtype(h.dtype), node_count(mask, accumulation_dtype(h.dtype))
     mean = jnp.sum(jnp.where(mask[:, None], h.astype(dtype), 0.0), axis=0) / count
     chunks, size = _layout(h)
 
     def add(i: Int[Array, ""], sums: tuple[Array, Array]) -> tuple[Array, Array]:
         start = _start(i, h)
-        fresh = start + jnp.arange(size) >= i * size  # the last chunk overlaps the one before
-        x = _centred_chunk(h, mean, mask, start, also=fresh)
-        return sums[0] + _product(x.T, x), sums[1] + _product(_columns(factor, start, size), x)
+        not_yet = start + jnp.arange(size) >= i * size  # the last chunk overlaps the one before
+        x = _centred_chunk(h, mean, mask, start, also=not_yet)
+        return sums[0] + product(x.T, x), sums[1] + product(_columns(factor, start, size), x)
 
     e = h.shape[1]
-    spread, cross = jax.lax.fori_loop(0, chunks, add, (jnp.zeros((e, e), dtype), jnp.zeros((len(factor), e), dtype)))
-    return (mean, spread / count, cross), (h, factor, mask, mean, count)
+    zeros = jnp.zeros((e, e), dtype), jnp.zeros((len(factor), e), dtype)
+    squares, cross = jax.lax.fori_loop(0, chunks, add, zeros)
+    return (mean, squares / count, cross), (h, factor, mask, mean, count)
 
 
 def _backward(kept: Any, slopes: Any) -> tuple[Array, None, None]:
     h, factor, mask, mean, count = kept
-    to_mean, to_spread, to_cross = slopes
-    mixing = (to_spread + to_spread.T) / count
+    to_mean, to_covariance, to_cross = slopes
+    mixing = (to_covariance + to_covariance.T) / count
     # Centred rows sum to zero, so that only the mean itself and the rounding of the factor's rows move all nodes alike.
     shift = (to_mean - jnp.matmul(jnp.sum(factor, axis=1), to_cross, precision="highest")) / count
     chunks, size = _layout(h)
@@ -99,7 +104,7 @@ def _backward(kept: Any, slopes: Any) -> tuple[Array, None, None]:
     def fill(i: Int[Array, ""], slope: Float[Array, "n e"]) -> Float[Array, "n e"]:
         start = _start(i, h)
         x = _centred_chunk(h, mean, mask, start)
-        part = _product(_columns(factor, start, size).T, to_cross) + _product(x, mixing) + shift[None]
+        part = product(_columns(factor, start, size).T, to_cross) + product(x, mixing) + shift[None]
         part = jnp.where(jax.lax.dynamic_slice_in_dim(mask, start, size)[:, None], part, 0.0)
         return jax.lax.dynamic_update_slice_in_dim(slope, narrow(part, h.dtype), start, 0)
 
@@ -110,7 +115,7 @@ _layer_moments.defvjp(_forward, _backward)
 
 
 def _layout(h: Float[Array, "n e"]) -> tuple[int, int]:
-    """Number of chunks, and their rows."""
+    """Returns the number of chunks, and the rows of each."""
     size = min(h.shape[0], max(1, _CHUNK // h.shape[1]))
     return -(-h.shape[0] // size), size
 
@@ -122,7 +127,7 @@ def _start(i: Int[Array, ""], h: Float[Array, "n e"]) -> Int[Array, ""]:
 def _centred_chunk(
     h: Float[Array, "n e"],
     mean: Float[Array, " e"],
-    mask: Bool[Array, " n"],
+    mask: Mask,
     start: Int[Array, ""],
     also: Bool[Array, " b"] | None = None,
 ) -> Float[Array, "b e"]:
@@ -135,7 +140,3 @@ def _centred_chunk(
 
 def _columns(factor: Float[Array, "r n"], start: Int[Array, ""], size: int) -> Float[Array, "r b"]:
     return jax.lax.dynamic_slice_in_dim(factor, start, size, axis=1)
-
-
-def _product(a: Float[Array, "i j"], b: Float[Array, "j k"]) -> Float[Array, "i k"]:
-    return jnp.matmul(a, b, precision="highest")

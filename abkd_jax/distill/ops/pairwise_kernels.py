@@ -1,4 +1,4 @@
-"""Pairs of nodes: kernels between them, sums over all of them without an `n x n` array, and the nodes of one step."""
+"""Kernels between pairs of nodes, sums over all pairs without an `n x n` array, and nodes drawn per step."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,8 +9,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from abkd_jax.distill.ops.checks import require_rows
 from abkd_jax.distill.ops.moments import centre
-from abkd_jax.distill.ops.projections import Head, project, unit_rows
-from abkd_jax.types import InputError, PRNGKey, Pytree
+from abkd_jax.distill.ops.numerics import masked_rows, safe_sqrt, unit_rows
+from abkd_jax.distill.ops.outputs import Inputs
+from abkd_jax.distill.ops.projections import Head, project
+from abkd_jax.types import InputError, Mask, PRNGKey, Pytree
 
 __all__ = [
     "KERNELS",
@@ -21,7 +23,7 @@ __all__ = [
     "projected_sides",
     "rowwise",
     "sigmoid",
-    "squared_gap",
+    "squared_difference",
     "sum_over_blocks",
 ]
 
@@ -44,57 +46,63 @@ class Kernel(NamedTuple):
     of: Callable[[Array], Array]
 
 
-def _kept(x: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
-    return jnp.where(mask[:, None], x, 0.0)
+def _unit(x: Float[Array, "n d"], mask: Mask) -> Float[Array, "n d"]:
+    return unit_rows(masked_rows(x, mask))
 
 
-def _unit(x: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
-    return unit_rows(_kept(x, mask))
-
-
-def _centred(x: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "n d"]:
-    """Distances stay the same, but the squares that cancel in `pairwise` are as small as they can be."""
+def _centred(x: Float[Array, "n d"], mask: Mask) -> Float[Array, "n d"]:
+    """Subtracts the mean: distances stay the same, and the squares that cancel in `pairwise` become smallest."""
     return centre(x[None], mask)[1][0]
-
-
-def _sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Square root whose gradient at 0 is 0."""
-    positive = x > 0.0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
 
 
 KERNELS = {
     "cosine": Kernel(_unit, False, lambda inner: inner),
     "poly": Kernel(_unit, False, jnp.square),
-    "l2": Kernel(_centred, True, _sqrt),
+    "l2": Kernel(_centred, True, safe_sqrt),
     "rbf": Kernel(_centred, True, lambda squared: jnp.exp(-0.5 * squared)),
 }
 """Cosine and its square; the Euclidean distance (larger is farther), and `exp(-distance^2 / 2)`."""
 
 
 def sigmoid() -> Kernel:
-    """The kernel `tanh(x_u . x_v)`."""
-    return Kernel(_kept, False, jnp.tanh)
+    """Returns the kernel `tanh(x_u . x_v)`."""
+    return Kernel(masked_rows, False, jnp.tanh)
 
 
 def gaussian(scale: float) -> Kernel:
-    """The kernel `exp(-|x_u - x_v| / scale)`, of the distance and not of its square.
+    """Returns the kernel `exp(-|x_u - x_v| / scale)`, of the distance and not of its square.
 
     Args:
         scale: in units of the features, above 0.
     """
-    return Kernel(_centred, True, lambda squared: jnp.exp(-_sqrt(squared) / scale))
+    return Kernel(_centred, True, lambda squared: jnp.exp(-safe_sqrt(squared) / scale))
 
 
 def rowwise(kernel: Kernel, a: Float[Array, "e d"], b: Float[Array, "e d"]) -> Float[Array, " e"]:
-    """`k(a_i, b_i)`, `[e]`; the rows are those that `kernel.rows` gives."""
+    """Computes `k(a_i, b_i)`, one number per row, `[e]`.
+
+    Args:
+        kernel: of which `rows` has made the rows.
+        a: `[e, d]`.
+        b: `[e, d]`.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> print(rowwise(KERNELS["l2"], jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))))
+        [5.]
+    """
     return kernel.of(jnp.sum((a - b) ** 2 if kernel.distance else a * b, axis=1))
 
 
 def pairwise(kernel: Kernel, a: Float[Array, "m d"], b: Float[Array, "n d"]) -> Float[Array, "m n"]:
-    """`k(a_i, b_j)`, `[m, n]`; the rows are those that `kernel.rows` gives.
+    """Computes `k(a_i, b_j)`, one number per pair of rows, `[m, n]`.
 
     Points that rounding cannot tell apart count as one point: distance 0, without a gradient.
+
+    Args:
+        kernel: of which `rows` has made the rows.
+        a: `[m, d]`.
+        b: `[n, d]`.
     """
     inner = jnp.matmul(a, b.T, precision="highest")
     if not kernel.distance:
@@ -106,10 +114,10 @@ def pairwise(kernel: Kernel, a: Float[Array, "m d"], b: Float[Array, "n d"]) -> 
 
 
 def sum_over_blocks(term: Callable[..., Float[Array, ""]], rows: PyTree[Array]) -> Float[Array, ""]:
-    """The sum of `term(rows of a block)` over blocks of rows, one block after the other.
+    """Sums `term(rows of a block)` over blocks of rows, one block after the other.
 
     A block has 1,024 rows, and fewer where its pairs with all `n` rows would be more than 2^24. The backward pass
-    computes each block again, so that in both directions nothing that `term` builds outlives it.
+    computes each block again, so that in both directions nothing that `term` builds outlives its block.
 
     Args:
         term: takes a block of `rows`; the last block is filled up with zero rows, which must add nothing.
@@ -126,35 +134,38 @@ def sum_over_blocks(term: Callable[..., Float[Array, ""]], rows: PyTree[Array]) 
     return jnp.sum(jax.lax.map(jax.checkpoint(term, prevent_cse=False), jax.tree.map(split, rows)))
 
 
-def squared_gap(
-    kernel: Kernel, theirs: Float[Array, "n _"], ours: Float[Array, "n _"], mask: Bool[Array, " n"]
-) -> Float[Array, ""]:
-    """The sum over all pairs of masked nodes of the squared difference of their kernels.
+def squared_difference(kernel: Kernel, t: Float[Array, "n _"], s: Float[Array, "n _"], mask: Mask) -> Float[Array, ""]:
+    """Sums the squared difference of two sides' kernels over all pairs of masked nodes.
 
     Args:
         kernel: of both sides.
-        theirs: features of the teacher, `[n, d_t]`.
-        ours: features of the student, `[n, d_s]`.
+        t: features of the teacher, `[n, d_t]`.
+        s: features of the student, `[n, d_s]`.
         mask: `[n]`.
     """
-    require_rows("targets of the teacher", theirs.shape[0], mask)
-    t, s = kernel.rows(theirs, mask), kernel.rows(ours, mask)
+    require_rows("targets of the teacher", t.shape[0], mask)
+    t, s = kernel.rows(t, mask), kernel.rows(s, mask)
 
-    def block(part: tuple[Float[Array, "b _"], Float[Array, "b _"], Bool[Array, " b"]]) -> Float[Array, ""]:
-        t_block, s_block, counted = part
-        gap = pairwise(kernel, s_block, s) - pairwise(kernel, t_block, t)
-        return jnp.sum(jnp.where(counted[:, None] & mask[None, :], gap**2, 0.0))
+    def of_block(block: tuple[Float[Array, "b _"], Float[Array, "b _"], Bool[Array, " b"]]) -> Float[Array, ""]:
+        t_block, s_block, counted = block
+        difference = pairwise(kernel, s_block, s) - pairwise(kernel, t_block, t)
+        return jnp.sum(jnp.where(counted[:, None] & mask[None, :], difference**2, 0.0))
 
-    return sum_over_blocks(block, (t, s, mask))
+    return sum_over_blocks(of_block, (t, s, mask))
 
 
-def draw_nodes(key: PRNGKey, mask: Bool[Array, " n"], count: int) -> Int[Array, " count"]:
-    """`count` different nodes, uniformly from the masked ones; all of these and some others where they are fewer.
+def draw_nodes(key: PRNGKey, mask: Mask, count: int) -> Int[Array, " count"]:
+    """Draws `count` different nodes uniformly from the masked ones; all of these and some others if they are fewer.
 
     Args:
         key: a key of `jax.random.key`.
         mask: `[n]`.
         count: at most `n`.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> sorted(draw_nodes(jax.random.key(0), jnp.array([True, False, True]), 2).tolist())
+        [0, 2]
     """
     return jax.lax.top_k(jnp.where(mask, jax.random.uniform(key, mask.shape, jnp.float32), -1.0), count)[1]
 
@@ -162,24 +173,24 @@ def draw_nodes(key: PRNGKey, mask: Bool[Array, " n"], count: int) -> Int[Array, 
 def projected_sides(
     factory: str,
     params: dict[str, Pytree],
-    layers: dict[str, Float[Array, "n _"]],
-    mask: Bool[Array, " n"],
+    t: Float[Array, "n d_t"],
+    s: Float[Array, "n d_s"],
+    inputs: Inputs,
     head: Head,
     max_nodes: int | None,
-    key: PRNGKey | None,
 ) -> tuple[Float[Array, "m _"], Float[Array, "m _"], Bool[Array, " m"]]:
-    """Teacher and student through their heads, at all nodes or at those drawn for this step.
+    """Projects teacher and student, and takes the rows of all nodes or of those drawn for this step.
 
-    Batch norm sees all masked nodes, drawn or not.
+    Batch norm is computed over all masked nodes, drawn or not.
 
     Args:
         factory: name of the factory, for the message.
-        params: as `projections.init_sides` gives them.
-        layers: the last hidden layers `{"teacher": [n, d_t], "student": [n, d_s]}`.
-        mask: `[n]`.
+        params: as `projections.init_sides` returns them.
+        t: the teacher's last hidden layer.
+        s: the student's.
+        inputs: of the loss; the key is for the draw.
         head: as in `projections.project`.
         max_nodes: nodes to draw; None, or no fewer than `n`, takes all.
-        key: for the draw.
 
     Returns:
         The teacher's rows, the student's, and which of them count, `[m]` with `m` the smaller of `n` and `max_nodes`.
@@ -187,10 +198,11 @@ def projected_sides(
     Raises:
         InputError: nodes are to be drawn without a key.
     """
-    theirs, ours = (project(params[side], layers[side], mask, head) for side in ("teacher", "student"))
+    _, mask, key = inputs
+    t_rows, s_rows = (project(params[side], x, mask, head) for side, x in (("teacher", t), ("student", s)))
     if max_nodes is None or max_nodes >= mask.shape[0]:
-        return theirs, ours, mask
+        return t_rows, s_rows, mask
     if key is None:
         raise InputError(f"{factory}: no key was given, expected one to draw {max_nodes} of {mask.shape[0]} nodes")
     drawn = draw_nodes(key, mask, max_nodes)
-    return theirs[drawn], ours[drawn], mask[drawn]
+    return t_rows[drawn], s_rows[drawn], mask[drawn]

@@ -1,1 +1,1 @@
-"""The report of a run: reads files, needs no jax."""
+"""Report of a run: reads the files of its folder, needs no jax."""

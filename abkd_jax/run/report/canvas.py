@@ -1,15 +1,19 @@
-"""The look of the figures, colour-blind safe and readable in grey, and their way into PNG bytes."""
+"""Style of the figures, safe for colour-blind readers and in grey, and their encoding as PNG."""
 
+import importlib.util
 import io
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["COLOURS", "LINE_STYLES", "canvas", "footer", "png"]
+from abkd_jax.types import InputError
 
+__all__ = ["COLOURS", "LINE_STYLES", "MISSING", "can_draw", "canvas", "footer", "png"]
+
+MISSING = "figures need matplotlib, which is not installed: pip install 'abkd_jax[report]'"
 DOTS_PER_INCH = 150
-FOOTER_CHARACTERS, FOOTER_LINE = 22, 0.1  # that fit into an inch; inches
+FOOTER_CHARACTERS, FOOTER_LINE = 22, 0.1  # characters per inch of width; height of a line in inches
 # The palette of Okabe and Ito (jfly.uni-koeln.de/color); the line styles tell the methods apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
@@ -26,9 +30,20 @@ STYLE: Any = {
 }
 
 
+def can_draw() -> bool:
+    """Returns whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Any]:
-    """Gives a figure of that size in inches on the Agg canvas: no window, no global state, nothing imported before."""
+    """Yields a figure of that size in inches on the Agg canvas, without a window or global state.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    if not can_draw():
+        raise InputError(MISSING)
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -40,7 +55,7 @@ def canvas(width: float, height: float) -> Iterator[Any]:
 
 
 def footer(figure: Any, *parts: str) -> None:
-    """Writes under a figure what it is of: the data set, the seeds; empty parts are left out."""
+    """Writes the data set, the seeds and the like below a figure; empty parts are left out."""
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(", ".join(filter(None, parts)), max(20, int(FOOTER_CHARACTERS * width)))
     room = FOOTER_LINE * (len(lines) + 0.5) / height

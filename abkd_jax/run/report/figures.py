@@ -1,4 +1,4 @@
-"""Figures of a run as PNG bytes: learning curves over the seeds, layer maps seed by seed."""
+"""Figures of a run as PNG bytes: learning curves over the seeds, layer maps of single seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from abkd_jax.types import InputError, Metric
 __all__ = ["Image", "layer_maps", "learning_curves", "run_figures"]
 
 MAPS = {"attention": "Layer attention", "dissimilarity": "Layer dissimilarity"}
-UNKNOWN = Metric("score", "", 1.0, True)  # of logs without a record that names the metric
+UNKNOWN = Metric("score", "", 1.0, True)  # for logs without records, which name the metric
 
 
 class Image(NamedTuple):
-    """A figure to be written: file name, caption, and the content of the PNG file."""
+    """File name, caption and PNG bytes of a figure."""
 
     name: str
     caption: str
@@ -25,7 +25,7 @@ class Image(NamedTuple):
 
 
 class _Curve(NamedTuple):
-    """One method: epochs, mean over seeds and standard deviation (0 for one seed), each `[epochs]`; number of seeds."""
+    """Curve of a method: epochs, mean over seeds, standard deviation (0 for one seed), each `[epochs]`; seeds."""
 
     epochs: np.ndarray
     mean: np.ndarray
@@ -36,13 +36,13 @@ class _Curve(NamedTuple):
 def run_figures(
     metrics: Sequence[Record], maps: Mapping[str, np.ndarray], metric: Metric = UNKNOWN, data: str = ""
 ) -> list[Image]:
-    """Returns all figures that the logs of a run allow for.
+    """Returns all figures that can be drawn from the logs of a run.
 
     Args:
         metrics: as for `learning_curves`; may be empty.
         maps: for every method with layer maps `"<method>:epochs"` `[k]` and, each `[k, seeds, T_l, S_l]`,
             `"<method>:attention"` and `"<method>:dissimilarity"`; may be empty.
-        metric: what the scores in the logs are.
+        metric: metric of the scores in the logs.
         data: name of the data set, for the footers.
 
     Raises:
@@ -68,20 +68,25 @@ def learning_curves(
 ) -> bytes:
     """Draws validation score, validation loss and training loss against the epoch, one panel each.
 
-    The lines are means over the seeds that have reached the epoch with a finite value, the bands one standard deviation
-    (ddof 1) to either side. The teacher has its own column of panels, because it trains for another number of epochs.
+    The lines are means over the seeds with a finite value at the epoch, the bands one standard deviation (ddof 1) to
+    either side. The teacher has its own column of panels, because it trains for another number of epochs.
 
     Args:
-        metrics: one mapping for every method, seed and epoch: `"method"`, `"seed"`, `"epoch"` and the logged scalars.
-        teacher: the method that is the teacher.
-        metric: what the validation score is.
+        metrics: one mapping per method, seed and epoch: `"method"`, `"seed"`, `"epoch"` and the logged scalars.
+        teacher: name of the teacher among the methods.
+        metric: metric of the validation score.
         data: name of the data set, for the footer.
 
     Returns:
         A PNG file.
 
     Raises:
-        InputError: no line of the log carries a finite value of any of the three.
+        InputError: no line of the log has a finite value of any of the three.
+
+    Examples:
+        >>> log = [{"method": "abkd", "seed": 0, "epoch": epoch, "loss": 1.0 / (1 + epoch)} for epoch in range(3)]
+        >>> learning_curves(log)[1:4]
+        b'PNG'
     """
     names = list(dict.fromkeys(row["method"] for row in metrics))
     students = [name for name in names if name != teacher]
@@ -112,22 +117,22 @@ def learning_curves(
 
 
 def _curves(metric: Metric) -> tuple[tuple[str, str, float], ...]:
-    """Key in the logs, label and factor of every panel."""
+    """Returns the key in the logs, the label and the factor of each row of panels."""
     score = f"validation {metric.name}" + (f", {metric.unit}" if metric.unit else "")
     return ("val_accuracy", score, metric.factor), ("val_loss", "validation loss", 1.0), ("loss", "training loss", 1.0)
 
 
 def _seed_counts(seeds: Mapping[str, int]) -> str:
-    """`"5 seeds"`, and the methods that have fewer."""
+    """Returns `"5 seeds"`, and the methods that have fewer."""
     most = max(seeds.values())
     fewer = [f"{name} {number}" for name, number in seeds.items() if number < most]
     return f"{most} seed{'s' * (most > 1)}" + (f" ({', '.join(fewer)})" if fewer else "")
 
 
 def _curve(metrics: Sequence[Record], method: str, key: str, factor: float) -> _Curve:
-    """A curve, masked where no seed is finite."""
+    """Returns the curve of a method, masked where no seed is finite."""
     points = {
-        (row["seed"], row["epoch"]): float(row[key])  # after a resumed run the last entry of an epoch counts
+        (row["seed"], row["epoch"]): float(row[key])  # a resumed run may log an epoch again: the last entry counts
         for row in metrics
         if row["method"] == method and is_finite(row.get(key))
     }

@@ -1,6 +1,6 @@
-"""Layer maps as pictures: teacher layers from the input side down, student layers across, every seed on its own.
+"""Heat maps of layer maps: teacher layers as rows, input side first, student layers as columns; one panel per seed.
 
-Attention ends one-hot, and differently from seed to seed: a mean over seeds would read as soft attention.
+Attention ends nearly one-hot, on other pairs in each seed: a mean over seeds would look like soft attention.
 """
 
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ __all__ = ["draw_layer_maps", "layer_maps"]
 
 MAX_EPOCHS = 6  # side by side
 MAX_SEEDS = 3  # one below the other
-ONE_HOT = 0.95  # of the sum of a row of attention
+ONE_HOT = 0.95  # least share of the sum of a row of attention in its largest entry
 COLOUR_MAP = "YlGnBu"
 
 
 class _Row(NamedTuple):
-    """Panels side by side, one for each epoch `[k, T_l, S_l]`, with one colour scale from 0 to `top`."""
+    """Row of panels, one per epoch `[k, T_l, S_l]`, with a common colour scale from 0 to `top`."""
 
     title: str
     maps: Any
@@ -36,16 +36,16 @@ def layer_maps(
     Args:
         epochs: `[k]`, ascending; at most six of them are drawn, evenly chosen, the first and the last among them.
         maps: `[k, seeds, T_l, S_l]`, not negative. The first three seeds with finite values are drawn, each on its own.
-            Of attention over more seeds, a last row of panels gives the share of seeds that put over 95 % of a row's
-            weight on a pair.
-        label: what the colours mean: `"attention"` or another quantity.
+            For attention of more seeds, a last row of panels shows the share of seeds with over 95 % of a row's weight
+            on a pair.
+        label: quantity of the maps: `"attention"` or another one.
         data: name of the data set, for the footer.
 
     Returns:
         A PNG file.
 
     Raises:
-        InputError: there is no map, or not one map an epoch.
+        InputError: there is no map, or not one map per epoch.
     """
     chosen, rows, seeds = _panels(epochs, maps, label)
     teacher_layers, student_layers = maps.shape[2:]
@@ -67,7 +67,7 @@ def draw_layer_maps(
 
 
 def _panels(epochs: np.ndarray, maps: np.ndarray, label: str) -> tuple[np.ndarray, list[_Row], str]:
-    """The epochs that are drawn, the rows of panels, and which seeds these show."""
+    """Returns the epochs that are drawn, the rows of panels, and which seeds these show."""
     if maps.shape[:1] != epochs.shape or maps.size == 0:
         raise InputError(f"layer_maps: expected [k, seeds, T_l, S_l] with k = {epochs.size}, got {maps.shape}")
     chosen = np.unique(np.linspace(0, len(epochs) - 1, min(MAX_EPOCHS, len(epochs))).round().astype(int))
@@ -88,7 +88,7 @@ def _panels(epochs: np.ndarray, maps: np.ndarray, label: str) -> tuple[np.ndarra
 
 
 def _one_hot_shares(maps: Any) -> np.ndarray:
-    """The share of seeds that put nearly all of a row's weight on a pair: `[k, seeds, T_l, S_l]` -> `[k, T_l, S_l]`."""
+    """Returns the share of seeds with over 95 % of a row's weight on a pair: `[k, seeds, T, S]` -> `[k, T, S]`."""
     weights = maps.filled(0.0)
     return ((weights > ONE_HOT * weights.sum(axis=3, keepdims=True)) & (weights > 0.0)).mean(axis=1)
 
@@ -117,7 +117,7 @@ def _draw(figure: Any, epochs: np.ndarray, rows: list[_Row]) -> None:
 
 
 def _layer_ticks(layers: int) -> tuple[list[int], list[str]]:
-    """Positions and labels, counted from 1: every layer up to 8, then the first and every quarter."""
+    """Returns positions and labels, counted from 1: every layer up to 8 layers, else the first and every quarter."""
     step = 1 if layers <= 8 else round(layers / 4)
     numbers = [1, *range(2 if step == 1 else step, layers + 1, step)]
     return [n - 1 for n in numbers], [str(n) for n in numbers]

@@ -1,5 +1,6 @@
-"""The report of a run in Markdown: where its records come from, tables with what they mean, and figures."""
+"""Report of a run in Markdown: provenance of its records, tables with notes on their meaning, and figures."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,20 +11,23 @@ import numpy as np
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines, write_atomic
 from abkd_jax.datasets.files.manifest import check_seal
 from abkd_jax.run.report import figures
+from abkd_jax.run.report.canvas import MISSING, can_draw
 from abkd_jax.run.report.origin import data_facts, data_title, program_facts
 from abkd_jax.run.report.statistics import comparisons, metric_of, summarise
 from abkd_jax.run.report.tables import (
     collapse_table,
     comparison_table,
+    format_score,
     gradient_table,
     remarks,
-    shown,
     table,
 )
 from abkd_jax.run.report.trends import Record, collapse, gradient_shares
 from abkd_jax.types import InputError, Metric
 
-__all__ = ["remarks", "shown", "table", "write_report"]
+__all__ = ["format_score", "remarks", "table", "write_report"]
+
+log = logging.getLogger(__name__)
 
 BASELINES = ("supervised", "soft_label")
 
@@ -34,8 +38,8 @@ last epoch; "at best validation" is the test {metric} at the epoch with the best
 parameters of the teacher over those of the method, latency the median time of one inference. Seeds that train side by
 side share one training time."""
 EMBEDDING_NOTE = """\
-Parameters and compression leave out the trained vectors of nodes without features, as the paper does. Their number, and
-the compression that counts them in:"""
+Parameters and compression leave out the learned node embeddings of nodes without features, as the paper does. Their
+number, and the compression with them:"""
 COMPARISON_NOTE = """\
 Test {metric} after the last epoch of the method less that of the baseline, in {unit}, paired by the
 seeds that both finished, mean +- standard deviation (ddof 1) of the differences; {sign} differences are better.
@@ -62,7 +66,8 @@ for every pair the share of seeds that put the whole weight of a teacher layer o
 def write_report(run_folder: str | os.PathLike[str]) -> Path:
     """Writes `report.md` and its figures into the folder of a run, finished or not.
 
-    Reads `results.json`, `metrics.jsonl` and `maps.npz`, whichever are there. Files are written whole or not at all.
+    Reads `results.json`, `metrics.jsonl` and `maps.npz`, as far as they exist. Files are written whole or not at all.
+    Without matplotlib, the report has no figures and the log says so; a later call draws them.
 
     Args:
         run_folder: the folder.
@@ -85,7 +90,9 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     finished = [row for row in metrics if (row["method"], row["seed"]) not in diverged]
     metric = metric_of(records) if records else figures.UNKNOWN
     title = data_title(records, results.get("dataset", "an unknown data set"))
-    images = figures.run_figures(finished, maps, metric, title)
+    images = figures.run_figures(finished, maps, metric, title) if can_draw() else []
+    if not can_draw():
+        log.warning("%s: report.md has no figures: %s", folder, MISSING)
     sections = [
         f"# Distillation on {title}",
         *_heading(results, records, metrics),
@@ -95,6 +102,7 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
         *_gradient_section(finished),
         *([DIVERGED_NOTE] if len(finished) < len(metrics) else []),
         *(["## Figures", f"{FIGURE_NOTE} {MAP_NOTE}" if maps else FIGURE_NOTE] if images else []),
+        *([] if can_draw() else ["## Figures", f"There are none: {MISSING}"]),
         *(f"![{image.caption}]({image.name})" for image in images),
     ]
     try:
@@ -107,7 +115,7 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
 
 
 def _read_results(path: Path) -> tuple[Mapping[str, Any], Sequence[Record]]:
-    """The content of `results.json`, and its records, which `summarise` has accepted."""
+    """Returns the content of `results.json`, and its records, checked by `summarise`."""
     results = read_json(path)
     records = results.get("records", []) if isinstance(results, dict) else None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -131,7 +139,7 @@ def _read_metrics(path: Path) -> Sequence[Record]:
 
 
 def _read_maps(path: Path, diverged: set[tuple[str, int]]) -> Mapping[str, np.ndarray]:
-    """The layer maps `[k, seeds, T_l, S_l]`, NaN for the seeds that diverged, and the epochs `[k]` of each method."""
+    """Returns the layer maps `[k, seeds, T_l, S_l]`, NaN for diverged seeds, and the epochs `[k]` of each method."""
     maps = read_arrays(path)
     for key, values in maps.items():
         method, _, quantity = key.rpartition(":")
@@ -158,7 +166,7 @@ def _heading(results: Mapping[str, Any], records: Sequence[Record], metrics: Seq
 
 
 def _score_section(records: Sequence[Record], metric: Metric) -> list[str]:
-    """The table and what its numbers are; compression has two readings where nodes have trained vectors."""
+    """Returns the table and its notes; with learned node embeddings, compression is given with and without them."""
     summaries = summarise(records)
     unit = "in percent" if metric.unit == "%" else "in the units of the targets"
     direction = "higher" if metric.higher_is_better else "lower"
@@ -168,13 +176,13 @@ def _score_section(records: Sequence[Record], metric: Metric) -> list[str]:
         *(["\n".join(f"- {line}" for line in remarks(summaries))] if remarks(summaries) else []),
         SCORE_NOTE.format(metric=metric.name, unit=unit, direction=direction),
     ]
-    with_vectors = {r["method"]: r for r in records if r.get("compression_with_embeddings") is not None}
-    if not with_vectors:
+    with_embeddings = {r["method"]: r for r in records if r.get("compression_with_embeddings") is not None}
+    if not with_embeddings:
         return lines
     counts = ", ".join(
         f"{name} {r.get('embedding_parameters') or 0:,} ({r['compression_with_embeddings']:.3f}x"
         f"{': larger than its teacher' if r['compression_with_embeddings'] < 1.0 else ''})"
-        for name, r in with_vectors.items()
+        for name, r in with_embeddings.items()
     )
     return [*lines, f"{EMBEDDING_NOTE} {counts}."]
 

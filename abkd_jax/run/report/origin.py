@@ -1,4 +1,4 @@
-"""Where the records of a run come from: which data, published or not, and which commits and machines."""
+"""Provenance of the records of a run: data, published or not, commits, versions and machines."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,11 +13,15 @@ def data_title(records: Sequence[Record], name: str) -> str:
     """Returns the name of the data set, with a remark where it is not the published one.
 
     Args:
-        records: of the run; those of the first versions say nothing of their data.
-        name: of the data set.
+        records: records of the run; those of the first versions do not describe their data.
+        name: name of the data set.
 
     Raises:
         InputError: the `"data"` of a record is no mapping.
+
+    Examples:
+        >>> data_title([{"data": {"source": "generated: stochastic block model"}}], "synthetic")
+        'synthetic (generated data)'
     """
     remarks = dict.fromkeys(_remark(_part(record, "data")) for record in records)
     said = "; ".join(filter(None, remarks))
@@ -25,7 +29,7 @@ def data_title(records: Sequence[Record], name: str) -> str:
 
 
 def data_facts(records: Sequence[Record]) -> dict[str, str | None]:
-    """Returns source, fingerprint, counts and split of the data; None where no record tells.
+    """Returns source, fingerprint, counts and split of the data; None where no record has them.
 
     Raises:
         InputError: as for `data_title`.
@@ -35,11 +39,11 @@ def data_facts(records: Sequence[Record]) -> dict[str, str | None]:
 
 
 def program_facts(records: Sequence[Record], of_run: Mapping[str, Any]) -> dict[str, str | None]:
-    """Returns commit, hardware, versions and date of the records, with what each has made where they differ.
+    """Returns commit, hardware, versions and date of the records; where they differ, with the records of each.
 
     Args:
-        records: of the run.
-        of_run: `"commit"`, `"hardware"` and `"versions"` for the records that do not carry their own.
+        records: records of the run.
+        of_run: `"commit"`, `"hardware"` and `"versions"` of the records that do not hold their own.
 
     Raises:
         InputError: the `"provenance"` of a record is no mapping.
@@ -55,6 +59,7 @@ def program_facts(records: Sequence[Record], of_run: Mapping[str, Any]) -> dict[
 
 
 def _remark(data: Mapping[str, Any]) -> str:
+    """Returns how the data differ from the published ones, or nothing."""
     source = str(data.get("source", "")).lower()
     if "stand-in" in source:
         return "stand-in features"
@@ -64,7 +69,7 @@ def _remark(data: Mapping[str, Any]) -> str:
 
 
 def _fact(records: Sequence[Record], value_of: Callable[[Record], Any]) -> str | None:
-    """The value that all records share, or every value with the methods and seeds that have it in brackets."""
+    """Returns the value that all records share, or every value with its methods and seeds in brackets."""
     owners: dict[str | None, dict[str, list[int]]] = {}
     for record in records:
         owners.setdefault(_text(value_of(record)), {}).setdefault(record["method"], []).append(record["seed"])
@@ -74,7 +79,7 @@ def _fact(records: Sequence[Record], value_of: Callable[[Record], Any]) -> str |
 
 
 def _who(methods: Mapping[str, list[int]], records: Sequence[Record]) -> str:
-    """Methods, with their seeds where not all of them are meant."""
+    """Returns the methods, with their seeds where some are missing."""
     total = {method: sum(record["method"] == method for record in records) for method in methods}
     return ", ".join(
         method if len(seeds) == total[method] else f"{method} seed{'s' * (len(seeds) > 1)} {' '.join(map(str, seeds))}"

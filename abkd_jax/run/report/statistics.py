@@ -1,4 +1,4 @@
-"""What the records of a run say: means over the seeds that finished, and comparisons paired by seed."""
+"""Statistics over the records of a run: means over the seeds that finished, and comparisons paired by seed."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -32,28 +32,28 @@ __all__ = [
     "summarise",
 ]
 
-MIN_PAIRS = 3  # below, no test can tell anything
-ROUNDING = 12  # decimals: 0.853 - 0.851 and 0.743 - 0.741 are the same difference
+MIN_PAIRS = 3  # with fewer, no test is meaningful
+ROUNDING = 12  # decimals: 0.853 - 0.851 and 0.743 - 0.741 shall be equal differences
 SCORES = ("test_accuracy", "val_accuracy", "test_accuracy_best_val")
 NUMBERS = (*SCORES, "diverged", "parameters", "compression", "latency_ms", "seconds")
 NUMBERS += ("embedding_parameters", "compression_with_embeddings")
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds and its standard deviation (ddof 1), None for a single seed."""
+    """Mean over seeds, and standard deviation (ddof 1), None for a single seed."""
 
     mean: float
     std: float | None
 
 
 class Summary(NamedTuple):
-    """One method over its seeds. Scores as stored, higher is better; None where the records do not tell.
+    """Summary of a method over its seeds; scores as stored, higher is better; None where the records have no value.
 
     Means are over the seeds that finished with a defined score.
 
     Attributes:
         method: its name.
-        seeds: number of seeds, those that diverged or have no score among them.
+        seeds: number of seeds, including those that diverged or have no score.
         test: test score after the last epoch.
         val: validation score after the last epoch.
         test_best_val: test score at the epoch of the best validation score.
@@ -63,7 +63,7 @@ class Summary(NamedTuple):
         seconds: training time, mean over the seeds that finished.
         diverged: seeds that diverged, each with the epoch at which it was found non-finite.
         undefined: seeds that finished without a test score, as with an empty test mask.
-        metric: how the scores are shown.
+        metric: metric of the scores.
     """
 
     method: str
@@ -81,11 +81,11 @@ class Summary(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The test score of a method less that of a baseline, paired by seed.
+    """Test score of a method minus that of a baseline, paired by seed.
 
     Attributes:
-        method: the method.
-        baseline: what it is compared with.
+        method: name of the method.
+        baseline: name of the baseline.
         pairs: number of seeds for which both have a score.
         difference: mean and standard deviation of the differences of the stored scores; above 0 the method is better.
         t_p: two-sided p of the paired t-test; None below 3 pairs or where all differences are the same.
@@ -101,7 +101,7 @@ class Comparison(NamedTuple):
 
 
 def metric_named(name: str) -> Metric:
-    """Returns the metric that records call by this name.
+    """Returns the metric of a name in the records.
 
     Raises:
         InputError: there is none.
@@ -112,10 +112,14 @@ def metric_named(name: str) -> Metric:
 
 
 def metric_of(records: Sequence[Record]) -> Metric:
-    """Returns the one metric of the records; those of the first versions name none, it was the accuracy.
+    """Returns the metric of the records; those of the first versions name none and are accuracies.
 
     Raises:
         InputError: there are no records, they name several metrics, or one that is unknown.
+
+    Examples:
+        >>> metric_of([{"method": "abkd", "seed": 0, "test_accuracy": 0.9}]).heading
+        'accuracy %'
     """
     names = dict.fromkeys(str(record.get("metric", "accuracy")) for record in records)
     if len(names) != 1:
@@ -124,31 +128,47 @@ def metric_of(records: Sequence[Record]) -> Metric:
 
 
 def summarise(records: Sequence[Record]) -> list[Summary]:
-    """Returns one row for every method, in order of appearance.
+    """Returns one summary per method, in order of appearance.
 
     Args:
-        records: one mapping for every method and seed, with `"method"`, `"seed"` and `"test_accuracy"`, which is None
-            (or not finite) where the score is not defined; `"diverged"` is the epoch at which a seed was given up.
+        records: one mapping per method and seed, with `"method"`, `"seed"` and `"test_accuracy"`, which is None (or not
+            finite) where the score is not defined; `"diverged"` is the epoch at which training of the seed stopped.
 
     Raises:
         InputError: a record lacks one of these or holds something else than a number, a method has two records of one
             seed, or as for `metric_of`.
+
+    Examples:
+        >>> records = [{"method": "abkd", "seed": s, "test_accuracy": x} for s, x in enumerate((0.75, 0.5, 1.0))]
+        >>> summarise(records)[0].test
+        Estimate(mean=0.75, std=0.25)
     """
     methods = _by_method(records)
     return [_summary(method, by_seed, metric_of(records)) for method, by_seed in methods.items()]
 
 
 def comparisons(records: Sequence[Record], baseline: str) -> list[Comparison]:
-    """Returns every other method against a baseline, over the seeds that both finished.
+    """Returns the comparison of every other method with a baseline, over the seeds that both finished.
 
     Methods without such a seed are left out.
 
     Args:
         records: as for `summarise`.
-        baseline: the method to compare with.
+        baseline: name of the method to compare with.
 
     Raises:
         InputError: no record belongs to the baseline, or as for `summarise`.
+
+    Examples:
+        >>> scores = {"soft_label": (0.5, 0.75), "abkd": (0.625, 0.875)}
+        >>> records = [
+        ...     {"method": method, "seed": seed, "test_accuracy": score}
+        ...     for method, of_seeds in scores.items()
+        ...     for seed, score in enumerate(of_seeds)
+        ... ]
+        >>> row = comparisons(records, "soft_label")[0]
+        >>> row.method, row.pairs, row.difference.mean
+        ('abkd', 2, 0.125)
     """
     methods = _by_method(records)
     if baseline not in methods:
@@ -175,7 +195,7 @@ def _by_method(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
 
 
 def _check(number: int, record: Record) -> None:
-    """Refuses what a damaged file may hold in place of a record."""
+    """Raises an InputError where a damaged file holds something else than a record."""
     missing = [key for key in ("method", "seed", "test_accuracy") if key not in record]
     if missing:
         raise InputError(f"record {number}: expected method, seed and test_accuracy, lacks {', '.join(missing)}")
@@ -213,7 +233,7 @@ def _summary(method: str, by_seed: dict[int, Record], metric: Metric) -> Summary
 
 
 def _scores(by_seed: dict[int, Record], key: str) -> dict[int, float]:
-    """The defined scores of the seeds that did not diverge."""
+    """Returns the defined scores of the seeds that did not diverge."""
     return {
         seed: float(record[key])
         for seed, record in by_seed.items()
@@ -226,8 +246,8 @@ def _estimate(values: Sequence[float]) -> Estimate:
 
 
 def _p_values(differences: Sequence[float]) -> tuple[float | None, float | None]:
-    """Two-sided p of the t-test and of the signed-rank test of differences against zero."""
-    from scipy import stats  # half a second, which only a report needs
+    """Returns the two-sided p of the t-test and of the signed-rank test of differences against zero."""
+    from scipy import stats  # takes half a second, and only a report needs it
 
     d = np.round(differences, ROUNDING)
     if len(d) < MIN_PAIRS or not d.any():

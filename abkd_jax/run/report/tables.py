@@ -1,4 +1,4 @@
-"""Tables of a run as text: the methods, paired comparisons, collapse of the alignment, gradient shares."""
+"""Tables of a run as text: methods, paired comparisons, collapse of the alignment, gradient shares."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,24 @@ from abkd_jax.run.report.statistics import Comparison, Estimate, Summary, metric
 from abkd_jax.run.report.trends import Collapse, GradientShare, Trend, is_finite
 from abkd_jax.types import InputError, Metric
 
-__all__ = ["collapse_table", "comparison_table", "gradient_table", "remarks", "shown", "table"]
+__all__ = ["collapse_table", "comparison_table", "format_score", "gradient_table", "remarks", "table"]
 
 
 def table(summaries: Sequence[Summary], fmt: str = "simple", metric: str | Metric | None = None) -> str:
     """Returns the summaries as text; scores as mean +- standard deviation, in the unit of the metric.
 
     Args:
-        summaries: as `summarise` gives them.
+        summaries: as from `summarise`.
         fmt: a table format of `tabulate`: `"simple"` for a terminal, `"github"` for Markdown.
         metric: the metric or its stored name; None takes that of the summaries.
 
     Raises:
         InputError: the metric is unknown, or the summaries have several.
+
+    Examples:
+        >>> summary = Summary("abkd", 3, Estimate(0.8526, 0.0054), *[None] * 6)
+        >>> table([summary]).splitlines()[-1].split()
+        ['abkd', '85.26', '+-', '0.54', '-', '-', '-', '-', '-', '-', '3']
     """
     metric = _metric(summaries, metric)
     unit = f" {metric.unit}".rstrip()
@@ -42,9 +47,9 @@ def table(summaries: Sequence[Summary], fmt: str = "simple", metric: str | Metri
 
 
 def remarks(summaries: Sequence[Summary]) -> list[str]:
-    """Returns what the reader of the table must know of single methods, one line each; usually nothing.
+    """Returns remarks on single methods, one line each; usually none.
 
-    Seeds that diverged or have no score, and models that are larger than their teacher.
+    These are seeds that diverged or have no score, and models that are larger than their teacher.
     """
     lines = []
     for s in summaries:
@@ -70,7 +75,7 @@ def comparison_table(comparisons: Sequence[Comparison], metric: Metric) -> str:
 
 
 def collapse_table(rows: Sequence[Collapse]) -> str:
-    """Returns the signs of a collapse as Markdown, each quantity at its first and last epoch."""
+    """Returns the indicators of a collapse as Markdown, each quantity at its first and last epoch."""
     headers = ("method", "D", "D / variance", "variance", "row entropy", "seeds", "verdict")
     cells = [
         (
@@ -90,14 +95,18 @@ def gradient_table(rows: Sequence[GradientShare]) -> str:
     return _tabulate(cells, ("method", "term", "share", "seeds"), "github")
 
 
-def shown(score: float | None, metric: Metric, std: float | None = None, sign: str = "") -> str:
-    """Returns a stored score, or a difference of two, as the metric shows it; `"-"` where it is not defined.
+def format_score(score: float | None, metric: Metric, std: float | None = None, sign: str = "") -> str:
+    """Returns a stored score, or a difference of two, in the unit of the metric; `"-"` where it is not defined.
 
     Args:
-        score: as stored, or a mean of several.
-        metric: of the score.
+        score: the score as stored, or a mean of several.
+        metric: metric of the score.
         std: standard deviation of the scores.
         sign: `"+"` writes the sign of positive values too.
+
+    Examples:
+        >>> format_score(0.8526, metric_named("accuracy"), std=0.0054)
+        '85.26 +- 0.54'
     """
     if not is_finite(score):
         return "-"
@@ -107,7 +116,7 @@ def shown(score: float | None, metric: Metric, std: float | None = None, sign: s
 
 
 def _estimate(estimate: Estimate | None, metric: Metric, sign: str = "") -> str:
-    return "-" if estimate is None else shown(estimate.mean, metric, estimate.std, sign)
+    return "-" if estimate is None else format_score(estimate.mean, metric, estimate.std, sign)
 
 
 def _metric(summaries: Sequence[Summary], metric: str | Metric | None) -> Metric:
@@ -120,7 +129,7 @@ def _metric(summaries: Sequence[Summary], metric: str | Metric | None) -> Metric
 
 
 def _seeds(seeds: int | None, **left_out: int) -> str:
-    """The number of seeds, and in brackets how many of them are not in the means."""
+    """Returns the number of seeds, and in brackets how many of them are not in the means."""
     reasons = ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in left_out.items() if number)
     return f"{_text(seeds, 'd')} ({reasons})" if reasons else _text(seeds, "d")
 

@@ -1,4 +1,4 @@
-"""What the logs of a run say: signs of a collapse of the layer alignment, shares of the gradient."""
+"""Trends in the logs of a run: collapse of the layer alignment, shares of the gradient."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,21 +8,21 @@ import numpy as np
 
 __all__ = ["Collapse", "GradientShare", "Record", "Trend", "collapse", "gradient_shares", "is_finite"]
 
-COLLAPSED_SHARE = 0.01  # of the first dissimilarity
-SHARE_PREFIX = "gradient_share/"  # of the logged shares, before the name of the term
+COLLAPSED_SHARE = 0.01  # of the first dissimilarity, below which the alignment counts as collapsed
+SHARE_PREFIX = "gradient_share/"  # of the keys of logged shares, before the name of the term
 
 Record = Mapping[str, Any]
 
 
 class Trend(NamedTuple):
-    """A logged quantity at the first and at the last logged epoch of each seed, mean over seeds."""
+    """Mean over seeds of a logged quantity at the first and at the last logged epoch."""
 
     first: float
     last: float
 
 
 class Collapse(NamedTuple):
-    """What tells whether the layer alignment of a method has collapsed; None where a quantity was not logged.
+    """Indicators of a collapse of the layer alignment of a method; None where a quantity was not logged.
 
     Attributes:
         method: its name.
@@ -44,7 +44,7 @@ class Collapse(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """`"collapsed"` when D has fallen below 1 % of its first value, `"no collapse"`, or `"unknown"` without D."""
+        """Returns `"collapsed"` if D fell below 1 % of its first value, else `"no collapse"`; `"unknown"` without D."""
         d = self.dissimilarity
         if d is None or not (math.isfinite(d.first) and math.isfinite(d.last)):
             return "unknown"
@@ -52,7 +52,7 @@ class Collapse(NamedTuple):
 
 
 class GradientShare(NamedTuple):
-    """The share of one term in the gradient of a method.
+    """Share of one term in the gradient of a method.
 
     Attributes:
         method: its name.
@@ -70,19 +70,24 @@ class GradientShare(NamedTuple):
 
 
 def is_finite(value: Any) -> TypeGuard[float]:
-    """Returns whether a stored value is a finite number: null and NaN stand for what is not defined or has diverged."""
+    """Returns whether a stored value is a finite number; null and NaN mean undefined or diverged.
+
+    Examples:
+        >>> [is_finite(value) for value in (0.5, 3, None, float("nan"))]
+        [True, True, False, False]
+    """
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def collapse(metrics: Sequence[Record]) -> list[Collapse]:
-    """Returns how the layer alignment went, for every method that logs `"abkd/attended_variance"`.
+    """Returns the indicators of a collapse for every method that logs `"abkd/attended_variance"`.
 
-    A fall of the dissimilarity D alone does not show that the student has learnt: the trained projections can move both
-    sides to constants, or onto one easy direction. The variance of the projected teacher, and D over it, tell which.
+    A fall of the dissimilarity D alone does not show that the student has learned: trained projections can map both
+    sides to constants, or onto one easy direction. The variance of the projected teacher, and D over it, show which.
     A seed whose first or last value of a quantity is not finite is left out of the mean of that quantity.
 
     Args:
-        metrics: one mapping for every method, seed and epoch: `"method"`, `"seed"`, `"epoch"` and the logged scalars.
+        metrics: one mapping per method, seed and epoch: `"method"`, `"seed"`, `"epoch"` and the logged scalars.
     """
     rows = []
     for method, log in _by_method(metrics).items():
@@ -97,10 +102,16 @@ def collapse(metrics: Sequence[Record]) -> list[Collapse]:
 
 
 def gradient_shares(metrics: Sequence[Record]) -> list[GradientShare]:
-    """Returns how the gradient of every method divides among the terms it logs as `"gradient_share/<term>"`.
+    """Returns the shares of the gradient of every method that it logs as `"gradient_share/<term>"`.
 
     Args:
         metrics: as for `collapse`.
+
+    Examples:
+        >>> row = {"method": "abkd", "seed": 0}
+        >>> log = [row | {"epoch": 0, "gradient_share/abkd": 0.5}, row | {"epoch": 9, "gradient_share/abkd": 0.25}]
+        >>> gradient_shares(log)[0].share
+        Trend(first=0.5, last=0.25)
     """
     rows = []
     for method, log in _by_method(metrics).items():
@@ -117,7 +128,7 @@ def _by_method(metrics: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def _trend(log: Sequence[Record], key: str) -> tuple[Trend | None, int, int]:
-    """The trend, the number of seeds, and how many of them are left out because an end is not finite."""
+    """Returns the trend, the number of seeds, and how many are left out because an end is not finite."""
     by_seed: dict[int, dict[int, Any]] = {}
     for row in log:
         if key in row:

@@ -1,4 +1,4 @@
-"""`python -m experiments.bench.message_passing`: measures, prints and stores the table of ratios."""
+"""Measures, stores and prints the table of ratios: `python -m experiments.bench.message_passing`."""
 
 import json
 import os
@@ -19,22 +19,22 @@ from experiments.bench.message_passing.roofline import least_work
 
 @dataclass(frozen=True)
 class Args:
-    """Compare message passing with PyTorch Geometric and with the fastest PyTorch we could write, on the CPU."""
+    """Compare message passing with PyTorch Geometric and with the fastest PyTorch known to this project, on the CPU."""
 
     cases: tuple[str, ...] = tuple(CASES)
-    """Which cases to measure."""
+    """Cases to measure."""
     rounds: int = 11
-    """Timings of every variant, taken in turn."""
+    """Number of timings per variant, taken in turn."""
     threads: int = 2
-    """Threads (and cores) of every side."""
+    """Number of threads (and cores) per side."""
     huge_pages: bool = True
-    """Measure cases of large buffers a second time under GLIBC_TUNABLES=glibc.malloc.hugetlb=1 (Linux alone)."""
+    """Measure cases with large buffers a second time under GLIBC_TUNABLES=glibc.malloc.hugetlb=1 (Linux only)."""
     out: Path = Path("experiments/results/bench_message_passing.json")
-    """Where everything is stored, after every case."""
+    """File of the results, written after every case."""
 
 
 def main(args: Args) -> None:
-    """Measures, prints and stores."""
+    """Measures, stores and prints all cases."""
     unknown = [name for name in args.cases if name not in CASES]
     if unknown or args.rounds < 1 or args.threads < 1:
         raise SystemExit(f"cases are {', '.join(CASES)}; rounds and threads at least 1; got {args}")
@@ -49,15 +49,15 @@ def main(args: Args) -> None:
         "variants": [],
         "rows": [],
     }
-    said: set[str] = set()
+    reported: set[str] = set()
     for name in args.cases:
         for huge_pages in (False, True) if args.huge_pages and CASES[name].huge_pages else (False,):
             with Bench(name, args.threads, huge_pages) as bench:
                 bench.load()
                 seconds = bench.time(args.rounds)
-            for failure in set(bench.failures) - said:
-                print(f"{failure}: the table goes on without it", flush=True)
-            said |= set(bench.failures)
+            for failure in set(bench.failures) - reported:
+                print(f"{failure}: left out of the table", flush=True)
+            reported |= set(bench.failures)
             setting = {"case": name, "huge_pages": huge_pages}
             record["versions"] |= bench.versions
             record["variants"] += [
@@ -73,16 +73,17 @@ def main(args: Args) -> None:
 
 
 def _machine(threads: int) -> dict[str, float]:
+    """Returns bandwidth and speed of the machine, measured in a process of their own."""
     side = Side("jax", threads, huge_pages=False)
     side.receive()
     try:
-        return side.ask("machine", threads=threads)
+        return side.request("machine", threads=threads)
     finally:
         side.close()
 
 
 def _rows(case: str, seconds: dict[tuple[str, str], list[float]], machine: dict[str, float]) -> list[dict[str, Any]]:
-    """Medians and ratios of one case; comparisons with a side that is missing are left out."""
+    """Returns medians and ratios of a case; comparisons with a missing side are left out."""
     work = least_work(CASES[case])
     bounds = {"bytes": 1e-9 * work.bytes / machine["copy_gb_s"], "flops": 1e-9 * work.flops / machine["gemm_gflop_s"]}
     rows = []
@@ -138,7 +139,7 @@ def _legend(record: dict[str, Any]) -> str:
     )
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return (
-        f"{about}\n\nMedians [min max] of {record['rounds']} interleaved rounds, {record['threads']} threads a side; "
+        f"{about}\n\nMedians [min max] of {record['rounds']} interleaved rounds, {record['threads']} threads per side; "
         "the ratio is the median of the rounds' ratios.\nRoofline: the least bytes at copy bandwidth "
         f"({record['machine']['copy_gb_s']:.0f} GB/s), or the least arithmetic at the speed of matrix products "
         f"({record['machine']['gemm_gflop_s']:.0f} GFLOP/s), whichever takes longer, over our time.\n"

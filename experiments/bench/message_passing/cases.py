@@ -1,4 +1,4 @@
-"""What is measured: every case with its sizes, what is compared with what, and the ratio aimed at."""
+"""Cases of the benchmark: sizes, comparisons, and target ratios."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ CORA = {"nodes": 2_708, "pairs": 5_278}  # 10,556 directed edges
 
 
 class Comparison(NamedTuple):
-    """A row of the table: the time of one of our variants over that of another.
+    """Row of the table: the time of a variant of this library over that of a peer.
 
     Attributes:
-        ours: variant of the `jax` side.
+        ours: variant of the `jax` side; the name is a key of stored records.
         side: side of the peer.
-        peer: its variant.
-        target: the ratio aimed at, or None.
+        peer: variant of the peer.
+        target: target of the ratio, or None.
     """
 
     ours: str
@@ -28,19 +28,20 @@ class Comparison(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of work, the same on all sides.
+    """Computation that all sides perform.
 
     Attributes:
-        kind: names the function that builds it on each side.
+        kind: name of the function that builds it on each side.
         nodes: number of nodes.
         pairs: number of undirected edges, or of directed ones where `directed`.
         comparisons: rows of the table.
-        about: one line for the reader.
+        about: description in one line.
         directed: whether edges have one direction.
-        huge_pages: whether buffers are large enough for huge pages to matter: then it is measured with and without.
-        comparable: whether all variants give the same numbers; dropout does not.
+        huge_pages: whether buffers are so large that huge pages matter: then it is measured with and without.
+        comparable: whether all variants compute the same numbers, which dropout prevents.
         options: sizes of this kind.
-        tolerance: of the values on different sides, relative and to their root mean square.
+        seed: seed of the inputs.
+        tolerance: tolerance between sides, relative to the values and to their root mean square.
     """
 
     kind: str
@@ -57,12 +58,13 @@ class Case:
 
     @property
     def edges(self) -> int:
-        """Number of directed edges."""
+        """Returns the number of directed edges."""
         return self.pairs if self.directed else 2 * self.pairs
 
 
-def _both(ours: str, pyg: float | None, best: float | None) -> tuple[Comparison, ...]:
-    return Comparison(ours, "pyg", "edge_index", pyg), Comparison(ours, "torch", "csr", best)
+def _both(variant: str, pyg: float | None, best: float | None) -> tuple[Comparison, ...]:
+    """Returns comparisons with both PyTorch sides, with their target ratios."""
+    return Comparison(variant, "pyg", "edge_index", pyg), Comparison(variant, "torch", "csr", best)
 
 
 def _weighted_sum(graph: dict[str, int], width: int, targets: tuple[float, float]) -> Case:
@@ -143,7 +145,7 @@ CASES = {
         about="GraphSAGE (mean) 128-256-256-40: full-graph training step, cross-entropy on all nodes, Adam",
         options={"widths": (128, 256, 256, 40)},
         huge_pages=True,
-        tolerance=1e-3,  # a bias adds up 169,343 gradients that nearly cancel
+        tolerance=1e-3,  # the gradient of a bias sums 169,343 terms that nearly cancel
     ),
     "gat_169k": _gat(ARXIV, 4, 64, 0.20),
     "gat_20k": _gat(PUBMED, 8, 8, 0.80),

@@ -1,4 +1,4 @@
-"""Starts one worker a side, has them agree on the numbers, and times their variants in turn."""
+"""Starts one worker per side, checks that their results agree, and times their variants in turn."""
 
 import json
 import os
@@ -17,15 +17,15 @@ from experiments.bench.message_passing.worker import SIDES
 __all__ = ["Bench", "Side", "SideFailed"]
 
 TUNABLES = "GLIBC_TUNABLES"
-LEAST_SECONDS = 0.2  # of one timing: short work is repeated
+LEAST_SECONDS = 0.2  # per timing: short calls are repeated
 
 
 class SideFailed(RuntimeError):
-    """A worker that could not start, or died. The message is one line."""
+    """Raised when a worker cannot start, or dies; the message is one line."""
 
 
 class Side:
-    """The process of one side."""
+    """Process of one side."""
 
     def __init__(self, name: str, threads: int, huge_pages: bool) -> None:
         limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
@@ -39,7 +39,7 @@ class Side:
         )
 
     def receive(self) -> dict[str, Any]:
-        """The worker's next answer."""
+        """Returns the worker's next answer."""
         line = self.process.stdout.readline()  # type: ignore[union-attr]
         if not line:
             raise SideFailed(f"side {self.name} ended with code {self.process.wait()}")
@@ -48,8 +48,8 @@ class Side:
             raise SideFailed(f"side {self.name} cannot start: {answer['error']} (the `dev` extra brings the peers)")
         return answer
 
-    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Sends a command and waits for its answer."""
+    def request(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Sends a command and returns its answer."""
         try:
             self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")  # type: ignore[union-attr]
             self.process.stdin.flush()  # type: ignore[union-attr]
@@ -64,13 +64,13 @@ class Side:
 
 
 class Bench:
-    """One case under one setting: a context that holds the workers.
+    """Context manager of the workers of one case under one setting.
 
     Attributes:
-        sides: those that started.
-        versions: of what they run.
-        failures: one line for each side that did not.
-        variants: `(side, variant)` and the facts known about it.
+        sides: the workers that started.
+        versions: versions of their libraries.
+        failures: one line per side that did not start.
+        variants: facts of each `(side, variant)`.
     """
 
     def __init__(self, case: str, threads: int, huge_pages: bool) -> None:
@@ -94,10 +94,10 @@ class Bench:
             side.close()
 
     def load(self) -> None:
-        """Builds the case on every side, and compares what they compute."""
+        """Builds the case on every side, and compares the results."""
         for name, side in list(self.sides.items()):
             try:
-                facts = side.ask("load", case=self.case)["variants"]
+                facts = side.request("load", case=self.case)["variants"]
                 self.variants |= {(name, variant): facts[variant] for variant in facts}
             except SideFailed as failure:
                 self._drop(name, failure)
@@ -105,7 +105,7 @@ class Bench:
             self._compare()
 
     def time(self, rounds: int) -> dict[tuple[str, str], list[float]]:
-        """Seconds a call, `rounds` numbers for every variant; a round takes each of them in turn."""
+        """Returns seconds per call, `rounds` numbers per variant; each round takes all variants in turn."""
         calls = {key: self._warm_up(*key) for key in self.variants}
         seconds: dict[tuple[str, str], list[float]] = {key: [] for key in self.variants}
         for _ in range(rounds):
@@ -118,14 +118,14 @@ class Bench:
         return max(1, round(LEAST_SECONDS / self._once(side, variant, 1)))
 
     def _once(self, side: str, variant: str, calls: int) -> float:
-        return self.sides[side].ask("time", variant=variant, calls=calls)["seconds"]
+        return self.sides[side].request("time", variant=variant, calls=calls)["seconds"]
 
     def _compare(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             results = {}
             for name, side in self.sides.items():
                 Path(folder, name).mkdir()
-                side.ask("values", folder=str(Path(folder, name)))
+                side.request("values", folder=str(Path(folder, name)))
                 for variant in (variant for owner, variant in self.variants if owner == name):
                     results[name, variant] = np.load(Path(folder, name, f"{variant}.npz"))
             reference = next(iter(results))
@@ -141,6 +141,7 @@ class Bench:
 
 
 def _require_equal(case: str, one: tuple[str, str], two: tuple[str, str], a: Any, b: Any) -> None:
+    """Exits where two variants compute other arrays, or values beyond the tolerance of the case."""
     if set(a.files) != set(b.files):
         raise SystemExit(f"{case}: {one} computes {sorted(a.files)}, {two} computes {sorted(b.files)}")
     for name in a.files:

@@ -1,4 +1,4 @@
-"""Seeded inputs in NumPy, the same on every side: power-law graphs, features, first parameters, cotangents."""
+"""Creates seeded inputs in NumPy, equal on all sides: power-law graphs, features, first parameters, cotangents."""
 
 import itertools
 from collections.abc import Callable
@@ -13,13 +13,13 @@ __all__ = ["Inputs", "make_inputs", "power_law"]
 
 
 class Inputs(NamedTuple):
-    """What a case reads.
+    """Inputs of a case.
 
     Attributes:
         senders: `[e]` int64; edges are sorted by sender, then by receiver, as PyTorch Geometric's `coalesce` has them.
         receivers: `[e]` int64.
         leaves: arrays that are differentiated.
-        constants: the other ones.
+        constants: all other arrays.
     """
 
     senders: np.ndarray
@@ -29,7 +29,7 @@ class Inputs(NamedTuple):
 
 
 def make_inputs(case: Case) -> Inputs:
-    """The inputs of a case, from its seed."""
+    """Returns the inputs of a case, drawn from its seed."""
     rng = np.random.default_rng(case.seed)
     senders, receivers = power_law(rng, case.nodes, case.pairs, case.directed)
     leaves, constants = _KINDS[case.kind](rng, case)
@@ -37,7 +37,7 @@ def make_inputs(case: Case) -> Inputs:
 
 
 def power_law(rng: np.random.Generator, nodes: int, pairs: int, directed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct edges without self loops between ends drawn with odds `rank^(-2/3)`: degrees of exponent 2.5.
+    """Returns distinct edges without self loops whose ends have odds `rank^(-2/3)`: degrees of exponent 2.5.
 
     At the size of ogbn-arxiv the largest degree is about 14,000 (13,161 there).
     """

@@ -1,4 +1,4 @@
-"""What the cases of this library's side share: prepared graphs, compiled programs, forward and backward, a step."""
+"""Shared parts of this library's cases: prepared graphs, compiled programs, forward and backward, a step."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ __all__ = ["compiled", "finish", "forward_backward", "ignore", "prepared", "trai
 
 
 def prepared(inputs: Inputs, n: int, nodes: Any = None, edges: Any = None) -> jraph.GraphsTuple:
-    """The prepared graph on the device; `edges` in the order of the inputs."""
+    """Returns the prepared graph on the device; `edges` in the order of the inputs."""
     nodes = np.zeros((n, 1), np.float32) if nodes is None else nodes  # their length is the number of nodes
     senders, receivers = inputs.senders.astype(np.int32), inputs.receivers.astype(np.int32)
     sizes = np.array([n], np.int32), np.array([senders.shape[0]], np.int32)
@@ -25,7 +25,7 @@ def prepared(inputs: Inputs, n: int, nodes: Any = None, edges: Any = None) -> jr
 
 
 def compiled(program: Callable[..., Any], *args: Any, **options: Any) -> tuple[Any, dict[str, float]]:
-    """The compiled program; its temporary memory and the time it took to compile."""
+    """Returns the compiled program, with its temporary memory and compilation time."""
     began = time.perf_counter()
     done = jax.jit(program, **options).lower(*args).compile()
     memory: Any = done.memory_analysis()
@@ -35,7 +35,7 @@ def compiled(program: Callable[..., Any], *args: Any, **options: Any) -> tuple[A
 def forward_backward(
     layer: Callable[[jraph.GraphsTuple, dict[str, jax.Array]], jax.Array], graph: jraph.GraphsTuple, inputs: Inputs
 ) -> Variant:
-    """The layer's output, and the gradients to all leaves for the given cotangent."""
+    """Returns a variant of the layer's output and the gradients to all leaves for the given cotangent."""
 
     def program(graph: jraph.GraphsTuple, leaves: dict[str, jax.Array], cotangent: jax.Array) -> tuple[Any, Any]:
         out, pull = jax.vjp(lambda leaves: layer(graph, leaves), leaves)
@@ -54,22 +54,24 @@ def forward_backward(
 def training(
     step: Callable[..., Any], state: Any, batch: Any, moments: Callable[[Any], dict[str, jax.Array]], steps: int = 1
 ) -> Variant:
-    """Training; `values` are three losses, and the gradients of the first one.
+    """Returns a variant of training; `values` are three losses, and the gradients of the first one.
 
     Args:
         step: `(state, batch) -> (state, metrics with "loss")`.
-        state: the first one.
-        batch: what every step reads.
+        state: the initial state.
+        batch: the input of every step.
         moments: Adam's first moments under the names of the inputs: a tenth of the first gradients, decay included.
-        steps: steps a dispatch, scanned as `training.fit` does.
+        steps: steps per dispatch, scanned as in `training.fit`.
     """
     run, facts = compiled(step, state, batch, donate_argnums=0)
+
+    def scanned(state: Any, batch: Any) -> Any:
+        return jax.lax.scan(lambda s, _: step(s, batch), state, None, length=steps)
+
+    advance_by = run
     if steps > 1:
-        many = lambda state, batch: jax.lax.scan(lambda s, _: step(s, batch), state, None, length=steps)  # noqa: E731
-        advance_by, facts = compiled(many, state, batch, donate_argnums=0)
-    else:
-        advance_by = run
-    now = jax.tree.map(jnp.copy, state)  # steps give their state away
+        advance_by, facts = compiled(scanned, state, batch, donate_argnums=0)
+    now = jax.tree.map(jnp.copy, state)  # steps donate their state
 
     def advance() -> None:
         nonlocal now
@@ -77,12 +79,12 @@ def training(
         finish((now, metrics))
 
     def values() -> dict[str, np.ndarray]:
-        own, losses, first = jax.tree.map(jnp.copy, state), [], {}
+        current, losses, first = jax.tree.map(jnp.copy, state), [], {}
         for index in range(3):
-            own, metrics = run(own, batch)
+            current, metrics = run(current, batch)
             losses.append(np.asarray(metrics["loss"]))
             if index == 0:
-                first = jax.device_get(moments(own))
+                first = jax.device_get(moments(current))
         return {"losses": np.stack(losses)} | {f"gradient of {name}": 10 * mu for name, mu in first.items()}
 
     return Variant(advance, values, facts, steps)
@@ -93,5 +95,5 @@ def ignore(_: Any) -> None:
 
 
 def finish(out: Any) -> Any:
-    """Waits until all is computed, and gives it back."""
+    """Returns the result once it is computed."""
     return jax.block_until_ready(out)

@@ -1,4 +1,4 @@
-"""What the machine can do, and the least that a case asks of it."""
+"""Measures the machine, and counts the least bytes and operations of a case."""
 
 import itertools
 import time
@@ -11,17 +11,17 @@ from experiments.bench.message_passing.cases import Case
 
 __all__ = ["Work", "least_work", "measure_machine"]
 
-COPY_BYTES = 2**28  # of one buffer: far above any cache
+COPY_BYTES = 2**28  # per buffer, far above any cache
 PRODUCT_SIDE = 2048
 
 
 class Work(NamedTuple):
-    """The least that any program must do.
+    """Lower bounds for any program.
 
     Attributes:
-        bytes: every input, parameter, layer output and gradient read once and written once a pass, if caches were
+        bytes: every input, parameter, layer output and gradient read and written once per pass, as if caches were
             infinite within a layer.
-        flops: multiplications and additions, matrix products and neighbour sums alike.
+        flops: multiplications and additions of matrix products and of neighbour sums.
     """
 
     bytes: float
@@ -29,7 +29,7 @@ class Work(NamedTuple):
 
 
 def measure_machine(threads: int) -> dict[str, float]:
-    """Copy bandwidth (bytes read plus bytes written, in GB/s) and matrix products (GFLOP/s), best of several."""
+    """Returns copy bandwidth (bytes read plus bytes written, GB/s) and speed of matrix products (GFLOP/s), the best."""
     source, target = np.ones(COPY_BYTES // 4, np.float32), np.zeros(COPY_BYTES // 4, np.float32)
     pieces = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
     with ThreadPoolExecutor(threads) as pool:
@@ -50,7 +50,7 @@ def _fastest(work: object, repeats: int = 9) -> float:
 
 
 def least_work(case: Case) -> Work:
-    """The least work of one call of a case: float32 numbers, int32 indices; sums count on the narrower side."""
+    """Returns the least work of a call of a case: float32 numbers, int32 indices, sums on the narrower side."""
     n, e, size = case.nodes, case.edges, case.options
     structure = 4.0 * (e + n)  # columns and row pointers of one pass
     if case.kind == "weighted_sum":  # x, out; cotangent, gradient
@@ -70,7 +70,7 @@ def least_work(case: Case) -> Work:
 
 
 def _sage(n: int, e: int, structure: float, widths: tuple[int, ...]) -> Work:
-    """The input has no gradient: its layer needs neither the sum backwards nor two of its six products."""
+    """Counts no gradient to the input: its layer needs no sum in the backward pass, and four of six products."""
     layers = list(itertools.pairwise(widths))
     flops = sum(12 * n * a * b + 4 * e * min(a, b) for a, b in layers) - 4 * n * widths[0] * widths[1]
     flops -= 2 * e * min(layers[0])
@@ -81,7 +81,7 @@ def _sage(n: int, e: int, structure: float, widths: tuple[int, ...]) -> Work:
 def _gcnii(n: int, e: int, structure: float, size: dict[str, Any]) -> Work:
     hidden, layers, words = size["hidden"], size["layers"], n * size["words_a_node"]
     parameters = hidden * (size["words"] + size["classes"] + layers * hidden)
-    # A layer reads h and h0 and writes h; backwards it reads h and a gradient, writes one, and adds to that of h0.
+    # Forward, a layer reads h and h0 and writes h; backward, it reads h and a gradient, writes one, adds to that of h0.
     bytes_ = layers * 2 * (structure + 4 * e) + 4 * (layers * 7 * n * hidden + 7 * parameters)
     flops = 6 * n * hidden * size["classes"] + 4 * words * hidden + layers * hidden * (6 * n * hidden + 4 * e)
     times = size.get("seeds", 1) * size.get("steps", 1)

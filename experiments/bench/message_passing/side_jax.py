@@ -1,4 +1,4 @@
-"""This library's side: layers and steps on the aggregation core, graphs prepared once and passed as arguments."""
+"""Side of this library: layers and steps on `aggregate`, graphs prepared once and passed as arguments."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ import optax
 
 from abkd_jax import aggregate, distill
 from abkd_jax.configs.options import ModelConfig, OptimConfig
-from abkd_jax.graph.build import raw_edges, sparse_features
+from abkd_jax.graph import raw_edges, sparse_features
 from abkd_jax.layers import GATConv
 from abkd_jax.models import build
-from abkd_jax.training.seeds import over_seeds
+from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.training.step import TrainState, init_state, make_distill_step, make_optimizer
 from abkd_jax.training.tasks import classification
 from abkd_jax.types import Batch, GNNOutput, NodeMasks
@@ -29,23 +29,28 @@ Leaves = dict[str, jax.Array]
 
 
 def start(threads: int) -> dict[str, str]:
-    """Versions; the threads follow from the cores that the process may use."""
+    """Returns versions; the number of threads is that of the cores which the process may use."""
     return {"jax": jax.__version__, "flax": flax.__version__}
 
 
 def _weighted_sum(case: Case, inputs: Inputs) -> dict[str, Variant]:
     graph = prepared(inputs, case.nodes, edges=inputs.constants["weights"])
-    layer = lambda graph, leaves: aggregate.weighted_sum(graph, leaves["x"], raw_edges(graph))  # noqa: E731
+
+    def layer(graph: jraph.GraphsTuple, leaves: Leaves) -> jax.Array:
+        return aggregate.weighted_sum(graph, leaves["x"], raw_edges(graph))
+
     return {"csr": forward_backward(layer, graph, inputs)}
 
 
 def _maximum(case: Case, inputs: Inputs) -> dict[str, Variant]:
-    layer = lambda graph, leaves: aggregate.maximum(graph, leaves["x"])  # noqa: E731
+    def layer(graph: jraph.GraphsTuple, leaves: Leaves) -> jax.Array:
+        return aggregate.maximum(graph, leaves["x"])
+
     return {"buckets": forward_backward(layer, prepared(inputs, case.nodes), inputs)}
 
 
 def _sage(case: Case, inputs: Inputs) -> dict[str, Variant]:
-    """Both sum on the narrower side; the second keeps the mean of the input, which never changes."""
+    """Returns two variants that sum on the narrower side; the second keeps the mean of the constant input."""
     layers, optimizer = len(case.options["widths"]) - 1, optax.adam(0.01)
 
     def logits(p: Leaves, graph: jraph.GraphsTuple, first: jax.Array | None) -> jax.Array:
@@ -72,10 +77,12 @@ def _sage(case: Case, inputs: Inputs) -> dict[str, Variant]:
         updates, moments = optimizer.update(grads, state[1])
         return (optax.apply_updates(state[0], updates), moments), {"loss": value}
 
+    def moments(state: tuple[Leaves, Any]) -> Leaves:
+        return optax.tree_utils.tree_get(state[1], "mu")
+
     graph = prepared(inputs, case.nodes, nodes=inputs.constants["x"])
     leaves, labels = jax.device_put(inputs.leaves), jnp.asarray(inputs.constants["labels"], jnp.int32)
     state = leaves, optimizer.init(leaves)
-    moments = lambda state: optax.tree_utils.tree_get(state[1], "mu")  # noqa: E731
     first = jax.jit(aggregate.mean)(graph, graph.nodes)
     return {
         "narrower side": training(step, state, (graph, labels, None), moments),
@@ -138,27 +145,27 @@ def _gcnii(case: Case, inputs: Inputs) -> dict[str, Variant]:
 
 
 def _batch(case: Case, inputs: Inputs) -> Batch:
-    """The whole graph with sparse bags of words."""
+    """Returns the whole graph with sparse bags of words."""
     graph = prepared(inputs, case.nodes, nodes=sparse_features(inputs.constants["words"]))
     masks = NodeMasks(jnp.ones(case.nodes, bool), jnp.asarray(inputs.constants["train"]))
     return Batch(graph, jnp.asarray(inputs.constants["labels"], jnp.int32), masks)
 
 
 def _seeds(case: Case, inputs: Inputs) -> dict[str, Variant]:
-    """All seeds in one program, as `fit` runs them, and the same seeds program by program; both scan over the steps."""
+    """Returns all seeds in one program, as in `fit`, and a program per seed; both scan over the steps."""
     size, batch = case.options, _batch(case, inputs)
     model = build(ModelConfig("gcnii", size["layers"], size["hidden"], size["dropout"]), size["classes"])
     optimizer = make_optimizer(OptimConfig(conv_decay=0.01, dense_decay=5e-4))
     objective = distill.weighted_sum(distill.Term("soft_label", 1.0, distill.soft_label(4.0)))
     keys = list(jax.random.split(jax.random.key(0), size["seeds"]))
-    heads: Any = None
+    params: Any = None
     targets: Any = None
     if size["soft_labels"]:
         teachers = [GNNOutput(jax.random.normal(key, (case.nodes, size["classes"])), ()) for key in keys]
-        heads = objective.init(keys[0], teachers[0], teachers[0])  # soft labels have none, under their name
+        params = objective.init(keys[0], teachers[0], teachers[0])  # empty: soft labels have no parameters
         targets = [objective.targets(teacher, graph=batch.graph, mask=batch.masks) for teacher in teachers]
         targets = jax.tree.map(lambda *leaves: jnp.stack(leaves), *targets)
-    states: Any = [init_state(key, model, optimizer, batch, objective_params=heads) for key in keys]
+    states: Any = [init_state(key, model, optimizer, batch, objective_params=params) for key in keys]
     step = make_distill_step(model, objective if size["soft_labels"] else None, optimizer, classification())
 
     def program(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
@@ -172,7 +179,7 @@ def _seeds(case: Case, inputs: Inputs) -> dict[str, Variant]:
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     batches = [batch._replace(targets=jax.tree.map(lambda t, i=i: t[i], targets)) for i in range(len(states))]
     together, facts = compiled(
-        over_seeds(program, axes, stacked.params["student"]), stacked, batch._replace(targets=targets)
+        vmap_seeds(program, axes, stacked.params["student"]), stacked, batch._replace(targets=targets)
     )
     single, single_facts = compiled(program, states[0], batches[0])
 

@@ -1,4 +1,4 @@
-"""PyTorch Geometric as its documentation shows it: `edge_index`, gather and scatter, eager."""
+"""Side of PyTorch Geometric as in its documentation: `edge_index`, gather and scatter, eager."""
 
 import itertools
 
@@ -15,7 +15,7 @@ __all__ = ["BUILD", "start"]
 
 
 def start(threads: int) -> dict[str, str]:
-    """Versions; sets the number of threads."""
+    """Sets the number of threads and returns versions."""
     torch.set_num_threads(threads)
     return {"torch": torch.__version__, "torch_geometric": torch_geometric.__version__}
 
@@ -27,8 +27,7 @@ def _edge_index(inputs: Inputs) -> torch.Tensor:
 def _weighted_sum(case: Case, inputs: Inputs) -> dict[str, Variant]:
     edge_index, weights = _edge_index(inputs), torch.tensor(inputs.constants["weights"])
     conv, x = SimpleConv(aggr="sum"), leaf(inputs.leaves["x"])
-    layer = lambda: conv(x, edge_index, weights)  # noqa: E731
-    return {"edge_index": forward_backward(layer, {"x": x}, inputs)}
+    return {"edge_index": forward_backward(lambda: conv(x, edge_index, weights), {"x": x}, inputs)}
 
 
 def _maximum(case: Case, inputs: Inputs) -> dict[str, Variant]:
@@ -75,7 +74,7 @@ def _rgcn(case: Case, inputs: Inputs) -> dict[str, Variant]:
 
 
 def _gcnii(case: Case, inputs: Inputs) -> dict[str, Variant]:
-    """Dense words, as its data sets hold them; the normalisation is computed once (`cached`)."""
+    """Reads dense words, as in the data sets of the library; the normalisation is computed once (`cached`)."""
     size, edge_index = case.options, _edge_index(inputs)
     words = torch.tensor(inputs.constants["words"].toarray())
     dense_in = torch.nn.Linear(size["words"], size["hidden"])

@@ -1,6 +1,6 @@
-"""The fastest PyTorch that we could write: sparse products with precomputed transposes, fused updates, sparse words.
+"""Side of the fastest PyTorch known to this project: CSR products with precomputed transposes, fused updates.
 
-Of PyTorch's two CSR kernels each case takes the one that is faster on the machine at hand (`facts` say which).
+Of PyTorch's two CSR kernels each case takes the one that is faster on this machine, which `facts` name.
 """
 
 import math
@@ -30,14 +30,14 @@ __all__ = ["BUILD", "start"]
 
 
 def start(threads: int) -> dict[str, str]:
-    """Versions; sets the number of threads."""
+    """Sets the number of threads and returns versions."""
     torch.set_num_threads(threads)
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
     return {"torch": torch.__version__}
 
 
 def _adjacency(case: Case, inputs: Inputs, weights: np.ndarray | None = None) -> Any:
-    """`[n, n]`, receivers as rows; ones without weights."""
+    """Returns `[n, n]`, receivers as rows, of the weights or ones."""
     weights = np.ones(case.edges, np.float32) if weights is None else weights
     return sp.csr_matrix((weights, (inputs.receivers, inputs.senders)), shape=(case.nodes, case.nodes))
 
@@ -49,13 +49,13 @@ def _weighted_sum(case: Case, inputs: Inputs) -> dict[str, Variant]:
 
 
 def _maximum(case: Case, inputs: Inputs) -> dict[str, Variant]:
-    """PyTorch's own CSR maximum, which keeps the positions for its backward pass."""
+    """Uses PyTorch's CSR maximum, which keeps the positions for its backward pass."""
     matrix, x = csr(_adjacency(case, inputs)), leaf(inputs.leaves["x"])
     return {"csr": forward_backward(lambda: torch.sparse.mm(matrix, x, "amax"), {"x": x}, inputs)}
 
 
 def _sage(case: Case, inputs: Inputs) -> dict[str, Variant]:
-    """The formula as it stands, and by the algebra of our fastest form."""
+    """Returns the plain formula, and the algebra of the fastest form on the `jax` side."""
     ones, widths = _adjacency(case, inputs), case.options["widths"]
     degrees = np.maximum(np.asarray(ones.sum(axis=1)).ravel(), 1)
     pair = csr_pair(sp.diags_array((1 / degrees).astype(np.float32)) @ ones, widths[1])
@@ -69,12 +69,12 @@ def _sage(case: Case, inputs: Inputs) -> dict[str, Variant]:
             h = x
             for layer in range(len(widths) - 1):
                 kernel = p[f"neighbours_{layer}"]
-                own = torch.addmm(p[f"bias_{layer}"], h, p[f"own_{layer}"])
+                self_term = torch.addmm(p[f"bias_{layer}"], h, p[f"own_{layer}"])
                 if first is not None and kernel.shape[0] > kernel.shape[1]:
-                    h = own + SparseProduct.apply(pair, h @ kernel)
+                    h = self_term + SparseProduct.apply(pair, h @ kernel)
                 else:
                     means = first if first is not None and layer == 0 else SparseProduct.apply(pair, h)
-                    h = torch.addmm(own, means, kernel)
+                    h = torch.addmm(self_term, means, kernel)
                 h = h.relu_() if layer < len(widths) - 2 else h
             return h
 
@@ -97,7 +97,7 @@ def _gat(case: Case, inputs: Inputs) -> dict[str, Variant]:
 
 
 def _rgcn(case: Case, inputs: Inputs) -> dict[str, Variant]:
-    """One product with all kernels side by side, one sparse product from (sender, relation) to receivers."""
+    """Uses a product with all kernels side by side, and a sparse product from (sender, relation) to receivers."""
     n, relations, types = case.nodes, case.options["relations"], inputs.constants["types"]
     groups = inputs.receivers * relations + types
     weights = (1.0 / np.bincount(groups, minlength=n * relations)[groups]).astype(np.float32)
@@ -114,7 +114,7 @@ def _rgcn(case: Case, inputs: Inputs) -> dict[str, Variant]:
 
 
 def _gcnii(case: Case, inputs: Inputs) -> dict[str, Variant]:
-    """The factors of dropout and of the initial residual are folded into matrix and h0; one `addmm` a layer."""
+    """Folds the factors of dropout and of the initial residual into matrix and h0; one `addmm` per layer."""
     size, alpha, rate = case.options, 0.1, case.options["dropout"]
     scale = 1 / (1 - rate)
     looped = _adjacency(case, inputs) + sp.eye_array(case.nodes, dtype=np.float32)
@@ -145,7 +145,7 @@ def _gcnii(case: Case, inputs: Inputs) -> dict[str, Variant]:
 
 
 def _thinned(h: torch.Tensor, rate: float) -> torch.Tensor:
-    """Dropout without its factor `1 / (1 - rate)`, from 16 random bits an entry: a sixth of the time of PyTorch's."""
+    """Applies dropout without its factor `1 / (1 - rate)`, 16 random bits per entry: a sixth of PyTorch's time."""
     if rate == 0:
         return h
     words = torch.empty(-(-h.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
@@ -154,7 +154,7 @@ def _thinned(h: torch.Tensor, rate: float) -> torch.Tensor:
 
 
 def _sparse_words(words: Any, rate: float, width: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The product of thinned sparse words with a kernel: values are dropped once, and put in both orders."""
+    """Returns the product of thinned sparse words with a kernel: values are dropped once, for both orders."""
     pair = csr_pair(words, width)
     numbered = sp.csr_matrix((np.arange(words.nnz), words.indices, words.indptr), words.shape)
     turned = sp.csr_matrix(numbered.T)

@@ -1,4 +1,4 @@
-"""Graph attention by hand in PyTorch: CSR products head by head, sampled products backwards, no `[e, h, d]`."""
+"""Graph attention in PyTorch: CSR products per head, sampled products in the backward pass, no `[e, h, d]`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ SLOPE = 0.2
 
 
 def attention(matrix: Any, width: int) -> tuple[Callable[..., torch.Tensor], str]:
-    """GAT's weighted sum over the pattern of a SciPy matrix, and the name of the CSR kernel that it uses.
+    """Returns GAT's weighted sum over the pattern of a SciPy matrix, and the name of its CSR kernel.
 
     The function takes `sender` and `receiver` (the two halves of the logits, `[n, h]`) and `x` `[n, h, d]`.
     """
@@ -28,9 +28,9 @@ def attention(matrix: Any, width: int) -> tuple[Callable[..., torch.Tensor], str
 
 
 class _Attention(torch.autograd.Function):
-    """Softmax relative to a bound of each receiver's logits, which is as safe as their maximum and needs no edges.
+    """Computes the softmax relative to a bound of each receiver's logits, which is as safe as their maximum.
 
-    Everything is head-major, so that each head's weights are the values of one CSR matrix.
+    The bound needs no pass over edges. Arrays are head-major: the weights of a head are the values of a CSR matrix.
     """
 
     @staticmethod

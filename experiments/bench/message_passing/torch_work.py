@@ -1,4 +1,4 @@
-"""What both PyTorch sides share: forward and backward, a training step, CSR products with their transposes."""
+"""Shared parts of both PyTorch sides: forward and backward, a training step, CSR products with transposes."""
 
 import time
 from collections.abc import Callable
@@ -15,12 +15,12 @@ __all__ = ["Pair", "SparseProduct", "csr", "csr_pair", "forward_backward", "leaf
 
 
 def leaf(array: np.ndarray) -> torch.Tensor:
-    """A differentiable copy."""
+    """Returns a differentiable copy."""
     return torch.tensor(array, requires_grad=True)
 
 
 def place(names: dict[str, list[torch.Tensor]], inputs: Inputs, linear: tuple[str, ...] = ()) -> None:
-    """Gives the parameters of modules their first values.
+    """Sets the initial values of the parameters of modules.
 
     Args:
         names: name in the inputs -> the parameter, or several where the inputs stack them.
@@ -38,13 +38,13 @@ def place(names: dict[str, list[torch.Tensor]], inputs: Inputs, linear: tuple[st
 def forward_backward(
     layer: Callable[[], torch.Tensor], leaves: dict[str, torch.Tensor], inputs: Inputs, **facts: Any
 ) -> Variant:
-    """The layer's output, and the gradients to all leaves for the given cotangent.
+    """Returns a variant of the layer's output and the gradients to all leaves for the given cotangent.
 
     Args:
-        layer: reads the leaves.
-        leaves: name and tensor, as `place` has them.
+        layer: function of the leaves.
+        leaves: tensors by name, as for `place`.
         inputs: the cotangent, and shapes of the leaves.
-        facts: for the record.
+        facts: facts for the record.
     """
     g = torch.tensor(inputs.constants["cotangent"])
 
@@ -69,14 +69,14 @@ def training(
     train: np.ndarray | None = None,
     **facts: Any,
 ) -> Variant:
-    """A training step: cross-entropy, backward, Adam. `values` as on the `jax` side.
+    """Returns a variant of a training step: cross-entropy, backward, Adam; `values` as on the `jax` side.
 
     Args:
         forward: the logits, in training mode.
-        groups: L2 decay -> name -> the tensors of that name, as `place` has them.
+        groups: L2 decay -> name -> the tensors of that name, as for `place`.
         inputs: labels, and shapes of the leaves.
         train: `[n]` labelled nodes; None takes all.
-        facts: for the record.
+        facts: facts for the record.
     """
     everything = [tensor for group in groups.values() for tensors in group.values() for tensor in tensors]
     first = [tensor.detach().clone() for tensor in everything]
@@ -84,7 +84,7 @@ def training(
     mask = None if train is None else torch.tensor(train)
     labels = labels if mask is None else labels[mask]
 
-    def fresh() -> torch.optim.Optimizer:
+    def reset() -> torch.optim.Optimizer:
         with torch.no_grad():
             for tensor, value in zip(everything, first, strict=True):
                 tensor.copy_(value)
@@ -103,21 +103,21 @@ def training(
         return loss.detach()
 
     def values() -> dict[str, np.ndarray]:
-        own, losses, moments = fresh(), [], {}
+        adam, losses, moments = reset(), [], {}
         for index in range(3):
-            losses.append(step(own).numpy())
+            losses.append(step(adam).numpy())
             if index == 0:
                 for name, tensors in ((n, t) for group in groups.values() for n, t in group.items()):
-                    mus = [10 * own.state[tensor]["exp_avg"].numpy() for tensor in tensors]
+                    mus = [10 * adam.state[tensor]["exp_avg"].numpy() for tensor in tensors]
                     moments[name] = _as_given(mus, inputs.leaves[name], tensors[0])
         return {"losses": np.stack(losses)} | {f"gradient of {name}": mu for name, mu in moments.items()}
 
-    optimizer = fresh()
+    optimizer = reset()
     return Variant(lambda: _ignore(step(optimizer)), values, facts)
 
 
 class Pair(NamedTuple):
-    """A CSR matrix and its transpose (int32 indices, which MKL reads as they are), and how to multiply with them."""
+    """CSR matrix and its transpose (int32 indices, which MKL reads without a copy), and their product function."""
 
     matrix: torch.Tensor
     transpose: torch.Tensor
@@ -125,7 +125,7 @@ class Pair(NamedTuple):
 
     @property
     def kernel(self) -> str:
-        """Which of PyTorch's two kernels was the faster one."""
+        """Returns the name of the faster of PyTorch's two kernels."""
         return next(name for name, product in _PRODUCTS.items() if product is self.product)
 
 
@@ -136,7 +136,7 @@ _PRODUCTS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 
 
 class SparseProduct(torch.autograd.Function):
-    """`pair.matrix @ x` whose backward pass is a product with the transpose at hand; no gradient to the matrix."""
+    """Computes `pair.matrix @ x`; backward multiplies with the stored transpose, without gradient to the matrix."""
 
     @staticmethod
     def forward(ctx: Any, pair: Pair, x: torch.Tensor) -> torch.Tensor:
@@ -149,14 +149,14 @@ class SparseProduct(torch.autograd.Function):
 
 
 def csr_pair(matrix: Any, width: int) -> Pair:
-    """The pair of a SciPy matrix, with the kernel that is faster for `x` of that width on this machine."""
+    """Returns the pair of a SciPy matrix, with the faster kernel for `x` of that width on this machine."""
     pair = csr(sp.csr_matrix(matrix)), csr(sp.csr_matrix(matrix.T))
     x = torch.ones(pair[0].shape[1], width)
     return Pair(*pair, min(_PRODUCTS.values(), key=lambda product: _fastest(lambda: product(pair[0], x))))
 
 
 def csr(matrix: Any) -> torch.Tensor:
-    """A SciPy CSR matrix as a tensor, columns sorted."""
+    """Returns a SciPy CSR matrix as a tensor, columns sorted."""
     matrix.sort_indices()
     parts = (torch.tensor(part) for part in (matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32)))
     return torch.sparse_csr_tensor(
@@ -165,7 +165,7 @@ def csr(matrix: Any) -> torch.Tensor:
 
 
 def with_values(matrix: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """A CSR tensor of the same pattern."""
+    """Returns a CSR tensor of the same pattern."""
     parts = matrix.crow_indices(), matrix.col_indices(), values
     return torch.sparse_csr_tensor(*parts, matrix.shape, check_invariants=False)
 
@@ -180,7 +180,7 @@ def _fastest(work: Callable[[], Any], repeats: int = 7) -> float:
 
 
 def _as_given(arrays: list[np.ndarray], like: np.ndarray, tensor: torch.Tensor) -> np.ndarray:
-    """Gradients in the shape that the inputs have, undoing what `place` did."""
+    """Returns gradients in the shape of the inputs, the inverse of `place`."""
     if getattr(tensor, "turned", False):
         return arrays[0].T
     return np.stack(arrays).reshape(like.shape)

@@ -1,7 +1,7 @@
-"""One side in a process of its own: reads one JSON command a line, answers with one JSON line.
+"""Worker process of one side: reads one JSON command per line, answers with one JSON line.
 
-`load` builds a case, `values` writes what its variants compute, `time` runs one of them, `machine` measures the
-machine. What libraries print goes to the standard error, so that the pipe carries answers alone.
+`load` builds a case, `values` writes the results of its variants, `time` runs one of them, `machine` measures the
+machine. Output of libraries is redirected to standard error, so that the pipe holds only answers.
 """
 
 import importlib
@@ -24,13 +24,13 @@ SIDES = {"jax": "side_jax", "pyg": "side_pyg", "torch": "side_torch"}
 
 
 class Variant(NamedTuple):
-    """One way to do the work of a case.
+    """Implementation of a case.
 
     Attributes:
-        run: does it once, and returns when all is done.
-        values: what it computes from the inputs, name by name; called once, before any `run`.
-        facts: what else is known of it, for the record.
-        steps: how often `run` does the work; times are of one.
+        run: runs it once and waits for the result.
+        values: returns the computed arrays by name; called once, before any `run`.
+        facts: further facts for the record, such as the temporary memory.
+        steps: number of steps per `run`; times are per step.
     """
 
     run: Callable[[], None]
@@ -40,6 +40,8 @@ class Variant(NamedTuple):
 
 
 class _Worker:
+    """Commands of a worker, by method."""
+
     def __init__(self, side: Any) -> None:
         self.side = side
         self.variants: dict[str, Variant] = {}
@@ -49,13 +51,13 @@ class _Worker:
         return {"variants": {name: variant.facts for name, variant in self.variants.items()}}
 
     def values(self, folder: str) -> dict[str, Any]:
-        """Writes `<variant>.npz` files into the folder; arrays as float32."""
+        """Writes the arrays of each variant as `<variant>.npz` into the folder."""
         for name, variant in self.variants.items():
             np.savez(Path(folder) / f"{name}.npz", **{k: np.asarray(v) for k, v in variant.values().items()})
         return {}
 
     def time(self, variant: str, calls: int) -> dict[str, float]:
-        """Seconds a step."""
+        """Returns the seconds per step."""
         run, steps = self.variants[variant].run, self.variants[variant].steps
         began = time.perf_counter()
         for _ in range(calls):
@@ -73,7 +75,7 @@ def main() -> None:
     side, threads = sys.argv[1], int(sys.argv[2])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if hasattr(os, "sched_setaffinity"):  # XLA takes as many threads as it may use cores
+    if hasattr(os, "sched_setaffinity"):  # XLA starts a thread per core that it may use
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     try:
         module = importlib.import_module(f"experiments.bench.message_passing.{SIDES[side]}")

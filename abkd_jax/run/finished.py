@@ -1,0 +1,79 @@
+"""Finished runs: what their records stand on, whether that is unchanged, and which models other code has trained."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from abkd_jax import datasets
+from abkd_jax.configs.options import DistillConfig
+from abkd_jax.run.folder import RunFolder, conflicts, read_made_from, read_results
+from abkd_jax.run.identity import DataIdentity, config_dict, student_identity, teacher_identity
+from abkd_jax.run.plan import Plan, make_plan
+from abkd_jax.run.teachers import teacher_folder, teachers_root
+from abkd_jax.training import checkpoint
+from abkd_jax.training.provenance import code
+
+__all__ = ["is_finished", "made_from", "name_other_origins"]
+
+log = logging.getLogger(__name__)
+
+
+def is_finished(config: DistillConfig, run: RunFolder) -> bool:
+    """Tells whether a folder holds all that a config names, made from the checkpoints and data files of now.
+
+    Args:
+        config: resolved.
+        run: its folder, as it was opened.
+    """
+    stored = read_made_from(run)
+    if stored is None:
+        return False
+    plan = make_plan(config, run)
+    if conflicts(run, plan.description(run.description.get("data", "")), plan.config.methods):
+        return False
+    seeds = {name: [record["seed"] for record in records] for name, records in run.records.items()}
+    if any(seeds.get(name) != list(range(plan.config.seeds)) for name in ("teacher", *plan.config.methods)):
+        return False
+    batches = {} if config.batches.kind == "full" else config_dict(config.batches)
+    here = made_from(plan, DataIdentity(config.dataset, stored["fingerprint"], batches))
+    return None not in here["checkpoints"].values() and here == stored
+
+
+def made_from(plan: Plan, data: DataIdentity) -> dict[str, Any]:
+    """Returns what the records of a run stand on: the last whole step of every checkpoint, and the data files.
+
+    While size and time of change of a file stay as they are, so does the fingerprint of the data.
+    """
+    config, root = plan.config, teachers_root(plan.config)
+    steps = {}
+    for seed in range(config.seeds):
+        identity = teacher_identity(data, config.teacher, seed)
+        steps[f"teacher {seed}"] = checkpoint.verify(teacher_folder(root, data, config.teacher, seed), identity)
+    for name, model, method in plan.jobs:
+        for path, seeds in plan.programs(name):
+            identity = student_identity(data, seeds, config.teacher.model, name, method, model)
+            steps[f"{name} {', '.join(map(str, seeds))}"] = checkpoint.verify(path, identity)
+    paths = [path for path in datasets.paths(config.dataset, config.data_root) if path.exists()]
+    files = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
+    return {"fingerprint": data.fingerprint, "checkpoints": steps, "files": files}
+
+
+def name_other_origins(path: Path) -> None:
+    """Logs how many models of a run folder other code has trained, and which students had other teachers."""
+    found = read_results(path)["records"]
+    sources = [record.get("provenance", {}) for record in found]
+    others = [source for source in sources if source.get("code") != code()]
+    if others:
+        log.warning(
+            "%s: %d of %d models were trained by other code (commit %s); "
+            "--overwrite with an empty --teachers trains them anew",
+            path,
+            len(others),
+            len(sources),
+            ", ".join(sorted({source.get("commit", "unknown") for source in others})),
+        )
+    weights = {record["seed"]: record.get("weights") for record in found if record["method"] == "teacher"}
+    orphans = [r for r in found if r.get("teacher_weights") not in (None, weights.get(r["seed"]))]
+    if orphans:
+        named = ", ".join(f"{record['method']} {record['seed']}" for record in orphans)
+        log.warning("%s: %s learned from teachers that are gone; --overwrite trains them anew", path, named)

@@ -1,0 +1,121 @@
+"""Sizes of padded batches: few of them, so that few programs are compiled, and little of a batch is padding."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from abkd_jax.types import InputError
+
+__all__ = ["BucketSizes", "Capacity", "bucket_size", "fit_capacities", "padded"]
+
+SLACK = 1.1  # of the lowest capacity over the largest batch that it was fitted to
+GROWTH = 1.25  # from one capacity to the next
+STEPS = 7  # capacities that nodes and edges share; beyond, 5 times the lowest one, each has its own
+WASTE, WORTH = 32, 128  # a capacity 32 times the size that is needed is divided by 32, as long as it is 128 or more
+
+
+class Capacity(NamedTuple):
+    """The shape of a batch, padding included."""
+
+    nodes: int
+    edges: int
+
+
+class BucketSizes(NamedTuple):
+    """Padding buckets in a geometric series: batches of similar sizes share the lowest one, and no batch is too large.
+
+    Nodes and edges grow together for a few steps, which keeps the shapes few. For a batch that is far larger or smaller
+    than the lowest capacity nodes and edges are chosen separately: many edges then need no more nodes.
+
+    Attributes:
+        lowest: capacity of all batches that fit in, but for those that would be nearly all padding.
+
+    Examples:
+        >>> BucketSizes(Capacity(nodes=104, edges=40)).smallest_fitting(103, 12)
+        Capacity(nodes=104, edges=40)
+        >>> BucketSizes(Capacity(nodes=104, edges=40)).smallest_fitting(104, 12)
+        Capacity(nodes=136, edges=56)
+    """
+
+    lowest: Capacity
+
+    def smallest_fitting(self, nodes: int, edges: int) -> Capacity:
+        """Returns the lowest capacity for so many nodes, one padding node and so many edges."""
+        capacity, step = self.lowest, 0
+        while nodes >= capacity.nodes or edges > capacity.edges:
+            step += 1
+            if step > STEPS:
+                capacity = Capacity(_grown(self.lowest.nodes, nodes + 1), _grown(self.lowest.edges, edges))
+            else:
+                capacity = Capacity(*(_rounded(size * GROWTH**step) for size in self.lowest))
+        return Capacity(_reduced(capacity.nodes, nodes + 1), _reduced(capacity.edges, edges))
+
+
+def fit_capacities(sizes: Iterable[tuple[int, int]]) -> BucketSizes:
+    """Computes the padding buckets for batches like these: the lowest one is a tenth above the largest of them.
+
+    Args:
+        sizes: numbers of nodes and edges of some batches.
+
+    Raises:
+        InputError: there is no batch.
+
+    Examples:
+        >>> fit_capacities([(60, 20), (100, 35)]).lowest
+        Capacity(nodes=112, edges=40)
+    """
+    known = np.array(list(sizes))
+    if not known.size:
+        raise InputError("capacities of no batch, expected the sizes of at least one")
+    nodes, edges = np.max(known, axis=0)
+    return BucketSizes(Capacity(_rounded(SLACK * nodes + 1), _rounded(SLACK * edges)))
+
+
+def bucket_size(size: int) -> int:
+    """Returns the next of the sizes that divide each doubling into four: at most a quarter is padding.
+
+    For arrays whose sizes are not known in advance. Below 128 the sizes are the multiples of 16.
+
+    Examples:
+        >>> [bucket_size(size) for size in (1, 16, 17, 257, 1000)]
+        [16, 16, 32, 320, 1024]
+    """
+    step = max(16, (1 << max(size - 1, 0).bit_length()) // 8)
+    return -(-size // step) * step
+
+
+def padded(values: np.ndarray, size: int, fill: int | bool, dtype: Any = None) -> Any:
+    """Returns `[size, ...]`: the values, then `fill`.
+
+    Args:
+        values: `[k, ...]`, at most `size` rows.
+        size: number of rows.
+        fill: every number of the rows that are added.
+        dtype: of the result; None keeps that of the values.
+
+    Examples:
+        >>> padded(np.array([3, 5]), 4, -1)
+        array([ 3,  5, -1, -1])
+    """
+    out = np.full((size, *values.shape[1:]), fill, values.dtype if dtype is None else dtype)
+    out[: values.shape[0]] = values
+    return out
+
+
+def _grown(lowest: int, size: int) -> int:
+    """Returns the first of the geometric series that is at least `size`."""
+    capacity = max(lowest, 8) if size else lowest
+    while capacity < size:
+        capacity = _rounded(capacity * GROWTH)
+    return capacity
+
+
+def _reduced(capacity: int, size: int) -> int:
+    while capacity >= WASTE * max(size, WORTH):
+        capacity = _rounded(capacity / WASTE)
+    return capacity
+
+
+def _rounded(size: float) -> int:
+    return int(np.ceil(size / 8)) * 8

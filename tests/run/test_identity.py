@@ -1,0 +1,62 @@
+"""Identities on the disks of users: what 68f2c12 and ff69216 wrote is found again, by the same digests."""
+
+import dataclasses
+import hashlib
+import json
+
+import pytest
+
+from abkd_jax.configs.options import BatchConfig, ModelConfig
+from abkd_jax.configs.presets import distill_config
+from abkd_jax.run.identity import (
+    DataIdentity,
+    config_dict,
+    digest,
+    run_digest,
+    settings,
+    student_identity,
+    teacher_identity,
+)
+
+CONFIG = distill_config("cora")
+WHOLE = DataIdentity("cora", "0123456789abcdef", {})
+WALKS = WHOLE._replace(batches={"kind": "walks", "size": 8})
+
+
+def test_a_stored_teacher_keeps_its_folder():
+    """`cora/2f92620b2d7b/seed_3` is also what 68f2c12 called it."""
+    assert digest(teacher_identity(WHOLE, CONFIG.teacher, 3)).startswith("2f92620b2d7b3a891e53a44169006a20")
+    assert digest(teacher_identity(WALKS, CONFIG.teacher, 0)).startswith("80ed31c46a57bdb7e4c785755ba53110")
+
+
+@pytest.mark.parametrize(
+    ("data", "seeds", "name", "expected"),
+    [
+        (WHOLE, [0, 1], "abkd", "680986f1e8bee82c500b11746a8dd0c6d75f88f5710b78666c14691e19ef876b"),
+        (WALKS, [2], "glnn", "221e968957b00ea91b4158891a129506761508101009abb8494a15a3be9143a5"),
+    ],
+)
+def test_stored_students_keep_their_identity(data, seeds, name, expected):
+    method = getattr(CONFIG, name)
+    student = method.student or CONFIG.student
+    assert digest(student_identity(data, seeds, CONFIG.teacher.model, name, method, student)) == expected
+
+
+def test_a_stored_run_keeps_its_folder_and_its_settings():
+    assert run_digest(CONFIG) == "08b8f0e5"
+    written = json.dumps(settings(CONFIG)).encode()  # in this order, as config.json holds them
+    assert hashlib.sha256(written).hexdigest() == "41b00e59a1134ed12770a07b5530d3a47deadf89e8498e8660779173ee1d8305"
+
+
+def test_options_of_models_are_described_where_they_are_used():
+    """Models that were trained before an option existed are found again: its default is left out."""
+    plain = {"name": "gcnii", "layers": 64, "hidden": 64, "dropout": 0.6, "alpha": 0.1, "lam": 0.5}
+    assert config_dict(ModelConfig()) == plain
+    assert config_dict(ModelConfig(norm="batch")) == plain | {"norm": "batch"}
+    run = CONFIG
+    written = config_dict(run)
+    assert written["student"] == plain | {"layers": 4, "hidden": 4, "dropout": 0.0}
+    assert written["teacher"] == {"model": plain, "optim": dataclasses.asdict(run.teacher.optim)}
+    assert written.keys() == dataclasses.asdict(run).keys() - {"batches"}
+    sampled = dataclasses.replace(run, batches=BatchConfig(kind="walks"))
+    assert config_dict(sampled)["batches"]["kind"] == "walks"

@@ -1,1 +1,5 @@
-"""Command line: options are read without jax, then passed to one call."""
+"""The command line."""
+
+from abkd_jax.cli.parser import main
+
+__all__ = ["main"]

@@ -23,7 +23,7 @@ __all__ = ["Program", "Trained", "select_seed", "stack", "steps_per_epoch", "tra
 
 
 class Program(NamedTuple):
-    """What is compiled, trained and resumed as one.
+    """A training program: compiled, trained and resumed as one.
 
     Attributes:
         label: names it in the progress that is shown.

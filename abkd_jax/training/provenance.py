@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, version and digest of the code, hardware, versions of the libraries, date."""
+"""Provenance of a number: commit, version and digest of the code, hardware, versions of the libraries, date."""
 
 import datetime
 import functools

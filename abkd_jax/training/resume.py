@@ -25,7 +25,7 @@ MADE_BY = "made_by.json"  # beside the checkpoints: one provenance per process t
 
 
 class Origin(NamedTuple):
-    """Where a trained model comes from.
+    """Origin of a trained model.
 
     Attributes:
         trained: whether this process trained it, or the last part of it; False where a finished one was read.

@@ -31,7 +31,7 @@ from abkd_jax.types import Batch, NodeMasks, PairMap
 
 NODES, EDGES, WORDS, CLASSES = 2708, 5278, 1433, 7  # Cora
 DENSITY = 0.0127  # share of the words that a paper holds
-STEPS = 5  # steps a dispatch
+STEPS = 5  # steps per dispatch
 
 
 @dataclass(frozen=True)

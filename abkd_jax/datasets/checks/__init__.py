@@ -1,1 +1,1 @@
-"""What every data set passes before anything is computed from it."""
+"""Checks that every data set passes before anything is computed from it."""

@@ -1,1 +1,1 @@
-"""What losses and alignments are made of."""
+"""Parts of losses and alignments: numerics, moments, kernels of node pairs, projections."""

@@ -25,7 +25,7 @@ Layer = Float[Array | jax.ShapeDtypeStruct, "n _"]  # a hidden layer, or its sha
 
 
 class Inputs(NamedTuple):
-    """What a loss is computed on beside the layers, as `Objective.targets` and `Objective.apply` take it.
+    """Graph, mask and key of a loss, as `Objective.targets` and `Objective.apply` take it.
 
     Attributes:
         graph: the graph that both models read.

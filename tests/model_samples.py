@@ -1,11 +1,8 @@
 """Every model, small, on one small graph that serves them all."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from compiling import QUICK
 from graphs import features, random_edges, raw_graph
 
 from abkd_jax import models
@@ -57,7 +54,7 @@ def initialised(model, seed=0, graph=None):
 def trained_once(model):
     """`(variables, graph, key) -> (gradients, output, new statistics)` of the sum of squared logits, in train mode."""
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def run(variables, graph, key):
         rest = {name: value for name, value in variables.items() if name != "params"}
 

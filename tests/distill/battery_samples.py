@@ -6,7 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from distill_samples import QUICK, make_output, random_params
+from distill_samples import make_output, random_params
 
 from abkd_jax.distill import (
     Part,
@@ -135,9 +135,7 @@ def forward(name: str, params, student: GNNOutput, teacher: GNNOutput, mask, gra
 @functools.cache
 def compiled(name: str):
     """`((loss, (metrics, targets)), gradients)`, the gradients to the parameters, the student and the teacher."""
-    program = jax.jit(
-        jax.value_and_grad(functools.partial(forward, name), argnums=(0, 1, 2), has_aux=True), compiler_options=QUICK
-    )
+    program = jax.jit(jax.value_and_grad(functools.partial(forward, name), argnums=(0, 1, 2), has_aux=True))
     return lambda params, student, teacher, mask, graph=GRAPH: program(params, student, teacher, mask, graph)
 
 

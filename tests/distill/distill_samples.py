@@ -3,12 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from compiling import QUICK
 
 from abkd_jax.graph import from_edges
 from abkd_jax.types import GNNOutput, Objective, PairMap, Pytree
 
-__all__ = ["EDGELESS", "QUICK", "given_map", "make_output", "random_params"]
+__all__ = ["EDGELESS", "given_map", "make_output", "random_params"]
 
 EDGELESS = from_edges(np.array([], np.int32), np.array([], np.int32), 1)  # for losses that read no graph
 

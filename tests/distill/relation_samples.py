@@ -1,12 +1,10 @@
 """Features, edges and kernels in NumPy for the tests of relations between nodes."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
-from distill_samples import EDGELESS, QUICK, random_params
+from distill_samples import EDGELESS, random_params
 
 from abkd_jax.types import GNNOutput, Objective
 
@@ -33,7 +31,7 @@ def evaluate(objective: Objective, teacher, student, *, graph=EDGELESS, mask=Non
     mask = jnp.ones(len(student.logits), bool) if mask is None else jnp.asarray(mask)
     params = random_params(objective, teacher, student) if params is None else params
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def compiled(params, last, hiddens, teacher, mask, key):
         def loss(params, last):
             seen = student._replace(hiddens=(*hiddens, last))

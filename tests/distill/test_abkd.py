@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import EDGELESS, QUICK, given_map, make_output, random_params
+from distill_samples import EDGELESS, given_map, make_output, random_params
 from numpy.testing import assert_allclose
 
 from abkd_jax.distill import (
@@ -73,7 +73,7 @@ def forward(objective, params, student, teacher):
 def value_and_grad(objective, params, teacher, student):
     """`((loss, metrics), (to_params, to_student))` over all nodes."""
     loss = functools.partial(forward, objective)
-    compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), compiler_options=QUICK)
+    compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
     return compiled(params, student, teacher)
 
 

@@ -1,12 +1,10 @@
 """Sums of dissimilarities, the logits as a layer, and the losses of the terms of a sum."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import EDGELESS, QUICK, given_map, make_output, random_params
+from distill_samples import EDGELESS, given_map, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import (
@@ -40,7 +38,7 @@ ONE, TWO = np.array([[1.0, 2.0], [8.0, 5.0]]), np.array([[4.0, 0.0], [2.0, 6.0]]
 def run(loss, params, teacher: GNNOutput, student: GNNOutput, key=KEY):
     """`(value or map, details)`, compiled."""
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def compiled(params, teacher, student, mask):
         targets = loss.targets(teacher, graph=EDGELESS, mask=mask)
         return loss.apply(params, targets, student, graph=EDGELESS, mask=mask, key=key)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import EDGELESS, QUICK, make_output, random_params
+from distill_samples import EDGELESS, make_output, random_params
 from jax.extend.core import jaxprs_in_params
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -28,7 +28,7 @@ def evaluate(dissimilarity, params, teacher: GNNOutput, student: GNNOutput, mask
         return dissimilarity.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)
 
     mask = jnp.ones(len(student.logits), bool) if mask is None else jnp.asarray(mask)
-    return jax.tree.map(np.asarray, jax.jit(apply, compiler_options=QUICK)(params, teacher, student, mask))
+    return jax.tree.map(np.asarray, jax.jit(apply)(params, teacher, student, mask))
 
 
 def layers_of(*arrays) -> GNNOutput:
@@ -156,9 +156,7 @@ def test_closed_form_leaves_out_axes_without_variance():
     repeated = np.concatenate([flat, flat[:, :2]], axis=1)  # seven columns, five axes
     d, _ = evaluate(closed_form(7), {}, layers_of(flat, np.sqrt(2.0) * flat), STUDENT)
     assert_allclose(d[0], d[1], rtol=1e-4)
-    held = jax.jit(closed_form(7).targets, compiler_options=QUICK)(
-        layers_of(flat, repeated), graph=EDGELESS, mask=jnp.ones(40, bool)
-    )
+    held = jax.jit(closed_form(7).targets)(layers_of(flat, repeated), graph=EDGELESS, mask=jnp.ones(40, bool))
     assert held["axes"].tolist() == [5.0, 5.0]
 
 
@@ -218,7 +216,7 @@ def test_cka_of_a_constant_layer_has_no_gradient(level):
     student = layers_of(np.full((40, 2), level), STUDENT.hiddens[0])
     targets = member.targets(teacher, graph=EDGELESS, mask=mask)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def total(student):
         d, _ = member.apply({}, targets, student, graph=EDGELESS, mask=mask, key=None)
@@ -238,7 +236,7 @@ def test_gradient_of_cka_equals_differences(x64):
     member, mask = cka(), jnp.asarray(MASK)
     targets = member.targets(teacher, graph=EDGELESS, mask=mask)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     @jax.value_and_grad
     def total(student):
         return member.apply({}, targets, student, graph=EDGELESS, mask=mask, key=None)[0].sum()

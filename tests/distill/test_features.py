@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import EDGELESS, QUICK, make_output, random_params
+from distill_samples import EDGELESS, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import Term, attention_transfer, fitnet, mustad, soft_label, soft_label_multilabel, weighted_sum
@@ -42,7 +42,7 @@ def evaluate(objective: Objective, params, teacher: GNNOutput, student: GNNOutpu
         return objective.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)[0]
 
     mask = jnp.ones(len(student.logits), bool) if mask is None else jax.tree.map(jnp.asarray, mask)
-    compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)), compiler_options=QUICK)
+    compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
     return compiled(params, student, teacher, mask)
 
 
@@ -261,7 +261,7 @@ def test_multilabel_value_by_hand():
 
 
 def test_heads_start_as_torch_starts_them():
-    params = jax.jit(lambda key: init_projection(key, 100, 50, "bnrelu", jnp.float32), compiler_options=QUICK)(KEY)
+    params = jax.jit(lambda key: init_projection(key, 100, 50, "bnrelu", jnp.float32))(KEY)
     assert params["kernel"].shape == (100, 50)
     for name, count in (("kernel", 5000), ("bias", 50)):  # U(-1/10, 1/10)
         assert np.abs(params[name]).max() <= 0.1
@@ -288,7 +288,7 @@ def test_width_of_the_heads():
 
 
 def test_each_side_draws_its_own_head():
-    init = jax.jit(fitnet("linear").init, compiler_options=QUICK)
+    init = jax.jit(fitnet("linear").init)
     heads = init(KEY, make_output(0, (4,)), make_output(1, (4,)))
     assert np.abs(heads["teacher"]["kernel"] - heads["student"]["kernel"]).max() > 0.1
 
@@ -299,7 +299,7 @@ def test_rows_outside_the_mask_come_back_as_zeros(head):
     shapes = {"kernel": (4, 3), "bias": (3,), "scale": (3,), "shift": (3,)}
     params = {name: jnp.asarray(rng.uniform(0.5, 1.0, shape), jnp.float32) for name, shape in shapes.items()}
     x = jnp.where(MASK[:, None], make_output(0, (4,)).hiddens[0], jnp.nan)
-    rows = np.asarray(jax.jit(project, static_argnums=3, compiler_options=QUICK)(params, x, jnp.asarray(MASK), head))
+    rows = np.asarray(jax.jit(project, static_argnums=3)(params, x, jnp.asarray(MASK), head))
     assert_array_equal(rows[~MASK], 0.0)
     assert_allclose(rows[MASK], numpy_project(params, np.asarray(x, np.float64)[MASK], head), rtol=1e-5, atol=1e-6)
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from distill_samples import EDGELESS, QUICK, make_output
+from distill_samples import EDGELESS, make_output
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import cka, gradient_shares, layer_cka
@@ -19,7 +19,7 @@ def test_shares_by_hand():
         "flat": lambda out: 0.0 * jnp.sum(out.logits),
     }
     at = GNNOutput(jnp.ones((2, 2)), (jnp.array([[3.0], [4.0]]), jnp.zeros((1, 144))))
-    shares = jax.jit(lambda at: gradient_shares(losses, at), compiler_options=QUICK)(at)
+    shares = jax.jit(lambda at: gradient_shares(losses, at))(at)
     assert_allclose([shares["plane"], shares["bowl"], shares["flat"]], [6.0 / 19.0, 13.0 / 19.0, 0.0], rtol=1e-6)
 
 
@@ -53,7 +53,7 @@ def test_likeness_of_layers_equals_the_definition():
 
     mask = jnp.asarray(MASK)
     targets = cka().targets(teacher, graph=EDGELESS, mask=mask)
-    found = jax.jit(layer_cka, compiler_options=QUICK)(targets, student, mask=mask)
+    found = jax.jit(layer_cka)(targets, student, mask=mask)
     assert_allclose(found, [[likeness(x, y) for y in student.hiddens] for x in teacher.hiddens], rtol=1e-5, atol=1e-6)
     reduced = cka(rank=11).targets(teacher, graph=EDGELESS, mask=mask)
     assert_allclose(layer_cka(reduced, student, mask=mask), found, rtol=1e-4, atol=1e-5)

@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import QUICK
 
 from abkd_jax.distill import attention_map, initialise, positive, teacher_directions
 from abkd_jax.graph.build import from_edges, prepare
@@ -120,7 +119,7 @@ def seen(graph, params, layers, width):
 
 
 def cut_out(*arguments):
-    return jax.jit(attention_map, compiler_options=QUICK)(*arguments)
+    return jax.jit(attention_map)(*arguments)
 
 
 def test_attention_map_copies_a_teacher_of_the_same_size_up_to_the_order_of_units(problem):

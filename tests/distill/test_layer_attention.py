@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import EDGELESS, QUICK, make_output, random_params
+from distill_samples import EDGELESS, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import (
@@ -33,7 +33,7 @@ def evaluate(attention, params, teacher: GNNOutput, student: GNNOutput, mask=MAS
         targets = attention.targets(teacher, graph=EDGELESS, mask=mask)
         return attention.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)[0]
 
-    return np.asarray(jax.jit(apply, compiler_options=QUICK)(params, teacher, student, jnp.asarray(mask)))
+    return np.asarray(jax.jit(apply)(params, teacher, student, jnp.asarray(mask)))
 
 
 def numpy_scores(params, teacher: GNNOutput, student: GNNOutput, query: str) -> np.ndarray:
@@ -160,7 +160,7 @@ def test_detached_map_moves_its_heads_alone(detach):
     params, mask = random_params(attention, teacher, student), jnp.asarray(MASK)
     targets = attention.targets(teacher, graph=EDGELESS, mask=mask)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     @functools.partial(jax.grad, argnums=(0, 1))
     def slope(params, student):
         return attention.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)[0][0, 0]
@@ -172,7 +172,7 @@ def test_detached_map_moves_its_heads_alone(detach):
 
 def test_heads_start_as_linear_layers_and_stay_zero_beyond_a_width():
     teacher, student = make_output(0, (100, 4)), make_output(1, (3,))
-    init = jax.jit(learned(64).init, compiler_options=QUICK)
+    init = jax.jit(learned(64).init)
     kernel = np.asarray(init(KEY, teacher, student)["teacher"]["kernel"])
     assert kernel.shape == (2, 100, 64)
     assert_array_equal(kernel[1, 4:], 0.0)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from distill_samples import EDGELESS, QUICK, make_output
+from distill_samples import EDGELESS, make_output
 from numpy.testing import assert_allclose
 
 from abkd_jax.distill import Term, output_error, soft_label, weighted_sum
@@ -38,7 +38,7 @@ def test_equals_the_reference_values(golden_root: Path, dtype, rtol, temperature
         teacher, labels = output(arrays["in_teacher_logits"], dtype), jnp.asarray(arrays["in_labels"], "int32")
         objective = soft_label(float(temperature), "all")
 
-        @functools.partial(jax.jit, compiler_options=QUICK)
+        @jax.jit
         @functools.partial(jax.value_and_grad, has_aux=True)
         def total(logits):
             loss, metrics = evaluate(objective, teacher, GNNOutput(logits, ()))

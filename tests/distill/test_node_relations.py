@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 import pytest
-from distill_samples import QUICK, make_output, random_params
+from distill_samples import make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 from relation_samples import EDGES, KERNELS, MASK, edge_graph, evaluate, features, gram, pair, shares, small
 
@@ -114,7 +114,7 @@ def test_gradient_through_a_rectifier_is_finite_at_zero_rows_and_equal_points(na
     teacher, student, *_ = small("float32")
     mask, params = jnp.ones(14, bool), random_params(objective, teacher, student)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     @jax.grad
     def gradient(x):
         targets = objective.targets(teacher, graph=graph, mask=mask)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import EDGELESS, QUICK, make_output, random_params
+from distill_samples import EDGELESS, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 from relation_samples import MASK, evaluate, features, gram, small
 
@@ -35,9 +35,7 @@ def test_draw_comes_from_the_key(make):
         targets = objective.targets(teacher, graph=EDGELESS, mask=mask)
         return objective.apply(params, targets, student, graph=EDGELESS, mask=mask, key=key)[0]
 
-    drawing, everything, plain = (
-        jax.jit(functools.partial(loss, make(m)), compiler_options=QUICK) for m in (8, 30, None)
-    )
+    drawing, everything, plain = (jax.jit(functools.partial(loss, make(m))) for m in (8, 30, None))
     one, same, other = (drawing(jax.random.key(seed)) for seed in (1, 1, 2))
     assert_array_equal(one, same)
     assert one != other
@@ -66,7 +64,6 @@ def test_drawn_pairs_of_different_nodes_average_to_all_of_them():
     params = random_params(objective, teacher, student)
     losses = jax.jit(
         jax.vmap(lambda key: objective.apply(params, targets, student, graph=EDGELESS, mask=mask, key=key)[0]),
-        compiler_options=QUICK,
     )(jax.random.split(KEY, 2000))
     between = gap.sum() / (16 * 15)  # the diagonal is zero
     assert_allclose(np.mean(losses) * 6 / 5, between, rtol=0.03)
@@ -82,7 +79,7 @@ def test_blocks_add_up_to_the_whole(monkeypatch, most, sizes):
         return jnp.sum(rows[0] * rows[1][:, None] ** 2)
 
     x = np.arange(14.0, dtype=np.float32).reshape(7, 2)
-    total = jax.jit(jax.value_and_grad(lambda x: sum_over_blocks(term, (x, x[:, 0]))), compiler_options=QUICK)
+    total = jax.jit(jax.value_and_grad(lambda x: sum_over_blocks(term, (x, x[:, 0]))))
     summed, gradient = total(x)
     first, second = x.T
     assert seen == {sizes}

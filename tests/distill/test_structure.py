@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from distill_samples import EDGELESS, QUICK, make_output, random_params
+from distill_samples import EDGELESS, make_output, random_params
 from numpy.testing import assert_allclose, assert_array_equal
 from relation_samples import EDGES, MASK, edge_graph, features, gram, shares
 
@@ -31,7 +31,7 @@ def evaluate(objective, params, teacher: GNNOutput, student: GNNOutput, mask=MAS
     """`(D, details)`, compiled."""
     part = structure(objective)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def compiled(params, teacher, student, mask):
         targets = part.targets(teacher, graph=GRAPH, mask=mask)
         return part.apply(params, targets, student, graph=GRAPH, mask=mask, key=KEY)
@@ -104,7 +104,7 @@ def test_one_layer_a_side_is_the_objective_itself(x64, objective):
         targets = loss.targets(teacher, graph=GRAPH, mask=mask)
         return jnp.sum(loss.apply(params, targets, student, graph=GRAPH, mask=mask, key=KEY)[0])
 
-    compiled = jax.jit(jax.value_and_grad(of, argnums=(1, 2)), static_argnums=0, compiler_options=QUICK)
+    compiled = jax.jit(jax.value_and_grad(of, argnums=(1, 2)), static_argnums=0)
     value, (to_params, to_student) = compiled(part, stacked, student)
     expected, (to_plain, to_student2) = compiled(objective, plain, student)
     assert_allclose(value, expected, rtol=1e-10)
@@ -138,7 +138,7 @@ def test_gradients_reach_every_layer_and_head_but_not_the_rows_below_a_narrow_la
     part = structure(gcrd(dim=5))
     params, mask = random_params(part, teacher, student), jnp.asarray(MASK)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     @functools.partial(jax.grad, argnums=(0, 1))
     def slope(params, student):
         targets = part.targets(teacher, graph=EDGELESS, mask=mask)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 import pytest
-from compiling import QUICK
 from graphs import features, random_edges, raw_graph
 from jaxtyping import config
 
@@ -245,7 +244,7 @@ def test_a_mask_of_batch_normalisation_is_one_boolean_a_node():
             _init(MaskedBatchNorm(), jnp.asarray(X), use_running_average=False, mask=mask)
 
 
-@functools.partial(jax.jit, compiler_options=QUICK)
+@jax.jit
 def _four(graph, x):
     return [
         function(graph, x) for function in (aggregate.propagate, aggregate.mean, aggregate.maximum, aggregate.readout)
@@ -294,7 +293,7 @@ def test_padding_is_that_of_jraph(sizes, extra):
 def test_statistics_and_readouts_do_not_depend_on_the_number_of_padding_graphs():
     parts = [raw_graph(random_edges(n, n, n), features(n, n, 3)) for n in (2, 3)]
     model = models.GCN(4, 2, 2, norm="batch", readout="mean")
-    run = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]), compiler_options=QUICK)
+    run = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
     few, many = (jraph.pad_with_graphs(jraph.batch_np(parts), 8, 6, graphs) for graphs in (3, 6))
     variables = jax.tree.map(lambda leaf: 0.5 + jnp.zeros(leaf.shape), _init(model, few))
     (first, state), (second, other) = run(variables, few), run(variables, many)

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
-from compiling import QUICK
 from graphs import EdgeList, features, random_edges, raw_graph
 
 from abkd_jax.graph import prepare
@@ -69,7 +68,7 @@ def params_of(module: nn.Module, *arguments, seed: int = 0) -> Pytree:
     return jax.tree.map(lambda a: jnp.asarray(rng.normal(scale=0.5, size=a.shape), a.dtype), shapes)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=0)
 def run(module: nn.Module, variables: Pytree, graph: jraph.GraphsTuple, *arguments):
     return module.apply(variables, graph, *arguments)
 

@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import QUICK
 from graphs import random_edges
 from jax.test_util import check_grads
 from layer_samples import EDGES, LAYOUTS, X, graph_of, numbers, params_of, run, value_of
@@ -121,7 +120,7 @@ def test_dropout_takes_attention_weights_whole(layer):
         return layer.apply(variables, graph, x, deterministic=False, rngs={"dropout": key})
 
     whole = np.asarray(run(layer, variables, graph, x))
-    many = jax.jit(jax.vmap(drop), compiler_options=QUICK)(jax.random.split(jax.random.key(0), 20))
+    many = jax.jit(jax.vmap(drop))(jax.random.split(jax.random.key(0), 20))
     _, counts = np.unique(np.array(_entries(True)), axis=0, return_counts=True)
     shares = []
     for dropped in np.asarray(many):
@@ -147,7 +146,7 @@ def test_gradients_of_the_teachers_switches():
 def test_parameters_start_as_glorots():
     """Uniform within sqrt(6 / (in + out)), attention vectors as matrices of heads and features; biases at zero."""
     x = np.ones((9, 40), np.float32)
-    init = jax.jit(GATConv(60, 2).init, compiler_options=QUICK)
+    init = jax.jit(GATConv(60, 2).init)
     params = init(jax.random.key(0), graph_of(EDGES, x), x)["params"]
     for value, bound in [
         (params["linear"]["kernel"], (6 / 160) ** 0.5),

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from aggregate_samples import star
-from compiling import QUICK
 from layer_samples import LAYERS, graph_of, params_of, run
 
 from abkd_jax import aggregate
@@ -32,7 +31,7 @@ def _variables():
     return {name: params_of(layer(), few, X[:3]) for name, layer in LAYERS.items()}
 
 
-@functools.partial(jax.jit, static_argnames=("names", "dtype"), compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnames=("names", "dtype"))
 def _outputs(names, variables, graph, x, dtype):
     """Of some layers at the hub and its first leaves."""
     return {
@@ -64,7 +63,7 @@ def test_layers_are_near_float32_at_a_hub(layout, dtype, names):
         assert gap < (0.004 if dtype == jnp.float16 else 0.03) * np.abs(exact).max(), name
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=0)
 def _shared(function, x):
     """The value of the first row, and the gradient of the sum of all."""
     out, pullback = jax.vjp(function, x)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 import pytest
-from compiling import QUICK
 from graphs import EdgeList, edge_lists, features, quick
 from hypothesis import given, settings
 from layer_samples import EDGES, LAYERS, TYPES, X, graph_of, params_of, run
@@ -22,7 +21,7 @@ def _close(got, expected, tolerance=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), got, expected)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=0)
 def _loss_and_gradients(layer, variables, graph, x, count):
     """Of the sum over the first nodes of a function of their rows: in the parameters and in `x`."""
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import QUICK
 from model_samples import NODES, X, initialised, make, typed_graph
 
 from abkd_jax.configs.options import OptimConfig
@@ -25,7 +24,7 @@ def test_parameters_and_features_of_float16(name):
 
     def run(variables, nodes):
         graph = prepare(typed_graph(nodes), relations=2)
-        apply = jax.jit(lambda v, g: model.apply(v, g, train=True, mutable=["batch_stats"])[0], compiler_options=QUICK)
+        apply = jax.jit(lambda v, g: model.apply(v, g, train=True, mutable=["batch_stats"])[0])
         return apply(variables, graph)
 
     narrow, wide = run(_narrow(variables, jnp.float16), (16 * X).astype(np.float16)), run(variables, 16 * X)
@@ -54,7 +53,7 @@ def test_gradients_of_a_row_of_a_table_add_up_in_32(dtype):
     def total(params):
         return jnp.sum(model.apply({"params": params}, graph).logits)
 
-    gradient = jax.jit(jax.grad(total), compiler_options=QUICK)(variables["params"])["conv_1"]["root"]["bias"]
+    gradient = jax.jit(jax.grad(total))(variables["params"])["conv_1"]["root"]["bias"]
     np.testing.assert_allclose(gradient, [[0.0, 0.0], [nodes, nodes]], rtol=0.004)
     assert nodes > NODES
 

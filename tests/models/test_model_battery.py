@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from compiling import QUICK
 from model_samples import (
     CLASSES,
     EDGES,
@@ -93,7 +92,7 @@ def test_vmap_over_seeds_is_a_loop(name):
 
 @functools.cache
 def _dropping(name):
-    return jax.jit(make(name, dropout=0.5).apply, static_argnames=("train", "mutable"), compiler_options=QUICK)
+    return jax.jit(make(name, dropout=0.5).apply, static_argnames=("train", "mutable"))
 
 
 @every_model

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import QUICK
 from graphs import raw_graph
 from model_samples import CLASSES, EDGES, HIDDEN, NODES, WIDTH, X, initialised
 
@@ -57,7 +56,7 @@ def test_categories_of_atoms_and_bonds(layers, layout):
     model = models.GIN(HIDDEN, layers, CLASSES, readout="sum", vocabulary=ATOMS, edge_vocabulary=BONDS)
     variables = jax.tree.map(lambda leaf: 0.5 * leaf, initialised(model, graph=_molecules()))
     assert ("blocks" in variables["params"]) == (layers > 5)
-    out = jax.jit(model.apply, compiler_options=QUICK)(variables, layout(_molecules()))
+    out = jax.jit(model.apply)(variables, layout(_molecules()))
     expected = _reference(variables["params"], layers, NODE_CATEGORIES)
     np.testing.assert_allclose(out.logits[0], expected, rtol=1e-4, atol=1e-4)
 
@@ -67,7 +66,7 @@ def test_numbers_as_features_are_brought_to_the_width_of_bonds():
     graph = _molecules(nodes=X)._replace(edges={"features": EDGE_CATEGORIES})
     variables = initialised(model, graph=graph)
     assert variables["params"]["input"]["kernel"].shape == (WIDTH, HIDDEN)
-    out = jax.jit(model.apply, compiler_options=QUICK)(variables, graph)
+    out = jax.jit(model.apply)(variables, graph)
     np.testing.assert_allclose(out.logits[0], _reference(variables["params"], 2, X), rtol=1e-4, atol=1e-4)
 
 
@@ -77,7 +76,7 @@ def test_half_precision_does_not_touch_categories():
     nodes = np.full((NODES, 1), 511, np.int32)
     variables = initialised(model, graph=_molecules(nodes))
     variables["params"]["atoms"]["table_0"] = variables["params"]["atoms"]["table_0"].at[:511].set(jnp.nan)
-    out = jax.jit(model.apply, compiler_options=QUICK)(variables, _molecules(nodes))
+    out = jax.jit(model.apply)(variables, _molecules(nodes))
     assert np.isfinite(np.asarray(out.logits)).all()
 
 

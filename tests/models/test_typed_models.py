@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from compiling import QUICK
 from graphs import random_edges, raw_graph
 from model_samples import (
     CLASSES,
@@ -77,7 +76,7 @@ def test_embeddings_stand_in_for_features(sparse, width, embedding_width):
         own = own if width else np.zeros((NODES, HIDDEN))
     inputs = np.where(EMBEDDING[:, None] >= 0, p["input"]["embedding"][EMBEDDING], own)
     hidden = np.maximum(_layer(p["conv_0"], inputs), 0.0)
-    out = jax.jit(model.apply, compiler_options=QUICK)(variables, graph)
+    out = jax.jit(model.apply)(variables, graph)
     np.testing.assert_allclose(out.hiddens[0], hidden, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(out.logits, _layer(p["conv_1"], hidden), rtol=1e-4, atol=1e-5)
 
@@ -85,7 +84,7 @@ def test_embeddings_stand_in_for_features(sparse, width, embedding_width):
 def test_embeddings_learn_where_they_are_and_start_after_glorot():
     model = models.RGCN(HIDDEN, 2, CLASSES, relations=2, embeddings=40, embedding_width=WIDTH)
     graph = typed_graph()._replace(nodes={"features": X, "embedding": EMBEDDING})
-    table = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), graph)["params"]["input"]["embedding"]
+    table = jax.jit(model.init)(jax.random.key(0), graph)["params"]["input"]["embedding"]
     bound = np.sqrt(6.0 / (40 + WIDTH))
     assert 0.9 * bound < np.abs(np.asarray(table)).max() <= bound
     gradients, _, _ = trained_once(model)(initialised(model, graph=graph), graph, jax.random.key(0))

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import QUICK
 from graphs import features, random_edges, raw_graph
 
 from abkd_jax.graph import prepare
@@ -86,7 +85,7 @@ def jax_value_and_gradients(function, arrays, cotangent):
         out, pullback = jax.vjp(lambda arrays: function(**arrays), arrays)
         return out, pullback(jnp.asarray(cotangent))[0]
 
-    return jax.jit(run, compiler_options=QUICK)(arrays)
+    return jax.jit(run)(arrays)
 
 
 def check(got, expected, tolerance):

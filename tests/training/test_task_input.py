@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import QUICK
 from sklearn.metrics import roc_auc_score
 
 from abkd_jax.training.tasks import classification, multilabel, multitask_binary, regression
@@ -31,7 +30,7 @@ def _all(task, *arguments):
     return float(loss), np.asarray(gradient), float(score)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=0)
 def _compiled(task, *arguments):
     return *jax.value_and_grad(task.loss)(*arguments), task.score(*arguments)
 

@@ -39,7 +39,7 @@ class PreparedData(NamedTuple):
         dataset: as loaded.
         task: its loss and score.
         batch: the whole graph, or all graphs, without teacher targets; one minibatch of a graph that is too large.
-        labels: of the rows that are evaluated: all nodes, all graphs, or the nodes in `rows`.
+        labels: of the rows that are evaluated: all nodes, all graphs, or `eval_nodes`.
         train_mask: over these rows.
         val_mask: likewise.
         test_mask: likewise.
@@ -106,11 +106,6 @@ def prepare_data(
 ) -> PreparedData:
     """Loads a data set by name and puts what fits of it on the device.
 
-    Examples:
-        >>> data = prepare_data("synthetic", None)
-        >>> data.labels.shape, data.outputs, data.task.metric
-        ((300,), 3, 'accuracy')
-
     Args:
         name: of the data set.
         data_root: see `datasets.data_root`.
@@ -119,6 +114,11 @@ def prepare_data(
 
     Raises:
         InputError: the data set cannot be loaded, or its graphs cannot be sampled so.
+
+    Examples:
+        >>> data = prepare_data("synthetic", None)
+        >>> data.labels.shape, data.outputs, data.task.metric
+        ((300,), 3, 'accuracy')
     """
     log.info("loading %s", name)
     batches = BatchConfig() if batches is None else batches

@@ -51,13 +51,13 @@ class Plan(NamedTuple):
 def run_path(config: RunConfig) -> Path:
     """Returns where a run is kept: `config.out`, or `runs/<data set>/<digest of its settings>`.
 
+    Args:
+        config: resolved.
+
     Examples:
         >>> from abkd_jax.configs.presets import distill_config
         >>> run_path(distill_config("cora")).as_posix()
         'runs/cora/08b8f0e5'
-
-    Args:
-        config: resolved.
     """
     if config.out is not None:
         return config.out

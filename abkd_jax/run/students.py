@@ -20,6 +20,7 @@ from abkd_jax.run.program import Program, Trained, select_seed, stack, steps_per
 from abkd_jax.run.resolve import Job
 from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.training.step import (
+    Step,
     TrainState,
     init_state,
     make_distill_step,
@@ -64,31 +65,38 @@ def train_students(
             False and they are not finished.
     """
     log.info("%s: preparing", job.name)
-    make_program = _make_side_by_side(data, job, teacher) if data.sampler is None else _make_one(data, job, teacher)
-    student, parts = build_model(data, job.model), []
+    method, context = job.method, data.loss_context
+    student, teacher_model = build_model(data, job.model), build_model(data, teacher)
+    objective = build_objective(method, context)
+    optimizer = make_optimizer(method.optim, steps_per_epoch(data, method.optim))
+    prepare = jax.jit(_make_prepare(teacher_model, student, objective, method, optimizer))
+    step = make_distill_step(student, objective, optimizer, data.task, method.task_weight)
+    score = make_validate(student, data.task, data.val_mask)
+    if data.sampler is None:
+        shares = make_gradient_shares(student, terms_of(method, context), data.task, method.task_weight)
+        make = _make_side_by_side(
+            data, job, prepare, step, lambda state, batch: score(state, batch) | shares(state, batch)
+        )
+    else:
+        # flax annotates any collections as variables
+        learn: Any = with_teacher_targets(step, objective, teacher_model.apply)  # type: ignore[arg-type]
+        make = _make_one(data, job, prepare, learn, score)
+    parts = []
     for directory, seeds in folders:
-        identity = student_identity(data.identity, seeds, teacher, job.name, job.method, job.model)
-        variables = [select_seed(teachers.variables, seed) for seed in seeds]
-        program, untrained = make_program(directory, identity, seeds, variables)
+        identity = student_identity(data.identity, seeds, teacher, job.name, method, job.model)
+        program, untrained = make(directory, identity, seeds, [select_seed(teachers.variables, seed) for seed in seeds])
         trained = train(data, student, program, may_train=may_train)
         parts.append(trained._replace(history=_with_untrained(trained.history, untrained)))
     return stack(parts)
 
 
+Prepare = Callable[[Any, Pytree, Batch], tuple[TrainState, Pytree]]
+Validate = Callable[[TrainState, Batch], dict[str, Array]]
 Make = Callable[[Path, dict[str, Any], list[int], list[Pytree]], tuple[Program, dict[str, np.ndarray]]]
 
 
-def _make_side_by_side(data: PreparedData, job: Job, teacher: ModelConfig) -> Make:
+def _make_side_by_side(data: PreparedData, job: Job, prepare: Prepare, step: Step, validate: Validate) -> Make:
     """Returns the maker of programs that train many seeds; the targets of the teachers are computed once."""
-    method, student, task = job.method, build_model(data, job.model), data.task
-    objective, optimizer = build_objective(method, data.loss_context), make_optimizer(job.method.optim)
-    prepare = jax.jit(_make_prepare(build_model(data, teacher), student, objective, method, optimizer))
-    step = make_distill_step(student, objective, optimizer, task, method.task_weight)
-    score = make_validate(student, task, data.val_mask)
-    shares = make_gradient_shares(student, terms_of(method, data.loss_context), task, method.task_weight)
-
-    def validate(state: TrainState, batch: Batch) -> dict[str, Array]:
-        return score(state, batch) | shares(state, batch)
 
     def evaluate_once(state: TrainState, batch: Batch) -> dict[str, Array]:
         return step(state, batch)[1] | validate(state, batch)
@@ -110,14 +118,8 @@ def _make_side_by_side(data: PreparedData, job: Job, teacher: ModelConfig) -> Ma
     return make
 
 
-def _make_one(data: PreparedData, job: Job, teacher_config: ModelConfig) -> Make:
+def _make_one(data: PreparedData, job: Job, prepare: Prepare, learn: Callable[..., Any], validate: Validate) -> Make:
     """Returns the maker of programs that train one seed on minibatches; the teacher is evaluated on each of them."""
-    method, student, teacher = job.method, build_model(data, job.model), build_model(data, teacher_config)
-    objective = build_objective(method, data.loss_context)
-    optimizer = make_optimizer(job.method.optim, steps_per_epoch(data, job.method.optim))
-    prepare = jax.jit(_make_prepare(teacher, student, objective, method, optimizer))
-    plain = make_distill_step(student, objective, optimizer, data.task, method.task_weight)
-    learn: Any = with_teacher_targets(plain, objective, teacher.apply)  # type: ignore[arg-type]  # flax annotates any collections
     example = next(iter(data.sampler(np.random.default_rng(0)))) if data.sampler else data.batch
 
     def make(
@@ -129,7 +131,6 @@ def _make_one(data: PreparedData, job: Job, teacher_config: ModelConfig) -> Make
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
             return learn(state, batch, variables)
 
-        validate = make_validate(student, data.task, data.val_mask)
         label = f"{job.name} seed {seed}"
         return Program(label, directory, identity, seeds, job.method.optim, step, state, validate, example), {}
 

@@ -1,6 +1,5 @@
 """The two loops of training: `fit` keeps a whole run on the device, `fit_minibatches` is fed by the host."""
 
-import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -172,6 +171,9 @@ def _after_evaluation(
     return new, healthy
 
 
+_after_evaluation_on_host = jax.jit(_after_evaluation, static_argnames="config")  # compiled once for all seeds
+
+
 def _select(condition: Bool[Array, ""], new: Pytree, old: Pytree) -> Pytree:
     return jax.tree.map(lambda a, b: jax.lax.select(condition, a, b), new, old)
 
@@ -214,7 +216,6 @@ def fit_minibatches(
     else:
         run, history = resume[0], {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(history["recorded"])) if history else 0
-    after_evaluation = jax.jit(functools.partial(_after_evaluation, config=config))
     for row in range(done, evaluations):
         if not run.active:
             break
@@ -223,7 +224,8 @@ def fit_minibatches(
         metrics |= {name: np.asarray(value) for name, value in evaluate(train).items()}
         epoch, finite = np.asarray(epochs[-1], np.int32), np.isfinite(metrics["loss"])
         # The step has donated the state that `run` held: only what is not of the training may be read from it.
-        run, healthy = after_evaluation(run._replace(train=train), train, metrics, finite, epoch)
+        scores = {name: metrics[name] for name in ("val_loss", "val_accuracy")}
+        run, healthy = _after_evaluation_on_host(run._replace(train=train), train, scores, finite, epoch, config)
         metrics |= {"epoch": epoch, "recorded": np.asarray(True), "diverged": ~np.asarray(healthy)}
         for name, value in metrics.items():
             history.setdefault(name, np.zeros((evaluations, 1, *value.shape), value.dtype))[row, 0] = value

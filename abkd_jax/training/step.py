@@ -54,16 +54,16 @@ def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransfo
     The decay is added to the gradient before Adam's moments, so this is not AdamW; the objective's own parameters are
     never decayed. Source: Chen et al., arXiv 2007.02133.
 
+    Args:
+        config: rates and schedule.
+        steps: steps per epoch.
+
     Examples:
         >>> optimizer = make_optimizer(OptimConfig(learning_rate=0.04, schedule="cosine", epochs=300))
         >>> state = optimizer.init({"student": {"conv": jnp.ones(2)}, "objective": {}})
         >>> make_optimizer(OptimConfig(learning_rate=-1.0))
         Traceback (most recent call last):
         abkd_jax.types.InputError: learning rate is -1.0, expected a positive number
-
-    Args:
-        config: rates and schedule.
-        steps: steps per epoch.
     """
     if not config.learning_rate > 0.0:
         raise InputError(f"learning rate is {config.learning_rate}, expected a positive number")

@@ -27,12 +27,14 @@ __all__ = [
     "Pytree",
     "Schema",
     "Targets",
+    "TaskName",
     "shape_of",
 ]
 
 PRNGKey = Key[Array, ""]
 Pytree = Any
 Mask = Bool[Array, " n"]  # which nodes count, or in graph-level losses of the logits which graphs
+TaskName = Literal["classification", "multilabel", "regression"]
 HostOrDevice = Any  # np.ndarray as built on the host; jax.Array once `jax.device_put` or `jit` has moved it
 
 
@@ -252,12 +254,14 @@ class Dataset(NamedTuple):
     `m <= n` rows, and models give each node from `m` on a learned embedding.
 
     Attributes:
-        name: as given to `datasets.load`.
+        name: as given to `datasets.load`, or the stem of the path of a graph in the neutral form.
         features: `[m, f]` float32, dense or `scipy.sparse.csr_matrix`; `m = n` without a schema.
-        senders: `[e]` int32. The edge list is taken as undirected: the graph made of it has the reverse edges too.
+        senders: `[e]` int32. Unless `directed`, the edge list is taken as undirected: the graph made of it has the
+            reverse edges too.
         receivers: `[e]` int32.
-        labels: `[n]` int32 in `[0, num_classes)`, or -1 where unlabelled.
-        num_classes: number of classes.
+        labels: `[n]` int32 in `[0, num_classes)`, or -1 where unlabelled; of the tasks multilabel and regression
+            `[n, num_classes]` float32, NaN where unknown.
+        num_classes: width of the logits: number of classes, or of labels or targets per node.
         train_mask: `[n]` bool; the three masks are disjoint.
         val_mask: `[n]` bool.
         test_mask: `[n]` bool.
@@ -265,6 +269,13 @@ class Dataset(NamedTuple):
         schema: the types of a heterogeneous graph; None for a homogeneous one.
         node_types: `[n]` int32 in `[0, len(schema.node_types))`, ascending; None without a schema.
         relations: `[e]` int32 in `[0, len(schema.relations))`; None without a schema.
+        task: one class per node, several binary labels, or real numbers.
+        directed: whether the graph has the edges of the list alone.
+        edge_weights: `[e]` float32, finite and above 0; None where all are 1.
+        edge_features: `[e, k]` float32; None where there are none.
+        row_normalised: whether every row of `features` was divided by its sum.
+        classes: names of the classes, labels or targets, `num_classes` of them; `()` where they have none.
+        node_ids: `[n]` identifiers of the nodes in the files, integers or strings; None where they are the row numbers.
     """
 
     name: str
@@ -280,6 +291,13 @@ class Dataset(NamedTuple):
     schema: Schema | None = None
     node_types: np.ndarray | None = None
     relations: np.ndarray | None = None
+    task: TaskName = "classification"
+    directed: bool = False
+    edge_weights: np.ndarray | None = None
+    edge_features: np.ndarray | None = None
+    row_normalised: bool = False
+    classes: tuple[str, ...] = ()
+    node_ids: np.ndarray | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -324,7 +342,7 @@ class GraphDataset(NamedTuple):
     n_edge: np.ndarray
     labels: np.ndarray
     num_outputs: int
-    task: Literal["classification", "multilabel", "regression"]
+    task: TaskName
     metric: Literal["accuracy", "rocauc", "rmse"]
     train_mask: np.ndarray
     val_mask: np.ndarray

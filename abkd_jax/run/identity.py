@@ -69,12 +69,16 @@ def config_dict(config: Any) -> dict[str, Any]:
 def fingerprint(dataset: Dataset | GraphDataset) -> str:
     """Returns 16 hexadecimal digits of the SHA-256 of all arrays of a data set: everything that a model is given."""
     digest = hashlib.sha256()
-    for part in dataset:
+    parts = dataset._asdict()
+    parts.pop("node_ids", None)  # names, which no model reads
+    for part in parts.values():
         if isinstance(part, np.ndarray):
             digest.update(np.ascontiguousarray(part).tobytes())
         elif isinstance(part, sp.csr_matrix):
             for array in (part.indptr, part.indices, part.data):
                 digest.update(np.ascontiguousarray(array).tobytes())
+    if isinstance(dataset, Dataset) and (dataset.directed or dataset.task != "classification"):
+        digest.update(f"{dataset.directed} {dataset.task}".encode())  # at their defaults as before there was a choice
     return digest.hexdigest()[:16]
 
 

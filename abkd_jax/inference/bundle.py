@@ -1,0 +1,187 @@
+"""Bundles: the weights of a trained model with everything that predicting needs, in a folder without a run."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from abkd_jax.configs.options import ModelConfig
+from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
+from abkd_jax.models import build
+from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree, Schema, TaskName, shape_of
+
+__all__ = ["Bundle", "Inputs", "inputs_of", "load", "model_of", "save"]
+
+WEIGHTS, CARD, FORMAT = "weights.safetensors", "card.json", 1
+DESCRIBED = (
+    "format",
+    "config",
+    "inputs",
+    "outputs",
+    "task",
+    "classes",
+    "weights_sha256",
+)  # entries of a card that are fields
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model expects of a graph.
+
+    Attributes:
+        features: width of the node features.
+        row_normalised: whether the model was trained on features whose rows were divided by their sums.
+        directed: whether edges are taken as they are; else the reverse edges are added, duplicates and loops removed.
+        edge_weights: whether edges had weights.
+        edge_features: width of the edge features; 0 without.
+        schema: types of a heterogeneous graph, or None.
+        embeddings: number of nodes without features, whose vectors are learned: such a model knows its own graph alone.
+        vocabulary: number of categories per column of the node features; `()` where they are real numbers.
+        edge_vocabulary: likewise of the edge features.
+        graph_level: whether the logits are those of graphs.
+    """
+
+    features: int
+    row_normalised: bool = False
+    directed: bool = False
+    edge_weights: bool = False
+    edge_features: int = 0
+    schema: Schema | None = None
+    embeddings: int = 0
+    vocabulary: tuple[int, ...] = ()
+    edge_vocabulary: tuple[int, ...] = ()
+    graph_level: bool = False
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model that predicts.
+
+    Attributes:
+        config: its architecture and sizes.
+        inputs: what it expects of a graph.
+        outputs: width of the logits.
+        task: decides how logits become probabilities.
+        classes: names of the classes or targets; `()` where they have none.
+        variables: `{"params": ..., "batch_stats": ...}` as flax has them.
+        card: everything that is known of its training, JSON-like: data set, split, scores, teacher, versions.
+    """
+
+    config: ModelConfig
+    inputs: Inputs
+    outputs: int
+    task: TaskName
+    variables: Pytree
+    classes: tuple[str, ...] = ()
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def inputs_of(dataset: Dataset | GraphDataset) -> Inputs:
+    """Returns what a model that was trained on a data set expects of a graph."""
+    width = shape_of(dataset.features)[1]
+    if isinstance(dataset, GraphDataset):
+        edge_width = 0 if dataset.edge_features is None else dataset.edge_features.shape[1]
+        return Inputs(
+            width,
+            directed=True,  # both directions are in the files
+            edge_features=edge_width,
+            vocabulary=dataset.vocabulary,
+            edge_vocabulary=dataset.edge_vocabulary,
+            graph_level=True,
+        )
+    return Inputs(
+        width,
+        row_normalised=dataset.row_normalised,
+        directed=dataset.directed,
+        edge_weights=dataset.edge_weights is not None,
+        edge_features=0 if dataset.edge_features is None else dataset.edge_features.shape[1],
+        schema=dataset.schema,
+        embeddings=dataset.num_embeddings,
+    )
+
+
+def model_of(bundle: Bundle) -> nn.Module:
+    """Builds the module whose variables a bundle holds.
+
+    Raises:
+        InputError: see `models.build`.
+    """
+    schema = bundle.inputs.schema
+    return build(
+        bundle.config,
+        bundle.outputs,
+        relations=1 if schema is None else schema.num_relations,
+        node_types=1 if schema is None else len(schema.node_types),
+        embeddings=bundle.inputs.embeddings,
+        vocabulary=bundle.inputs.vocabulary,
+        edge_vocabulary=bundle.inputs.edge_vocabulary,
+    )
+
+
+def save(bundle: Bundle, folder: str | Path) -> Path:
+    """Writes `weights.safetensors` and `card.json` into a folder, which is made; returns the folder.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    weights = safetensors.numpy.save(
+        {key: np.asarray(value) for key, value in flatten_dict(bundle.variables, sep="/").items()}
+    )
+    schema = bundle.inputs.schema
+    described = {
+        "format": FORMAT,
+        "config": dataclasses.asdict(bundle.config),
+        "inputs": dataclasses.asdict(bundle.inputs) | {"schema": schema and schema._asdict()},
+        "outputs": bundle.outputs,
+        "task": bundle.task,
+        "classes": bundle.classes,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        **bundle.card,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / WEIGHTS, weights)
+        write_atomic(folder / CARD, as_json(described, indent=1))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def load(folder: str | Path) -> Bundle:
+    """Reads a bundle back.
+
+    Raises:
+        InputError: the folder holds no bundle, or one that is damaged or of a later format.
+    """
+    card_path, weights_path = Path(folder) / CARD, Path(folder) / WEIGHTS
+    missing = [path.name for path in (card_path, weights_path) if not path.is_file()]
+    if missing:
+        raise InputError(f"{folder}: no {', '.join(missing)}, expected a folder of a model, as students/abkd/seed_0")
+    card, content = read_json(card_path), weights_path.read_bytes()
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise InputError(f"{card_path}: expected the description of a model, format {FORMAT}")
+    if hashlib.sha256(content).hexdigest() != card.get("weights_sha256"):
+        raise InputError(f"{weights_path}: other content than {CARD} says, expected the file that was written with it")
+    try:
+        config, inputs = ModelConfig(**card["config"]), card["inputs"]
+        schema = inputs["schema"] and Schema(*(tuple(inputs["schema"][name]) for name in Schema._fields))
+        inputs |= {"schema": schema, **{name: tuple(inputs[name]) for name in ("vocabulary", "edge_vocabulary")}}
+        return Bundle(
+            config,
+            Inputs(**inputs),
+            card["outputs"],
+            card["task"],
+            unflatten_dict(safetensors.numpy.load(content), sep="/"),
+            tuple(card["classes"]),
+            {key: value for key, value in card.items() if key not in DESCRIBED},
+        )
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise InputError(f"{card_path}: expected the description of a model, but it is damaged: {error}") from error

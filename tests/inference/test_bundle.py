@@ -1,0 +1,72 @@
+"""Bundles: what is read back is what was written, and what is damaged is refused in one line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from abkd_jax import InputError, datasets, graph, models
+from abkd_jax.configs.options import ModelConfig
+from abkd_jax.inference import bundle
+
+
+@pytest.fixture(scope="module")
+def trained() -> bundle.Bundle:
+    data, config = datasets.load("synthetic"), ModelConfig("gcn", layers=2, hidden=4, norm="batch")
+    model = models.build(config, data.num_classes)
+    variables = jax.tree.map(np.asarray, model.init(jax.random.key(0), graph.from_dataset(data)))
+    inputs = bundle.inputs_of(data)
+    return bundle.Bundle(config, inputs, 3, "classification", variables, ("a", "b", "c"), {"seed": 4})
+
+
+def test_a_bundle_is_read_as_it_was_written(trained: bundle.Bundle, tmp_path: Path):
+    found = bundle.load(bundle.save(trained, tmp_path / "student"))
+    chex.assert_trees_all_equal(found.variables, trained.variables)
+    assert (found.config, found.inputs, found.classes, found.card) == (
+        trained.config,
+        trained.inputs,
+        trained.classes,
+        trained.card,
+    )
+
+
+def _cut(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def _other_weights(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+
+
+def _change(**entries: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "card.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+    return change
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "cut weights": (_cut, "other content than card.json says"),
+    "other weights": (_other_weights, "other content than card.json says"),
+    "no weights": (lambda folder: (folder / "weights.safetensors").unlink(), "no weights.safetensors, expected"),
+    "no card": (lambda folder: (folder / "card.json").unlink(), "no card.json, expected a folder of a model"),
+    "half a card": (lambda folder: (folder / "card.json").write_text('{"format": 1,'), "card.json"),
+    "a later format": (_change(format=2), "format 1"),
+    "an unknown option": (_change(config={"name": "gcn", "width": 3}), "damaged"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_bundle_is_refused(damage: str, trained: bundle.Bundle, tmp_path: Path):
+    break_it, message = DAMAGES[damage]
+    break_it(bundle.save(trained, tmp_path))
+    with pytest.raises(InputError, match=message) as caught:
+        bundle.load(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -26,7 +26,7 @@ from abkd_jax.sampling import as_indices, bucket_size, padded, prefetch
 from abkd_jax.sampling.subgraph import edges_into
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["layerwise"]
+__all__ = ["block_layout", "csr_pattern", "layerwise"]
 
 NODES_PER_EDGE = 1 / 8  # most receivers of a block per edge: relational layers hold one row per relation of each
 
@@ -172,7 +172,7 @@ class _BlockPlan(NamedTuple):
             types = padded(np.searchsorted(edge_types, graph.relations[positions]), num_edges, 0, np.int32)
         block = graphs_tuple(
             nodes=self._nodes(ids),
-            edges=_layout(to, by, types, self._scale(ids), receivers, info),
+            edges=block_layout(to, by, types, self._scale(ids), receivers, info),
             senders=by,
             receivers=to,
             n_node=np.array([size], np.int32),
@@ -253,7 +253,7 @@ def _features(features: Any, ids: np.ndarray) -> Any:
     chosen = features[ids[known]]
     rows = np.repeat(np.flatnonzero(known), np.diff(chosen.indptr))
     size = bucket_size(rows.shape[0] + 1)
-    pattern = _pattern(
+    pattern = csr_pattern(
         padded(rows, size, ids.shape[0] - 1, np.int32),
         padded(chosen.indices, size, 0, np.int32),
         (ids.shape[0], features.shape[1]),
@@ -261,7 +261,7 @@ def _features(features: Any, ids: np.ndarray) -> Any:
     return SparseFeatures(pattern, padded(chosen.data, size, 0, np.float32))
 
 
-def _layout(
+def block_layout(
     to: np.ndarray,
     by: np.ndarray,
     types: np.ndarray | None,
@@ -274,12 +274,12 @@ def _layout(
     if types is not None:
         num_edge_types = len(info.relations or ())
         by_relation = RelationLayout(
-            rows=_pattern(to * num_edge_types + types, by, (rows * num_edge_types, nodes)),
-            columns=_pattern(to, by * num_edge_types + types, (rows, nodes * num_edge_types)),
+            rows=csr_pattern(to * num_edge_types + types, by, (rows * num_edge_types, nodes)),
+            columns=csr_pattern(to, by * num_edge_types + types, (rows, nodes * num_edge_types)),
         )
     return PreparedEdges(
         features=types,
-        pattern=_pattern(to, by, (rows, nodes)),
+        pattern=csr_pattern(to, by, (rows, nodes)),
         coefficients=scale[by] * scale[to],
         self_coefficients=scale[:rows] ** 2,
         relations=by_relation,
@@ -287,7 +287,7 @@ def _layout(
     )
 
 
-def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
+def csr_pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
     """Returns a CSR pattern without its transpose, which only gradients read."""
     row_ptr = np.zeros(shape[0] + 1, np.int32)
     np.cumsum(np.bincount(rows, minlength=shape[0]), out=row_ptr[1:])

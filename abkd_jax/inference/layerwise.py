@@ -18,7 +18,7 @@ import jraph
 import numpy as np
 
 from abkd_jax.datasets.files.progress import bar as progress_bar
-from abkd_jax.graph.host import HostGraph
+from abkd_jax.graph.host import HostGraph, edge_entries
 from abkd_jax.graph.layout import CSR, LayoutInfo, PreparedEdges, RelationLayout, SparseFeatures, graphs_tuple
 from abkd_jax.models import GAT, GCNII, GIN, RGCN, SIGN
 from abkd_jax.models.stack import Stack, Stage
@@ -81,8 +81,10 @@ def layerwise(
     stages, outputs = _stages(model), {}
     rows = _rows_of_stages([stage for stage, _ in stages], graph, wanted)
     entering, out = _edge_types_by_node_type(graph, rows[0]), np.zeros((0, model.classes), np.float32)
+    most = graph.weights is not None and 2 * rows[0].shape[0] > graph.num_nodes
+    sums = _sums_of_weights(graph, np.arange(graph.num_nodes)) if most else None
     for number, (stage, run) in enumerate(stages):
-        plan = _plan(graph, stage, rows[number], chunk_edges, entering)
+        plan = _plan(graph, stage, rows[number], chunk_edges, entering, sums)
         stage_variables, read = stage.variables(variables), [(rows[i], outputs[i]) for i in stage.reads]
         out = np.zeros((0, model.classes), np.float32)
         ranges = list(plan.ranges())
@@ -150,6 +152,8 @@ class _BlockPlan(NamedTuple):
         degrees: number of incoming edges of each; 0 where the stage reads no edges.
         most: receivers and edges of a block.
         entering: for each node type the edge types that enter it; None without types.
+        sums: `[n]` sums of the weights of the edges into each node of the graph; None without weights, and where few
+            nodes are read.
     """
 
     graph: HostGraph
@@ -158,6 +162,7 @@ class _BlockPlan(NamedTuple):
     degrees: np.ndarray
     most: tuple[int, int]
     entering: tuple[tuple[int, ...], ...] | None
+    sums: np.ndarray | None
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """Yields begin and end of the ranges of `rows` that are the receivers of a block; each is of one node type."""
@@ -209,16 +214,18 @@ class _BlockPlan(NamedTuple):
         ids[: rows.shape[0]], ids[receivers : receivers + senders.shape[0]] = rows, senders
         to = padded(np.repeat(np.arange(rows.shape[0]), degrees), num_edges, receivers - 1, np.int32)
         by = padded(receivers + columns.reshape(-1), num_edges, size - 1, np.int32)
-        info, types = LayoutInfo(size, num_edges), None
+        info, entries = LayoutInfo(size, num_edges), edge_entries(graph, positions)
+        entries = {name: padded(values, num_edges, 0) for name, values in (entries or {}).items()}
         if self.entering is not None and graph.node_types is not None and graph.relations is not None:
             # All receivers have one type: the block numbers the edge types that enter it from 0, without the others.
             node_type = int(graph.node_types[rows[0]])
             edge_types = self.entering[node_type]
             info = replace(info, relations=edge_types, types=(node_type,))
-            types = padded(np.searchsorted(edge_types, graph.relations[positions]), num_edges, 0, np.int32)
+            known = np.searchsorted(edge_types, graph.relations[positions])
+            entries["relation"] = padded(known, num_edges, 0, np.int32)
         block = graphs_tuple(
             nodes=self._nodes(ids),
-            edges=_layout(to, by, types, self._scale(ids), receivers, info),
+            edges=_layout(to, by, entries, self._scale(ids), receivers, info),
             senders=by,
             receivers=to,
             n_node=np.array([size], np.int32),
@@ -228,7 +235,14 @@ class _BlockPlan(NamedTuple):
 
     def _scale(self, ids: np.ndarray) -> np.ndarray:
         """Returns `D^-1/2`, with the self loops that GCNs add; degrees are those of the whole graph."""
-        return (1.0 / np.sqrt(self.graph.indptr[ids + 1] - self.graph.indptr[ids] + 1.0)).astype(np.float32)
+        if self.graph.weights is None:
+            degrees = self.graph.indptr[ids + 1] - self.graph.indptr[ids]
+        elif self.sums is None:
+            nodes, place = np.unique(ids, return_inverse=True)
+            degrees = _sums_of_weights(self.graph, nodes)[place]
+        else:
+            degrees = self.sums[ids]
+        return (1.0 / np.sqrt(degrees + 1.0)).astype(np.float32)
 
     def _nodes(self, ids: np.ndarray) -> dict[str, Any] | None:
         """Returns the inputs at the nodes: types, and in the first stage features and embeddings."""
@@ -247,12 +261,22 @@ def _plan(
     rows: np.ndarray,
     chunk_edges: int,
     entering: tuple[tuple[int, ...], ...] | None,
+    sums: np.ndarray | None,
 ) -> _BlockPlan:
     degrees = graph.indptr[rows + 1] - graph.indptr[rows] if stage.edges else np.zeros(rows.shape[0], np.int64)
     total = int(degrees.sum())
     some = total if rows.shape[0] == graph.num_nodes else bucket_size(total)  # others share programs with the next call
     most = min(math.ceil(chunk_edges * NODES_PER_EDGE), max(rows.shape[0], 1)), min(chunk_edges, some)
-    return _BlockPlan(graph, not stage.reads, rows, degrees, most, entering)
+    return _BlockPlan(graph, not stage.reads, rows, degrees, most, entering, sums)
+
+
+def _sums_of_weights(graph: HostGraph, nodes: np.ndarray) -> np.ndarray:
+    """Returns the sum of the weights of the edges into each of some nodes."""
+    sums = np.zeros(nodes.shape[0])
+    if graph.weights is not None:
+        for receivers, positions in _edges_of(graph, nodes):
+            sums += np.bincount(np.searchsorted(nodes, receivers), graph.weights[positions], nodes.shape[0])
+    return sums
 
 
 def _types(graph: HostGraph, rows: np.ndarray) -> np.ndarray:
@@ -309,13 +333,14 @@ def _features(features: Any, ids: np.ndarray) -> Any:
 def _layout(
     to: np.ndarray,
     by: np.ndarray,
-    types: np.ndarray | None,
+    entries: dict[str, np.ndarray],
     scale: np.ndarray,
     rows: int,
     info: LayoutInfo,
 ) -> PreparedEdges:
     """Returns the layout of a block of `rows` receivers; `to` and `by` are the ends of its edges."""
     nodes, by_relation = info.nodes, None
+    types, weights = entries.get("relation"), entries.get("weight", np.float32(1.0))
     if types is not None:
         num_edge_types = len(info.relations or ())
         by_relation = RelationLayout(
@@ -323,9 +348,9 @@ def _layout(
             columns=_pattern(to, by * num_edge_types + types, (rows, nodes * num_edge_types)),
         )
     return PreparedEdges(
-        features=types,
+        features=entries or None,
         pattern=_pattern(to, by, (rows, nodes)),
-        coefficients=scale[by] * scale[to],
+        coefficients=weights * scale[by] * scale[to],
         self_coefficients=scale[:rows] ** 2,
         relations=by_relation,
         info=info,

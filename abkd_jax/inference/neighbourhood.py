@@ -8,10 +8,10 @@ import scipy.sparse as sp
 from jaxtyping import Int
 
 from abkd_jax.configs.options import ModelConfig
-from abkd_jax.graph.host import HostGraph
-from abkd_jax.graph.layout import LayoutInfo, SparseFeatures, graphs_tuple
-from abkd_jax.inference.layerwise import block_layout, csr_pattern
-from abkd_jax.sampling import padded, sample_neighbours
+from abkd_jax.graph.host import HostGraph, edge_entries
+from abkd_jax.graph.layout import LayoutInfo, graphs_tuple
+from abkd_jax.inference.blocks import block_layout, features_of, sums_of_weights
+from abkd_jax.sampling import as_indices, padded, sample_neighbours
 from abkd_jax.sampling.subgraph import Positions, Subgraph
 from abkd_jax.types import InputError
 
@@ -98,29 +98,42 @@ def neighbourhood(
         >>> part.nodes.shape[0] >= degree + 1
         True
     """
-    drawn = sample_neighbours(graph, nodes, (-1,) * hops, np.random.default_rng(0), positions) if hops else None
-    if drawn is None:
-        nothing = np.zeros(0, np.int32)
-        relations = None if graph.relations is None else nothing
-        drawn = Subgraph(nodes, nodes.shape[0], nothing, nothing, relations)
-    count, entries = drawn.nodes.shape[0], _entries(graph, drawn.nodes)
-    rows, edges, entries = ladder.smallest(count, drawn.senders.shape[0], entries)
-    if not hops:
-        edges = 0
+    drawn = _drawn(graph, nodes, hops, positions)
+    ladder = ladder if hops else ladder._replace(edges=0.0)
+    count, edges = drawn.nodes.shape[0], drawn.senders.shape[0]
+    rows, edges, entries = ladder.smallest(count, edges, _entries(graph, drawn.nodes))
+    ids = padded(drawn.nodes, rows, graph.num_nodes, np.int64)
     by, to = (padded(ends, edges, rows - 1, np.int32) for ends in (drawn.senders, drawn.receivers))
-    types = None if drawn.relations is None else padded(drawn.relations, edges, 0, np.int32)
+    known = {name: padded(values, edges, 0) for name, values in (edge_entries(graph, drawn.edges) or {}).items()}
     degrees = np.ones(rows)
-    degrees[:count] += graph.indptr[drawn.nodes + 1] - graph.indptr[drawn.nodes]
-    relations = None if types is None else tuple(range(graph.num_relations))
+    if graph.weights is None:
+        degrees[:count] += graph.indptr[drawn.nodes + 1] - graph.indptr[drawn.nodes]
+    else:
+        degrees[:count] += _weighted_degrees(graph, drawn.nodes)
+    relations = None if graph.relations is None else tuple(range(graph.num_relations))
     info = LayoutInfo(rows, edges, relations=relations)
     return graphs_tuple(
-        nodes=_inputs(graph, drawn.nodes, rows, entries),
-        edges=block_layout(to, by, types, (1.0 / np.sqrt(degrees)).astype(np.float32), rows, info),
+        nodes=_inputs(graph, drawn.nodes, ids, entries),
+        edges=block_layout(to, by, known, (1.0 / np.sqrt(degrees)).astype(np.float32), rows, info),
         senders=by,
         receivers=to,
         n_node=np.array([rows], np.int32),
         n_edge=np.array([edges], np.int32),
     )
+
+
+def _drawn(graph: HostGraph, nodes: np.ndarray, hops: int, positions: Positions | None) -> Subgraph:
+    if hops:
+        return sample_neighbours(graph, nodes, (-1,) * hops, np.random.default_rng(0), positions)
+    nodes, nothing = as_indices("nodes", nodes, graph.num_nodes), np.zeros(0, np.int32)
+    return Subgraph(nodes, nodes.shape[0], nothing, nothing, None if graph.relations is None else nothing, nothing)
+
+
+def _weighted_degrees(graph: HostGraph, nodes: np.ndarray) -> np.ndarray:
+    order = np.argsort(nodes)
+    sums = np.empty(nodes.shape[0])
+    sums[order] = sums_of_weights(graph, nodes[order])
+    return sums
 
 
 def _entries(graph: HostGraph, nodes: np.ndarray) -> int:
@@ -131,24 +144,9 @@ def _entries(graph: HostGraph, nodes: np.ndarray) -> int:
     return int((graph.features.indptr[known + 1] - graph.features.indptr[known]).sum())
 
 
-def _inputs(graph: HostGraph, nodes: np.ndarray, rows: int, entries: int) -> Any:
-    features = _features(graph.features, nodes, rows, entries)
+def _inputs(graph: HostGraph, nodes: np.ndarray, ids: np.ndarray, entries: int) -> Any:
+    features = features_of(graph.features, ids, entries)
     if graph.node_types is None:
         return features
-    types, embedding = graph.node_types[nodes], graph.embedding_rows(nodes)
+    types, embedding, rows = graph.node_types[nodes], graph.embedding_rows(nodes), ids.shape[0]
     return {"features": features, "type": padded(types, rows, 0), "embedding": padded(embedding, rows, -1)}
-
-
-def _features(features: Any, nodes: np.ndarray, rows: int, entries: int) -> np.ndarray | SparseFeatures:
-    """Returns the rows of the features, zero for padding and for nodes without features."""
-    known = np.flatnonzero(nodes < features.shape[0])
-    if not sp.issparse(features):
-        out = np.zeros((rows, features.shape[1]), np.float32)
-        out[known] = features[nodes[known]]
-        return out
-    chosen = features[nodes[known]]
-    at = np.repeat(known, np.diff(chosen.indptr))
-    pattern = csr_pattern(
-        padded(at, entries, rows - 1, np.int32), padded(chosen.indices, entries, 0, np.int32), (rows, features.shape[1])
-    )
-    return SparseFeatures(pattern, padded(chosen.data, entries, 0, np.float32))

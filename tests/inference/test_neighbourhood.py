@@ -74,6 +74,12 @@ def test_edge_types_and_learned_embeddings():
     _check(ModelConfig("rgcn", layers=2, hidden=4), _dataset(edges, typed=True), np.array([5, 33]), **sizes)
 
 
+def test_edge_weights():
+    edges = EdgeList(*np.random.default_rng(4).integers(0, 40, (2, 60)).astype(np.int32), np.ones(60, np.float32), 41)
+    weights = np.random.default_rng(5).uniform(0.5, 2.0, 60).astype(np.float32)
+    _check(CONFIGS["gcnii"], _dataset(edges)._replace(edge_weights=weights, directed=True), np.array([5, 39, 6]))
+
+
 def test_models_that_read_more_are_refused():
     for config in (ModelConfig("sign", layers=2, hidden=4), ModelConfig("gcn", readout="sum")):
         with pytest.raises(InputError, match="expected a model of nodes and their neighbourhoods"):

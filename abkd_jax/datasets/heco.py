@@ -164,6 +164,7 @@ def _assemble(
         ),
         node_types=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
         relations=np.repeat(np.arange(len(pairs), dtype=np.int32), [len(part) for part in pairs]),
+        row_normalised=bool(layout.features),
     )
 
 

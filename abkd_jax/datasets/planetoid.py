@@ -97,6 +97,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         val_mask=(node >= num_train) & (node < num_train + NUM_VALIDATION) & labelled & ~tested,
         test_mask=tested & labelled,
         source=SOURCE if name in DESCRIPTIONS else f"own files in the layout of Planetoid, ind.{name}, split of y",
+        row_normalised=True,
     )
 
 

@@ -11,13 +11,13 @@ the neutral form.
 
 import os
 from difflib import get_close_matches
-from importlib import import_module
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from abkd_jax.configs.names import LAYOUTS, canonical, full_name, is_path, short_name, split_layout
 from abkd_jax.configs.rules import Facts
+from abkd_jax.datasets import user
 from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.checks.published import verify
 from abkd_jax.datasets.facts import facts_of
@@ -68,7 +68,7 @@ def paths(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
         (['acm.npz'], ['dblp.npz'])
     """
     if is_path(name):
-        return tuple(_neutral_form().files(Path(full_name(name))))
+        return tuple(user.files(Path(full_name(name))))
     named = canonical(name)
     if named in READERS:
         return READERS[named].files(named, data_root(root))
@@ -167,7 +167,7 @@ def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | 
     if loaded is not None:
         return loaded
     if is_path(name):
-        read = _neutral_form().load(Path(full_name(name)), seed)
+        read = user.load(Path(full_name(name)), seed)
         return validate(read._replace(name=short_name(name)))
     if layout:
         return validate(reader_of(layout, own).load(own, folder, seed))
@@ -194,11 +194,6 @@ def facts(name: str, root: str | Path | None = None, seed: int = 0) -> Facts:
     _LOADED.clear()
     _LOADED[full_name(name), data_root(root), int(seed)] = dataset
     return facts_of(dataset)
-
-
-def _neutral_form() -> Any:
-    """Returns the module that reads a user's own graph."""
-    return import_module("abkd_jax.datasets.user")
 
 
 def _unknown(name: str, root: Path) -> str:

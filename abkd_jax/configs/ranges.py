@@ -53,6 +53,7 @@ RANGES: dict[str, Range] = {
     "lam": _POSITIVE,
     "input_dropout": _RATE,
     "heads": _WIDTH,
+    "output_heads": _WIDTH,
     "attention_dropout": _RATE,
     "edge_dropout": _RATE,
     "bases": _WIDTH,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jaxtyping
@@ -94,7 +95,15 @@ def graphs_of(name: str) -> tuple[Dataset | GraphDataset, ...]:
     if name == "gin_graphs":
         return graph_level(0, (3, 5, 4)), graph_level(1, (4, 3))
     typed = {"schema": SCHEMA, "embeddings": EMBEDDINGS} if name == "rgcn" else {}
-    return node_level(0, 12, 30, **typed), node_level(1, 9, 11, **typed)
+    return tuple(_with_edge_data(name, node_level(*sizes, **typed)) for sizes in ((0, 12, 30), (1, 9, 11)))
+
+
+def _with_edge_data(name: str, data: Dataset) -> Dataset:
+    """What the edges have beside their ends, for the models that read it."""
+    rng, edges = np.random.default_rng(2), data.senders.shape[0]
+    if name == "gcn":
+        return data._replace(edge_weights=rng.uniform(0.5, 2.0, edges).astype(np.float32))
+    return data._replace(edge_features=rng.normal(size=(edges, 2)).astype(np.float32)) if name == "gin" else data
 
 
 @functools.cache
@@ -132,8 +141,8 @@ def student_logits(name: str, data: types.Dataset | types.GraphDataset) -> np.nd
     return np.asarray(jax.jit(model_of(bundle).apply)(bundle.variables, prepared(data)).logits)
 
 
-def exported(bundle: Bundle, **options) -> bytes:
-    """The model as StableHLO; sizes of the traced graph are symbolic, which the tests' type checks do not know."""
+def exported(bundle: Bundle, export: Callable[..., bytes] = stablehlo.export, **options) -> bytes:
+    """The exported model; sizes of the traced graph are symbolic, which the tests' type checks do not know."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        return stablehlo.export(bundle, **options)
+        return export(bundle, **options)

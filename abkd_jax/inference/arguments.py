@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import scipy.sparse as sp
 
 from abkd_jax.inference.bundle import Inputs
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
-__all__ = ["Argument", "arguments_of", "arrays_of", "checked_arrays"]
+__all__ = ["Argument", "arguments_of", "arrays_of", "checked_arrays", "random_arrays", "symbolic_arguments"]
 
 
 class Argument(NamedTuple):
@@ -51,6 +52,45 @@ def arguments_of(inputs: Inputs) -> tuple[Argument, ...]:
         (inputs.graph_level, Argument("n_node", ("g",), "int32")),
     )
     return tuple(argument for present, argument in taken if present)
+
+
+def symbolic_arguments(inputs: Inputs, edges: str = "e") -> list[jax.ShapeDtypeStruct]:
+    """Returns the arguments of a model with symbolic sizes, to be traced for any graph; `edges` names their number."""
+    scope = jax.export.SymbolicScope()
+    taken = []
+    for _, shape, dtype in arguments_of(inputs):
+        sizes = "".join(f"{edges if size == 'e' else size}," for size in shape)
+        taken.append(jax.ShapeDtypeStruct(jax.export.symbolic_shape(sizes, scope=scope), np.dtype(dtype)))
+    return taken
+
+
+def random_arrays(inputs: Inputs, rng: np.random.Generator, nodes: int = 8, edges: int = 20) -> tuple[np.ndarray, ...]:
+    """Draws a raw graph that a model takes, to compare two forms of it; of two graphs.
+
+    Args:
+        inputs: of the model.
+        rng: draws the numbers.
+        nodes: with features.
+        edges: that are listed, duplicates and self loops among them.
+    """
+    limits = {"senders": nodes + inputs.embeddings, "receivers": nodes + inputs.embeddings}
+    if inputs.embeddings and not inputs.features:
+        limits = dict.fromkeys(limits, inputs.embeddings)
+    if inputs.schema is not None:
+        limits |= {"relations": len(inputs.schema.relations), "node_types": len(inputs.schema.node_types)}
+    vocabulary = {"features": inputs.vocabulary, "edge_features": inputs.edge_vocabulary}
+    sizes = {"n": nodes, "m": nodes, "e": edges, "g": 2, f"m + {inputs.embeddings}": nodes + inputs.embeddings}
+    drawn = []
+    for name, shape, dtype in arguments_of(inputs):
+        size = tuple(sizes[letter] if isinstance(letter, str) else letter for letter in shape)
+        if name == "n_node":
+            values = np.array([nodes - 2, 2])
+        elif dtype == "int32":
+            values = rng.integers(0, vocabulary.get(name) or limits.get(name, nodes), size)
+        else:
+            values = rng.uniform(0.1, 1.0, size)
+        drawn.append(values.astype(dtype))
+    return tuple(drawn)
 
 
 def arrays_of(dataset: Dataset | GraphDataset, inputs: Inputs) -> dict[str, np.ndarray]:

@@ -48,7 +48,7 @@ def raw_graph(inputs: Inputs, arrays: Mapping[str, Array]) -> jraph.GraphsTuple:
     if inputs.graph_level:
         edge_features = arrays.get("edge_features")
         return graphs_tuple(
-            nodes=row_normalised(arrays["features"]) if inputs.row_normalised else arrays["features"],
+            nodes=node_entries(inputs, arrays, padding=0),
             edges=None if edge_features is None else {"features": edge_features},
             senders=arrays["senders"],
             receivers=arrays["receivers"],
@@ -72,19 +72,29 @@ def raw_graph(inputs: Inputs, arrays: Mapping[str, Array]) -> jraph.GraphsTuple:
 
 
 def node_entries(inputs: Inputs, arrays: Mapping[str, Array], *, padding: int) -> Any:
-    """Returns the `nodes` of a graph as `graph.host.whole_graph` has them, and rows of padding at their end."""
+    """Returns the `nodes` of a graph as `graph.host.whole_graph` has them, and rows of padding at their end.
+
+    Args:
+        inputs: of the model.
+        arrays: by name; their sizes may be symbolic.
+        padding: number of nodes without features to add.
+    """
     if "features" in arrays:
         features = row_normalised(arrays["features"]) if inputs.row_normalised else arrays["features"]
     else:  # every node has an embedding
         features = jnp.zeros((0, 0))
+    without = inputs.embeddings + padding  # features
+    if without:  # not by `jnp.pad`, which ONNX has for constant sizes alone
+        features = jnp.concatenate([features, jnp.zeros((without, features.shape[1]), features.dtype)])
     if inputs.schema is None:
-        return jnp.pad(features, ((0, padding), (0, 0)))
-    featured, last = features.shape[0], (0, padding)
-    embedding = jnp.concatenate([jnp.full(featured, -1, jnp.int32), jnp.arange(inputs.embeddings, dtype=jnp.int32)])
+        return features
+    types = arrays["node_types"]
+    rows = np.append(np.arange(inputs.embeddings), np.full(padding, -1)).astype(np.int32)
+    featured = jnp.full(types.shape[0] - inputs.embeddings, -1, jnp.int32)
     return {
-        "features": jnp.pad(features, ((0, inputs.embeddings + padding), (0, 0))),
-        "type": jnp.pad(arrays["node_types"], last),
-        "embedding": jnp.pad(embedding, last, constant_values=-1),
+        "features": features,
+        "type": jnp.concatenate([types, jnp.zeros(padding, jnp.int32)]) if padding else types,
+        "embedding": jnp.concatenate([featured, jnp.asarray(rows)]),
     }
 
 
@@ -99,21 +109,16 @@ def row_normalised(features: Float[Array, "n f"]) -> Float[Array, "n f"]:
     return features / jnp.where(sums == 0.0, 1.0, sums)
 
 
-def in_range(inputs: Inputs, arrays: Mapping[str, Array], nodes: Any) -> Bool[Array, ""]:
+def in_range(arrays: Mapping[str, Array], limits: Mapping[str, Any]) -> Bool[Array, ""]:
     """Returns whether all edges point inside, and all types exist: a gather would read another row instead.
 
     Args:
-        inputs: of the model.
         arrays: of the raw graph, by name.
-        nodes: their number, which may be symbolic.
+        limits: for each name a number, which may be symbolic; entries are 0 to one less.
     """
-    limits = {"senders": jnp.asarray(nodes, jnp.int32), "receivers": jnp.asarray(nodes, jnp.int32)}
-    if inputs.schema is not None:
-        limits |= {
-            "relations": jnp.asarray(len(inputs.schema.relations), jnp.int32),
-            "node_types": jnp.asarray(len(inputs.schema.node_types), jnp.int32),
-        }
-    inside = [jnp.all((arrays[name] >= 0) & (arrays[name] < limit)) for name, limit in limits.items()]
+    inside = [
+        jnp.all((arrays[name] >= 0) & (arrays[name] < jnp.asarray(limit, jnp.int32))) for name, limit in limits.items()
+    ]
     return jnp.all(jnp.stack(inside))
 
 

@@ -18,17 +18,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
-from abkd_jax.inference.arguments import arguments_of
+from abkd_jax.inference.arguments import arguments_of, symbolic_arguments
 from abkd_jax.inference.artefact import Artefact, open_artefact
 from abkd_jax.inference.bundle import Bundle, model_of
 from abkd_jax.inference.quantise import Precision, restored, stored
 from abkd_jax.inference.raw_graph import in_range, raw_graph
 from abkd_jax.types import InputError, TaskName
 
-__all__ = ["PLATFORMS", "deserialised", "export", "load", "probabilities", "program"]
+__all__ = ["PLATFORMS", "deserialised", "export", "load", "outputs_of", "program"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -49,11 +48,7 @@ def export(bundle: Bundle, platforms: Sequence[str] = PLATFORMS, precision: Prec
         InputError: flatbuffers is not installed, or the precision is unknown.
     """
     _require_flatbuffers()
-    scope = jax.export.SymbolicScope()
-    shapes = [
-        jax.ShapeDtypeStruct(jax.export.symbolic_shape(", ".join(map(str, shape)) + ",", scope=scope), np.dtype(dtype))
-        for _, shape, dtype in arguments_of(bundle.inputs)
-    ]
+    shapes = symbolic_arguments(bundle.inputs)
     exported = jax.export.export(jax.jit(program(bundle, precision)), platforms=tuple(platforms))(*shapes)
     return bytes(exported.serialize())
 
@@ -94,27 +89,28 @@ def program(bundle: Bundle, precision: Precision = "float32") -> Callable[..., d
 
     def run(*values: Array) -> dict[str, Array]:
         arrays = dict(zip(names, values, strict=True))
-        graph = raw_graph(inputs, arrays)
-        logits = model.apply(restored(weights), graph).logits
-        nodes = arrays["features"].shape[0] if inputs.graph_level else logits.shape[0] - 1
-        if not inputs.graph_level:
-            logits = logits[:-1]
-        logits = jnp.where(in_range(inputs, arrays, nodes), logits, jnp.nan)
-        return {"logits": logits, "probabilities": probabilities(logits, bundle.task)}
+        logits = model.apply(restored(weights), raw_graph(inputs, arrays)).logits
+        logits = logits if inputs.graph_level else logits[:-1]
+        nodes = arrays["features"].shape[0] if inputs.graph_level else logits.shape[0]
+        limits = {"senders": nodes, "receivers": nodes}
+        if inputs.schema is not None:
+            limits |= {"relations": len(inputs.schema.relations), "node_types": len(inputs.schema.node_types)}
+        return outputs_of(jnp.where(in_range(arrays, limits), logits, jnp.nan), bundle.task)
 
     return run
 
 
-def probabilities(logits: Array, task: TaskName) -> Array:
-    """Computes the probability of each class or label; real-valued targets are the logits themselves.
+def outputs_of(logits: Array, task: TaskName) -> dict[str, Array]:
+    """Returns `{"logits", "probabilities"}`: the probability of each class or label; real targets are the logits.
 
     Examples:
-        >>> probabilities(jnp.zeros((1, 2)), "classification").tolist()
+        >>> outputs_of(jnp.zeros((1, 2)), "classification")["probabilities"].tolist()
         [[0.5, 0.5]]
     """
     if task == "regression":
-        return logits
-    return jax.nn.sigmoid(logits) if task == "multilabel" else jax.nn.softmax(logits, axis=-1)
+        return {"logits": logits, "probabilities": logits}
+    shares = jax.nn.sigmoid(logits) if task == "multilabel" else jax.nn.softmax(logits, axis=-1)
+    return {"logits": logits, "probabilities": shares}
 
 
 def _require_flatbuffers() -> None:

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import hypothesis.strategies as st
 import jax
@@ -19,9 +20,12 @@ from abkd_jax.inference.bundle import inputs_of
 from abkd_jax.inference.raw_graph import raw_graph, row_normalised
 
 NODES, EDGES = 4, 9  # duplicates, loops and both directions are frequent
-KINDS = {
-    "undirected": {},
-    "typed": {"schema": SCHEMA, "node_types": np.array([0, 0, 1, 1], np.int32)},
+TYPED = {"schema": SCHEMA, "node_types": np.array([0, 0, 1, 1], np.int32)}
+KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {  # of the data set, and what its edges have
+    "undirected": ({}, ()),
+    "weighted": ({}, ("edge_weights", "edge_features")),
+    "directed and typed": ({"directed": True, **TYPED}, ("relations", "edge_weights")),
+    "typed": (TYPED, ("relations", "edge_weights")),
 }
 
 
@@ -36,9 +40,14 @@ def _compiled(inputs):
 def test_it_is_the_graph_of_the_host(kind: str, seed: int):
     rng = np.random.default_rng(seed)
     senders, receivers = rng.integers(0, NODES, (2, EDGES)).astype(np.int32)
-    data = node_level(0, NODES, EDGES)._replace(senders=senders, receivers=receivers, **KINDS[kind])
-    if data.schema is not None:
-        data = data._replace(relations=rng.integers(0, len(SCHEMA.relations), EDGES).astype(np.int32))
+    of_edges = {
+        "relations": rng.integers(0, len(SCHEMA.relations), EDGES).astype(np.int32),
+        "edge_weights": rng.uniform(0.5, 2.0, EDGES).astype(np.float32),
+        "edge_features": rng.normal(size=(EDGES, 2)).astype(np.float32),
+    }
+    fields, names = KINDS[kind]
+    data = node_level(0, NODES, EDGES)._replace(senders=senders, receivers=receivers, **fields)
+    data = data._replace(**{name: of_edges[name] for name in names})
     inputs = inputs_of(data)
     arrays = dict(zip(arrays_of(data, inputs), checked_arrays(inputs, arrays_of(data, inputs)), strict=True))
     found, wanted = _compiled(inputs)(arrays), whole_graph(host_graph(data))

@@ -17,7 +17,7 @@ from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.models import build
 from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree, Schema, TaskName, shape_of
 
-__all__ = ["Bundle", "Inputs", "inputs_of", "load", "model_of", "save"]
+__all__ = ["Bundle", "Inputs", "described_inputs", "inputs_of", "load", "model_of", "parsed_inputs", "save"]
 
 WEIGHTS, CARD, FORMAT = "weights.safetensors", "card.json", 1
 DESCRIBED = (
@@ -107,6 +107,18 @@ def inputs_of(dataset: Dataset | GraphDataset) -> Inputs:
     )
 
 
+def described_inputs(inputs: Inputs) -> dict[str, Any]:
+    """Returns the entry `inputs` of a card, JSON-like."""
+    return dataclasses.asdict(inputs) | {"schema": inputs.schema and inputs.schema._asdict()}
+
+
+def parsed_inputs(entry: dict[str, Any]) -> Inputs:
+    """Reads the entry `inputs` of a card; a damaged one raises `KeyError`, `TypeError` or `ValueError`."""
+    schema = entry["schema"] and Schema(*(tuple(entry["schema"][name]) for name in Schema._fields))
+    tuples = {name: tuple(entry[name]) for name in ("vocabulary", "edge_vocabulary")}
+    return Inputs(**entry | {"schema": schema, **tuples})
+
+
 def model_of(bundle: Bundle) -> nn.Module:
     """Builds the module whose variables a bundle holds.
 
@@ -136,11 +148,10 @@ def save(bundle: Bundle, folder: str | Path) -> Path:
     weights = safetensors.numpy.save(
         {key: np.asarray(value) for key, value in flatten_dict(bundle.variables, sep="/").items()}
     )
-    schema = bundle.inputs.schema
     described = {
         "format": FORMAT,
         "config": dataclasses.asdict(bundle.config),
-        "inputs": dataclasses.asdict(bundle.inputs) | {"schema": schema and schema._asdict()},
+        "inputs": described_inputs(bundle.inputs),
         "outputs": bundle.outputs,
         "task": bundle.task,
         "classes": bundle.classes,
@@ -172,12 +183,9 @@ def load(folder: str | Path) -> Bundle:
     if hashlib.sha256(content).hexdigest() != card.get("weights_sha256"):
         raise InputError(f"{weights_path}: other content than {CARD} says, expected the file that was written with it")
     try:
-        config, inputs = ModelConfig(**card["config"]), card["inputs"]
-        schema = inputs["schema"] and Schema(*(tuple(inputs["schema"][name]) for name in Schema._fields))
-        inputs |= {"schema": schema, **{name: tuple(inputs[name]) for name in ("vocabulary", "edge_vocabulary")}}
         return Bundle(
-            config,
-            Inputs(**inputs),
+            ModelConfig(**card["config"]),
+            parsed_inputs(card["inputs"]),
             card["outputs"],
             card["task"],
             unflatten_dict(safetensors.numpy.load(content), sep="/"),

@@ -18,7 +18,18 @@ from abkd_jax.models import build
 from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
 from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree, Schema, TaskName, shape_of
 
-__all__ = ["FILES", "Bundle", "Inputs", "contents", "inputs_of", "load", "model_of", "save"]
+__all__ = [
+    "FILES",
+    "Bundle",
+    "Inputs",
+    "contents",
+    "described_inputs",
+    "inputs_of",
+    "load",
+    "model_of",
+    "parsed_inputs",
+    "save",
+]
 
 FILES = WEIGHTS, CARD = "weights.safetensors", "card.json"
 FORMAT = 1
@@ -117,6 +128,18 @@ def inputs_of(dataset: Dataset | GraphDataset, model: str | None = None) -> Inpu
     )
 
 
+def described_inputs(inputs: Inputs) -> dict[str, Any]:
+    """Returns the entry `inputs` of a card, JSON-like."""
+    return dataclasses.asdict(inputs) | {"schema": inputs.schema and inputs.schema._asdict()}
+
+
+def parsed_inputs(entry: dict[str, Any]) -> Inputs:
+    """Reads the entry `inputs` of a card; a damaged one raises `KeyError`, `TypeError` or `ValueError`."""
+    schema = entry["schema"] and Schema(*(tuple(entry["schema"][name]) for name in Schema._fields))
+    tuples = {name: tuple(entry[name]) for name in ("vocabulary", "edge_vocabulary")}
+    return Inputs(**entry | {"schema": schema, **tuples})
+
+
 def model_of(bundle: Bundle) -> nn.Module:
     """Builds the module whose variables a bundle holds.
 
@@ -141,11 +164,10 @@ def contents(bundle: Bundle) -> dict[str, str | bytes]:
     weights = safetensors.numpy.save(
         {key: np.asarray(value) for key, value in flatten_dict(bundle.variables, sep="/").items()}
     )
-    schema = bundle.inputs.schema
     described = {
         "format": FORMAT,
         "config": dataclasses.asdict(bundle.config),
-        "inputs": dataclasses.asdict(bundle.inputs) | {"schema": schema and schema._asdict()},
+        "inputs": described_inputs(bundle.inputs),
         "outputs": bundle.outputs,
         "task": bundle.task,
         "classes": bundle.classes,
@@ -187,12 +209,9 @@ def load(folder: str | Path) -> Bundle:
     if hashlib.sha256(content).hexdigest() != card.get("weights_sha256"):
         raise InputError(f"{weights_path}: other content than {CARD} says, expected the file that was written with it")
     try:
-        config, inputs = ModelConfig(**card["config"]), card["inputs"]
-        schema = inputs["schema"] and Schema(*(tuple(inputs["schema"][name]) for name in Schema._fields))
-        inputs |= {"schema": schema, **{name: tuple(inputs[name]) for name in ("vocabulary", "edge_vocabulary")}}
         return Bundle(
-            config,
-            Inputs(**inputs),
+            ModelConfig(**card["config"]),
+            parsed_inputs(card["inputs"]),
             card["outputs"],
             card["task"],
             unflatten_dict(safetensors.numpy.load(content), sep="/"),

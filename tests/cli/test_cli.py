@@ -97,6 +97,7 @@ def test_defaults_of_a_set_outside_the_list_are_those_of_the_rules(capsys, tmp_p
 
 def test_a_set_outside_the_list_is_distilled_by_its_rules(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands.runfolder, "write_report", lambda path: (path / "report.md").write_text(""))
     write_gnn_benchmark(tmp_path)
     small = (
         "--teacher.model.layers=2",

@@ -20,8 +20,11 @@ from abkd_jax.run.pipeline import FinishedRun
 from abkd_jax.run.program import select_seed
 from abkd_jax.run.records import make_records
 from abkd_jax.run.report import markdown, statistics
+from abkd_jax.run.report.tables import latency_table
 from abkd_jax.run.resolve import resolve
 from abkd_jax.run.teachers import teachers_root, train_teachers
+from abkd_jax.run.timing import time_model
+from abkd_jax.training.provenance import provenance
 from abkd_jax.types import GNNOutput, InputError, Metric
 
 __all__ = ["distill", "evaluate", "show_datasets", "train_teacher"]
@@ -82,6 +85,7 @@ def evaluate(config: DistillConfig) -> int:
         InputError: there is no finished run of this config in the folder.
     """
     run = pipeline.read_finished(resolve(config))
+    run = run._replace(models=tuple(run.models))  # they are gone through twice
     if run.data.eval_nodes is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {run.plan.path}")
     metric = statistics.metric_named(run.data.task.metric)
@@ -104,7 +108,25 @@ def evaluate(config: DistillConfig) -> int:
         "CKA: last hidden layer against the teacher's last; "
         "MFLOP: matrix products of one inference, dense and sparse"
     )
+    _time(run)
     return 0
+
+
+def _time(run: FinishedRun) -> None:
+    """Measures the models of seed 0, prints their latencies and adds them to the report."""
+    rows = []
+    for name, model, trained in run.models:
+        log.info("%s: measuring the latency", name)
+        rows.append(time_model(run.data, name, model, build_model(run.data, model), select_seed(trained.variables, 0)))
+    hardware = provenance()["hardware"]
+    runfolder.write_latency(run.plan.path, rows, hardware)
+    print("\n" + latency_table(rows))
+    print(
+        f"\nmilliseconds on {hardware}, and how many times faster than the teacher: one random test node or graph, 256 "
+        "of them, all; cold: the first one, with the compilation of its program or its reading from the cache; KiB: "
+        "weights; MiB: all that the program for the whole graph allocates; also in "
+        f"{run.plan.path / 'report.md'}"
+    )
 
 
 def _evaluation_rows(run: FinishedRun, metric: Metric, diverged: set[tuple[str, int]]) -> list[tuple[Any, ...]]:

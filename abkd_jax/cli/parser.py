@@ -4,19 +4,22 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from abkd_jax.configs import rules
+from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
 from abkd_jax.configs.presets import DATASETS, distill_config
 
 __all__ = ["dataset_in", "main"]
 
 Config = TypeVar("Config", bound=RunConfig)
+Result = TypeVar("Result")
 
 INTERRUPTED, PIPE_CLOSED = 130, 141  # exit statuses: 128 + SIGINT, 128 + SIGPIPE
 
@@ -117,18 +120,23 @@ def dataset_in(arguments: list[str], default: str = "digits") -> str:
         >>> dataset_in(["teacher"])
         'digits'
     """
-    found = default
+    return _value_in(arguments, "--dataset") or default
+
+
+def _value_in(arguments: list[str], option: str) -> str | None:
+    """Returns the last value that the arguments give an option; None without any."""
+    found = None
     for position, argument in enumerate(arguments):
-        if argument.startswith("--dataset="):
-            found = argument.partition("=")[2]
-        elif argument == "--dataset" and position + 1 < len(arguments):
-            found = arguments[position + 1]
+        flag, equals, value = argument.partition("=")
+        if flag.replace("_", "-") == option and (equals or position + 1 < len(arguments)):
+            found = value if equals else arguments[position + 1]
     return found
 
 
 def _main(arguments: list[str]) -> int:
+    facts = _facts(arguments)
     command: Any = tyro.cli(
-        _commands(dataset_in(arguments)),
+        _commands(dataset_in(arguments), facts),
         prog="abkd-jax",
         description=__doc__,
         args=arguments,
@@ -139,20 +147,38 @@ def _main(arguments: list[str]) -> int:
     name = type(command).__name__.lower()
     level = logging.WARNING if command.quiet else logging.DEBUG if command.verbose else logging.INFO
     with progress.logging_to_stderr(level):
-        logging.getLogger(__name__).info("%s: starting", " ".join([name, command.dataset]).strip())
-        try:
-            return _answer(name, command)
-        except KeyboardInterrupt:
-            progress.write_line(f"abkd_jax {name}: interrupted; the same command goes on from here")
-            return INTERRUPTED
+        log = logging.getLogger(__name__)
+        log.info("%s: starting", " ".join([name, command.dataset]).strip())
+        if facts is not None:
+            log.info("settings by rule: %s", rules.reason(facts))
+        return _in_one_line(name, lambda: _run(command))
 
 
-def _answer(name: str, command: Any) -> int:
-    """Runs a command; bad input and errors of the system end in one line."""
+def _facts(arguments: list[str]) -> rules.Facts | None:
+    """Returns the facts of a data set that is not in the list, which decide its settings; None for all others."""
+    command, name = arguments[0] if arguments else "", dataset_in(arguments)
+    if command not in ("teacher", "distill", "evaluate") or is_listed(name):
+        return None
+    from abkd_jax import datasets  # jax comes with it, so that only sets without settings of their own pay for it
+    from abkd_jax.datasets.files import progress
+
+    split = _value_in(arguments, "--split") or "0"
+    seed = int(split) if split.isdecimal() else 0  # what is no number is refused with the other options
+    quiet = bool({"-q", "--quiet"} & set(arguments))
+    with progress.logging_to_stderr(logging.WARNING if quiet else logging.INFO):
+        return _in_one_line(command, lambda: datasets.facts(name, _value_in(arguments, "--data-root"), seed))
+
+
+def _in_one_line(name: str, call: Callable[[], Result]) -> Result:
+    """Returns what a call returns; bad input, errors of the system and an interrupt end the command in one line."""
+    from abkd_jax.datasets.files import progress
     from abkd_jax.types import InputError  # jax comes with it
 
     try:
-        return _run(command)
+        return call()
+    except KeyboardInterrupt:
+        progress.write_line(f"abkd_jax {name}: interrupted; the same command goes on from here")
+        sys.exit(INTERRUPTED)
     except InputError as error:
         sys.exit(f"abkd_jax {name}: {error}")
     except BrokenPipeError:
@@ -161,9 +187,10 @@ def _answer(name: str, command: Any) -> int:
         sys.exit(f"abkd_jax {name}: {error}")
 
 
-def _commands(dataset: str) -> Any:
+def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:
     """Returns the union of the four commands, with the defaults for `dataset`."""
-    defaults = {name: getattr(distill_config(dataset), name) for name in DistillConfig.__dataclass_fields__}
+    config = distill_config(dataset, facts)
+    defaults = {name: getattr(config, name) for name in DistillConfig.__dataclass_fields__}
     run = {name: defaults[name] for name in RunConfig.__dataclass_fields__}
     return (
         Annotated[Teacher, tyro.conf.subcommand("teacher", default=Teacher(**run))]

@@ -19,7 +19,8 @@ import numpy as np
 
 from abkd_jax.datasets.files.progress import bar as progress_bar
 from abkd_jax.graph.host import HostGraph, edge_entries
-from abkd_jax.graph.layout import CSR, LayoutInfo, PreparedEdges, RelationLayout, SparseFeatures, graphs_tuple
+from abkd_jax.graph.layout import LayoutInfo, graphs_tuple
+from abkd_jax.inference.blocks import block_layout, edges_of, features_of, sums_of_weights
 from abkd_jax.models import GAT, GCNII, GIN, RGCN, SIGN
 from abkd_jax.models.stack import Stack, Stage
 from abkd_jax.sampling import as_indices, bucket_size, padded, prefetch
@@ -28,7 +29,6 @@ from abkd_jax.types import InputError, Pytree
 
 __all__ = ["layerwise"]
 
-EDGES_AT_ONCE = 2**22  # edges whose senders are looked up together, 12 bytes each
 NODES_PER_EDGE = 1 / 8  # most receivers of a block per edge: relational layers hold one row per relation of each
 
 
@@ -82,7 +82,7 @@ def layerwise(
     rows = _rows_of_stages([stage for stage, _ in stages], graph, wanted)
     entering, out = _edge_types_by_node_type(graph, rows[0]), np.zeros((0, model.classes), np.float32)
     most = graph.weights is not None and 2 * rows[0].shape[0] > graph.num_nodes
-    sums = _sums_of_weights(graph, np.arange(graph.num_nodes)) if most else None
+    sums = sums_of_weights(graph, np.arange(graph.num_nodes)) if most else None
     for number, (stage, run) in enumerate(stages):
         plan = _plan(graph, stage, rows[number], chunk_edges, entering, sums)
         stage_variables, read = stage.variables(variables), [(rows[i], outputs[i]) for i in stage.reads]
@@ -117,21 +117,11 @@ def _rows_of_stages(stages: Sequence[Stage], graph: HostGraph, nodes: np.ndarray
         rows.append(np.flatnonzero(mask))
         for earlier in stage.reads:
             read[earlier] |= mask
-        for _, positions in _edges_of(graph, rows[-1]) if stage.edges and stage.reads else ():
+        for _, positions in edges_of(graph, rows[-1]) if stage.edges and stage.reads else ():
             senders = graph.senders[positions]
             for earlier in stage.reads:
                 read[earlier][senders] = True
     return rows[::-1]
-
-
-def _edges_of(graph: HostGraph, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields the receivers and the positions in the graph of the edges into some nodes, part by part."""
-    degrees = graph.indptr[rows + 1] - graph.indptr[rows]
-    parts = np.cumsum(degrees) // EDGES_AT_ONCE
-    for begin in (bounds := np.flatnonzero(np.diff(parts, prepend=-1))):
-        end = next(iter(bounds[bounds > begin]), rows.shape[0])
-        some, lengths = rows[begin:end], degrees[begin:end]
-        yield np.repeat(some, lengths), edges_into(graph.indptr[some], lengths)
 
 
 @functools.lru_cache(maxsize=8)
@@ -225,7 +215,7 @@ class _BlockPlan(NamedTuple):
             entries["relation"] = padded(known, num_edges, 0, np.int32)
         block = graphs_tuple(
             nodes=self._nodes(ids),
-            edges=_layout(to, by, entries, self._scale(ids), receivers, info),
+            edges=block_layout(to, by, entries, self._scale(ids), receivers, info),
             senders=by,
             receivers=to,
             n_node=np.array([size], np.int32),
@@ -239,7 +229,7 @@ class _BlockPlan(NamedTuple):
             degrees = self.graph.indptr[ids + 1] - self.graph.indptr[ids]
         elif self.sums is None:
             nodes, place = np.unique(ids, return_inverse=True)
-            degrees = _sums_of_weights(self.graph, nodes)[place]
+            degrees = sums_of_weights(self.graph, nodes)[place]
         else:
             degrees = self.sums[ids]
         return (1.0 / np.sqrt(degrees + 1.0)).astype(np.float32)
@@ -250,7 +240,7 @@ class _BlockPlan(NamedTuple):
         if graph.node_types is not None:
             nodes["type"] = graph.node_types[ids]
         if self.inputs:
-            nodes["features"] = _features(graph.features, ids)
+            nodes["features"] = features_of(graph.features, ids)
             nodes["embedding"] = graph.embedding_rows(ids)
         return nodes or None
 
@@ -270,15 +260,6 @@ def _plan(
     return _BlockPlan(graph, not stage.reads, rows, degrees, most, entering, sums)
 
 
-def _sums_of_weights(graph: HostGraph, nodes: np.ndarray) -> np.ndarray:
-    """Returns the sum of the weights of the edges into each of some nodes."""
-    sums = np.zeros(nodes.shape[0])
-    if graph.weights is not None:
-        for receivers, positions in _edges_of(graph, nodes):
-            sums += np.bincount(np.searchsorted(nodes, receivers), graph.weights[positions], nodes.shape[0])
-    return sums
-
-
 def _types(graph: HostGraph, rows: np.ndarray) -> np.ndarray:
     return np.zeros_like(rows) if graph.node_types is None else graph.node_types[rows]
 
@@ -288,7 +269,7 @@ def _edge_types_by_node_type(graph: HostGraph, rows: np.ndarray) -> tuple[tuple[
     if graph.node_types is None or graph.relations is None:
         return None
     enters = np.zeros((int(graph.node_types.max(initial=0)) + 1, graph.num_relations), bool)
-    for receivers, positions in _edges_of(graph, rows):
+    for receivers, positions in edges_of(graph, rows):
         enters[graph.node_types[receivers], graph.relations[positions]] = True
     return tuple(tuple(np.flatnonzero(row).tolist()) or (0,) for row in enters)
 
@@ -310,59 +291,6 @@ def _check(model: Any, graph: HostGraph, chunk_edges: int) -> None:
         raise InputError(f"layerwise: RGCN of {model.relations} relations, expected {graph.num_relations} as the graph")
     if not isinstance(chunk_edges, Integral) or chunk_edges < 1:
         raise InputError(f"layerwise: chunk_edges is {chunk_edges}, expected at least 1")
-
-
-def _features(features: Any, ids: np.ndarray) -> Any:
-    """Returns the rows of the features, zero for nodes that have none."""
-    known = ids < features.shape[0]
-    if isinstance(features, np.ndarray):
-        out = np.zeros((ids.shape[0], features.shape[1]), np.float32)
-        out[known] = features[ids[known]]
-        return out
-    chosen = features[ids[known]]
-    rows = np.repeat(np.flatnonzero(known), np.diff(chosen.indptr))
-    size = bucket_size(rows.shape[0] + 1)
-    pattern = _pattern(
-        padded(rows, size, ids.shape[0] - 1, np.int32),
-        padded(chosen.indices, size, 0, np.int32),
-        (ids.shape[0], features.shape[1]),
-    )
-    return SparseFeatures(pattern, padded(chosen.data, size, 0, np.float32))
-
-
-def _layout(
-    to: np.ndarray,
-    by: np.ndarray,
-    entries: dict[str, np.ndarray],
-    scale: np.ndarray,
-    rows: int,
-    info: LayoutInfo,
-) -> PreparedEdges:
-    """Returns the layout of a block of `rows` receivers; `to` and `by` are the ends of its edges."""
-    nodes, by_relation = info.nodes, None
-    types, weights = entries.get("relation"), entries.get("weight", np.float32(1.0))
-    if types is not None:
-        num_edge_types = len(info.relations or ())
-        by_relation = RelationLayout(
-            rows=_pattern(to * num_edge_types + types, by, (rows * num_edge_types, nodes)),
-            columns=_pattern(to, by * num_edge_types + types, (rows, nodes * num_edge_types)),
-        )
-    return PreparedEdges(
-        features=entries or None,
-        pattern=_pattern(to, by, (rows, nodes)),
-        coefficients=weights * scale[by] * scale[to],
-        self_coefficients=scale[:rows] ** 2,
-        relations=by_relation,
-        info=info,
-    )
-
-
-def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
-    """Returns a CSR pattern without its transpose, which only gradients read."""
-    row_ptr = np.zeros(shape[0] + 1, np.int32)
-    np.cumsum(np.bincount(rows, minlength=shape[0]), out=row_ptr[1:])
-    nothing = np.zeros(0, np.int32)
-    return CSR(rows, cols, row_ptr, nothing, (nothing, np.zeros(shape[1] + 1, np.int32)))
 
 
 def _allocate(shape: Sequence[int], memory_bytes: int) -> np.ndarray:

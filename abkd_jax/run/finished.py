@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from abkd_jax import datasets
+from abkd_jax.configs.names import short_name
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.run.folder import RunFolder, conflicts, read_made_from, read_results
 from abkd_jax.run.identity import DataIdentity, config_dict, student_identity, teacher_identity
@@ -35,7 +36,7 @@ def is_finished(config: DistillConfig, run: RunFolder) -> bool:
     if any(seeds.get(name) != list(range(plan.config.seeds)) for name in ("teacher", *plan.config.methods)):
         return False
     batches = {} if config.batches.kind == "full" else config_dict(config.batches)
-    here = made_from(plan, DataIdentity(config.dataset, stored["fingerprint"], batches))
+    here = made_from(plan, DataIdentity(short_name(config.dataset), stored["fingerprint"], batches))
     return None not in here["checkpoints"].values() and here == stored
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from abkd_jax.configs.names import full_name, short_name
 from abkd_jax.configs.options import BatchConfig, DistillConfig, MethodConfig, ModelConfig, TeacherConfig
 from abkd_jax.types import Dataset, GraphDataset
 
@@ -115,17 +116,18 @@ def student_identity(
 
 
 def settings(config: DistillConfig) -> dict[str, Any]:
-    """Returns the config as JSON, less the settings that change no record."""
-    return _json({k: v for k, v in config_dict(config).items() if k not in NOT_THE_NUMBERS})
+    """Returns the config as JSON, less the settings that change no record; the data set by its short name."""
+    kept = {k: v for k, v in config_dict(config).items() if k not in NOT_THE_NUMBERS}
+    return _json({**kept, "dataset": short_name(config.dataset)})
 
 
 def run_digest(config: DistillConfig) -> str:
     """Returns 8 hexadecimal digits that name the run of a config among all runs on its data set.
 
     More seeds or methods leave them as they are; any other setting, `max_epochs` through the epochs of every training,
-    gives others.
+    gives others, and so does another data set of the same short name.
     """
-    return digest({**settings(config), "split": config.split})[:8]
+    return digest({**settings(config), "split": config.split, "dataset": full_name(config.dataset)})[:8]
 
 
 def digest(identity: dict[str, Any]) -> str:

@@ -7,12 +7,14 @@ import subprocess
 import sys
 
 import pytest
+from layout_samples import write_gnn_benchmark, write_heterophilous, write_tu
 from pipeline_samples import OPTIONS, TEACHER_OPTIONS, contents
 
 from abkd_jax import datasets
 from abkd_jax.cli import commands, parser
-from abkd_jax.configs import presets
+from abkd_jax.configs import names, presets
 from abkd_jax.datasets.files import download
+from abkd_jax.inference import serving
 
 COMMANDS = ("teacher", "distill", "evaluate", "datasets")
 
@@ -76,6 +78,44 @@ def test_defaults_are_those_of_the_data_set(capsys):
     for arguments, layers in ((["--dataset", "cora"], 64), (["--dataset=synthetic"], 16), ([], 16), (twice, 64)):
         lines = help_of(capsys, "distill", *arguments).split("--teacher.model.layers", 1)[1]
         assert f"(default: {layers})" in lines.split("--teacher.model.hidden", 1)[0]
+
+
+def test_defaults_of_a_set_outside_the_list_are_those_of_the_rules(capsys, tmp_path):
+    write_heterophilous(tmp_path)
+    write_tu(tmp_path)
+    for name, kind in (("heterophilous:mines", "gcnii"), ("tu:Pairs", "gin")):
+        text = help_of(capsys, "distill", "--dataset", name, f"--data-root={tmp_path}")
+        lines = text.split("--teacher.model.name", 1)[1].split("--teacher.model.layers", 1)[0]
+        assert f"(default: {kind})" in " ".join(lines.replace("│", "").split())
+    assert "mine.npz is missing" in refused(
+        capsys, "distill", "--dataset=gnn_benchmark:mine", "--data_root", tmp_path, "--help"
+    )
+
+
+def test_a_set_outside_the_list_is_distilled_by_its_rules(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_gnn_benchmark(tmp_path)
+    small = (
+        "--teacher.model.layers=2",
+        "--teacher.model.name=mlp",
+        "--student.name=mlp",
+        "--student.layers=2",
+        "--max-epochs=2",
+    )
+    run = ("distill", "--dataset=gnn_benchmark:dblp", f"--data-root={tmp_path}", "--teachers=t", "--methods=supervised")
+    parser.main([*run, *small])
+    said = capsys.readouterr()
+    assert (
+        "settings by rule: classification on 104 nodes, 104 edges, 40 for training: GCNII 64 x 64 to 4 x 4" in said.err
+    )
+    (folder,) = (path for path in (tmp_path / "runs" / "dblp").iterdir() if path.name != "latest")
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["dataset"], results["data"]["name"]) == ("dblp", "dblp")
+    assert {record["dataset"] for record in results["records"]} == {"dblp"}
+    assert (tmp_path / "t" / "dblp").is_dir()
+    before = contents(folder)
+    parser.main([*run, *small, "-q"])
+    assert contents(folder) == before
 
 
 def test_a_method_with_a_student_of_its_own_has_options_for_it(capsys):
@@ -182,15 +222,20 @@ def test_distill_again_prints_the_table_at_once(capsys, finished):
     assert said.err == "distill synthetic: starting\n"
 
 
-def test_evaluate_prints_a_row_a_method(capsys, finished):
+def test_evaluate_prints_a_row_a_method(capsys, monkeypatch, finished):
+    monkeypatch.setattr(serving, "QUERIES", 2)
+    monkeypatch.setattr(serving, "BATCHES", 1)
     folder, run = finished
-    rows = {line.split()[0]: line.split()[1:] for line in printed(capsys, "evaluate", *run).splitlines() if line}
+    scores, _, latency, _ = printed(capsys, "evaluate", *run).split("\n\n")
+    rows = {line.split()[0]: line.split()[1:] for line in scores.splitlines()}
     records = json.loads((folder / "results.json").read_text())["records"]
     for method in ("teacher", "supervised", "soft_label", "glnn"):
         mine = [record for record in records if record["method"] == method]
         assert float(rows[method][2]) == pytest.approx(50 * sum(r["test_accuracy"] for r in mine), abs=0.006)
         assert rows[method][5] == f"{mine[0]['parameters']:,}"
     assert rows["teacher"][3:5] == ["100.00", "1.000"]  # it agrees with itself
+    assert [line.split()[0] for line in latency.splitlines()[2:]] == list(rows)[2:]
+    assert "## Latency" in (folder / "report.md").read_text()
 
 
 def test_teacher_prints_a_row_a_seed(capsys, finished):
@@ -207,9 +252,10 @@ def test_teacher_prints_a_row_a_seed(capsys, finished):
 
 def test_datasets_are_listed_for_a_terminal_of_80_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    listing, root = printed(capsys, "datasets", "--data-root=/nowhere").split("\n\n")
+    listing, layouts, root = printed(capsys, "datasets", "--data-root=/nowhere").split("\n\n")
     lines = listing.splitlines()
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, [*lines, *layouts.splitlines()])) <= 80
+    assert all(f"{layout}:NAME (" in layouts for layout in names.LAYOUTS)
     assert tuple(line.split()[0] for line in lines if not line.startswith(" ")) == datasets.names()
     assert len(lines) <= 3 * len(datasets.names())
     text = " ".join(listing.split())

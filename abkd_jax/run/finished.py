@@ -9,6 +9,7 @@ from abkd_jax.configs.names import short_name
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.run.folder import RunFolder, conflicts, read_made_from, read_results
 from abkd_jax.run.identity import DataIdentity, config_dict, student_identity, teacher_identity
+from abkd_jax.run.keep import are_kept
 from abkd_jax.run.plan import Plan, make_plan
 from abkd_jax.run.teachers import teacher_folder, teachers_root
 from abkd_jax.training import checkpoint
@@ -27,7 +28,7 @@ def is_finished(config: DistillConfig, run: RunFolder) -> bool:
         run: its folder, as it was opened.
     """
     stored = read_made_from(run)
-    if stored is None:
+    if stored is None or not are_kept(run):
         return False
     plan = make_plan(config, run)
     if conflicts(run, plan.description(run.description.get("data", "")), plan.config.methods):

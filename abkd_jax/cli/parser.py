@@ -1,4 +1,4 @@
-"""Command line: `abkd-jax teacher | distill | evaluate | datasets`, or `python -m abkd_jax`."""
+"""Command line: `abkd-jax teacher | distill | evaluate | predict | datasets`, or `python -m abkd_jax`."""
 
 import contextlib
 import logging
@@ -63,6 +63,9 @@ class Teacher(RunConfig, _Verbosity):
     """Train the teachers that are not stored yet, and print their scores."""
 
     dataset: DatasetName = "digits"
+    save_outputs: Path | None = None
+    """File .npz for the outputs of the teacher of seed 0, as --teacher-outputs takes them; with {seed} in its name one
+    file per seed."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,31 @@ class Evaluate(DistillConfig, _Verbosity):
 
     dataset: DatasetName = "digits"
     methods: tuple[MethodName, ...] = ()
+
+
+@dataclass(frozen=True)
+class Predict(_Verbosity):
+    """Predict the classes of nodes, or of graphs, with a student of a run: print them as csv, or write a file."""
+
+    model: Path = tyro.MISSING
+    """Folder of a student (runs/cora/latest/students/abkd/seed_0), or of a run."""
+    graph: str = tyro.MISSING
+    """Name or path of the graph."""
+    method: str | None = None
+    """Method of the run; may be left out where it has one."""
+    seed: int | None = None
+    """Seed of the run; default: the one with the best validation score."""
+    nodes: tuple[str, ...] = ()
+    """Nodes by their identifiers in the files of the graph, or a text file of them; default: all."""
+    out: Path | None = None
+    """File to write: .csv, .parquet or .npz; default: print as csv."""
+    data_root: Path | None = None
+    """Folder of the data files; default: $ABKD_JAX_DATA, else ~/.cache/abkd_jax."""
+
+    @property
+    def dataset(self) -> str:
+        """Returns the graph, by the name that it has in the other commands."""
+        return self.graph
 
 
 @dataclass(frozen=True)
@@ -188,7 +216,7 @@ def _in_one_line(name: str, call: Callable[[], Result]) -> Result:
 
 
 def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:
-    """Returns the union of the four commands, with the defaults for `dataset`."""
+    """Returns the union of the commands, with the defaults for `dataset`."""
     config = distill_config(dataset, facts)
     defaults = {name: getattr(config, name) for name in DistillConfig.__dataclass_fields__}
     run = {name: defaults[name] for name in RunConfig.__dataclass_fields__}
@@ -196,12 +224,18 @@ def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:
         Annotated[Teacher, tyro.conf.subcommand("teacher", default=Teacher(**run))]
         | Annotated[Distill, tyro.conf.subcommand("distill", default=Distill(**defaults))]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(**defaults))]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Datasets, tyro.conf.subcommand("datasets", default=Datasets())]
     )
 
 
 def _run(command: Any) -> int:
     """Runs a command and returns its exit status."""
+    if isinstance(command, Predict):
+        from abkd_jax.cli import export  # no teachers and no report
+
+        options = {field.name: getattr(command, field.name) for field in fields(command)}
+        return export.predict(**{name: options[name] for name in options.keys() - {"quiet", "verbose"}})
     from abkd_jax.cli import commands  # imports jax and all models, which help does not need
 
     if isinstance(command, Evaluate):
@@ -209,7 +243,7 @@ def _run(command: Any) -> int:
     if isinstance(command, Distill):
         return commands.distill(_settings(command, DistillConfig))
     if isinstance(command, Teacher):
-        return commands.train_teacher(_settings(command, RunConfig))
+        return commands.train_teacher(_settings(command, RunConfig), command.save_outputs)
     return commands.show_datasets(command.dataset or command.name, command.data_root, command.split)
 
 

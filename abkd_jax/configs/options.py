@@ -35,6 +35,8 @@ class ModelConfig:
     """GCNII: the variant GCNII*, with a separate kernel for the initial residual."""
     norm: Literal["none", "batch", "layer"] = "none"
     """Normalisation after every hidden layer, before its activation (not sign)."""
+    activation: Literal["relu", "elu"] | None = None
+    """Activation of the hidden layers; default: elu for gat and gatv2, relu for all others (not gcnii, sign)."""
     residual: Literal["none", "identity", "linear"] = "none"
     """Residual connection: identity between layers of equal width, or a linear map in every layer; gcnii takes
     identity, beside its initial residual; not for sign."""
@@ -46,7 +48,9 @@ class ModelConfig:
     input_dropout: float | None = None
     """Dropout rate of the node features; default: the rate of the layers, and 0 for mlp (not sign)."""
     heads: int = 1
-    """GAT: attention heads of the hidden layers, a divisor of their width; the last layer has one."""
+    """GAT: attention heads of the hidden layers, a divisor of their width."""
+    output_heads: int = 1
+    """GAT: attention heads of the last layer, which takes their mean."""
     attention_dropout: float = 0.0
     """GAT: dropout rate of the attention weights."""
     edge_dropout: float = 0.0
@@ -193,6 +197,13 @@ class RunConfig:
     """The part of the graph that a training step of teacher and students reads."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher."""
+    teacher_outputs: tuple[Path, ...] = ()
+    """Files .npz with the outputs of a teacher trained elsewhere (logits or probabilities [n, c], and hidden_0,
+    hidden_1, ... [n, width]): nothing else of it is needed; several files are an ensemble."""
+    teacher_weights: Path | None = None
+    """File .safetensors with the state_dict of a PyTorch Geometric model of the architecture --teacher.model."""
+    teacher_ensemble: int = 1
+    """All students learn from the mean of the teachers of so many seeds, instead of each from its own."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ RANGES: dict[str, Range] = {
     "lam": _POSITIVE,
     "input_dropout": _RATE,
     "heads": _WIDTH,
+    "output_heads": _WIDTH,
     "attention_dropout": _RATE,
     "edge_dropout": _RATE,
     "bases": _WIDTH,
@@ -84,4 +85,5 @@ RANGES: dict[str, Range] = {
     "seeds": Range(1, 10_000),
     "max_epochs": _COUNT,
     "split": Range(0, 2**32 - 1),
+    "teacher_ensemble": Range(1, 10_000),
 }

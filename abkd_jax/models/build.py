@@ -25,6 +25,7 @@ READ_WEIGHTS = ("gcnii", "gcn", "sign")  # through the normalised adjacency
 _ONLY_OF = {
     "variant": ("gcnii",),
     "heads": ("gat", "gatv2"),
+    "output_heads": ("gat", "gatv2"),
     "attention_dropout": ("gat", "gatv2"),
     "edge_dropout": ("gat", "gatv2"),
     "destination_term": ("gat",),
@@ -32,6 +33,7 @@ _ONLY_OF = {
     "bases": ("rgcn",),
     "embedding_width": ("rgcn",),
     "hops": ("sign",),
+    "activation": tuple(STACKS),
     "jumping": tuple(STACKS),
     "norm": ("gcnii", *STACKS),
     "residual": ("gcnii", *STACKS),
@@ -88,8 +90,11 @@ def build(
     if config.name == "gcnii":
         return GCNII(**shared, alpha=config.alpha, lam=config.lam, variant=config.variant)
     shared["jumping"] = config.jumping
+    if config.activation is not None:
+        shared["activation"] = {"relu": nn.relu, "elu": nn.elu}[config.activation]
     if config.name in ("gat", "gatv2"):
-        shared |= {option: getattr(config, option) for option in ("heads", "attention_dropout", "edge_dropout")}
+        options = ("heads", "output_heads", "attention_dropout", "edge_dropout")
+        shared |= {option: getattr(config, option) for option in options}
     if config.name == "gat":
         shared |= {"destination_term": config.destination_term, "symmetric_norm": config.symmetric_norm}
     if config.name == "rgcn":

@@ -24,6 +24,8 @@ from abkd_jax.datasets.facts import facts_of
 from abkd_jax.datasets.files.locations import cache_root, expanded
 from abkd_jax.datasets.files.reading import missing_files
 from abkd_jax.datasets.layouts import DOWNLOADING, PLACES, READERS, found_below, reader_of
+from abkd_jax.datasets.neutral.folder import save_folder
+from abkd_jax.datasets.neutral.npz import save_npz
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.types import Dataset, GraphDataset, InputError
@@ -39,6 +41,8 @@ __all__ = [
     "names",
     "paths",
     "per_class",
+    "save_folder",
+    "save_npz",
     "short_name",
     "validate",
 ]

@@ -227,8 +227,7 @@ class Schema(NamedTuple):
     Attributes:
         node_types: names of the node types, by number.
         relations: names of the edge types in the files, by number.
-        reverses: for each of these the type of its reverse edges: the same number where it has no direction (a citation
-            network made undirected), else a number from `len(relations)` on.
+        reverses: the type of the reverse edges of each: the same number if undirected, else from `len(relations)` on.
     """
 
     node_types: tuple[str, ...]
@@ -256,15 +255,13 @@ class Dataset(NamedTuple):
     Attributes:
         name: as given to `datasets.load`, or the stem of the path of a graph in the neutral form.
         features: `[m, f]` float32, dense or `scipy.sparse.csr_matrix`; `m = n` without a schema.
-        senders: `[e]` int32. Unless `directed`, the edge list is taken as undirected: the graph made of it has the
-            reverse edges too.
+        senders: `[e]` int32. Unless `directed`, the graph made of the edge list has the reverse edges too.
         receivers: `[e]` int32.
         labels: `[n]` int32 in `[0, num_classes)`, or -1 where unlabelled; of the tasks multilabel and regression
             `[n, num_classes]` float32, NaN where unknown.
         num_classes: width of the logits: number of classes, or of labels or targets per node.
         train_mask: `[n]` bool; the three masks are disjoint.
-        val_mask: `[n]` bool.
-        test_mask: `[n]` bool.
+        val_mask, test_mask: `[n]` bool.
         source: where the data comes from, one line.
         schema: the types of a heterogeneous graph; None for a homogeneous one.
         node_types: `[n]` int32 in `[0, len(schema.node_types))`, ascending; None without a schema.
@@ -316,7 +313,7 @@ class GraphDataset(NamedTuple):
     Attributes:
         name: as given to `datasets.load`.
         features: `[nodes, f]`, float32, or int32 categories where `vocabulary` is given.
-        edge_features: `[edges, k]` int32 categories, or None.
+        edge_features: `[edges, k]` int32 categories, or float32 where `edge_vocabulary` is `()`; None without.
         senders: `[edges]` int32, numbered from 0 in every graph; both directions of every edge are there.
         receivers: `[edges]` int32, likewise.
         n_node: `[g]` int32, nodes of each graph.
@@ -326,11 +323,11 @@ class GraphDataset(NamedTuple):
         task: one class, several binary labels, or real numbers.
         metric: score on the validation and test graphs.
         train_mask: `[g]` bool; the three masks are disjoint.
-        val_mask: `[g]` bool.
-        test_mask: `[g]` bool.
+        val_mask, test_mask: `[g]` bool.
         source: where the data comes from, one line.
         vocabulary: for each column of `features` the number of its categories; `()` where features are real numbers.
         edge_vocabulary: likewise for the columns of `edge_features`.
+        classes: names of the classes or tasks, `num_outputs` of them; `()` where they have none.
     """
 
     name: str
@@ -350,3 +347,4 @@ class GraphDataset(NamedTuple):
     source: str
     vocabulary: tuple[int, ...] = ()
     edge_vocabulary: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()

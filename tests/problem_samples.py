@@ -61,3 +61,39 @@ def graph_dataset() -> GraphDataset:
         vocabulary=(2,),
         edge_vocabulary=(2,),
     )
+
+
+def targets_dataset() -> Dataset:
+    """Nodes with two real targets, one of them unknown at times; directed edges with weights and two features."""
+    rng = np.random.default_rng(0)
+    n, e = 40, 120
+    place = np.arange(n)
+    features = rng.normal(size=(n, 3)).astype(np.float32)
+    labels = np.stack([features[:, 0] + features[:, 1], 100.0 * features[:, 2]], axis=1)
+    labels[::5, 1] = np.nan
+    ends = rng.integers(0, n, (2, e)).astype(np.int32)
+    return Dataset(
+        name="targets",
+        features=features,
+        senders=ends[0],
+        receivers=ends[1],
+        labels=labels.astype(np.float32),
+        num_classes=2,
+        train_mask=place < 20,
+        val_mask=(place >= 20) & (place < 30),
+        test_mask=place >= 30,
+        source="made for tests",
+        task="regression",
+        directed=True,
+        edge_weights=rng.uniform(0.5, 2.0, e).astype(np.float32),
+        edge_features=rng.normal(size=(e, 2)).astype(np.float32),
+    )
+
+
+def several_dataset() -> Dataset:
+    """The same nodes with two binary labels, and undirected edges without weights and features."""
+    dataset = targets_dataset()
+    labels = np.where(np.isnan(dataset.labels), np.nan, dataset.labels > 0).astype(np.float32)
+    return dataset._replace(
+        name="several", labels=labels, task="multilabel", directed=False, edge_weights=None, edge_features=None
+    )

@@ -20,9 +20,12 @@ from abkd_jax.run.pipeline import FinishedRun
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.records import make_records, parameter_counts
 from abkd_jax.run.report import markdown, statistics
+from abkd_jax.run.report.tables import latency_table
 from abkd_jax.run.resolve import resolve
 from abkd_jax.run.teacher_outputs import save_outputs, without_padding
 from abkd_jax.run.teachers import read_teacher, teacher_of
+from abkd_jax.run.timing import time_model
+from abkd_jax.training.provenance import provenance
 from abkd_jax.types import GNNOutput, InputError, Metric
 
 __all__ = ["distill", "evaluate", "show_datasets", "train_teacher"]
@@ -108,6 +111,7 @@ def evaluate(config: DistillConfig) -> int:
         InputError: there is no finished run of this config in the folder.
     """
     run = pipeline.read_finished(resolve(config))
+    run = run._replace(models=tuple(run.models))  # they are gone through twice
     if run.data.eval_nodes is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {run.plan.path}")
     metric = statistics.metric_named(run.data.task.metric)
@@ -130,7 +134,25 @@ def evaluate(config: DistillConfig) -> int:
         "CKA: last hidden layer against the teacher's last; "
         "MFLOP: matrix products of one inference, dense and sparse"
     )
+    _time(run)
     return 0
+
+
+def _time(run: FinishedRun) -> None:
+    """Measures the models of seed 0, prints their latencies and adds them to the report."""
+    rows = []
+    for name, model, trained in run.models:
+        log.info("%s: measuring the latency", name)
+        rows.append(time_model(run.data, name, model, trained.module, select_seed(trained.variables, 0)))
+    hardware = provenance()["hardware"]
+    runfolder.write_latency(run.plan.path, rows, hardware)
+    print("\n" + latency_table(rows))
+    print(
+        f"\nmilliseconds on {hardware}, and how many times faster than the teacher: one random test node or graph, 256 "
+        "of them, all; cold: the first one, with the compilation of its program or its reading from the cache; KiB: "
+        "weights; MiB: all that the program for the whole graph allocates; also in "
+        f"{run.plan.path / 'report.md'}"
+    )
 
 
 def _evaluation_rows(run: FinishedRun, metric: Metric, diverged: set[tuple[str, int]]) -> list[tuple[Any, ...]]:

@@ -44,6 +44,17 @@ def _state(entry: dict[str, Any], root: Path) -> str:
     return f"{number} file{'s' if number > 1 else ''} missing in {place}/{download}"
 
 
+def _kinds_of_edges(found: Dataset) -> list[str]:
+    """Returns what edges have that those of most data sets have not."""
+    width = 0 if found.edge_features is None else found.edge_features.shape[1]
+    known = {
+        "directed": found.directed,
+        "weighted": found.edge_weights is not None,
+        f"{width} features": width > 0,
+    }
+    return [kind for kind, there in known.items() if there]
+
+
 def describe(found: Dataset | GraphDataset) -> str:
     """Returns the source, the sizes and the split of a loaded data set as text.
 
@@ -62,7 +73,8 @@ def describe(found: Dataset | GraphDataset) -> str:
         rows += [("edges, both directions", f"{found.senders.shape[0]:,}"), ("outputs", found.num_outputs)]
     else:
         rows += [("nodes", f"{found.num_nodes:,}"), ("edges of the files", f"{found.senders.shape[0]:,}")]
-        rows += [("classes", found.num_classes)]
+        rows += [("classes" if found.task == "classification" else found.task, found.num_classes)]
+        rows += [("edges", ", ".join(kinds))] if (kinds := _kinds_of_edges(found)) else []
     if isinstance(found, Dataset) and found.schema is not None:
         rows += [("node types", ", ".join(found.schema.node_types)), ("edge types", f"{len(found.schema.relations)}")]
         rows += [("nodes without features", f"{found.num_embeddings:,}")]

@@ -124,6 +124,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         ),
         node_types=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
         relations=np.repeat(np.arange(len(others), dtype=np.int32), [len(pairs) for pairs in ends]),
+        row_normalised=bool(layout.features),
     )
 
 

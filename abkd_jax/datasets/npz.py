@@ -81,6 +81,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         val_mask=val,
         test_mask=test,
         source=f"gnn-benchmark ({PAPERS[name]}, {PUBLISHED.removeprefix('https://')}), split seed {seed}",
+        row_normalised=True,
     )
 
 

@@ -132,6 +132,7 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
         source=source_of(name, origin, paths, arrays, CONTENT.get(name)),
         vocabulary=ATOM_VOCABULARY,
         edge_vocabulary=BOND_VOCABULARY,
+        classes=(),
         **arrays,
     )
 

@@ -92,6 +92,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         val_mask=(node >= num_train) & (node < num_train + NUM_VALIDATION),
         test_mask=np.isin(node, test_ids),
         source="Planetoid (arXiv 1603.08861, github.com/kimiyoung/planetoid), public split",
+        row_normalised=True,
     )
 
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import jraph
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Int
+from jaxtyping import Float32, Int, Shaped
 
 from abkd_jax.graph.input_checks import checked_ends
 from abkd_jax.graph.layout import SparseFeatures, graphs_tuple, sparse_features
 from abkd_jax.types import Dataset, InputError
 
-__all__ = ["HostGraph", "host_graph", "target_mask", "whole_graph"]
+__all__ = ["HostGraph", "edge_entries", "host_graph", "target_mask", "whole_graph"]
 
 
 class HostGraph(NamedTuple):
@@ -28,10 +28,14 @@ class HostGraph(NamedTuple):
         features: `[m, f]` float32 (NumPy, memory-mapped or not, or `scipy.sparse.csr_matrix`): those of the first `m`
             nodes.
         node_types: `[n]` int32, or None.
-        labels: `[n]` int32, -1 where unlabelled.
+        labels: `[n]` int32, -1 where unlabelled; of the tasks multilabel and regression `[n, c]` float32, NaN where
+            unknown.
         train_mask: `[n]` bool.
         target_mask: `[n]` bool, nodes that losses are computed on: all, or in a heterogeneous graph those with a label
             in its files.
+        weights: `[e]` float32 edge weights; None where all are 1.
+        edge_features: `[e, k]` float32; None where there are none.
+        directed: whether edges may be without their reverse.
     """
 
     indptr: Int[np.ndarray, " n_plus_1"]
@@ -40,9 +44,12 @@ class HostGraph(NamedTuple):
     num_relations: int
     features: Any
     node_types: Int[np.ndarray, " n"] | None
-    labels: Int[np.ndarray, " n"]
+    labels: Shaped[np.ndarray, "n ..."]
     train_mask: np.ndarray
     target_mask: np.ndarray
+    weights: Float32[np.ndarray, " e"] | None = None
+    edge_features: Float32[np.ndarray, "e _"] | None = None
+    directed: bool = False
 
     @property
     def num_nodes(self) -> int:
@@ -60,7 +67,11 @@ class HostGraph(NamedTuple):
 
 
 def host_graph(dataset: Dataset) -> HostGraph:
-    """Builds the graph of a data set with all reverse edges, without self loops and duplicates.
+    """Builds the graph of a data set, without self loops and duplicates; unless it is directed, with all reverse edges.
+
+    The weight of an edge that is listed several times is the sum; where both directions of an undirected edge are
+    listed, each with its weight, the larger counts for both (as Kipf & Welling's code, arXiv 1609.02907, makes an
+    adjacency matrix symmetric). Of its features the first listed count, those of its own direction before the others.
 
     Args:
         dataset: checked by `datasets.validate`.
@@ -75,22 +86,18 @@ def host_graph(dataset: Dataset) -> HostGraph:
         >>> graph.num_nodes, graph.num_relations, int(graph.indptr[-1]) == graph.num_edges
         (300, 1, True)
     """
-    n, schema, types = dataset.num_nodes, dataset.schema, dataset.relations
+    n, schema = dataset.num_nodes, dataset.schema
     if dataset.num_embeddings < 0 or (schema is None and dataset.num_embeddings):
         raise InputError(f"node features: {n - dataset.num_embeddings} rows, expected {n}, one a node")
     num_relations = 1 if schema is None else schema.num_relations
-    senders, receivers = checked_ends(dataset.senders, dataset.receivers, n)
-    rows = np.concatenate([receivers, senders]).astype(np.int64)
-    cols = np.concatenate([senders, receivers])
-    keys = rows * num_relations
-    if schema is not None and types is not None:
-        keys += np.concatenate([types, np.asarray(schema.reverses)[types]])
-    keys *= n
-    keys += cols
-    keys = keys[rows != cols]
-    del rows, cols
-    keys.sort()
-    keys = keys[np.append(True, keys[1:] != keys[:-1])] if keys.size else keys
+    keys = _edge_keys(dataset, num_relations)
+    weights = features = None
+    if dataset.edge_weights is None and dataset.edge_features is None:
+        keys = keys[keys >= 0]
+        keys.sort()
+        keys = keys[np.append(True, keys[1:] != keys[:-1])] if keys.size else keys
+    else:
+        keys, weights, features = _merged(keys, dataset.edge_weights, dataset.edge_features)
     pairs, senders = np.divmod(keys, n)
     del keys
     receivers, relations = np.divmod(pairs, num_relations)
@@ -104,7 +111,46 @@ def host_graph(dataset: Dataset) -> HostGraph:
         labels=dataset.labels,
         train_mask=dataset.train_mask,
         target_mask=target_mask(dataset),
+        weights=weights,
+        edge_features=features,
+        directed=dataset.directed,
     )
+
+
+def _edge_keys(dataset: Dataset, num_relations: int) -> Int[np.ndarray, " e_or_2e"]:
+    """Returns `(receiver * relations + relation) * n + sender` of each edge, then of its reverse; -1 for self loops."""
+    n, schema, types = dataset.num_nodes, dataset.schema, dataset.relations
+    senders, receivers = checked_ends(dataset.senders, dataset.receivers, n)
+    if dataset.directed:
+        rows, cols = receivers.astype(np.int64), senders
+    else:
+        rows = np.concatenate([receivers, senders]).astype(np.int64)
+        cols = np.concatenate([senders, receivers])
+    keys = rows * num_relations
+    if schema is not None and types is not None:
+        keys += types if dataset.directed else np.concatenate([types, np.asarray(schema.reverses)[types]])
+    keys *= n
+    keys += cols
+    keys[rows == cols] = -1
+    return keys
+
+
+def _merged(
+    keys: Int[np.ndarray, " k"], weights: np.ndarray | None, features: np.ndarray | None
+) -> tuple[Int[np.ndarray, " e"], np.ndarray | None, np.ndarray | None]:
+    """Returns the distinct keys, and weights and features of each; see `host_graph` for what counts."""
+    order = np.argsort(keys, kind="stable")  # of equal keys the listed edges come before the reverse ones
+    order = order[np.count_nonzero(keys < 0) :]
+    keys, listed = keys[order], max(len(given) for given in (weights, features) if given is not None)
+    entries = order % max(listed, 1)
+    new = np.diff(keys, prepend=-1) != 0
+    if weights is not None:
+        # A sum for each direction that is listed, then the larger of the two.
+        backward = order >= listed
+        parts = np.flatnonzero(new | np.diff(backward, prepend=False))
+        sums = np.add.reduceat(weights[entries].astype(np.float64), parts)
+        weights = np.maximum.reduceat(sums, np.flatnonzero(new[parts])).astype(np.float32)
+    return keys[new], weights, None if features is None else features[entries[new]]
 
 
 def whole_graph(graph: HostGraph) -> jraph.GraphsTuple:
@@ -112,7 +158,8 @@ def whole_graph(graph: HostGraph) -> jraph.GraphsTuple:
 
     `nodes` are the features `[n, f]` and `edges` None. In a heterogeneous graph `nodes` are `{"features": [n, f],
     "type": [n], "embedding": [n]}`, where nodes without features have zeros in `features` and the row of their learned
-    node embedding in `embedding`, others -1; `edges` are `{"relation": [e]}`. Sparse features stay sparse.
+    node embedding in `embedding`, others -1; `edges` are `{"relation": [e]}`. Weights and features of edges are the
+    entries `"weight"` `[e]` and `"features"` `[e, k]` of `edges`. Sparse features stay sparse.
 
     Raises:
         InputError: sparse features hold NaN or infinite values.
@@ -122,12 +169,23 @@ def whole_graph(graph: HostGraph) -> jraph.GraphsTuple:
     typed = {"features": features, "type": graph.node_types, "embedding": graph.embedding_rows(ids)}
     return graphs_tuple(
         nodes=features if graph.node_types is None else typed,
-        edges=None if graph.relations is None else {"relation": graph.relations},
+        edges=edge_entries(graph, slice(None)),
         senders=graph.senders,
         receivers=np.repeat(ids, np.diff(graph.indptr)),
         n_node=np.array([graph.num_nodes], np.int32),
         n_edge=np.array([graph.num_edges], np.int32),
     )
+
+
+def edge_entries(graph: HostGraph, edges: Any) -> dict[str, np.ndarray] | None:
+    """Returns what is known of some edges, as `graph.edges` holds it: relations, weights, features; None without any.
+
+    Args:
+        graph: the whole graph.
+        edges: their indices in it, or a slice.
+    """
+    known = {"relation": graph.relations, "weight": graph.weights, "features": graph.edge_features}
+    return {name: values[edges] for name, values in known.items() if values is not None} or None
 
 
 def _features_of_all(graph: HostGraph) -> np.ndarray | SparseFeatures:
@@ -145,4 +203,6 @@ def _features_of_all(graph: HostGraph) -> np.ndarray | SparseFeatures:
 
 def target_mask(dataset: Dataset) -> np.ndarray:
     """Returns `[n]` bool, the nodes for losses: all, or in a heterogeneous graph those with a label in its files."""
-    return np.ones(dataset.num_nodes, bool) if dataset.schema is None else dataset.labels >= 0
+    if dataset.schema is None:
+        return np.ones(dataset.num_nodes, bool)
+    return dataset.labels >= 0 if dataset.labels.ndim == 1 else np.any(~np.isnan(dataset.labels), axis=1)

@@ -122,6 +122,7 @@ def model_of(bundle: Bundle) -> nn.Module:
         embeddings=bundle.inputs.embeddings,
         vocabulary=bundle.inputs.vocabulary,
         edge_vocabulary=bundle.inputs.edge_vocabulary,
+        edge_features=0 if bundle.inputs.edge_vocabulary else bundle.inputs.edge_features,
     )
 
 

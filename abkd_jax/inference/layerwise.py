@@ -18,9 +18,10 @@ import jraph
 import numpy as np
 
 from abkd_jax.datasets.files.progress import bar as progress_bar
-from abkd_jax.graph.host import HostGraph
-from abkd_jax.graph.layout import CSR, LayoutInfo, PreparedEdges, RelationLayout, SparseFeatures, graphs_tuple
-from abkd_jax.models import GAT, GIN, RGCN
+from abkd_jax.graph.host import HostGraph, edge_entries
+from abkd_jax.graph.layout import LayoutInfo, graphs_tuple
+from abkd_jax.inference.blocks import block_layout, edges_of, features_of, sums_of_weights
+from abkd_jax.models import GAT, GCNII, GIN, RGCN, SIGN
 from abkd_jax.models.stack import Stack, Stage
 from abkd_jax.sampling import as_indices, bucket_size, padded, prefetch
 from abkd_jax.sampling.subgraph import edges_into
@@ -41,16 +42,19 @@ def layerwise(
     memory_bytes: int = 2**34,
     progress: bool = False,
 ) -> np.ndarray:
-    """Computes the logits of a model in evaluation mode on the whole graph, in bounded memory.
+    """Computes the logits of a model in evaluation mode on the whole graph, or for some nodes, in bounded memory.
 
-    Beside the graph, two layers of all nodes are held on the host (all layers where `jumping` reads them), and for one
-    block the features of its senders and the messages: at most `chunk_edges` rows. Two more blocks are built ahead.
+    Beside the graph, the layers that later ones read are held on the host (two, or all where `jumping` reads them), and
+    for one block the features of its senders and the messages: at most `chunk_edges` rows. Two more blocks are built
+    ahead. For some nodes each layer is computed for the nodes that later layers read alone, and nothing else of the
+    graph is read: its arrays may be memory-mapped. The result is exact: all neighbours, with the degrees of the whole
+    graph.
 
     Args:
-        model: any `Stack` without readout.
+        model: any `Stack` without readout, `GCNII` or `SIGN`.
         variables: of the model, as `init` or training returns them.
         graph: without self loops, as `host_graph` makes it.
-        nodes: `[k]` node indices; None takes all.
+        nodes: `[k]` node indices, in any order, also repeated; None takes all.
         chunk_edges: most edges of a block; a node with more incoming edges is a block by itself.
         memory_bytes: layers larger than this are kept in a temporary file.
         progress: whether to show a progress bar.
@@ -59,7 +63,7 @@ def layerwise(
         `[k, classes]` float32.
 
     Raises:
-        InputError: the model is no such stack, or reads what blocks do not have; a node is outside the graph; another
+        InputError: the model is none of these, or reads what blocks do not have; a node is outside the graph; another
             number of embeddings or of relations.
 
     Examples:
@@ -72,16 +76,16 @@ def layerwise(
         (2, 3)
     """
     _check(model, graph, chunk_edges)
-    nodes = None if nodes is None else as_indices("layerwise: nodes", nodes, graph.num_nodes)
+    wanted, place = (None, slice(None)) if nodes is None else _distinct(nodes, graph)
     variables = jax.device_put(variables)  # once, not for every block
-    hiddens: list[np.ndarray] = []
-    stages, entering = _stages(model), _edge_types_by_node_type(graph)
+    stages, outputs = _stages(model), {}
+    rows = _rows_of_stages([stage for stage, _ in stages], graph, wanted)
+    entering, out = _edge_types_by_node_type(graph, rows[0]), np.zeros((0, model.classes), np.float32)
+    most = graph.weights is not None and 2 * rows[0].shape[0] > graph.num_nodes
+    sums = sums_of_weights(graph, np.arange(graph.num_nodes)) if most else None
     for number, (stage, run) in enumerate(stages):
-        last = number + 1 == len(stages)
-        rows = np.arange(graph.num_nodes) if nodes is None or not last else nodes
-        order = np.argsort(_types(graph, rows), kind="stable")
-        plan = _plan(graph, stage, rows[order], chunk_edges, entering)
-        stage_variables, read = stage.variables(variables), hiddens[len(hiddens) - stage.reads :]
+        plan = _plan(graph, stage, rows[number], chunk_edges, entering, sums)
+        stage_variables, read = stage.variables(variables), [(rows[i], outputs[i]) for i in stage.reads]
         out = np.zeros((0, model.classes), np.float32)
         ranges = list(plan.ranges())
         label = f"layer {number + 1} of {len(stages)}"
@@ -89,18 +93,41 @@ def layerwise(
         for (block, inputs), (begin, end) in zip(prefetch(plan.blocks(ranges, read), 1), bar, strict=True):
             result = run(stage_variables, block, inputs)
             if begin == 0:
-                out = _allocate((rows.shape[0], result.shape[1]), memory_bytes)
-            out[order[begin:end]] = np.asarray(result[: end - begin], np.float32)
-        # The stage that is i steps after the next one reads the last `reads` layers, i of which are still to come.
-        needed = max((later.reads - i for i, (later, _) in enumerate(stages[number + 1 :])), default=1)
-        hiddens = [*hiddens, out][-needed:]
-    return hiddens[-1]
+                out = _allocate((rows[number].shape[0], result.shape[1]), memory_bytes)
+            out[begin:end] = np.asarray(result[: end - begin], np.float32)
+        outputs[number] = out
+        read_later = {i for later, _ in stages[number + 1 :] for i in later.reads}
+        outputs = {i: output for i, output in outputs.items() if i in read_later}
+    return out[place]
+
+
+def _distinct(nodes: np.ndarray, graph: HostGraph) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the distinct nodes, ascending, and the place of each node among them."""
+    return np.unique(as_indices("layerwise: nodes", nodes, graph.num_nodes), return_inverse=True)
+
+
+def _rows_of_stages(stages: Sequence[Stage], graph: HostGraph, nodes: np.ndarray | None) -> list[np.ndarray]:
+    """Returns for each stage the nodes that it computes, ascending: those of the result, and those that others read."""
+    if nodes is None:
+        return [np.arange(graph.num_nodes)] * len(stages)
+    read = [np.zeros(graph.num_nodes, bool) for _ in stages]
+    read[-1][nodes] = True
+    rows = []
+    for stage, mask in zip(reversed(stages), reversed(read), strict=True):
+        rows.append(np.flatnonzero(mask))
+        for earlier in stage.reads:
+            read[earlier] |= mask
+        for _, positions in edges_of(graph, rows[-1]) if stage.edges and stage.reads else ():
+            senders = graph.senders[positions]
+            for earlier in stage.reads:
+                read[earlier][senders] = True
+    return rows[::-1]
 
 
 @functools.lru_cache(maxsize=8)
-def _stages(model: Stack) -> tuple[tuple[Stage, Callable[..., Any]], ...]:
+def _stages(model: Any) -> tuple[tuple[Stage, Callable[..., Any]], ...]:
     """Returns the stages of a model and their jitted programs, cached so that its next evaluation compiles nothing."""
-    stages = model.stages()
+    stages: tuple[Stage, ...] = model.stages()
     programs = {id(stage.module): jax.jit(stage.module.apply) for stage in stages}
     return tuple((stage, programs[id(stage.module)]) for stage in stages)
 
@@ -115,6 +142,8 @@ class _BlockPlan(NamedTuple):
         degrees: number of incoming edges of each; 0 where the stage reads no edges.
         most: receivers and edges of a block.
         entering: for each node type the edge types that enter it; None without types.
+        sums: `[n]` sums of the weights of the edges into each node of the graph; None without weights, and where few
+            nodes are read.
     """
 
     graph: HostGraph
@@ -123,6 +152,7 @@ class _BlockPlan(NamedTuple):
     degrees: np.ndarray
     most: tuple[int, int]
     entering: tuple[tuple[int, ...], ...] | None
+    sums: np.ndarray | None
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """Yields begin and end of the ranges of `rows` that are the receivers of a block; each is of one node type."""
@@ -137,11 +167,22 @@ class _BlockPlan(NamedTuple):
             yield begin, end
             begin = end
 
-    def blocks(self, ranges: Sequence[tuple[int, int]], read: Sequence[np.ndarray]) -> Iterator[tuple[Any, Any]]:
-        """Yields the block of each range, with the rows of its nodes in the layers that the stage reads."""
+    def blocks(
+        self, ranges: Sequence[tuple[int, int]], read: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yields the block of each range, with the rows of its nodes in the layers that the stage reads.
+
+        Args:
+            ranges: as `ranges` yields them.
+            read: of each layer the nodes that it was computed for, ascending, and its rows.
+        """
         for begin, end in ranges:
             block, ids = self.block(begin, end)
-            yield block, [hidden[ids] for hidden in read]
+            # Padding nodes, copies of node 0, may not be there: they take the first row.
+            yield block, [hidden[ids if self._all(rows) else np.searchsorted(rows, ids)] for rows, hidden in read]
+
+    def _all(self, rows: np.ndarray) -> bool:
+        return rows.shape[0] == self.graph.num_nodes
 
     def block(self, begin: int, end: int) -> tuple[jraph.GraphsTuple, np.ndarray]:
         """Returns the block of a range of receivers, and the index in the graph of each of its nodes.
@@ -163,16 +204,18 @@ class _BlockPlan(NamedTuple):
         ids[: rows.shape[0]], ids[receivers : receivers + senders.shape[0]] = rows, senders
         to = padded(np.repeat(np.arange(rows.shape[0]), degrees), num_edges, receivers - 1, np.int32)
         by = padded(receivers + columns.reshape(-1), num_edges, size - 1, np.int32)
-        info, types = LayoutInfo(size, num_edges), None
+        info, entries = LayoutInfo(size, num_edges), edge_entries(graph, positions)
+        entries = {name: padded(values, num_edges, 0) for name, values in (entries or {}).items()}
         if self.entering is not None and graph.node_types is not None and graph.relations is not None:
             # All receivers have one type: the block numbers the edge types that enter it from 0, without the others.
             node_type = int(graph.node_types[rows[0]])
             edge_types = self.entering[node_type]
             info = replace(info, relations=edge_types, types=(node_type,))
-            types = padded(np.searchsorted(edge_types, graph.relations[positions]), num_edges, 0, np.int32)
+            known = np.searchsorted(edge_types, graph.relations[positions])
+            entries["relation"] = padded(known, num_edges, 0, np.int32)
         block = graphs_tuple(
             nodes=self._nodes(ids),
-            edges=_layout(to, by, types, self._scale(ids), receivers, info),
+            edges=block_layout(to, by, entries, self._scale(ids), receivers, info),
             senders=by,
             receivers=to,
             n_node=np.array([size], np.int32),
@@ -182,7 +225,14 @@ class _BlockPlan(NamedTuple):
 
     def _scale(self, ids: np.ndarray) -> np.ndarray:
         """Returns `D^-1/2`, with the self loops that GCNs add; degrees are those of the whole graph."""
-        return (1.0 / np.sqrt(self.graph.indptr[ids + 1] - self.graph.indptr[ids] + 1.0)).astype(np.float32)
+        if self.graph.weights is None:
+            degrees = self.graph.indptr[ids + 1] - self.graph.indptr[ids]
+        elif self.sums is None:
+            nodes, place = np.unique(ids, return_inverse=True)
+            degrees = sums_of_weights(self.graph, nodes)[place]
+        else:
+            degrees = self.sums[ids]
+        return (1.0 / np.sqrt(degrees + 1.0)).astype(np.float32)
 
     def _nodes(self, ids: np.ndarray) -> dict[str, Any] | None:
         """Returns the inputs at the nodes: types, and in the first stage features and embeddings."""
@@ -190,7 +240,7 @@ class _BlockPlan(NamedTuple):
         if graph.node_types is not None:
             nodes["type"] = graph.node_types[ids]
         if self.inputs:
-            nodes["features"] = _features(graph.features, ids)
+            nodes["features"] = features_of(graph.features, ids)
             nodes["embedding"] = graph.embedding_rows(ids)
         return nodes or None
 
@@ -201,33 +251,33 @@ def _plan(
     rows: np.ndarray,
     chunk_edges: int,
     entering: tuple[tuple[int, ...], ...] | None,
+    sums: np.ndarray | None,
 ) -> _BlockPlan:
-    degrees = np.diff(graph.indptr)[rows] if stage.edges else np.zeros(rows.shape[0], np.int64)
-    most = math.ceil(chunk_edges * NODES_PER_EDGE), chunk_edges
-    most = min(most[0], max(rows.shape[0], 1)), min(most[1], int(degrees.sum()))
-    return _BlockPlan(graph, stage.reads == 0, rows, degrees, most, entering)
+    degrees = graph.indptr[rows + 1] - graph.indptr[rows] if stage.edges else np.zeros(rows.shape[0], np.int64)
+    total = int(degrees.sum())
+    some = total if rows.shape[0] == graph.num_nodes else bucket_size(total)  # others share programs with the next call
+    most = min(math.ceil(chunk_edges * NODES_PER_EDGE), max(rows.shape[0], 1)), min(chunk_edges, some)
+    return _BlockPlan(graph, not stage.reads, rows, degrees, most, entering, sums)
 
 
 def _types(graph: HostGraph, rows: np.ndarray) -> np.ndarray:
     return np.zeros_like(rows) if graph.node_types is None else graph.node_types[rows]
 
 
-def _edge_types_by_node_type(graph: HostGraph) -> tuple[tuple[int, ...], ...] | None:
-    """Returns the types of the edges that enter nodes of each type; at least one, since padding edges have a type."""
+def _edge_types_by_node_type(graph: HostGraph, rows: np.ndarray) -> tuple[tuple[int, ...], ...] | None:
+    """Returns the types of the edges that enter some nodes, by type of node; at least one, as padding edges have."""
     if graph.node_types is None or graph.relations is None:
         return None
-    begins = np.flatnonzero(np.diff(graph.node_types, prepend=-1))
     enters = np.zeros((int(graph.node_types.max(initial=0)) + 1, graph.num_relations), bool)
-    for begin, end in zip(begins, np.append(begins[1:], graph.num_nodes), strict=True):
-        relations = graph.relations[graph.indptr[begin] : graph.indptr[end]]
-        enters[graph.node_types[begin]] |= np.bincount(relations, minlength=graph.num_relations) > 0
+    for receivers, positions in edges_of(graph, rows):
+        enters[graph.node_types[receivers], graph.relations[positions]] = True
     return tuple(tuple(np.flatnonzero(row).tolist()) or (0,) for row in enters)
 
 
 def _check(model: Any, graph: HostGraph, chunk_edges: int) -> None:
     name = type(model).__name__
-    if not isinstance(model, Stack) or model.readout is not None:
-        raise InputError(f"layerwise: {name} is no stack for nodes, expected a Stack without readout")
+    if not isinstance(model, Stack | GCNII | SIGN) or getattr(model, "readout", None) is not None:
+        raise InputError(f"layerwise: {name} has no layers for nodes, expected a Stack, GCNII or SIGN without readout")
     if isinstance(model, GAT) and model.symmetric_norm:
         raise InputError("layerwise: GAT with symmetric_norm, expected one whose senders' degrees do not matter")
     if isinstance(model, GIN) and model.edge_vocabulary:
@@ -241,58 +291,6 @@ def _check(model: Any, graph: HostGraph, chunk_edges: int) -> None:
         raise InputError(f"layerwise: RGCN of {model.relations} relations, expected {graph.num_relations} as the graph")
     if not isinstance(chunk_edges, Integral) or chunk_edges < 1:
         raise InputError(f"layerwise: chunk_edges is {chunk_edges}, expected at least 1")
-
-
-def _features(features: Any, ids: np.ndarray) -> Any:
-    """Returns the rows of the features, zero for nodes that have none."""
-    known = ids < features.shape[0]
-    if isinstance(features, np.ndarray):
-        out = np.zeros((ids.shape[0], features.shape[1]), np.float32)
-        out[known] = features[ids[known]]
-        return out
-    chosen = features[ids[known]]
-    rows = np.repeat(np.flatnonzero(known), np.diff(chosen.indptr))
-    size = bucket_size(rows.shape[0] + 1)
-    pattern = _pattern(
-        padded(rows, size, ids.shape[0] - 1, np.int32),
-        padded(chosen.indices, size, 0, np.int32),
-        (ids.shape[0], features.shape[1]),
-    )
-    return SparseFeatures(pattern, padded(chosen.data, size, 0, np.float32))
-
-
-def _layout(
-    to: np.ndarray,
-    by: np.ndarray,
-    types: np.ndarray | None,
-    scale: np.ndarray,
-    rows: int,
-    info: LayoutInfo,
-) -> PreparedEdges:
-    """Returns the layout of a block of `rows` receivers; `to` and `by` are the ends of its edges."""
-    nodes, by_relation = info.nodes, None
-    if types is not None:
-        num_edge_types = len(info.relations or ())
-        by_relation = RelationLayout(
-            rows=_pattern(to * num_edge_types + types, by, (rows * num_edge_types, nodes)),
-            columns=_pattern(to, by * num_edge_types + types, (rows, nodes * num_edge_types)),
-        )
-    return PreparedEdges(
-        features=types,
-        pattern=_pattern(to, by, (rows, nodes)),
-        coefficients=scale[by] * scale[to],
-        self_coefficients=scale[:rows] ** 2,
-        relations=by_relation,
-        info=info,
-    )
-
-
-def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
-    """Returns a CSR pattern without its transpose, which only gradients read."""
-    row_ptr = np.zeros(shape[0] + 1, np.int32)
-    np.cumsum(np.bincount(rows, minlength=shape[0]), out=row_ptr[1:])
-    nothing = np.zeros(0, np.int32)
-    return CSR(rows, cols, row_ptr, nothing, (nothing, np.zeros(shape[1] + 1, np.int32)))
 
 
 def _allocate(shape: Sequence[int], memory_bytes: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate import Features, feature_matmul, num_receivers, propagate
+from abkd_jax.aggregate import Features, feature_matmul, num_receivers, propagate, receiving
 from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.layers.dense import cast, linear_aggregate, uniform_fan_in
 from abkd_jax.types import InputError
@@ -84,7 +84,7 @@ class GCN2Conv(nn.Module):
         h: Float[Array, "n d"],
         h0: Float[Array, "n _"],
         theta: Float[Array, ""] | float,
-    ) -> Float[Array, "n d"]:
+    ) -> Float[Array, "_ d"]:
         """Computes the layer from its input `h`, the first hidden features `h0` and the weight of the identity mapping.
 
         Raises:
@@ -95,7 +95,7 @@ class GCN2Conv(nn.Module):
         width = h.shape[1]
         kernel = self.param("kernel", uniform_fan_in(width), (2 * width if self.variant else width, width))
         h, h0, kernel = (cast(a, self.dtype) for a in (h, h0, kernel))
-        neighbours = propagate(graph, h)
+        neighbours, h0 = propagate(graph, h), receiving(graph, h0)
         support = (1.0 - self.alpha) * neighbours + self.alpha * h0
         mapped = neighbours @ kernel[:width] + h0 @ kernel[width:] if self.variant else support @ kernel
         theta = jnp.asarray(theta, h.dtype)

@@ -15,10 +15,12 @@ from abkd_jax.models.sage import GraphSAGE
 from abkd_jax.models.sign import SIGN
 from abkd_jax.types import InputError
 
-__all__ = ["build"]
+__all__ = ["READ_EDGE_FEATURES", "READ_WEIGHTS", "build"]
 
 STACKS = {"gcn": GCN, "graphsage": GraphSAGE, "gat": GAT, "gatv2": GATv2, "gin": GIN, "rgcn": RGCN, "mlp": MLP}
 MODELS = ("gcnii", *STACKS, "sign")
+READ_EDGE_FEATURES = ("gin",)
+READ_WEIGHTS = ("gcnii", "gcn", "sign")  # through the normalised adjacency
 # Options that only some models have; the others accept their default alone.
 _ONLY_OF = {
     "variant": ("gcnii",),
@@ -49,6 +51,7 @@ def build(
     embeddings: int = 0,
     vocabulary: tuple[int, ...] = (),
     edge_vocabulary: tuple[int, ...] = (),
+    edge_features: int = 0,
 ) -> nn.Module:
     """Builds the model that a config names.
 
@@ -60,6 +63,7 @@ def build(
         embeddings: number of its nodes without features, for rgcn.
         vocabulary: number of categories per column of the node features, for gin; () where they are real numbers.
         edge_vocabulary: likewise of the edge features.
+        edge_features: number of real-valued features of an edge, for the models in `READ_EDGE_FEATURES`.
 
     Raises:
         InputError: the name is unknown, a size or rate is out of range, or the model has no such option.
@@ -98,6 +102,8 @@ def build(
         shared |= {"embeddings": embeddings, "embedding_width": config.embedding_width}
     if config.name == "gin":
         shared |= {"vocabulary": vocabulary, "edge_vocabulary": edge_vocabulary}
+    if config.name in READ_EDGE_FEATURES:
+        shared["edge_features"] = edge_features
     return STACKS[config.name](**shared)
 
 

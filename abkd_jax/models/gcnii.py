@@ -1,7 +1,8 @@
 """GCNII: deep graph convolutions with initial residual connections."""
 
 import functools
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,10 +10,11 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from abkd_jax.aggregate import receiving
 from abkd_jax.aggregate.readout import Readout
 from abkd_jax.graph import node_features, normalise
 from abkd_jax.layers import Dense, Dropout, GCN2Conv
-from abkd_jax.models.stack import Norm, classify, normalised, precise, scanned
+from abkd_jax.models.stack import Norm, Part, Stage, classify, normalised, precise, scanned, slice_of
 from abkd_jax.types import GNNOutput
 
 __all__ = ["GCNII"]
@@ -77,16 +79,50 @@ class GCNII(nn.Module):
             if self.input_dropout is None
             else functools.partial(Dropout(self.input_dropout), deterministic=not train)
         )
-        h0 = nn.relu(Dense(self.hidden, dtype=self.dtype, name="input")(drop_input(node_features(graph, self.dtype))))
-        steps = jnp.arange(1, self.layers + 1, dtype=precise(h0).dtype)
+        h0 = self._initial(graph, drop_input)
         scan = scanned(_Block, self.layers, remat=self.remat, per_layer=(0, nn.broadcast, nn.broadcast))
-        block = scan(self.alpha, self.variant, self.dropout, self.norm, self.residual, self.dtype, train, name="blocks")
-        h, stacked = block(h0, jnp.log1p(self.lam / steps), graph, h0)
+        h, stacked = scan(self._layer(train), name="blocks")(h0, self._thetas(precise(h0).dtype), graph, h0)
         return GNNOutput(classify(self.classes, graph, h, self.readout, drop, self.dtype), tuple(stacked))
 
+    @nn.nowrap
+    def stages(self) -> tuple[Stage, ...]:
+        """Splits the model in evaluation mode after every layer; see `Stack.stages`."""
+        middle = _LayerStage(self._layer(False))
 
-class _Block(nn.Module):
-    """Dropout, convolution and ReLU: the scanned step of GCNII; the attributes are those of `GCNII`."""
+        def start(graph: jraph.GraphsTuple, _: Sequence[Array]) -> Array:
+            return self._initial(graph, lambda x: receiving(graph, x))
+
+        def logits(graph: jraph.GraphsTuple, hiddens: Sequence[Array]) -> Array:
+            return classify(self.classes, graph, hiddens[-1], None, lambda x: receiving(graph, x), self.dtype)
+
+        def variables_of(number: int, variables: Any) -> Any:
+            return slice_of(number, variables) | {"schedule": {"theta": self._thetas(jnp.float32)[number - 1]}}
+
+        return (
+            Stage(Part(start, self.dtype), lambda variables: variables, reads=(), edges=False),
+            *(Stage(middle, functools.partial(variables_of, n), reads=(n - 1, 0)) for n in range(1, self.layers + 1)),
+            Stage(Part(logits, self.dtype), lambda variables: variables, reads=(self.layers,), edges=False),
+        )
+
+    @nn.nowrap
+    def _initial(self, graph: jraph.GraphsTuple, drop: Callable[[Any], Any]) -> Array:
+        """Computes `h0`, with parameters in the calling module."""
+        return nn.relu(Dense(self.hidden, dtype=self.dtype, name="input")(drop(node_features(graph, self.dtype))))
+
+    @nn.nowrap
+    def _layer(self, train: bool) -> "_Layer":
+        return _Layer(self.alpha, self.variant, self.dropout, self.norm, self.residual, self.dtype, train)
+
+    @nn.nowrap
+    def _thetas(self, dtype: DTypeLike) -> Float[Array, " layers"]:
+        return jnp.log1p(self.lam / jnp.arange(1, self.layers + 1, dtype=dtype))
+
+
+class _Layer(NamedTuple):
+    """Dropout, convolution and ReLU; the attributes are those of `GCNII`.
+
+    A named tuple, so that its modules belong to whichever module calls it: a scanned block or a stage.
+    """
 
     alpha: float
     variant: bool
@@ -96,13 +132,39 @@ class _Block(nn.Module):
     dtype: DTypeLike | None
     train: bool
 
+    def __call__(
+        self, graph: jraph.GraphsTuple, h: Float[Array, "n d"], h0: Float[Array, "n d"], theta: Float[Array, ""]
+    ) -> Float[Array, "_ d"]:
+        """Computes the layer for the nodes that edges enter, with parameters in the calling module."""
+        dropped = Dropout(self.dropout)(h, deterministic=not self.train)
+        out = GCN2Conv(self.alpha, self.variant, self.dtype, name="conv")(graph, dropped, h0, theta)
+        if self.residual == "identity":
+            out = out + receiving(graph, h)
+        return nn.relu(normalised(self.norm, graph, out, "norm", train=self.train, dtype=self.dtype))
+
+
+class _Block(nn.Module):
+    """One of the equal layers: the step of the scan."""
+
+    layer: _Layer
+
     @nn.compact
     def __call__(
         self, h: Float[Array, "n d"], theta: Float[Array, ""], graph: jraph.GraphsTuple, h0: Float[Array, "n d"]
     ) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
-        dropped = Dropout(self.dropout)(h, deterministic=not self.train)
-        out = GCN2Conv(self.alpha, self.variant, self.dtype, name="conv")(graph, dropped, h0, theta)
-        if self.residual == "identity":
-            out = out + h
-        h = nn.relu(normalised(self.norm, graph, out, "norm", train=self.train, dtype=self.dtype))
+        h = self.layer(graph, h, h0, theta)
         return h, h
+
+
+class _LayerStage(nn.Module):
+    """One of the equal layers as a stage, which reads the layer before it and the initial features.
+
+    Its `theta` is a variable of the collection `schedule`, so that all layers are one program.
+    """
+
+    layer: _Layer
+
+    @nn.compact
+    def __call__(self, graph: jraph.GraphsTuple, hiddens: Sequence[Array]) -> Float[Array, "_ d"]:
+        h, h0 = (jnp.asarray(hidden, self.layer.dtype) for hidden in hiddens)
+        return self.layer(graph, h, h0, self.get_variable("schedule", "theta"))

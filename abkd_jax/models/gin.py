@@ -29,37 +29,51 @@ class GIN(Stack):
     learned embeddings, `[n, hidden]` (`atoms/table_0`, ...). With an `edge_vocabulary` so are `graph.edges`, or their
     entry `"features"`, `[e, k]`; every layer adds the sum of its own embeddings of an edge (`bonds_0/table_0`, ...) to
     the message along it, before a ReLU (GINE: Hu et al., arXiv 1905.12265; the tables of OGB, arXiv 2005.00687).
-    Real-valued features pass through a linear map, `input`, then.
+    Real-valued features pass through a linear map, `input`, then. With `edge_features` the edges have so many real
+    numbers `[e, k]` instead, at the same place, and every layer its own linear map of them (`edges_0/kernel`,
+    `edges_0/bias`, ...), as `GINEConv` of PyTorch Geometric with `edge_dim`.
 
     Attributes:
         train_epsilon: whether the weight `1 + eps` of the node itself is trained, starting at 1.
         vocabulary: number of categories per column of the features; () where they are real numbers.
         edge_vocabulary: likewise for the edges; () where they are not read.
+        edge_features: number of real-valued features of an edge; 0 where they are not read.
     """
 
     train_epsilon: bool = False
     vocabulary: tuple[int, ...] = ()
     edge_vocabulary: tuple[int, ...] = ()
+    edge_features: int = 0
 
     @nn.nowrap
     def inputs(self, graph: jraph.GraphsTuple) -> Any:
         if self.vocabulary:
             return _Categories(self.vocabulary, self.hidden, self.dtype, name="atoms")(node_features(graph, None))
         features = node_features(graph, self.dtype)
-        return Dense(self.hidden, dtype=self.dtype, name="input")(features) if self.edge_vocabulary else features
+        reads_edges = self.edge_vocabulary or self.edge_features
+        return Dense(self.hidden, dtype=self.dtype, name="input")(features) if reads_edges else features
 
     def convolution(self, train: bool) -> Convolution:
         train_epsilon, edge_vocabulary, dtype = self.train_epsilon, self.edge_vocabulary, self.dtype
+        edge_width = self.edge_features
+        if edge_vocabulary and edge_width:
+            raise InputError(
+                f"GIN: edge_vocabulary {edge_vocabulary} and {edge_width} edge_features, expected only one"
+            )
 
         def isomorphic(width: int, last: bool, suffix: str) -> Callable[[jraph.GraphsTuple, Features], Array]:
             mlp = _MLP(width, dtype, parent=None)  # a child of the convolution: conv_0/mlp
             conv = GINConv(mlp, train_epsilon=train_epsilon, dtype=dtype, name=f"conv{suffix}")
-            if not edge_vocabulary:
+            if not edge_vocabulary and not edge_width:
                 return lambda graph, x: conv(graph, dense_features(x))
 
             def with_edges(graph: jraph.GraphsTuple, x: Any) -> Array:
+                edges = _edge_features(graph)
+                if edge_width:
+                    edges = _real_valued(edges, edge_width)
+                    return conv(graph, x, edges=Dense(x.shape[1], dtype=dtype, name=f"edges{suffix}")(edges))
                 bonds = _Categories(edge_vocabulary, x.shape[1], dtype, name=f"bonds{suffix}")
-                return conv(graph, x, edges=bonds(_edge_features(graph)))
+                return conv(graph, x, edges=bonds(edges))
 
             return with_edges
 
@@ -89,6 +103,13 @@ def _edge_features(graph: jraph.GraphsTuple) -> Any:
     edges = raw_edges(graph)
     edges = edges.get("features") if isinstance(edges, dict) else edges
     return edges if edges is None else jnp.asarray(edges)
+
+
+def _real_valued(edges: Any, width: int) -> Any:
+    if edges is None or edges.shape[1:] != (width,) or not jnp.issubdtype(edges.dtype, jnp.floating):
+        given = "missing" if edges is None else f"{edges.dtype} {edges.shape}"
+        raise InputError(f"GIN: features of edges are {given}, expected {width} real numbers in a row")
+    return edges
 
 
 class _MLP(nn.Module):

@@ -1,14 +1,17 @@
 """SIGN: feed-forward networks on precomputed powers of the adjacency; no message passing while training."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax.numpy as jnp
 import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from abkd_jax.aggregate import propagate, receiving
 from abkd_jax.graph import node_entry, node_features, normalise
-from abkd_jax.layers import Dense, Dropout, hops
-from abkd_jax.models.stack import precise
+from abkd_jax.layers import Dense, Dropout, dense_features, hops
+from abkd_jax.models.stack import Part, Stage, precise
 from abkd_jax.types import GNNOutput, InputError
 
 __all__ = ["SIGN", "with_hops"]
@@ -45,6 +48,31 @@ class SIGN(nn.Module):
 
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
+        return self._output(_powers(graph, self.hops, self.dtype), train)
+
+    @nn.nowrap
+    def stages(self) -> tuple[Stage, ...]:
+        """Splits the model in evaluation mode into the powers and the networks that read them; see `Stack.stages`."""
+
+        def features(graph: jraph.GraphsTuple, _: Sequence[Array]) -> Array:
+            return dense_features(receiving(graph, node_features(graph)))
+
+        def power(graph: jraph.GraphsTuple, hiddens: Sequence[Array]) -> Array:
+            return propagate(graph, hiddens[0])
+
+        def logits(graph: jraph.GraphsTuple, hiddens: Sequence[Array]) -> Array:
+            return self._output(jnp.stack([receiving(graph, h) for h in hiddens], axis=1), False).logits
+
+        middle = Part(power, None)
+        return (
+            Stage(Part(features, None), lambda variables: {}, reads=(), edges=False),
+            *(Stage(middle, lambda variables: {}, reads=(k,)) for k in range(self.hops)),
+            Stage(Part(logits, self.dtype), lambda variables: variables, tuple(range(self.hops + 1)), edges=False),
+        )
+
+    @nn.nowrap
+    def _output(self, powers: Float[Array, "n k1 f"], train: bool) -> GNNOutput:
+        """Computes the networks, with parameters in the calling module."""
         each = nn.vmap(
             _FeedForward,
             variable_axes={"params": 0},
@@ -54,7 +82,7 @@ class SIGN(nn.Module):
         )
         rates = (self.input_dropout, self.dropout)
         read = each(self.hidden, self.hidden, self.layers, rates, self.dtype, train, name="hops")
-        parts, _ = read(_powers(graph, self.hops, self.dtype))
+        parts, _ = read(powers)
         joined = _prelu("prelu")(parts.reshape(parts.shape[0], -1))
         rates = (self.dropout, self.dropout)
         last = _FeedForward(self.hidden, self.classes, self.layers, rates, self.dtype, train, name="output")

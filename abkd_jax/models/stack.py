@@ -24,6 +24,7 @@ __all__ = [
     "Convolution",
     "Jumping",
     "Norm",
+    "Part",
     "Residual",
     "Stack",
     "Stage",
@@ -32,6 +33,7 @@ __all__ = [
     "normalised",
     "precise",
     "scanned",
+    "slice_of",
 ]
 
 Norm = Literal["none", "batch", "layer"]
@@ -88,17 +90,17 @@ class Stage(NamedTuple):
         module: `(graph, hiddens) -> [r, width]` for the nodes of the graph that edges enter (`num_receivers`), under
             `apply`; the stages of equal layers share one.
         variables: picks its variables from those of the stack.
-        reads: length of `hiddens`: the last so many hidden layers before it, `[n, width]` each.
+        reads: numbers of the stages whose outputs are its `hiddens`, `[n, width]` each; `()` reads the inputs.
         edges: whether it reads the edges.
     """
 
     module: nn.Module
     variables: Callable[[Any], Any]
-    reads: int
+    reads: tuple[int, ...]
     edges: bool = True
 
 
-class _Part(nn.Module):
+class Part(nn.Module):
     """Wraps a function that creates layers as a module."""
 
     run: Callable[[jraph.GraphsTuple, Sequence[Array]], Array]
@@ -118,7 +120,7 @@ def _part_of(number: int, variables: Any) -> Any:
     }
 
 
-def _slice_of(number: int, variables: Any) -> Any:
+def slice_of(number: int, variables: Any) -> Any:
     """Returns the variables of one layer under the scan."""
     return jax.tree.map(lambda leaf: leaf[number - 1], {name: tree["blocks"] for name, tree in variables.items()})
 
@@ -206,16 +208,16 @@ class Stack(nn.Module):
         def logits(graph: jraph.GraphsTuple, hiddens: Sequence[Array]) -> Array:
             return self._logits(self.graph(graph), hiddens, layer.convolution, lambda x: x)
 
-        start = _Part(lambda graph, _: first(self.graph(graph), self.inputs(graph), "_0"), self.dtype)
-        middle = functools.partial(Stage, _Part(hidden, self.dtype), reads=1)
-        variables_of = _slice_of if self._scans else _part_of
+        start = Part(lambda graph, _: first(self.graph(graph), self.inputs(graph), "_0"), self.dtype)
+        middle = Part(hidden, self.dtype)
+        variables_of = slice_of if self._scans else _part_of
         return (
-            Stage(start, lambda variables: variables, reads=0),
-            *(middle(functools.partial(variables_of, number)) for number in range(1, count)),
+            Stage(start, lambda variables: variables, reads=()),
+            *(Stage(middle, functools.partial(variables_of, n), reads=(n - 1,)) for n in range(1, count)),
             Stage(
-                _Part(logits, self.dtype),
+                Part(logits, self.dtype),
                 lambda variables: variables,
-                reads=count if self.jumping in ("cat", "max") else 1,
+                reads=tuple(range(count)) if self.jumping in ("cat", "max") else (count - 1,),
                 edges=not self._classifies,
             ),
         )

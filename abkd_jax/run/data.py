@@ -1,5 +1,6 @@
 """Prepared data: a data set on the device, with its task, its masks and the sampler of its minibatches."""
 
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from abkd_jax.graph import from_dataset, node_mask
 from abkd_jax.graph.host import HostGraph, host_graph, target_mask
 from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models import build, with_hops
+from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
 from abkd_jax.models.external import Applied, Ensemble, Stored, combine
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
 from abkd_jax.training import tasks
@@ -73,8 +75,7 @@ class PreparedData(NamedTuple):
     def loss_context(self) -> LossContext:
         """Returns what a loss must know of the data."""
         graph_level = isinstance(self.dataset, GraphDataset)
-        task = self.dataset.task if isinstance(self.dataset, GraphDataset) else "classification"
-        return LossContext(task, graph_level, minibatches=self.sampler is not None)
+        return LossContext(self.dataset.task, graph_level, minibatches=self.sampler is not None)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -103,12 +104,15 @@ class PreparedData(NamedTuple):
 
 
 def prepare_data(
-    name: str, data_root: str | Path | None, batches: BatchConfig | None = None, split: int = 0
+    source: str | Dataset | GraphDataset,
+    data_root: str | Path | None = None,
+    batches: BatchConfig | None = None,
+    split: int = 0,
 ) -> PreparedData:
-    """Loads a data set by name and puts what fits of it on the device.
+    """Loads a data set and puts what fits of it on the device.
 
     Args:
-        name: of the data set.
+        source: what `datasets.load` takes, or a data set, which is checked.
         data_root: see `datasets.data_root`.
         batches: how steps are sampled; None is the whole graph.
         split: seed of the split, where there is no official one.
@@ -117,13 +121,17 @@ def prepare_data(
         InputError: the data set cannot be loaded, or its graphs cannot be sampled so.
 
     Examples:
-        >>> data = prepare_data("synthetic", None)
+        >>> data = prepare_data("synthetic")
         >>> data.labels.shape, data.outputs, data.task.metric
         ((300,), 3, 'accuracy')
     """
-    log.info("loading %s", name)
     batches = BatchConfig() if batches is None else batches
-    dataset: Dataset | GraphDataset = datasets.load(name, data_root, split)
+    if isinstance(source, str):
+        log.info("loading %s", source)
+    dataset: Dataset | GraphDataset = (
+        datasets.load(source, data_root, split) if isinstance(source, str) else datasets.validate(source)
+    )
+    name = dataset.name
     if isinstance(dataset, GraphDataset) != (batches.kind == "graphs"):
         fitting = "graphs" if isinstance(dataset, GraphDataset) else "full, neighbours, walks or clusters"
         raise InputError(f"{name}: batches are {batches.kind}, expected {fitting}")
@@ -139,19 +147,43 @@ def prepare_data(
 
 
 def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:
-    """Builds the model of a config for the graph and the task of the data."""
+    """Builds the model of a config for the graph and the task of the data.
+
+    A warning is logged where the graph has edge weights or features that such a model does not read.
+    """
     dataset = data.dataset
+    edge_features = 0 if dataset.edge_features is None else dataset.edge_features.shape[1]
     if isinstance(dataset, GraphDataset):
-        return build(config, data.outputs, vocabulary=dataset.vocabulary, edge_vocabulary=dataset.edge_vocabulary)
+        return build(
+            config,
+            data.outputs,
+            vocabulary=dataset.vocabulary,
+            edge_vocabulary=dataset.edge_vocabulary,
+            edge_features=0 if dataset.edge_vocabulary else edge_features,
+        )
+    _warn_of_unread(dataset, config.name)
     if dataset.schema is None:
-        return build(config, data.outputs)
+        return build(config, data.outputs, edge_features=edge_features)
     return build(
         config,
         data.outputs,
+        edge_features=edge_features,
         relations=dataset.schema.num_relations,
         node_types=len(dataset.schema.node_types),
         embeddings=dataset.num_embeddings,
     )
+
+
+@functools.cache  # once per data set and model
+def _log_unread(name: str, model: str, what: str, readers: tuple[str, ...]) -> None:
+    log.warning("%s: edges have %s, which %s does not read; models that do: %s", name, what, model, ", ".join(readers))
+
+
+def _warn_of_unread(dataset: Dataset, model: str) -> None:
+    if dataset.edge_weights is not None and model not in READ_WEIGHTS:
+        _log_unread(dataset.name, model, "weights", READ_WEIGHTS)
+    if dataset.edge_features is not None and model not in READ_EDGE_FEATURES:
+        _log_unread(dataset.name, model, "features", READ_EDGE_FEATURES)
 
 
 def with_powers(data: PreparedData, *configs: ModelConfig) -> PreparedData:
@@ -211,7 +243,7 @@ def _whole(dataset: Dataset) -> PreparedData:
     batch = Batch(graph, jnp.asarray(dataset.labels), NodeMasks(all=targets, train=jnp.asarray(dataset.train_mask)))
     masks = (jnp.asarray(mask) for mask in _masks(dataset))
     identity = DataIdentity(dataset.name, fingerprint(dataset), {})
-    return PreparedData(dataset, tasks.classification(), batch, batch.labels, *masks, identity=identity)
+    return PreparedData(dataset, TASKS[dataset.task](), batch, batch.labels, *masks, identity=identity)
 
 
 def _sampled(dataset: Dataset, batches: BatchConfig) -> PreparedData:
@@ -225,7 +257,7 @@ def _sampled(dataset: Dataset, batches: BatchConfig) -> PreparedData:
     nodes = np.flatnonzero(dataset.val_mask | dataset.test_mask)
     return PreparedData(
         dataset,
-        tasks.classification(),
+        TASKS[dataset.task](),
         batch,
         *(jnp.asarray(array[nodes]) for array in (dataset.labels, *_masks(dataset))),
         identity=DataIdentity(dataset.name, fingerprint(dataset), config_dict(batches)),

@@ -14,6 +14,7 @@ import numpy as np
 
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.datasets.files.manifest import DIGESTS, check_seal, write_sealed
+from abkd_jax.run.report.latency import LATENCY
 from abkd_jax.run.report.markdown import write_report
 from abkd_jax.training.checkpoint import differences
 from abkd_jax.types import InputError
@@ -27,6 +28,7 @@ __all__ = [
     "read_made_from",
     "read_results",
     "write",
+    "write_latency",
     "write_made_from",
 ]
 
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 MAP_EVALUATIONS = 6  # evaluations whose layer maps are kept for the figures
 SHOWN_CONFLICTS = 3
 FINISHED = "checkpoints/finished.json"  # beside what it speaks of: neither says anything without the other
-FILES = ("config.json", "results.json", "metrics.jsonl", "maps.npz", "report.md", DIGESTS)
+FILES = ("config.json", "results.json", "metrics.jsonl", "maps.npz", "report.md", LATENCY, DIGESTS)
 
 
 class RunFolder(NamedTuple):
@@ -207,6 +209,22 @@ def write(
         write_sealed(run.path, contents)
         if complete:
             write_report(run.path)
+
+
+def write_latency(folder: Path, rows: list[dict[str, Any]], hardware: str) -> None:
+    """Writes measured latencies, and the report with them.
+
+    Args:
+        folder: of a finished run.
+        rows: see `timing.time_model`.
+        hardware: what they were measured on.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    with _one_line(folder):
+        write_sealed(folder, {LATENCY: as_json({"hardware": hardware, "rows": rows}, indent=1)})
+        write_report(folder)
 
 
 def write_made_from(folder: Path, made_from: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The whole comparison: data set in, teachers trained or read, students distilled, run folder with a table out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +78,7 @@ class FinishedRun(NamedTuple):
 
     plan: Plan
     data: PreparedData
-    models: Iterator[tuple[str, ModelConfig | None, Trained]]
+    models: Iterable[tuple[str, ModelConfig | None, Trained]]
     records: dict[str, list[dict[str, Any]]]
 
 

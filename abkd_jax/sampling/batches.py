@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from jaxtyping import Int
 
 from abkd_jax.graph import graphs_tuple, prepare
-from abkd_jax.graph.host import HostGraph
+from abkd_jax.graph.host import HostGraph, edge_entries
 from abkd_jax.sampling.buckets import Capacity, fit_capacities, padded
 from abkd_jax.sampling.subgraph import Subgraph, as_indices
 from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
@@ -100,8 +100,8 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
     Its shapes and tree structure follow from graph and capacity alone. Padding is one more graph, as in
     `jraph.pad_with_graphs`: zero rows, and edges from its first node to itself. Nodes without features have zero rows;
     sparse features become dense. `graph.nodes` is the array `[n, f]`, or in a heterogeneous graph a dict of `features`,
-    `type` and `embedding` (row of the embedding table, -1 where the node has features); `graph.edges` is None, or
-    `{"relation": [e]}`.
+    `type` and `embedding` (row of the embedding table, -1 where the node has features); `graph.edges` is None, or a
+    dict of what the edges have: `relation`, `weight`, `features`. Padding edges are of relation 0, with zeros.
 
     Args:
         graph: where the subgraph comes from.
@@ -116,10 +116,10 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
     spare = capacity.nodes - count, capacity.edges - edges
     if spare[0] < 1 or spare[1] < 0:
         raise InputError(f"a batch of {count} nodes and {edges} edges in a {capacity}, expected one node to spare")
-    relations = None if drawn.relations is None else padded(drawn.relations, capacity.edges, 0)
+    entries = edge_entries(graph, drawn.edges)
     plain = graphs_tuple(
         nodes=_node_inputs(graph, drawn.nodes, capacity.nodes),
-        edges=None if relations is None else {"relation": relations},
+        edges=entries and {name: padded(values, capacity.edges, 0) for name, values in entries.items()},
         senders=padded(drawn.senders, capacity.edges, count),
         receivers=padded(drawn.receivers, capacity.edges, count),
         n_node=np.array([count, spare[0]], np.int32),
@@ -132,7 +132,7 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
         all=padded(chosen, capacity.nodes, False),
         train=padded(chosen & graph.train_mask[drawn.nodes], capacity.nodes, False),
     )
-    prepared = prepare(plain, buckets=False, relations=None if relations is None else graph.num_relations)
+    prepared = prepare(plain, buckets=False, relations=None if graph.relations is None else graph.num_relations)
     return Batch(prepared, padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
 
 

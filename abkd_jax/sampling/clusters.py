@@ -19,7 +19,7 @@ def partition(graph: HostGraph, parts: int, seed: int = 0) -> Int[np.ndarray, " 
     """Partitions the nodes into clusters of similar size with few edges between them: METIS, through `pymetis`.
 
     Args:
-        graph: the whole graph, which has the reverse of each edge; edge types are ignored.
+        graph: the whole graph; types, weights and directions of edges are ignored.
         parts: number of clusters, 1 to `n`. METIS may leave some of them empty where they are tiny.
         seed: of METIS; the same seed gives the same clusters.
 
@@ -94,10 +94,13 @@ def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: i
 
 
 def _neighbours(graph: HostGraph) -> tuple[Int[np.ndarray, " n_plus_1"], Int[np.ndarray, " e"]]:
-    """Returns the graph without types: row pointers and neighbours, each pair of nodes once whatever its edge types."""
-    if graph.relations is None:
+    """Returns row pointers and neighbours, each pair of nodes once whatever its edge types, in both directions."""
+    if graph.relations is None and not graph.directed:
         return graph.indptr, graph.senders
     receivers = np.repeat(np.arange(graph.num_nodes), np.diff(graph.indptr))
-    pairs = np.unique(receivers * graph.num_nodes + graph.senders)
+    pairs = receivers * graph.num_nodes + graph.senders
+    if graph.directed:
+        pairs = np.append(pairs, graph.senders.astype(np.int64) * graph.num_nodes + receivers)
+    pairs = np.unique(pairs)
     receivers, senders = np.divmod(pairs, graph.num_nodes)
     return np.searchsorted(receivers, np.arange(graph.num_nodes + 1)), senders

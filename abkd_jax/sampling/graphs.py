@@ -25,7 +25,8 @@ def graph_batches(
 
     The capacity is `batch_size` graphs, and the nodes and edges of as many graphs of mean size plus a tenth
     (`jraph.dynamically_batch`), and at least those of the largest graph. `graph.nodes` is `[n, f]` as in the data set,
-    `graph.edges` `[e, k]` categories or None; padding is the last graph, and empty ones before it.
+    `graph.edges` `[e, k]` categories, `{"features": [e, k]}` real numbers or None; padding is the last graph, and empty
+    ones before it.
 
     Args:
         dataset: graph-level data set.
@@ -68,7 +69,7 @@ def all_graphs(dataset: GraphDataset) -> Batch:
     features = dataset.features
     graph = graphs_tuple(
         nodes=np.concatenate([features, np.zeros((1, features.shape[1]), features.dtype)]),
-        edges=dataset.edge_features,
+        edges=_edges(dataset, slice(None)),
         senders=dataset.senders + offsets,
         receivers=dataset.receivers + offsets,
         n_node=np.append(dataset.n_node, 1).astype(np.int32),
@@ -85,13 +86,21 @@ def _graph(dataset: GraphDataset, starts: tuple[np.ndarray, ...], graph: int) ->
     )
     return graphs_tuple(
         nodes=dataset.features[nodes],
-        edges=None if dataset.edge_features is None else dataset.edge_features[edges],
+        edges=_edges(dataset, edges),
         senders=dataset.senders[edges],
         receivers=dataset.receivers[edges],
         n_node=dataset.n_node[graph : graph + 1],
         n_edge=dataset.n_edge[graph : graph + 1],
         globals=np.array([graph + 1], np.int32),
     )
+
+
+def _edges(dataset: GraphDataset, edges: slice) -> Any:
+    """Returns categories as they are, and real-valued features in a dict: a column of floats would be edge weights."""
+    if dataset.edge_features is None:
+        return None
+    features = dataset.edge_features[edges]
+    return features if dataset.edge_vocabulary else {"features": features}
 
 
 def _padding_last(sizes: Any, graphs: int) -> Int[np.ndarray, " g"]:

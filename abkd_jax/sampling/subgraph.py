@@ -20,6 +20,7 @@ class Subgraph(NamedTuple):
         senders: `[e]` int32 local indices: positions in `nodes`.
         receivers: `[e]` int32, likewise.
         relations: `[e]` int32 edge types, or None where the graph has none.
+        edges: `[e]` their indices in the whole graph.
     """
 
     nodes: Int[np.ndarray, " k"]
@@ -27,6 +28,7 @@ class Subgraph(NamedTuple):
     senders: Int[np.ndarray, " e"]
     receivers: Int[np.ndarray, " e"]
     relations: Int[np.ndarray, " e"] | None
+    edges: Int[np.ndarray, " e"]
 
 
 def as_indices(what: str, indices: Any, count: int) -> Int[np.ndarray, " k"]:
@@ -116,12 +118,14 @@ def induced(graph: HostGraph, nodes: Int[np.ndarray, " k"], positions: Positions
     senders = positions.of(graph.senders[edges])
     positions.clear(nodes)
     inside = np.flatnonzero(senders >= 0)
+    edges = edges[inside]
     return Subgraph(
         nodes=nodes,
         num_roots=nodes.shape[0],
         senders=senders[inside],
         receivers=receivers[inside],
-        relations=None if graph.relations is None else graph.relations[edges[inside]],
+        relations=None if graph.relations is None else graph.relations[edges],
+        edges=edges,
     )
 
 

@@ -51,12 +51,12 @@ def walk_batches(graph: HostGraph, roots: int, length: int, steps: int) -> Epoch
 def random_walks(
     graph: HostGraph, starts: Int[np.ndarray, " r"], length: int, rng: np.random.Generator
 ) -> Int[np.ndarray, "steps r"]:
-    """Draws the nodes that random walks visit: each step follows an edge, all equally likely, whatever their types.
+    """Draws the nodes that random walks visit: all edges at a node are equally likely, whatever types and weights.
 
     A walk stays at a node without neighbours.
 
     Args:
-        graph: the whole graph, which has the reverse of each edge.
+        graph: the whole graph; each step goes from a node to the sender of an edge that enters it.
         starts: `[r]` first nodes.
         length: number of steps.
         rng: the source of every draw.

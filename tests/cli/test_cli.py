@@ -13,6 +13,7 @@ from abkd_jax import datasets
 from abkd_jax.cli import commands, parser
 from abkd_jax.configs import presets
 from abkd_jax.datasets.files import download
+from abkd_jax.inference import serving
 
 COMMANDS = ("teacher", "distill", "evaluate", "datasets")
 
@@ -182,15 +183,20 @@ def test_distill_again_prints_the_table_at_once(capsys, finished):
     assert said.err == "distill synthetic: starting\n"
 
 
-def test_evaluate_prints_a_row_a_method(capsys, finished):
+def test_evaluate_prints_a_row_a_method(capsys, monkeypatch, finished):
+    monkeypatch.setattr(serving, "QUERIES", 2)
+    monkeypatch.setattr(serving, "BATCHES", 1)
     folder, run = finished
-    rows = {line.split()[0]: line.split()[1:] for line in printed(capsys, "evaluate", *run).splitlines() if line}
+    scores, _, latency, _ = printed(capsys, "evaluate", *run).split("\n\n")
+    rows = {line.split()[0]: line.split()[1:] for line in scores.splitlines()}
     records = json.loads((folder / "results.json").read_text())["records"]
     for method in ("teacher", "supervised", "soft_label", "glnn"):
         mine = [record for record in records if record["method"] == method]
         assert float(rows[method][2]) == pytest.approx(50 * sum(r["test_accuracy"] for r in mine), abs=0.006)
         assert rows[method][5] == f"{mine[0]['parameters']:,}"
     assert rows["teacher"][3:5] == ["100.00", "1.000"]  # it agrees with itself
+    assert [line.split()[0] for line in latency.splitlines()[2:]] == list(rows)[2:]
+    assert "## Latency" in (folder / "report.md").read_text()
 
 
 def test_teacher_prints_a_row_a_seed(capsys, finished):

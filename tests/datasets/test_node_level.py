@@ -105,6 +105,32 @@ FAULTS = {
         lambda d: {"val_mask": _with(d.val_mask, 1, True)},
         r"1 nodes are in both train_mask and val_mask \(first: node 1\)",
     ),
+    "task": (lambda d: {"task": "ranking"}, "task is 'ranking'; expected one of classification, multilabel"),
+    "weight of zero": (
+        lambda d: {"edge_weights": np.float32([1, 2, 0, 1, 1])},
+        r"1 edge weights out of range \(first: edge 2, weight 0.0\); expected numbers above 0",
+    ),
+    "nan weight": (lambda d: {"edge_weights": np.float32([1, np.nan, 1, 1, 1])}, "first: edge 1, weight nan"),
+    "weights of too few edges": (lambda d: {"edge_weights": np.ones(4, np.float32)}, r"edge_weights has shape \(4,\)"),
+    "edge features without columns": (
+        lambda d: {"edge_features": np.ones((5, 0), np.float32)},
+        r"edge_features has shape \(5, 0\); expected \(5, at least 1\)",
+    ),
+    "infinite edge feature": (
+        lambda d: {"edge_features": _with(np.ones((5, 2), np.float32), (3, 1), np.inf)},
+        r"features of 1 of 5 edges are NaN or infinite \(first: edge 3\)",
+    ),
+    "names of classes": (lambda d: {"classes": ("a", "b", "c")}, "classes are 3 names; expected 2 strings, or none"),
+    "repeated node": (lambda d: {"node_ids": np.array([7, 8, 9, 7, 5, 4])}, "node_ids are 6, of which 5 are distinct"),
+    "labels of several tasks": (
+        lambda d: {"task": "multilabel", "labels": np.full((6, 2), 2, np.float32)},
+        r"12 labels out of range \(first: node 0, task 0, label 2.0\); expected 0, 1 or NaN",
+    ),
+    "no known target": (
+        lambda d: {"task": "regression", "labels": np.full((6, 2), np.nan, np.float32)},
+        "train_mask holds 2 unlabelled nodes",
+    ),
+    "classes as targets": (lambda d: {"task": "regression"}, "labels has dtype int32; expected float32"),
 }
 
 

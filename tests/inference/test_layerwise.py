@@ -55,6 +55,9 @@ CASES = {
     "gatv2": models.GATv2(HIDDEN, 2, CLASSES, heads=2),
     "gin": models.GIN(HIDDEN, 2, CLASSES, jumping="last", train_epsilon=True),
     "mlp": models.MLP(HIDDEN, 2, CLASSES),
+    "gcnii": models.GCNII(HIDDEN, 3, CLASSES, norm="batch", residual="identity"),
+    "gcnii variant": models.GCNII(HIDDEN, 2, CLASSES, variant=True),
+    "sign": models.SIGN(HIDDEN, 2, CLASSES, hops=2),
 }
 
 
@@ -71,6 +74,11 @@ def _check(model, host, features, **options):
 @pytest.mark.parametrize("name", CASES)
 def test_layer_by_layer_is_the_whole_graph_at_once(name):
     _check(CASES[name], _host(), X, chunk_edges=16)  # fewer than enter some nodes
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_few_nodes_are_those_of_the_whole_graph_at_once(name):
+    _check(CASES[name], _host(), X, nodes=np.array([29, 7, 7, 0]))
 
 
 @pytest.mark.parametrize("width", [5, 8])
@@ -122,6 +130,26 @@ def test_sparse_features_and_layers_in_a_file():
     _check(models.GraphSAGE(HIDDEN, 2, CLASSES), _host(features=sparse), sparse_features(sparse), memory_bytes=0)
 
 
+@pytest.mark.parametrize("name", ["gcn", "graphsage cat", "gcnii variant", "sign"])
+def test_a_few_nodes_read_their_neighbourhood_alone(name):
+    """On a path two layers read two steps: features and edges further away may be anything."""
+    senders, receivers = np.arange(NODES - 1), np.arange(1, NODES)
+    host = _host(edges=(senders, receivers, PARITY[: NODES - 1]))
+    model = CASES[name].clone(layers=3 if name == "gcn" else 2)
+    variables = initialised(model, graph=_whole(host, X))
+    nodes, steps = np.array([5]), 3 if name == "gcn" else 2
+    expected = inference.layerwise(model, variables, host, nodes=nodes)
+    read = np.abs(np.arange(NODES) - 5) <= steps
+    edges = np.repeat(np.abs(np.arange(NODES) - 5) < steps, np.diff(host.indptr))
+    poisoned = host._replace(
+        features=np.where(read[:, None], X, np.nan).astype(np.float32),
+        senders=np.where(edges, host.senders, 10**6).astype(np.int32),
+    )
+    np.testing.assert_array_equal(inference.layerwise(model, variables, poisoned, nodes=nodes), expected)
+    elsewhere = inference.layerwise(model, variables, poisoned._replace(senders=host.senders), nodes=np.array([9]))
+    assert np.isnan(elsewhere).any()
+
+
 def test_no_nodes_are_no_logits():
     model = CASES["mlp"]
     variables = initialised(model, graph=_whole(_host(), X))
@@ -131,8 +159,8 @@ def test_no_nodes_are_no_logits():
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (models.GCNII(4, 2, 3), {}, "layerwise: GCNII is no stack for nodes, expected a Stack without readout"),
-        (models.GIN(4, 2, 3, readout="sum"), {}, "layerwise: GIN is no stack for nodes"),
+        (models.GCNII(4, 2, 3, readout="sum"), {}, "layerwise: GCNII has no layers for nodes, expected a Stack, GCNII"),
+        (models.GIN(4, 2, 3, readout="sum"), {}, "layerwise: GIN has no layers for nodes"),
         (models.GAT(4, 2, 3, symmetric_norm=True), {}, "layerwise: GAT with symmetric_norm, expected"),
         (models.GIN(4, 2, 3, edge_vocabulary=(2,)), {}, "layerwise: GIN with an edge_vocabulary, expected"),
         (models.RGCN(4, 2, 3, embeddings=2), {}, "layerwise: RGCN of 2 embeddings, expected 0 as nodes without"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from problem_samples import AUTHORS, PAPERS, graph_dataset, typed_dataset
+from problem_samples import AUTHORS, PAPERS, graph_dataset, several_dataset, targets_dataset, typed_dataset
 
 from abkd_jax import datasets
 from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
@@ -22,12 +22,14 @@ OPTIM = OptimConfig(epochs=4, eval_every=2, monitor="val_accuracy", learning_rat
 METHOD = MethodConfig(start="default", optim=OPTIM)
 RGCN = ModelConfig(name="rgcn", layers=2, hidden=4, dropout=0.0, embedding_width=4)
 GIN = ModelConfig(name="gin", layers=2, hidden=4, dropout=0.0, readout="mean")
+GINE = ModelConfig(name="gin", layers=2, hidden=4, dropout=0.0)
+GCN = ModelConfig(name="gcn", layers=2, hidden=4, dropout=0.0)
 WALKS = BatchConfig(kind="walks", size=10, length=2, steps=2)
 
 
 @pytest.fixture(autouse=True)
 def _made_for_tests(monkeypatch):
-    made = {"typed": typed_dataset, "rings": graph_dataset}
+    made = {"typed": typed_dataset, "rings": graph_dataset, "targets": targets_dataset, "several": several_dataset}
     monkeypatch.setattr(datasets, "load", lambda name, root, seed=0: datasets.validate(made[name]()))
 
 
@@ -74,6 +76,40 @@ def test_whole_graphs_are_distilled_and_judged_by_their_metric(tmp_path):
     assert {r["metric"] for r in records} == {"ROC-AUC"}
     assert all(0.0 <= r["test_accuracy"] <= 1.0 for r in records)
     assert "test ROC-AUC %" in (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "metric"),
+    [("targets", GINE, "-RMSE"), ("several", GCN, "ROC-AUC")],
+    ids=["regression", "multilabel"],
+)
+def test_targets_of_nodes_are_distilled_and_judged_by_their_metric(tmp_path, name, model, metric):
+    folder = run(name, model, BatchConfig(), tmp_path)
+    results = runfolder.read_results(folder)
+    assert {(r["method"], r["metric"]) for r in results["records"]} == {
+        (method, metric) for method in ("teacher", "supervised", "abkd")
+    }
+    assert all(np.isfinite(r["test_accuracy"]) for r in results["records"])
+    assert results["data"]["counts"]["outputs"] == 2
+
+
+def test_sampled_targets_are_those_of_their_nodes():
+    dataset = targets_dataset()
+    prepared = prepare_data(dataset, batches=BatchConfig(kind="neighbours", size=8, fan_outs=(2, 2)))
+    minibatch = next(iter(prepared.sampler.minibatches(np.random.default_rng(0))))
+    count = len(minibatch.nodes)
+    np.testing.assert_array_equal(minibatch.batch.labels[:count], dataset.labels[minibatch.nodes])
+    assert prepared.loss_context.task == "regression"
+
+
+def test_a_model_that_does_not_read_what_edges_have_is_named(caplog):
+    prepared = prepare_data(targets_dataset()._replace(name="unread"))
+    build_model(prepared, GCN)
+    build_model(prepared, GINE)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "unread: edges have features, which gcn does not read; models that do: gin",
+        "unread: edges have weights, which gin does not read; models that do: gcnii, gcn, sign",
+    ]
 
 
 def test_layer_by_layer_scores_are_those_of_the_whole_graph(monkeypatch):

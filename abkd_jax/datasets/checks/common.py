@@ -13,8 +13,10 @@ __all__ = [
     "check_array",
     "check_disjoint",
     "check_finite",
+    "check_names",
     "check_outputs",
     "check_range",
+    "check_targets",
     "check_vector",
     "count_categories",
     "warn_of_unlabelled",
@@ -123,6 +125,12 @@ def count_categories(numbers: np.ndarray) -> int:
     return high + 1
 
 
+def check_names(classes: tuple[str, ...], count: int) -> None:
+    """Checks the names of `count` classes, of which there may be none."""
+    if classes and (len(classes) != count or not all(isinstance(name, str) for name in classes)):
+        raise ValueError(f"classes are {len(classes)} names; expected {count} strings, or none")
+
+
 def warn_of_unlabelled(name: str, what: str, count: int, labelled: np.ndarray) -> None:
     """Logs a warning that names the classes or tasks, out of `count`, that have no training label.
 
@@ -145,6 +153,29 @@ def warn_of_unlabelled(name: str, what: str, count: int, labelled: np.ndarray) -
             first,
             ", ..." * (missing > SHOWN),
         )
+
+
+def check_targets(name: str, labels: np.ndarray, masks: Mapping[str, np.ndarray], item: str, *, binary: bool) -> None:
+    """Checks `[n, tasks]` labels of several tasks, and that every mask selects rows with a known one.
+
+    Args:
+        name: of the data set; tasks without a training label are named in a logged warning.
+        labels: 0 or 1, or real numbers; NaN where unknown.
+        masks: by name of the split, as in `check_disjoint`.
+        item: node or graph.
+        binary: whether labels are 0 or 1.
+    """
+    allowed = np.isnan(labels) | (np.isin(labels, (0, 1)) if binary else np.abs(labels) <= LARGEST)
+    bad = np.argwhere(~allowed)
+    if bad.size:
+        row, task = bad[0]
+        raise ValueError(
+            f"{len(bad)} labels out of range (first: {item} {row}, task {task}, label {labels[row, task]}); "
+            f"expected {'0, 1' if binary else f'a finite number within {LARGEST:g}'} or NaN"
+        )
+    check_disjoint(masks, np.asarray(np.isnan(labels).all(axis=1)), item)
+    known = ~np.isnan(labels[masks["train"]]).all(axis=0)
+    warn_of_unlabelled(name, "task", labels.shape[1], np.nonzero(known)[0])
 
 
 def check_disjoint(masks: Mapping[str, np.ndarray], unlabelled: np.ndarray, what: str) -> None:

@@ -3,12 +3,13 @@
 import numpy as np
 
 from abkd_jax.datasets.checks.common import (
-    LARGEST,
     check_array,
     check_disjoint,
     check_finite,
+    check_names,
     check_outputs,
     check_range,
+    check_targets,
     check_vector,
     warn_of_unlabelled,
 )
@@ -24,7 +25,7 @@ def check_graphs(dataset: GraphDataset) -> None:
     if dataset.edge_features is None:
         if dataset.edge_vocabulary:
             raise ValueError(f"edge_vocabulary is {dataset.edge_vocabulary} without edge_features; expected ()")
-    elif not dataset.edge_vocabulary:
+    elif not dataset.edge_vocabulary and dataset.edge_features.dtype.kind in "iu":
         raise ValueError("edge_vocabulary is (); expected the number of categories of each column of edge_features")
     else:
         _check_features(
@@ -32,6 +33,7 @@ def check_graphs(dataset: GraphDataset) -> None:
         )
     _check_edges(dataset)
     _check_labels(dataset)
+    check_names(dataset.classes, dataset.num_outputs)
 
 
 def _check_sizes(dataset: GraphDataset) -> None:
@@ -97,15 +99,4 @@ def _check_labels(dataset: GraphDataset) -> None:
         warn_of_unlabelled(dataset.name, "class", width, labels[dataset.train_mask])
         return
     check_array("labels", labels, np.float32, (graphs, width))
-    binary = dataset.task == "multilabel"
-    allowed = np.isnan(labels) | (np.isin(labels, (0, 1)) if binary else np.abs(labels) <= LARGEST)
-    bad = np.argwhere(~allowed)
-    if bad.size:
-        graph, task = bad[0]
-        raise ValueError(
-            f"{len(bad)} labels out of range (first: graph {graph}, task {task}, label {labels[graph, task]}); "
-            f"expected {'0, 1' if binary else f'a finite number within {LARGEST:g}'} or NaN"
-        )
-    check_disjoint(masks, np.asarray(np.isnan(labels).all(axis=1)), "graph")
-    known = ~np.isnan(labels[dataset.train_mask]).all(axis=0)
-    warn_of_unlabelled(dataset.name, "task", width, np.nonzero(known)[0])
+    check_targets(dataset.name, labels, masks, "graph", binary=dataset.task == "multilabel")

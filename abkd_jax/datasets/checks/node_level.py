@@ -1,22 +1,25 @@
 """Checks that every data set passes before anything is computed from it."""
 
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import numpy as np
 import scipy.sparse as sp
 
 from abkd_jax.datasets.checks.common import (
+    LARGEST,
     check_array,
     check_disjoint,
     check_finite,
+    check_names,
     check_outputs,
     check_range,
+    check_targets,
     check_vector,
     warn_of_unlabelled,
 )
 from abkd_jax.datasets.checks.graph_level import check_graphs
 from abkd_jax.datasets.files.csr import check_csr
-from abkd_jax.types import Dataset, GraphDataset, InputError
+from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName
 
 __all__ = ["validate"]
 
@@ -27,11 +30,13 @@ def validate(dataset: AnyDataset) -> AnyDataset:
     """Checks that a data set is as `types.Dataset` or `types.GraphDataset` says.
 
     Shapes, lengths and number types agree; edges stay inside the nodes, or inside their graph; features are finite with
-    squares that float32 can hold, or categories of the vocabulary; labels are -1 or a class, or as the task needs them;
-    there are at most 10,000 classes, or as many as nodes or graphs; the masks are not empty, do not overlap and select
-    labelled nodes or graphs only. In a heterogeneous graph the node types are ascending, those with features come first
-    and complete, relations and reverse relations are in range; in a graph-level data set every graph has a node and
-    every edge its reverse. Linear in time, with little memory of its own: arrays may be memory-mapped.
+    squares that float32 can hold, or categories of the vocabulary; edge weights are above 0, features of edges finite;
+    labels are -1 or a class, or as the task needs them; there are at most 10,000 classes, or as many as nodes or
+    graphs; classes and nodes have as many names as there are, those of nodes distinct; the masks are not empty, do not
+    overlap and select labelled nodes or graphs only. In a heterogeneous graph the node types are ascending, those with
+    features come first and complete, relations and reverse relations are in range; in a graph-level data set every
+    graph has a node and every edge its reverse. Linear in time, with little memory of its own: arrays may be
+    memory-mapped.
 
     Classes and tasks that have no training label are named in a logged warning.
 
@@ -60,8 +65,11 @@ def validate(dataset: AnyDataset) -> AnyDataset:
             _check_shapes(dataset)
             _check_features(dataset)
             _check_edges(dataset)
+            _check_edge_values(dataset)
             _check_labels(dataset)
             _check_types(dataset)
+            _check_ids(dataset)
+            check_names(dataset.classes, dataset.num_classes)
     except ValueError as error:
         raise InputError(f"{dataset.name}: {error}") from None
     return dataset
@@ -72,10 +80,16 @@ def _masks(dataset: Dataset) -> dict[str, np.ndarray]:
 
 
 def _check_shapes(dataset: Dataset) -> None:
-    check_vector("labels", dataset.labels)
+    if dataset.task not in get_args(TaskName):
+        raise ValueError(f"task is {dataset.task!r}; expected one of {', '.join(get_args(TaskName))}")
+    if dataset.task == "classification" or not isinstance(dataset.labels, np.ndarray) or dataset.labels.ndim != 2:
+        check_vector("labels", dataset.labels)
     check_vector("senders", dataset.senders)
-    n, e = dataset.labels.size, dataset.senders.size
-    check_array("labels", dataset.labels, np.int32, (n,))
+    n, e = dataset.labels.shape[0], dataset.senders.size
+    if dataset.task == "classification":
+        check_array("labels", dataset.labels, np.int32, (n,))
+    else:
+        check_array("labels", dataset.labels, np.float32, (n, dataset.num_classes))
     check_array("senders", dataset.senders, np.int32, (e,))
     check_array("receivers", dataset.receivers, np.int32, (e,))
     for split, mask in _masks(dataset).items():
@@ -89,6 +103,36 @@ def _check_shapes(dataset: Dataset) -> None:
             )
         if array is not None:
             check_array(name, array, np.int32, (length,))
+
+
+def _check_edge_values(dataset: Dataset) -> None:
+    """Checks weights and features of edges."""
+    weights, features, e = dataset.edge_weights, dataset.edge_features, dataset.senders.size
+    if weights is not None:
+        check_array("edge_weights", weights, np.float32, (e,))
+        bad = np.flatnonzero(~((weights > 0) & (weights <= LARGEST)))
+        if bad.size:
+            raise ValueError(
+                f"{bad.size} edge weights out of range (first: edge {bad[0]}, weight {weights[bad[0]]}); expected "
+                f"numbers above 0, and at most {LARGEST:g}"
+            )
+    if features is not None:
+        if not isinstance(features, np.ndarray) or features.ndim != 2 or features.shape[1] == 0:
+            raise ValueError(f"edge_features has shape {np.shape(features)}; expected ({e}, at least 1)")
+        check_array("edge_features", features, np.float32, (e, features.shape[1]))
+        check_finite("edge", features)
+
+
+def _check_ids(dataset: Dataset) -> None:
+    ids, n = dataset.node_ids, dataset.num_nodes
+    if ids is None:
+        return
+    check_vector("node_ids", ids)
+    if ids.size != n or ids.dtype.kind not in "iuU":
+        raise ValueError(f"node_ids are {ids.size} of type {ids.dtype}; expected {n} whole numbers or strings")
+    distinct = np.unique(ids).size
+    if distinct < n:
+        raise ValueError(f"node_ids are {n}, of which {distinct} are distinct; expected a different one for each node")
 
 
 def _check_features(dataset: Dataset) -> None:
@@ -125,6 +169,9 @@ def _check_edges(dataset: Dataset) -> None:
 
 def _check_labels(dataset: Dataset) -> None:
     classes = dataset.num_classes
+    if dataset.task != "classification":
+        check_targets(dataset.name, dataset.labels, _masks(dataset), "node", binary=dataset.task == "multilabel")
+        return
     check_outputs("num_classes", classes, dataset.num_nodes, "nodes")
     check_range("label", dataset.labels, -1, classes, f"-1 or a class in [0, {classes})")
     check_disjoint(_masks(dataset), dataset.labels < 0, "node")

@@ -1,6 +1,7 @@
 """Tables of a run as text: methods, paired comparisons, collapse of the alignment, gradient shares."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tabulate
 
@@ -8,7 +9,15 @@ from abkd_jax.run.report.statistics import Comparison, Estimate, Summary, metric
 from abkd_jax.run.report.trends import Collapse, GradientShare, Trend, is_finite
 from abkd_jax.types import InputError, Metric
 
-__all__ = ["collapse_table", "comparison_table", "format_score", "gradient_table", "remarks", "table"]
+__all__ = [
+    "collapse_table",
+    "comparison_table",
+    "format_score",
+    "gradient_table",
+    "latency_table",
+    "remarks",
+    "table",
+]
 
 
 def table(summaries: Sequence[Summary], fmt: str = "simple", metric: str | Metric | None = None) -> str:
@@ -93,6 +102,48 @@ def gradient_table(rows: Sequence[GradientShare]) -> str:
     """Returns the shares of the gradient as Markdown, each at its first and last epoch."""
     cells = [(*g[:2], _arrow(g.share), _seeds(g.seeds, not_finite=g.not_finite)) for g in rows]
     return _tabulate(cells, ("method", "term", "share", "seeds"), "github")
+
+
+def latency_table(rows: Sequence[Mapping[str, Any]], fmt: str = "simple") -> str:
+    """Returns measured latencies as text, milliseconds; how many times faster than the first row in brackets.
+
+    Args:
+        rows: as `run.timing.time_model` returns them, the teacher first; "-" for what is None.
+        fmt: a table format of `tabulate`.
+
+    Examples:
+        >>> one, cost = {"p50": 2.0, "p99": 3.0, "cold": 90.0}, {"warm": 4.0, "cold": 99.0, "flops": 2e6}
+        >>> cost |= {"weight_bytes": 4096, "program_bytes": 2**20}
+        >>> text = latency_table([{"method": "teacher", "one": one, "batch": None, "all": cost}])
+        >>> text.splitlines()[-1].split()
+        ['teacher', '2', '(1x)', '3', '90', '-', '-', '4', '(1x)', '99', '2', '4', '1']
+    """
+    headers = ("method", "one p50", "p99", "cold", "256 p50", "cold", "all", "cold", "MFLOP", "KiB", "MiB program")
+    cells = []
+    for row in rows:
+        one, batch, cost = (row[part] or {} for part in ("one", "batch", "all"))
+        cells.append(
+            (
+                row["method"],
+                _faster(rows, row, "one", "p50"),
+                *(_text(one.get(key), ".3g") for key in ("p99", "cold")),
+                _faster(rows, row, "batch", "p50"),
+                _text(batch.get("cold"), ".3g"),
+                _faster(rows, row, "all", "warm"),
+                _text(cost.get("cold"), ".3g"),
+                *(
+                    _text(cost[key] / unit if cost else None, ".4g")
+                    for key, unit in (("flops", 1e6), ("weight_bytes", 2**10), ("program_bytes", 2**20))
+                ),
+            )
+        )
+    return _tabulate(cells, headers, fmt)
+
+
+def _faster(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any], part: str, key: str) -> str:
+    """Returns a time, and how many times faster it is than that of the first row."""
+    first, own = ((of[part] or {}).get(key) for of in (rows[0], row))
+    return _text(own, ".3g") + (f" ({first / own:.3g}x)" if first and own else "")
 
 
 def format_score(score: float | None, metric: Metric, std: float | None = None, sign: str = "") -> str:

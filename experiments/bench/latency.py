@@ -1,0 +1,170 @@
+"""Measures how fast models of several sizes answer: teacher, 4 x 4 student, 1-layer student and MLP, side by side.
+
+`python -m experiments.bench.latency --data-root DATA` times one random test node with its neighbourhood (200 of them),
+256 nodes, and the whole graph, cold and warm, with untrained weights: only sizes matter. Beside the pass over the whole
+graph stands that of the same layers in PyTorch Geometric, with as many threads, on a normalised adjacency in PyTorch's
+CSR format, both in turn. The teacher of ogbn-arxiv is the GAT 3 x 96 of `arxiv_small` without its normalisation by
+degrees, so that single nodes have a neighbourhood; features of stand-ins do.
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tabulate
+import tyro
+
+from abkd_jax.configs.options import ModelConfig
+from abkd_jax.configs.presets import preset
+from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.inference.evaluation import parameter_count
+from abkd_jax.run.data import PreparedData, build_model, prepare_data
+from abkd_jax.run.report.tables import latency_table
+from abkd_jax.run.timing import time_model
+from abkd_jax.training.provenance import provenance
+
+ROUNDS = 15  # passes over the whole graph, here and in PyTorch Geometric in turn
+
+
+@dataclass(frozen=True)
+class Args:
+    """Measure latencies."""
+
+    datasets: tuple[str, ...] = ("cora", "coauthor_cs", "ogbn-arxiv")
+    """Data sets."""
+    data_root: Path | None = None
+    """Folder of the data files; default: $ABKD_JAX_DATA."""
+    out: Path = Path("experiments/results/bench_latency.json")
+    """File of the results."""
+
+
+def main(args: Args) -> None:
+    """Measures, stores and prints the tables."""
+    found = {}
+    for name in args.datasets:
+        data = prepare_data(name, args.data_root)
+        rows = [_row(data, label, config) for label, config in _models(name).items()]
+        for row in rows:
+            row["compression"] = rows[0]["parameters"] / row["parameters"]
+        found[name] = {"source": data.dataset.source, "rows": rows}
+        _show(name, rows)
+    made_by = {key: provenance()[key] for key in ("commit", "hardware", "versions", "date")}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(args.out, json.dumps({**made_by, "threads": os.cpu_count(), "data": found}, indent=1) + "\n")
+
+
+def _models(name: str) -> dict[str, ModelConfig]:
+    """Returns the sizes that are compared, the teacher first."""
+    teacher, student = preset(name).teacher.model, ModelConfig("gcnii", layers=4, hidden=4, dropout=0.0)
+    if name == "ogbn-arxiv":
+        teacher = dataclasses.replace(teacher, hidden=96, symmetric_norm=False)
+    mlp = ModelConfig("mlp", layers=2, hidden=128, dropout=0.0)
+    return {
+        f"teacher, {teacher.name} {teacher.layers} x {teacher.hidden}": teacher,
+        "gcnii 4 x 4": student,
+        "gcnii 1 x 4": dataclasses.replace(student, layers=1),
+        "mlp 2 x 128": mlp,
+    }
+
+
+def _row(data: PreparedData, label: str, config: ModelConfig) -> dict[str, Any]:
+    model: Any = build_model(data, config)
+    variables = jax.jit(model.init)(jax.random.key(0), data.batch.graph)
+    predict = jax.jit(lambda variables, graph: model.apply(variables, graph).logits)
+    passes: dict[str, Callable[[], Any]] = {
+        "here_ms": lambda: jax.block_until_ready(predict(variables, data.batch.graph)),
+        "pyg_ms": _pytorch_geometric(data, config),
+    }
+    times: dict[str, list[float]] = {name: [] for name in passes}
+    for name, run in [*passes.items()] * (ROUNDS + 1):
+        began = time.perf_counter()
+        run()
+        times[name].append(1e3 * (time.perf_counter() - began))
+    medians = {name: statistics.median(of[1:]) for name, of in times.items()}  # without the first, which compiles
+    row = time_model(data, label, config, model, variables)
+    return {**row, "parameters": parameter_count(variables["params"]), **medians}
+
+
+def _pytorch_geometric(data: PreparedData, config: ModelConfig) -> Callable[[], Any]:
+    """Returns one pass of the same layers in PyTorch Geometric, with weights of its own."""
+    import torch
+    from torch_geometric.nn import GATConv, GCN2Conv
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    graph: Any = data.batch.graph
+    layout, width, classes = graph.edges, data.dataset.features.shape[1], data.outputs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch calls its CSR tensors a prototype
+        x = _features(data)
+        loops = np.arange(x.shape[0])
+        ends = np.concatenate([np.stack([graph.receivers, graph.senders]), np.stack([loops, loops])], axis=1)
+        values = np.concatenate([layout.coefficients, layout.self_coefficients])
+        adjacency = torch.sparse_coo_tensor(
+            torch.from_numpy(ends.astype(np.int64)), torch.from_numpy(values), (x.shape[0],) * 2
+        ).to_sparse_csr()
+    hidden, linear = config.hidden, torch.nn.Linear
+
+    def gcnii() -> Any:
+        h0 = torch.relu(torch.addmm(first.bias, x, first.weight.T))
+        h = h0
+        for conv in layers:
+            h = torch.relu(conv(h, h0, adjacency))
+        return last(h)
+
+    def gat() -> Any:
+        h = x
+        for conv in layers:
+            h = torch.nn.functional.elu(conv(h, edges))
+        return h
+
+    def mlp() -> Any:
+        return last(torch.relu(torch.addmm(first.bias, x, first.weight.T)))
+
+    if config.name == "gcnii":
+        first, last = linear(width, hidden), linear(hidden, classes)
+        layers = [GCN2Conv(hidden, 0.1, 0.5, number + 1, normalize=False) for number in range(config.layers)]
+        run = gcnii
+    elif config.name == "gat":
+        edges = torch.from_numpy(np.stack([graph.senders, graph.receivers]).astype(np.int64))
+        per_head, inner = hidden // config.heads, [width, *[hidden] * (config.layers - 1)]
+        sizes = [*[(per_head, config.heads)] * (config.layers - 1), (classes, 1)]
+        layers = [GATConv(w, out, heads, residual=True) for w, (out, heads) in zip(inner, sizes, strict=True)]
+        run = gat
+    else:
+        first, last = linear(width, hidden), linear(hidden, classes)
+        layers, run = [], mlp
+    return torch.no_grad()(run)
+
+
+def _features(data: PreparedData) -> Any:
+    """Returns the features as PyTorch multiplies them fastest: CSR where they are sparse."""
+    import scipy.sparse as sp
+    import torch
+
+    features: Any = data.dataset.features
+    if not sp.issparse(features):
+        return torch.from_numpy(np.array(features))
+    parts = (torch.from_numpy(part) for part in (features.indptr, features.indices, features.data))
+    return torch.sparse_csr_tensor(*parts, size=features.shape)
+
+
+def _show(name: str, rows: list[dict[str, Any]]) -> None:
+    print(f"\n{name}, milliseconds; in brackets times faster than the teacher\n\n{latency_table(rows)}\n")
+    cells = [(r["method"], r["parameters"], r["compression"], r["here_ms"], r["pyg_ms"]) for r in rows]
+    headers = ("model", "parameters", "compression", "whole graph ms", "PyTorch Geometric ms")
+    print(tabulate.tabulate(cells, headers, floatfmt=".4g", intfmt=","))
+    print(f"{platform.machine()}, {os.cpu_count()} threads, medians of {ROUNDS} passes in turn")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for editors and type checkers; at run time `__getattr__` finds the same names
     from abkd_jax import aggregate, configs, datasets, distill, graph, inference, layers, models, run, training, types
     from abkd_jax.inference import evaluation
+    from abkd_jax.inference.student import Student, load
     from abkd_jax.run import pipeline
     from abkd_jax.training import checkpoint, tasks
     from abkd_jax.training.step import TrainState
@@ -24,6 +25,7 @@ __all__ = [
     "NodeMasks",
     "Objective",
     "PairMap",
+    "Student",
     "TrainState",
     "aggregate",
     "checkpoint",
@@ -34,6 +36,7 @@ __all__ = [
     "graph",
     "inference",
     "layers",
+    "load",
     "models",
     "pipeline",
     "run",
@@ -42,7 +45,7 @@ __all__ = [
     "types",
 ]
 
-_CLASSES = {
+_NAMES = {
     "Batch": "types",
     "Dataset": "types",
     "GNNOutput": "types",
@@ -50,7 +53,9 @@ _CLASSES = {
     "NodeMasks": "types",
     "Objective": "types",
     "PairMap": "types",
+    "Student": "inference.student",
     "TrainState": "training.step",
+    "load": "inference.student",
 }
 _MODULES = {  # the others are found under their own names
     "checkpoint": "training.checkpoint",
@@ -77,8 +82,8 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:  # with it, type checkers would take any name
 
     def __getattr__(name: str) -> Any:
-        if name in _CLASSES:
-            return getattr(import_module(f"abkd_jax.{_CLASSES[name]}"), name)
+        if name in _NAMES:
+            return getattr(import_module(f"abkd_jax.{_NAMES[name]}"), name)
         if name in __all__:
             return import_module(f"abkd_jax.{_MODULES.get(name, name)}")
         if name == "__version__":

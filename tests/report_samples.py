@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imread
 
+from abkd_jax.run.report.canvas import png
+
 TEST = {
     "teacher": (0.853, 0.850, 0.856, 0.853),
     "supervised": (0.740, 0.755, 0.721, 0.738),
@@ -69,8 +71,9 @@ def full_results() -> dict:
     return about | {"versions": {"jax": "0.10.2", "flax": "0.12.8"}, "records": all_records()}
 
 
-def pixels(png: bytes) -> np.ndarray:
-    return imread(io.BytesIO(png))[..., :3]
+def pixels(picture: object) -> np.ndarray:
+    """`[height, width, 3]` of a figure, or of a PNG file."""
+    return imread(io.BytesIO(picture if isinstance(picture, bytes) else png(picture)))[..., :3]
 
 
 RMSE = {"teacher": (-2.0, -2.5), "abkd": (-2.2, -2.9), "supervised": (-1.8, -2.2)}  # stored: minus the error

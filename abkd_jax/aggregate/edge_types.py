@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from abkd_jax.aggregate.backends import gather_rows, segment_sums
 from abkd_jax.aggregate.edges import checked_layout, rows_of_sums
 from abkd_jax.aggregate.products import sparse_matmul
-from abkd_jax.graph import edge_relations
+from abkd_jax.graph import edge_relations, num_edges
 from abkd_jax.graph.input_checks import checked_relations, host_values
 from abkd_jax.graph.layout import PreparedEdges
 from abkd_jax.graph.precision import floats, widened
@@ -46,12 +46,14 @@ def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: 
     """
     layout, x = checked_layout(graph, sent=x), floats(x)
     wide = widened(x)
-    n, rows, weights = _by_relation(graph, layout, relations, wide.dtype)
+    n, weights = _by_relation(graph, layout, relations, wide.dtype)
     if layout is None or layout.relations is None:
-        sums = segment_sums(weights[:, None] * gather_rows(wide, jnp.asarray(graph.senders)), rows, n * relations)
+        messages = weights[:, None] * gather_rows(wide, jnp.asarray(graph.senders))
+        sums = _sums_by_relation(graph, messages, (n, relations))
     else:
         sums = sparse_matmul(layout.relations.rows, weights, wide, layout.info.backend)
-    return sums.reshape(n, relations, x.shape[1]).astype(x.dtype)
+        sums = sums.reshape(n, relations, x.shape[1])
+    return sums.astype(x.dtype)
 
 
 def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Array, "m f"]:
@@ -69,25 +71,26 @@ def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Ar
     """
     layout, x = checked_layout(graph, sent=x), floats(x)
     relations, width = x.shape[1:]
-    flat = widened(x).reshape(-1, width)
-    n, _, weights = _by_relation(graph, layout, relations, flat.dtype)
+    wide = widened(x)
+    n, weights = _by_relation(graph, layout, relations, wide.dtype)
     if layout is None or layout.relations is None:
-        cols = jnp.asarray(graph.senders) * relations + _relations(graph, relations)
-        sums = segment_sums(weights[:, None] * gather_rows(flat, cols), jnp.asarray(graph.receivers), n)
+        sent = wide[jnp.asarray(graph.senders), _relations(graph, relations)]
+        sums = segment_sums(weights[:, None] * sent, jnp.asarray(graph.receivers), n)
     else:
+        flat = wide.reshape(-1, width)
         sums = sparse_matmul(layout.relations.columns, weights, flat, layout.info.backend)
     return sums.astype(x.dtype)
 
 
 def _by_relation(
     graph: jraph.GraphsTuple, layout: PreparedEdges | None, relations: int, dtype: DTypeLike
-) -> tuple[int, Int[Array, " e"], Float[Array, " e"]]:
+) -> tuple[int, Float[Array, " e"]]:
     """Counts the receivers, and weights edges by one over the number of those of their type at their receiver.
 
     The types of a plain graph under `jit` are taken as they are; `graph.prepare` checks them.
 
     Returns:
-        The number of nodes that edges enter; `[e]`, `receiver * relations + type` of each edge; `[e]`, the weights.
+        The number of nodes that edges enter; `[e]`, the weights.
     """
     n = rows_of_sums(graph, layout)
     if layout is not None and layout.relations is not None:
@@ -98,11 +101,19 @@ def _by_relation(
                 "name their number in graph.prepare(relations=...)"
             )
         rows, counts = jnp.asarray(pattern.rows), jnp.diff(jnp.asarray(pattern.row_ptr)).astype(dtype)
-        return n, rows, (1.0 / jnp.maximum(counts, 1.0))[rows]
-    types = _relations(graph, relations)
-    rows = jnp.asarray(graph.receivers) * relations + types
-    counts = segment_sums(jnp.ones(rows.shape[0], dtype), rows, n * relations)
-    return n, rows, (1.0 / jnp.maximum(counts, 1.0))[rows]
+        return n, (1.0 / jnp.maximum(counts, 1.0))[rows]
+    counts = _sums_by_relation(graph, jnp.ones(num_edges(graph), dtype), (n, relations))
+    weights = 1.0 / jnp.maximum(counts, 1.0)
+    return n, weights[jnp.asarray(graph.receivers), _relations(graph, relations)]
+
+
+def _sums_by_relation(graph: jraph.GraphsTuple, values: Float[Array, "e *f"], shape: tuple[int, int]) -> Array:
+    """Sums `[e, ...]` values by receiver and type, `[n, relations, ...]`, for graphs that were never prepared.
+
+    With an index per axis, and not `receiver * relations + type`: exported programs know no product of their sizes.
+    """
+    places = jnp.asarray(graph.receivers), _relations(graph, shape[1])
+    return jnp.zeros(shape + values.shape[1:], values.dtype).at[places].add(values, mode="drop")
 
 
 def _relations(graph: jraph.GraphsTuple, count: int) -> Int[Array, " e"]:

@@ -16,7 +16,7 @@ MARGIN = 18  # columns: the longest name and a gap
 
 
 def list_all(data_root: str | Path | None = None) -> str:
-    """Returns the list of all data sets: name, description, and whether the files are present.
+    """Returns the list of all data sets: name, description, and whether the files are present; then what else is there.
 
     Args:
         data_root: see `datasets.data_root`.
@@ -29,6 +29,11 @@ def list_all(data_root: str | Path | None = None) -> str:
     for entry in datasets.describe(data_root):
         text, name = f"{entry['description']} [{_state(entry, root)}]", entry["name"].ljust(MARGIN)
         lines.append(textwrap.fill(text, width, initial_indent=name, subsequent_indent=" " * MARGIN))
+    lines += ["", "any set in a known layout:"]
+    for layout, found in datasets.layouts_below(data_root).items():
+        names = f": {', '.join(found)}" if found else ""
+        lines.append(textwrap.fill(layout + names, width, initial_indent="  ", subsequent_indent="    "))
+    lines.append("  PATH of a graph in the neutral form, .npz or a folder")
     return "\n".join([*lines, "", f"data root (--data-root, or $ABKD_JAX_DATA): {root}"])
 
 

@@ -1,22 +1,25 @@
-"""Command line: `abkd-jax teacher | distill | evaluate | datasets`, or `python -m abkd_jax`."""
+"""Command line: `abkd-jax teacher | distill | evaluate | predict | datasets`, or `python -m abkd_jax`."""
 
 import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from abkd_jax.configs import rules
+from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
 from abkd_jax.configs.presets import DATASETS, distill_config
 
 __all__ = ["dataset_in", "main"]
 
 Config = TypeVar("Config", bound=RunConfig)
+Result = TypeVar("Result")
 
 INTERRUPTED, PIPE_CLOSED = 130, 141  # exit statuses: 128 + SIGINT, 128 + SIGPIPE
 
@@ -82,6 +85,31 @@ class Evaluate(DistillConfig, _Verbosity):
 
 
 @dataclass(frozen=True)
+class Predict(_Verbosity):
+    """Predict the classes of nodes, or of graphs, with a student of a run: print them as csv, or write a file."""
+
+    model: Path = tyro.MISSING
+    """Folder of a student (runs/cora/latest/students/abkd/seed_0), or of a run."""
+    graph: str = tyro.MISSING
+    """Name or path of the graph."""
+    method: str | None = None
+    """Method of the run; may be left out where it has one."""
+    seed: int | None = None
+    """Seed of the run; default: the one with the best validation score."""
+    nodes: tuple[str, ...] = ()
+    """Nodes by their identifiers in the files of the graph, or a text file of them; default: all."""
+    out: Path | None = None
+    """File to write: .csv, .parquet or .npz; default: print as csv."""
+    data_root: Path | None = None
+    """Folder of the data files; default: $ABKD_JAX_DATA, else ~/.cache/abkd_jax."""
+
+    @property
+    def dataset(self) -> str:
+        """Returns the graph, by the name that it has in the other commands."""
+        return self.graph
+
+
+@dataclass(frozen=True)
 class Datasets(_Verbosity):
     """List the data sets and the folders of their files; with a name, load that one and describe it."""
 
@@ -120,18 +148,23 @@ def dataset_in(arguments: list[str], default: str = "digits") -> str:
         >>> dataset_in(["teacher"])
         'digits'
     """
-    found = default
+    return _value_in(arguments, "--dataset") or default
+
+
+def _value_in(arguments: list[str], option: str) -> str | None:
+    """Returns the last value that the arguments give an option; None without any."""
+    found = None
     for position, argument in enumerate(arguments):
-        if argument.startswith("--dataset="):
-            found = argument.partition("=")[2]
-        elif argument == "--dataset" and position + 1 < len(arguments):
-            found = arguments[position + 1]
+        flag, equals, value = argument.partition("=")
+        if flag.replace("_", "-") == option and (equals or position + 1 < len(arguments)):
+            found = value if equals else arguments[position + 1]
     return found
 
 
 def _main(arguments: list[str]) -> int:
+    facts = _facts(arguments)
     command: Any = tyro.cli(
-        _commands(dataset_in(arguments)),
+        _commands(dataset_in(arguments), facts),
         prog="abkd-jax",
         description=__doc__,
         args=arguments,
@@ -142,20 +175,38 @@ def _main(arguments: list[str]) -> int:
     name = type(command).__name__.lower()
     level = logging.WARNING if command.quiet else logging.DEBUG if command.verbose else logging.INFO
     with progress.logging_to_stderr(level):
-        logging.getLogger(__name__).info("%s: starting", " ".join([name, command.dataset]).strip())
-        try:
-            return _answer(name, command)
-        except KeyboardInterrupt:
-            progress.write_line(f"abkd_jax {name}: interrupted; the same command goes on from here")
-            return INTERRUPTED
+        log = logging.getLogger(__name__)
+        log.info("%s: starting", " ".join([name, command.dataset]).strip())
+        if facts is not None:
+            log.info("settings by rule: %s", rules.reason(facts))
+        return _in_one_line(name, lambda: _run(command))
 
 
-def _answer(name: str, command: Any) -> int:
-    """Runs a command; bad input and errors of the system end in one line."""
+def _facts(arguments: list[str]) -> rules.Facts | None:
+    """Returns the facts of a data set that is not in the list, which decide its settings; None for all others."""
+    command, name = arguments[0] if arguments else "", dataset_in(arguments)
+    if command not in ("teacher", "distill", "evaluate") or is_listed(name):
+        return None
+    from abkd_jax import datasets  # jax comes with it, so that only sets without settings of their own pay for it
+    from abkd_jax.datasets.files import progress
+
+    split = _value_in(arguments, "--split") or "0"
+    seed = int(split) if split.isdecimal() else 0  # what is no number is refused with the other options
+    quiet = bool({"-q", "--quiet"} & set(arguments))
+    with progress.logging_to_stderr(logging.WARNING if quiet else logging.INFO):
+        return _in_one_line(command, lambda: datasets.facts(name, _value_in(arguments, "--data-root"), seed))
+
+
+def _in_one_line(name: str, call: Callable[[], Result]) -> Result:
+    """Returns what a call returns; bad input, errors of the system and an interrupt end the command in one line."""
+    from abkd_jax.datasets.files import progress
     from abkd_jax.types import InputError  # jax comes with it
 
     try:
-        return _run(command)
+        return call()
+    except KeyboardInterrupt:
+        progress.write_line(f"abkd_jax {name}: interrupted; the same command goes on from here")
+        sys.exit(INTERRUPTED)
     except InputError as error:
         sys.exit(f"abkd_jax {name}: {error}")
     except BrokenPipeError:
@@ -164,20 +215,27 @@ def _answer(name: str, command: Any) -> int:
         sys.exit(f"abkd_jax {name}: {error}")
 
 
-def _commands(dataset: str) -> Any:
-    """Returns the union of the four commands, with the defaults for `dataset`."""
-    defaults = {name: getattr(distill_config(dataset), name) for name in DistillConfig.__dataclass_fields__}
+def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:
+    """Returns the union of the commands, with the defaults for `dataset`."""
+    config = distill_config(dataset, facts)
+    defaults = {name: getattr(config, name) for name in DistillConfig.__dataclass_fields__}
     run = {name: defaults[name] for name in RunConfig.__dataclass_fields__}
     return (
         Annotated[Teacher, tyro.conf.subcommand("teacher", default=Teacher(**run))]
         | Annotated[Distill, tyro.conf.subcommand("distill", default=Distill(**defaults))]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(**defaults))]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Datasets, tyro.conf.subcommand("datasets", default=Datasets())]
     )
 
 
 def _run(command: Any) -> int:
     """Runs a command and returns its exit status."""
+    if isinstance(command, Predict):
+        from abkd_jax.cli import export  # no teachers and no report
+
+        options = {field.name: getattr(command, field.name) for field in fields(command)}
+        return export.predict(**{name: options[name] for name in options.keys() - {"quiet", "verbose"}})
     from abkd_jax.cli import commands  # imports jax and all models, which help does not need
 
     if isinstance(command, Evaluate):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 
-__all__ = ["Preset", "arxiv", "graph_level", "heterogeneous", "mag"]
+__all__ = ["Preset", "arxiv", "graph_level", "heterogeneous", "mag", "plain_methods"]
 
 
 @dataclass(frozen=True)
@@ -33,37 +33,43 @@ class Preset:
         return replace(self.soft_label, alignment_weight=self.alignment_weight)
 
 
-def _methods(optim: OptimConfig) -> tuple[MethodConfig, MethodConfig]:
+def plain_methods(optim: OptimConfig) -> tuple[MethodConfig, MethodConfig]:
     """Returns labels alone, and labels with soft labels of weight and temperature 1; plain initialisation."""
     supervised = MethodConfig(start="default", optim=optim)
     return supervised, replace(supervised, soft_label_weight=1.0, temperature=1.0)
 
 
-def heterogeneous(dataset: str) -> Preset:
+def heterogeneous(*, no_features: bool = False, bases: bool = False) -> Preset:
     """Returns RGCN on small heterogeneous graphs, full batch.
 
-    Sizes and training are this project's; those of freebase are the best of 7 tried on validation nodes.
+    Sizes and training are this project's; those without features are the best of 7 tried on validation nodes of
+    freebase.
+
+    Args:
+        no_features: of any node: all embeddings are learned from few labels, hence more dropout.
+        bases: kernels of the edge types are combinations of 30 bases, of 4 in the student.
     """
-    no_features = "freebase" in dataset  # of any node: all embeddings are learned from 60 labels, hence more dropout
     model = ModelConfig(name="rgcn", layers=2, hidden=64, dropout=0.8 if no_features else 0.5)
-    model = replace(model, bases=30 if dataset == "aifb" else None)
+    model = replace(model, bases=30 if bases else None)
     optim = OptimConfig(epochs=200, eval_every=5, monitor="val_accuracy", dense_decay=5e-4, conv_decay=5e-4)
-    student = replace(model, hidden=8, dropout=0.0, bases=4 if dataset == "aifb" else None)
+    student = replace(model, hidden=8, dropout=0.0, bases=4 if bases else None)
     teacher = TeacherConfig(model, replace(optim, patience=50, learning_rate=0.001 if no_features else 0.01))
-    return Preset(teacher, student, *_methods(replace(optim, schedule="cosine")))
+    return Preset(teacher, student, *plain_methods(replace(optim, schedule="cosine")))
 
 
-def graph_level(dataset: str) -> Preset:
+def graph_level(*, small: bool) -> Preset:
     """Returns GIN for graph-level tasks: 5 layers as in OGB's baseline (arXiv 2005.00687), which is 300 wide.
 
     Students are this project's.
+
+    Args:
+        small: the settings of MUTAG and PROTEINS, 64 wide with sums; else those of OGB's molecules, 128 with means.
     """
-    small = dataset in ("mutag", "proteins")
     model = ModelConfig(name="gin", layers=5, hidden=64 if small else 128, dropout=0.5, norm="batch")
     model = replace(model, input_dropout=0.0, readout="sum" if small else "mean")
     optim = OptimConfig(epochs=40, eval_every=2, monitor="val_accuracy", learning_rate=0.01 if small else 0.001)
     student = replace(model, layers=2, hidden=8 if small else 24, dropout=0.0)
-    methods = _methods(replace(optim, learning_rate=0.01, schedule="cosine"))
+    methods = plain_methods(replace(optim, learning_rate=0.01, schedule="cosine"))
     teacher = TeacherConfig(model, replace(optim, patience=20))
     return Preset(teacher, student, *methods, batches=BatchConfig(kind="graphs", size=32))
 
@@ -90,7 +96,7 @@ def arxiv() -> Preset:
     optim = OptimConfig(epochs=500, eval_every=5, monitor="val_accuracy", learning_rate=0.01)
     student = ModelConfig(name="gcn", layers=2, hidden=256, dropout=0.5, input_dropout=0.0, norm="batch")
     teacher = TeacherConfig(model, replace(optim, epochs=1000, learning_rate=0.002))
-    return Preset(teacher, student, *_methods(optim))
+    return Preset(teacher, student, *plain_methods(optim))
 
 
 def mag() -> Preset:
@@ -99,4 +105,4 @@ def mag() -> Preset:
     optim = OptimConfig(epochs=30, eval_every=5, monitor="val_accuracy", learning_rate=0.005)
     student = replace(model, layers=2, hidden=32)
     batches = BatchConfig(kind="walks", size=20_000, length=2, steps=30)
-    return Preset(TeacherConfig(model, optim), student, *_methods(optim), batches=batches)
+    return Preset(TeacherConfig(model, optim), student, *plain_methods(optim), batches=batches)

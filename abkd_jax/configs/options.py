@@ -176,7 +176,8 @@ class RunConfig:
     """Options of every command that trains or reads models."""
 
     dataset: str = "digits"
-    """Data set; `python -m abkd_jax datasets` lists them. The defaults below are those of this set."""
+    """Data set: a name that `python -m abkd_jax datasets` lists, `layout:name`, or the path of a graph of your own. The
+    defaults below are those of this set."""
     data_root: Path | None = None
     """Folder of the data files; default: $ABKD_JAX_DATA, else ~/.cache/abkd_jax."""
     seeds: int = 3

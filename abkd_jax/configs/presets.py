@@ -4,25 +4,15 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from abkd_jax.configs import large_presets
+from abkd_jax.configs import large_presets, rules
 from abkd_jax.configs.large_presets import Preset
+from abkd_jax.configs.names import DATASETS, canonical
 from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
+from abkd_jax.configs.rules import Facts
 
 __all__ = ["AUXILIARY_WEIGHTS", "DATASETS", "distill_config", "extend", "methods", "preset", "student", "teacher"]
 
 Study = TypeVar("Study", bound=DistillConfig)
-
-# Equal to `datasets.names()`, whose import takes too long for the completion of the command line.
-# fmt: off
-DATASETS = (
-    "digits", "synthetic", "cora", "citeseer", "pubmed", "cora_ml", "amazon_photo", "coauthor_cs", "acm",
-    "heco_acm", "heco_acm_40", "heco_acm_60", "heco_freebase", "heco_freebase_40", "heco_freebase_60", "aifb",
-    "mutag", "proteins", "ogbn-arxiv", "ogbn-mag", "ogbg-molbace", "ogbg-molbbbp", "ogbg-molclintox", "ogbg-molsider",
-    "ogbg-moltox21", "ogbg-moltoxcast", "ogbg-molhiv", "ogbg-molchembl", "ogbg-molesol", "ogbg-molfreesolv",
-    "ogbg-mollipo",
-)
-# fmt: on
-
 
 # Weights of the auxiliary losses beside soft labels: those that Joshi et al. chose for ogbn-arxiv (arXiv 2111.04964,
 # scripts of github.com/chaitjo/efficient-gnns; G-CRD: ogbn-mag, at the same temperature as here). Two are carried over
@@ -37,39 +27,47 @@ AUXILIARY_WEIGHTS = {
 }
 
 
-def preset(dataset: str) -> Preset:
-    """Returns the settings of a data set; other names take a GCNII teacher and a 4 x 4 student."""
-    if dataset == "ogbn-arxiv":
+def preset(dataset: str, facts: Facts | None = None) -> Preset:
+    """Returns the settings of a data set.
+
+    Args:
+        dataset: its name or path.
+        facts: for `rules.preset`, where the set is not in the list. Without them it takes a GCNII teacher and a 4 x 4
+            student.
+
+    Examples:
+        >>> many_labels = Facts("node", "classification", 10_000, 39_402, features=7, outputs=2, train=5_000)
+        >>> preset("heterophilous:minesweeper", many_labels).teacher.model.name, preset("cora").teacher.model.name
+        ('graphsage', 'gcnii')
+    """
+    named = canonical(dataset)
+    if named == "ogbn-arxiv":
         return large_presets.arxiv()
-    if dataset == "ogbn-mag":
+    if named == "ogbn-mag":
         return large_presets.mag()
-    if dataset == "aifb" or dataset.startswith("heco_"):
-        return large_presets.heterogeneous(dataset)
-    if dataset in ("mutag", "proteins") or dataset.startswith("ogbg-"):
-        return large_presets.graph_level(dataset)
-    return _citation(dataset)
+    if named == "aifb" or named.startswith("heco_"):
+        return large_presets.heterogeneous(no_features="freebase" in named, bases=named == "aifb")
+    if named in ("mutag", "proteins") or named.startswith("ogbg-"):
+        return large_presets.graph_level(small=named in ("mutag", "proteins"))
+    if named in DATASETS or facts is None:
+        return _citation(named)
+    return rules.preset(facts)
 
 
 def _citation(dataset: str) -> Preset:
-    """Returns GCNII to the 4 x 4 GCNII of the paper's headline (Pubmed, 141x), methods as chosen on validation nodes.
+    """Returns the semi-supervised recipe with what was tuned for a set, methods as chosen on validation nodes.
 
     The student has its teacher's lambda and no dropout. `experiments/tune.py` chooses temperature, weights and decay.
     """
-    recipe = _gcnii_teacher(dataset)
-    labels = OptimConfig(
-        epochs=1500,
-        eval_every=10,
-        monitor="val_accuracy",
-        learning_rate=0.03,
-        conv_decay=0.01,
-        dense_decay=1e-4 if dataset == "citeseer" else 5e-4,
-    )
+    base, recipe = rules.semi_supervised(), _gcnii_teacher(dataset)
+    labels = replace(base.supervised.optim, dense_decay=1e-4 if dataset == "citeseer" else 5e-4)
     temperature = 0.125 if dataset in ("cora", "citeseer", "pubmed") else 0.25
-    return Preset(
+    return replace(
+        base,
         teacher=recipe,
-        student=ModelConfig(layers=4, hidden=4, dropout=0.0, lam=recipe.model.lam),
-        supervised=MethodConfig(optim=labels),
-        soft_label=MethodConfig(task_weight=0.0, soft_label_weight=1.0, temperature=temperature),
+        student=replace(base.student, lam=recipe.model.lam),
+        supervised=replace(base.supervised, optim=labels),
+        soft_label=replace(base.soft_label, temperature=temperature),
     )
 
 
@@ -113,9 +111,9 @@ def student(dataset: str) -> ModelConfig:
     return preset(dataset).student
 
 
-def methods(dataset: str) -> dict[str, MethodConfig]:
-    """Returns the methods that `distill` compares, by name."""
-    chosen = preset(dataset)
+def methods(dataset: str, facts: Facts | None = None) -> dict[str, MethodConfig]:
+    """Returns the methods that `distill` compares, by name; `facts` as in `preset`."""
+    chosen = preset(dataset, facts)
     return {
         "supervised": chosen.supervised,
         "soft_label": chosen.soft_label,
@@ -136,7 +134,9 @@ def _glnn(dataset: str) -> MethodConfig:
     graphs take Cora's. It trains without early stopping here: the last epoch is
     the result, the best one is reported beside it.
     """
-    dropout, decay, rate = {"citeseer": (0.1, 1e-3, 0.01), "pubmed": (0.4, 0.0, 0.005)}.get(dataset, (0.6, 5e-3, 0.01))
+    dropout, decay, rate = {"citeseer": (0.1, 1e-3, 0.01), "pubmed": (0.4, 0.0, 0.005)}.get(
+        canonical(dataset), (0.6, 5e-3, 0.01)
+    )
     return MethodConfig(
         task_weight=0.0,
         soft_label_weight=1.0,
@@ -149,16 +149,20 @@ def _glnn(dataset: str) -> MethodConfig:
     )
 
 
-def distill_config(dataset: str) -> DistillConfig:
+def distill_config(dataset: str, facts: Facts | None = None) -> DistillConfig:
     """Returns the default run on a data set.
+
+    Args:
+        dataset: its name or path.
+        facts: as in `preset`; `datasets.facts` returns them.
 
     Examples:
         >>> run = distill_config("ogbn-mag")
         >>> run.methods, run.batches.kind, run.abkd.alignment_weight
         (('supervised', 'soft_label', 'abkd'), 'walks', 0.1)
     """
-    chosen = preset(dataset)
-    named: dict[str, Any] = {**methods(dataset)}
+    chosen = preset(dataset, facts)
+    named: dict[str, Any] = {**methods(dataset, facts)}
     return DistillConfig(
         dataset=dataset, teacher=chosen.teacher, student=chosen.student, batches=chosen.batches, **named
     )

@@ -1,4 +1,7 @@
-"""Data sets by name: `load("cora")` returns a checked `types.Dataset` or `types.GraphDataset` on the host.
+"""Data sets by name or path: `load("cora")` returns a checked `types.Dataset` or `types.GraphDataset` on the host.
+
+A name is one of the list, `layout:name` for any files of a known layout below the data root, or the path of a graph in
+the neutral form.
 
 >>> from abkd_jax import datasets
 >>> data = datasets.load("digits", seed=0)
@@ -10,33 +13,38 @@ import os
 from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from abkd_jax.datasets import digits, heco, kgbench, npz, ogb, ogb_graphs, planetoid, synthetic, tu
+from abkd_jax.configs.names import LAYOUTS, canonical, full_name, is_path, short_name, split_layout
+from abkd_jax.configs.rules import Facts
+from abkd_jax.datasets import user
 from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.checks.published import verify
+from abkd_jax.datasets.facts import facts_of
 from abkd_jax.datasets.files.locations import cache_root, expanded
 from abkd_jax.datasets.files.reading import missing_files
+from abkd_jax.datasets.layouts import DOWNLOADING, PLACES, READERS, found_below, reader_of
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
-__all__ = ["data_root", "describe", "generate", "load", "names", "paths", "per_class", "validate"]
+__all__ = [
+    "data_root",
+    "describe",
+    "facts",
+    "facts_of",
+    "generate",
+    "layouts_below",
+    "load",
+    "names",
+    "paths",
+    "per_class",
+    "short_name",
+    "validate",
+]
 
-
-class _Reader(Protocol):
-    """A module that reads the data sets of one format."""
-
-    DESCRIPTIONS: dict[str, str]
-
-    def files(self, name: str, root: Path) -> tuple[Path, ...]: ...
-
-    def load(self, name: str, root: Path, seed: int = 0) -> Dataset | GraphDataset: ...
-
-
-_FORMATS: tuple[_Reader, ...] = (digits, synthetic, planetoid, npz, heco, kgbench, tu, ogb, ogb_graphs)
-_DOWNLOADING: tuple[_Reader, ...] = (planetoid, ogb, ogb_graphs)
-_READERS = {name: reader for reader in _FORMATS for name in reader.DESCRIPTIONS}
+# The set that `facts` has loaded, until `load` takes it: nothing is read twice at the start of a run.
+_LOADED: dict[tuple[str, Path, int], Dataset | GraphDataset] = {}
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -56,24 +64,30 @@ def paths(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
     """Returns the files that `load` reads, whether they exist or not; `()` for embedded sets and unknown names.
 
     Examples:
-        >>> [path.name for path in paths("acm", "data")]
-        ['acm.npz']
+        >>> [path.name for path in paths("acm", "data")], [path.name for path in paths("gnn_benchmark:dblp", "data")]
+        (['acm.npz'], ['dblp.npz'])
     """
-    return _READERS[name].files(name, data_root(root)) if name in _READERS else ()
+    if is_path(name):
+        return tuple(user.files(Path(full_name(name))))
+    named = canonical(name)
+    if named in READERS:
+        return READERS[named].files(named, data_root(root))
+    layout, own = split_layout(named) or ("", "")
+    return reader_of(layout, own).files(own, data_root(root)) if layout else ()
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names that `load` accepts, those that need no files first.
+    """Returns the names of the list, those that need no files first.
 
     Examples:
         >>> names()[:3]
         ('digits', 'synthetic', 'cora')
     """
-    return tuple(_READERS)
+    return tuple(READERS)
 
 
 def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
-    """Lists the data sets and which of their files are missing; reads and downloads nothing.
+    """Describes the data sets of the list and which of their files are missing; reads and downloads nothing.
 
     Args:
         root: see `data_root`.
@@ -87,7 +101,7 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
         ['ind.citeseer.allx', 'ind.citeseer.ally']
     """
     listing = []
-    for name, reader in _READERS.items():
+    for name, reader in READERS.items():
         needed = reader.files(name, data_root(root))
         listing.append(
             {
@@ -95,24 +109,44 @@ def describe(root: str | Path | None = None) -> list[dict[str, Any]]:
                 "description": reader.DESCRIPTIONS[name],
                 "folder": needed[0].parent if needed else None,
                 "missing": [path.name for path in missing_files(needed)],
-                "downloads": reader in _DOWNLOADING,
+                "downloads": reader in DOWNLOADING,
             }
         )
     return listing
 
 
-def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | GraphDataset:
-    """Loads a data set by name and checks it.
+def layouts_below(root: str | Path | None = None) -> dict[str, tuple[str, ...]]:
+    """Returns for each layout, as `layout:NAME (its files)`, the sets below the data root that are not in the list.
 
     Args:
-        name: one of `names()`.
-        root: see `data_root`; `digits` and `synthetic` need none.
+        root: see `data_root`.
+
+    Examples:
+        >>> layouts_below("no/such/folder")["tu:NAME (tu/NAME/NAME_A.txt: many graphs, text)"]
+        ()
+    """
+    found = found_below(data_root(root))
+    return {
+        f"{layout}:NAME ({place.pattern.rstrip('*').replace('*', 'NAME')}: {place.content})": tuple(
+            name for name in found if name.startswith(f"{layout}:")
+        )
+        for layout, place in PLACES.items()
+    }
+
+
+def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | GraphDataset:
+    """Loads a data set by name or path and checks it.
+
+    Args:
+        name: one of `names()`; `layout:name` for files of a known layout below the data root; or the path of a graph in
+            the neutral form, which has a separator or the suffix `.npz`, or is there.
+        root: see `data_root`; `digits`, `synthetic` and paths need none.
         seed: of the split, for sets without an official one, and of everything in `synthetic`; a whole number, not
             negative.
 
     Returns:
-        The data set. Where files have the published totals and another content than was published, a warning is logged
-        and `source` says so.
+        The data set; its name is `short_name(name)`. Where files have the published totals and another content than was
+        published, a warning is logged and `source` says so.
 
     Raises:
         InputError: an unknown name, a bad seed, files that are missing, damaged or inconsistent, or other totals than
@@ -123,11 +157,51 @@ def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | 
         >>> data.features.shape, data.num_classes, int(data.train_mask.sum())
         ((300, 32), 3, 60)
     """
-    if name not in _READERS:
-        nearest = get_close_matches(name.lower(), _READERS, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise InputError(f"no data set {name!r}; {hint}Known: {', '.join(_READERS)}")
+    named, folder = canonical(name), data_root(root)
+    layout, own = split_layout(named) or ("", "")
+    if named not in READERS and not layout and not is_path(name):
+        raise InputError(_unknown(name, folder))
     if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"{name}: seed is {seed!r}; expected a whole number that is not negative")
-    reader, folder = _READERS[name], data_root(root)
-    return verify(validate(reader.load(name, folder, seed)), folder, reader.files(name, folder))
+    loaded = _LOADED.pop((full_name(name), folder, int(seed)), None)
+    if loaded is not None:
+        return loaded
+    if is_path(name):
+        read = user.load(Path(full_name(name)), seed)
+        return validate(read._replace(name=short_name(name)))
+    if layout:
+        return validate(reader_of(layout, own).load(own, folder, seed))
+    reader = READERS[named]
+    return verify(validate(reader.load(named, folder, seed)), folder, reader.files(named, folder))
+
+
+def facts(name: str, root: str | Path | None = None, seed: int = 0) -> Facts:
+    """Returns what the rules of settings read of a data set; the next `load` of it is given what was read here.
+
+    Args:
+        name: see `load`.
+        root: see `load`.
+        seed: see `load`.
+
+    Raises:
+        InputError: see `load`.
+
+    Examples:
+        >>> facts("synthetic").nodes
+        300
+    """
+    dataset = load(name, root, seed)
+    _LOADED.clear()
+    _LOADED[full_name(name), data_root(root), int(seed)] = dataset
+    return facts_of(dataset)
+
+
+def _unknown(name: str, root: Path) -> str:
+    """Returns the message on a name that is none, with the nearest that there is."""
+    there = found_below(root)
+    own = {full.partition(":")[2].lower(): full for full in there}  # a name of the list comes before that of a file
+    known = own | {full.lower(): full for full in (*there, *READERS)}
+    nearest = get_close_matches(name.lower(), known, n=1)
+    hint = f"did you mean {known[nearest[0]]!r}? " if nearest else ""
+    layouts = f"{', '.join(LAYOUTS)} as LAYOUT:NAME, or a path"
+    return f"no data set {name!r}; {hint}Known: {', '.join(READERS)}; {layouts}"

@@ -1,7 +1,7 @@
-"""Reads AIFB, a knowledge graph whose nodes have no features, in the layout of kgbench: comma-separated integers.
+"""Reads knowledge graphs whose nodes have no features, in the layout of kgbench: comma-separated integers.
 
-Source: Bloem, Wilcke, van Berkel, de Boer 2021 (kgbench, ESWC), https://github.com/pbloem/kgbench-data; the graph is
-that of Schlichtkrull et al. 2018 (arXiv 1703.06103, section 5.1). Files are `<root>/kgbench/aifb/*`.
+Source: Bloem, Wilcke, van Berkel, de Boer 2021 (kgbench, ESWC), https://github.com/pbloem/kgbench-data; AIFB is
+the graph of Schlichtkrull et al. 2018 (arXiv 1703.06103, section 5.1). Files are `<root>/kgbench/<name>/*`.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from abkd_jax.datasets.checks.common import count_categories
 from abkd_jax.datasets.files.reading import reading, require_files
-from abkd_jax.datasets.files.text import count_records, read_table
+from abkd_jax.datasets.files.text import LARGE_TEXT, MAX_TEXT, count_records, read_table
 from abkd_jax.types import Dataset, InputError, Schema
 
 __all__ = ["DESCRIPTIONS", "files", "load"]
@@ -28,13 +28,19 @@ def files(name: str, root: Path) -> tuple[Path, ...]:
     """Returns the paths of the files of a data set, whether they exist or not.
 
     Args:
-        name: a key of `DESCRIPTIONS`.
+        name: of the folder.
         root: the data root.
 
     Returns:
-        One path per part of `PARTS`.
+        One path per part of `PARTS`; of sets other than the listed ones with `.gz` or without, as the file is there.
     """
-    return tuple(root / "kgbench" / name / part for part in PARTS)
+    parts = (root / "kgbench" / name / part for part in PARTS)
+    return tuple(parts) if name in DESCRIPTIONS else tuple(_packed_or_not(path) for path in parts)
+
+
+def _packed_or_not(path: Path) -> Path:
+    other = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
+    return other if other.is_file() and not path.is_file() else path
 
 
 def load(name: str, root: Path, seed: int = 0) -> Dataset:
@@ -43,7 +49,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
     The validation nodes are kept apart, where kgbench adds them to the training nodes of its final runs.
 
     Args:
-        name: a key of `DESCRIPTIONS`.
+        name: of the folder.
         root: the data root.
         seed: not read: the split is kgbench's.
 
@@ -55,8 +61,9 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
     """
     paths = files(name, root)
     require_files(name, paths, PUBLISHED)
-    n, num_relations = count_records(paths[1]), count_records(paths[2])
-    triples = read_table(paths[0], 3, delimiter=",")
+    limit = MAX_TEXT if name in DESCRIPTIONS else LARGE_TEXT
+    n, num_relations = count_records(paths[1], limit), count_records(paths[2], limit)
+    triples = read_table(paths[0], 3, delimiter=",", limit=limit)
     _check_range(paths[0], triples, (n, num_relations, n))
     splits = [_read_split(path, n) for path in paths[3:]]
     labels = np.full(n, -1, np.int32)
@@ -77,7 +84,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         train_mask=train,
         val_mask=val,
         test_mask=test,
-        source=f"kgbench ({PUBLISHED.removeprefix('https://')}), its training, validation and testing nodes",
+        source=f"{_origin(name)}, its training, validation and testing nodes",
         schema=Schema(
             node_types=("entity",),
             relations=tuple(f"relation_{number}" for number in range(num_relations)),
@@ -86,6 +93,12 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         node_types=np.zeros(n, np.int32),
         relations=triples[:, 1].astype(np.int32),
     )
+
+
+def _origin(name: str) -> str:
+    if name in DESCRIPTIONS:
+        return f"kgbench ({PUBLISHED.removeprefix('https://')})"
+    return f"own files in the layout of kgbench, {name}"
 
 
 def _read_split(path: Path, n: int) -> Int[np.ndarray, "nodes 2"]:

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from abkd_jax.datasets.checks.common import count_categories
 from abkd_jax.datasets.files.arrays import from_npz
 from abkd_jax.datasets.files.csr import csr_from_parts, row_normalize
-from abkd_jax.datasets.files.reading import read_bytes, reading, require_files
+from abkd_jax.datasets.files.reading import LARGE_BYTES, MAX_BYTES, read_bytes, reading, require_files
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.types import Dataset
 
@@ -42,7 +42,7 @@ def files(name: str, root: Path) -> tuple[Path, ...]:
     """Returns the path of the one file of a data set, whether it exists or not.
 
     Args:
-        name: a key of `DESCRIPTIONS`.
+        name: of the file, without its suffix.
         root: the data root.
     """
     return (root / "gnn_benchmark" / f"{name}.npz",)
@@ -54,7 +54,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
     Features are divided by their row sums. Self loops are dropped.
 
     Args:
-        name: a key of `DESCRIPTIONS`.
+        name: of the file, without its suffix.
         root: the data root.
         seed: of the split.
 
@@ -66,7 +66,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
     """
     (path,) = files(name, root)
     require_files(name, (path,), PUBLISHED)
-    adjacency, attributes, labels, classes = _read(path)
+    adjacency, attributes, labels, classes = _read(path, MAX_BYTES if name in DESCRIPTIONS else LARGE_BYTES)
     edges = adjacency.tocoo()
     between_two = edges.row != edges.col
     train, val, test = per_class(labels, TRAIN_PER_CLASS, VAL_PER_CLASS, np.random.default_rng(seed))
@@ -80,16 +80,22 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         train_mask=train,
         val_mask=val,
         test_mask=test,
-        source=f"gnn-benchmark ({PAPERS[name]}, {PUBLISHED.removeprefix('https://')}), split seed {seed}",
+        source=f"{_origin(name)}, split seed {seed}",
         row_normalised=True,
     )
 
 
-def _read(path: Path) -> tuple[sp.csr_matrix, sp.csr_matrix, Int[np.ndarray, " n"], int]:
+def _origin(name: str) -> str:
+    if name not in PAPERS:
+        return f"own file in the layout of gnn-benchmark, {name}.npz"
+    return f"gnn-benchmark ({PAPERS[name]}, {PUBLISHED.removeprefix('https://')})"
+
+
+def _read(path: Path, limit: int) -> tuple[sp.csr_matrix, sp.csr_matrix, Int[np.ndarray, " n"], int]:
     """Reads adjacency, attributes and labels; returns also the number of classes."""
     with reading(path, "a gnn-benchmark archive"):
         names = ("labels", *(f"{matrix}_{part}" for matrix in ("adj", "attr") for part in CSR_PARTS))
-        arrays = from_npz(read_bytes(path), names)
+        arrays = from_npz(read_bytes(path, limit), names, limit)
         adjacency, attributes = _csr(arrays, "adj"), _csr(arrays, "attr")
         labels, shape = arrays["labels"], adjacency.get_shape()
         n = labels.size

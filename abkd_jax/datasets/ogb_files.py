@@ -19,10 +19,20 @@ from abkd_jax.datasets.files.archive import check_recorded, fetch_zip
 from abkd_jax.datasets.files.csv_gz import integers
 from abkd_jax.types import InputError
 
-__all__ = ["SPLITS", "check_size", "fetch_missing", "find_files", "generated", "source_of", "split_masks"]
+__all__ = [
+    "SPLITS",
+    "check_size",
+    "fetch_missing",
+    "find_files",
+    "generated",
+    "own_split",
+    "source_of",
+    "split_masks",
+]
 
 SPLITS = ("train", "valid", "test")
 MARKER = "SYNTHETIC.txt"
+HOME = "https://ogb.stanford.edu"
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +57,21 @@ def find_files(name: str, root: Path, parts: tuple[str, ...]) -> tuple[Path, ...
     return tuple(folder / f"{part}.csv.gz" for part in parts)
 
 
+def own_split(name: str, root: Path, default: str) -> str:
+    """Returns the name of the split of a set that is not in the list: its only folder below `split/`, else `default`.
+
+    Args:
+        name: of the set.
+        root: the data root.
+        default: where there is not one folder.
+    """
+    (first,) = find_files(name, root, ("raw/edge",))
+    folders = [path.name for path in first.parents[1].glob("split/*") if path.is_dir()]
+    return folders[0] if len(folders) == 1 else default
+
+
 def fetch_missing(
-    name: str, root: Path, parts: tuple[str, ...], url: str, sha256: str | None = None
+    name: str, root: Path, parts: tuple[str, ...], url: str | None, sha256: str | None = None
 ) -> dict[str, Path]:
     """Returns the files of a data set; where its whole folder is missing, downloads and unpacks the archive.
 
@@ -56,7 +79,7 @@ def fetch_missing(
         name: of the set.
         root: the data root.
         parts: see `find_files`.
-        url: of the archive.
+        url: of the archive; None for a set whose folder must be there.
         sha256: of the archive, where it is known. A folder that was unpacked from another archive is refused.
 
     Returns:
@@ -68,14 +91,16 @@ def fetch_missing(
     paths = dict(zip(parts, find_files(name, root, parts), strict=True))
     folder = _folder(paths)
     try:
-        if not folder.is_dir():
+        if url is not None and not folder.is_dir():
             fetch_zip(url, folder, sha256)
         missing = [f"{part}.csv.gz" for part, path in paths.items() if not path.is_file()]
     except PermissionError as error:
         raise InputError(f"{error.filename}: {error.strerror}; expected a folder that may be read") from error
     if missing:
         verb, files = ("is", "it") if len(missing) == 1 else ("are", "them")
-        raise InputError(f"{name}: {', '.join(missing)} {verb} missing; put {files} in {folder} by hand, from {url}")
+        raise InputError(
+            f"{name}: {', '.join(missing)} {verb} missing; put {files} in {folder} by hand, from {url or HOME}"
+        )
     if sha256 is not None:
         check_recorded(folder, sha256)
     return paths

@@ -13,13 +13,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from abkd_jax.datasets.files.cache import cached
-from abkd_jax.datasets.files.csv_gz import integers, reals
+from abkd_jax.datasets.files.csv_gz import count_columns, integers, reals
 from abkd_jax.datasets.ogb_files import (
     SPLITS,
     check_size,
     fetch_missing,
     find_files,
     generated,
+    own_split,
     source_of,
     split_masks,
 )
@@ -84,29 +85,34 @@ MOST_MOLECULES = 2**24  # where the number is not known
 
 DESCRIPTIONS = {name: f"{info.description}; {info.metric}, scaffold split" for name, info in _SETS.items()}
 
-_PARTS = (
-    *(f"raw/{part}" for part in ("num-node-list", "num-edge-list", "node-feat", "edge-feat", "edge", "graph-label")),
-    *(f"split/scaffold/{part}" for part in SPLITS),
-)
+_RAW = ("num-node-list", "num-edge-list", "node-feat", "edge-feat", "edge", "graph-label")
+SPLIT = "scaffold"
 
 
 def files(name: str, root: Path) -> tuple[Path, ...]:
     """Returns the paths of all files that `load` reads, whether they exist or not.
 
     Args:
-        name: a key of `DESCRIPTIONS`.
+        name: a key of `DESCRIPTIONS`, or of another set of molecules, `ogbg-...`.
         root: the data root.
     """
-    return find_files(name, root, _PARTS)
+    return find_files(name, root, _parts(name, root))
+
+
+def _parts(name: str, root: Path) -> tuple[str, ...]:
+    split = SPLIT if name in _SETS else own_split(name, root, SPLIT)
+    return (*(f"raw/{part}" for part in _RAW), *(f"split/{split}/{part}" for part in SPLITS))
 
 
 def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
     """Reads a set of molecules; the archive is downloaded where its folder is missing.
 
-    Each bond is an edge in both directions, side by side, with the same features, as OGB adds them.
+    Each bond is an edge in both directions, side by side, with the same features, as OGB adds them. Of sets other than
+    the listed ones, whose folder must be there, labels that are all 0, 1 or missing are several binary labels, others
+    real targets.
 
     Args:
-        name: a key of `DESCRIPTIONS`.
+        name: a key of `DESCRIPTIONS`, or of another set of molecules, `ogbg-...`.
         root: the data root.
         seed: not read: the split is the official one.
 
@@ -117,19 +123,23 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
     Raises:
         InputError: a file is missing, damaged, or does not agree with the others; no network or no room on the disk.
     """
-    info = _SETS[name]
-    url = URL.format(info.download_name)
-    paths = fetch_missing(name, root, _PARTS, url)
+    info = _SETS.get(name)
+    url = URL.format(info.download_name) if info else None
+    paths = fetch_missing(name, root, _parts(name, root), url)
     marker = generated(paths)
     sources = [*paths.values(), *([marker] if marker else [])]
     arrays = cached(name, sources, partial(_read, name, paths))
-    origin = f"Open Graph Benchmark (arXiv 2005.00687, {url}), scaffold split"
+    split = next(reversed(paths.values())).parent.name
+    own = f"own files in the layout of the Open Graph Benchmark, {name}"
+    origin = f"Open Graph Benchmark (arXiv 2005.00687, {url})" if info else own
+    labels = arrays["labels"]
+    binary = info.task == "multilabel" if info else bool((np.isnan(labels) | np.isin(labels, (0, 1))).all())
     return GraphDataset(
         name=name,
-        num_outputs=info.tasks,
-        task=info.task,
-        metric=info.metric,
-        source=source_of(name, origin, paths, arrays, CONTENT.get(name)),
+        num_outputs=labels.shape[1],
+        task="multilabel" if binary else "regression",
+        metric="rocauc" if binary else "rmse",
+        source=source_of(name, f"{origin}, {split} split", paths, arrays, CONTENT.get(name)),
         vocabulary=ATOM_VOCABULARY,
         edge_vocabulary=BOND_VOCABULARY,
         classes=(),
@@ -138,7 +148,7 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
 
 
 def _read(name: str, paths: dict[str, Path], folder: Path) -> dict[str, np.ndarray]:
-    info, published = _SETS[name], PUBLISHED[name]
+    published = PUBLISHED.get(name, {})
     most = MOST_MOLECULES if generated(paths) else published.get("molecules", MOST_MOLECULES)
     n_node = integers(paths["raw/num-node-list"], 1, most=most)[:, 0]
     n_bond = integers(paths["raw/num-edge-list"], 1, n_node.size)[:, 0]
@@ -147,7 +157,7 @@ def _read(name: str, paths: dict[str, Path], folder: Path) -> dict[str, np.ndarr
     bond_features = integers(paths["raw/edge-feat"], len(BOND_VOCABULARY), bonds, BOND_VOCABULARY)
     ends = integers(paths["raw/edge"], 2, bonds)
     _check_inside(paths["raw/edge"], ends, n_node, n_bond)
-    splits = [paths[f"split/scaffold/{split}"] for split in SPLITS]
+    splits = list(paths.values())[-len(SPLITS) :]
     masks = split_masks(splits, n_node.size)
     _check_whole(splits[0].parent, masks)
     return {
@@ -157,7 +167,7 @@ def _read(name: str, paths: dict[str, Path], folder: Path) -> dict[str, np.ndarr
         "receivers": ends[:, ::-1].reshape(-1),
         "n_node": n_node,
         "n_edge": 2 * n_bond,
-        "labels": _read_labels(paths["raw/graph-label"], info, n_node.size),
+        "labels": _read_labels(paths["raw/graph-label"], _SETS.get(name), n_node.size),
         **masks,
     }
 
@@ -183,7 +193,9 @@ def _check_inside(path: Path, ends: np.ndarray, n_node: np.ndarray, n_bond: np.n
         )
 
 
-def _read_labels(path: Path, info: _Info, rows: int) -> np.ndarray:
+def _read_labels(path: Path, info: _Info | None, rows: int) -> np.ndarray:
+    if info is None:
+        return reals(path, count_columns(path), rows, gaps=True)
     labels = reals(path, info.tasks, rows, gaps=info.task == "multilabel")
     if info.task == "multilabel":
         bad = np.argwhere(~np.isnan(labels) & (labels != 0) & (labels != 1))

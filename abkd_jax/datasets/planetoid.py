@@ -1,4 +1,4 @@
-"""Reads Cora, Citeseer and Pubmed from the raw Planetoid files, with the public split.
+"""Reads Cora, Citeseer, Pubmed and other sets from raw Planetoid files, with the split of these files.
 
 Source: Yang, Cohen, Salakhutdinov 2016 (arXiv 1603.08861), https://github.com/kimiyoung/planetoid. Files are
 `<root>/planetoid/ind.<name>.<part>`. Row i of `tx` and `ty` is the node in line i of `test.index`; all other nodes are
@@ -30,6 +30,7 @@ DESCRIPTIONS = {
 
 BASE_URL = "https://raw.githubusercontent.com/kimiyoung/planetoid/master/data"
 NUM_VALIDATION = 500
+SOURCE = "Planetoid (arXiv 1603.08861, github.com/kimiyoung/planetoid), public split"
 PARTS = ("allx", "ally", "tx", "ty", "y", "graph", "test.index")
 
 
@@ -37,7 +38,7 @@ def files(name: str, root: Path) -> tuple[Path, ...]:
     """Returns the paths of the files of a data set, whether they exist or not.
 
     Args:
-        name: a key of `DESCRIPTIONS`.
+        name: a key of `DESCRIPTIONS`, or what stands for it in the names of other files.
         root: the data root.
 
     Returns:
@@ -55,10 +56,11 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
 
     Training nodes are the first `len(y)`, validation nodes the next 500, test nodes those of `test.index`. Features are
     divided by their row sums. Citeseer's 15 nodes that `test.index` leaves out have zero features, label -1 and no
-    place in a mask; their edges stay. Self loops are dropped; an edge may be listed twice.
+    place in a mask; their edges stay. Self loops are dropped; an edge may be listed twice. In sets other than the
+    listed ones, as NELL, nodes without a class are in no mask either, and a class may have no node.
 
     Args:
-        name: a key of `DESCRIPTIONS`.
+        name: a key of `DESCRIPTIONS`, or what stands for it in the names of other files.
         root: the data root.
         seed: not read: the split is the public one.
 
@@ -79,8 +81,11 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
     num_train = len(train_one_hot)
     with reading(graph.parent, f"the files of {name} as published"):
         _check_together(words, one_hot, train_one_hot, test_ids)
+        if name in DESCRIPTIONS:
+            _check_classes(one_hot)
         features, labels = _place_rows(words, one_hot, test_ids, n)
-    node = np.arange(n)
+    node, labelled = np.arange(n), labels >= 0
+    tested = np.isin(node, test_ids)
     return Dataset(
         name=name,
         features=row_normalize(features),
@@ -88,10 +93,10 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         receivers=receivers,
         labels=labels,
         num_classes=one_hot[0].shape[1],
-        train_mask=node < num_train,
-        val_mask=(node >= num_train) & (node < num_train + NUM_VALIDATION),
-        test_mask=np.isin(node, test_ids),
-        source="Planetoid (arXiv 1603.08861, github.com/kimiyoung/planetoid), public split",
+        train_mask=(node < num_train) & labelled,
+        val_mask=(node >= num_train) & (node < num_train + NUM_VALIDATION) & labelled & ~tested,
+        test_mask=tested & labelled,
+        source=SOURCE if name in DESCRIPTIONS else f"own files in the layout of Planetoid, ind.{name}, split of y",
         row_normalised=True,
     )
 
@@ -113,6 +118,9 @@ def _check_together(
     widths = [matrix.get_shape()[1] for matrix in words], [hot.shape[1] for hot in one_hot]
     if any(len(set(width)) > 1 for width in widths):
         raise ValueError(f"they do not belong together: allx and tx have {widths[0]} words, ally and ty {widths[1]}")
+
+
+def _check_classes(one_hot: tuple[Int[np.ndarray, "m c"], Int[np.ndarray, "t c"]]) -> None:
     unused = np.nonzero(~np.concatenate(one_hot).any(axis=0))[0]
     if unused.size:
         raise ValueError(f"no node is of class {unused[0]}")

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Int
 
 from abkd_jax.types import InputError
 
-__all__ = ["folds", "per_class"]
+__all__ = ["folds", "in_shares", "per_class"]
 
 
 def per_class(
@@ -48,6 +48,31 @@ def per_class(
         val[members[train_per_class : needed - 1]] = True
         test[members[needed - 1 :]] = True
     return train, val, test
+
+
+def in_shares(
+    known: Bool[np.ndarray, " n"], rng: np.random.Generator
+) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Draws 60 percent of the labelled items for training and 20 for validation, both rounded down; the rest is tests.
+
+    Args:
+        known: `[n]` the items with a label.
+        rng: the source of the draw.
+
+    Returns:
+        The disjoint train, validation and test masks, each `[n]`.
+
+    Examples:
+        >>> masks = in_shares(np.arange(12) < 10, np.random.default_rng(0))
+        >>> [int(mask.sum()) for mask in masks]
+        [6, 2, 2]
+    """
+    order = rng.permutation(np.flatnonzero(known))
+    ends = len(order) * 3 // 5, len(order) * 4 // 5
+    masks = np.zeros((3, known.size), bool)
+    for mask, members in zip(masks, np.split(order, ends), strict=True):
+        mask[members] = True
+    return masks[0], masks[1], masks[2]
 
 
 def folds(labels: Int[np.ndarray, " n"], count: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:

@@ -1,6 +1,7 @@
 """Graphs: from an edge list or a data set to a `jraph.GraphsTuple` that the kernels read."""
 
 from abkd_jax.graph.access import (
+    edge_features,
     edge_relations,
     edge_weights,
     layout_of,
@@ -31,6 +32,7 @@ __all__ = [
     "PreparedEdges",
     "RelationLayout",
     "SparseFeatures",
+    "edge_features",
     "edge_relations",
     "edge_weights",
     "from_dataset",

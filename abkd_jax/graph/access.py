@@ -11,9 +11,10 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from abkd_jax.graph.input_checks import relations_of, weights_of
 from abkd_jax.graph.layout import LayoutInfo, NormalisedEdges, PreparedEdges, SparseFeatures
-from abkd_jax.types import HostOrDevice, Pytree
+from abkd_jax.types import HostOrDevice, InputError, Pytree
 
 __all__ = [
+    "edge_features",
     "edge_relations",
     "edge_weights",
     "fits",
@@ -82,6 +83,27 @@ def edge_relations(graph: jraph.GraphsTuple) -> Int[HostOrDevice, " e"] | None:
         InputError: that entry is not one integer per edge.
     """
     return relations_of(raw_edges(graph), num_edges(graph))
+
+
+def edge_features(graph: jraph.GraphsTuple, width: int) -> Float[Array, "e {width}"]:
+    """Returns `[e, width]` real-valued features of edges: `graph.edges`, or its entry `"features"` where it is a dict.
+
+    Raises:
+        InputError: there are none, or others.
+
+    Examples:
+        >>> import numpy as np
+        >>> from abkd_jax.graph import from_edges
+        >>> path = from_edges(np.array([0, 1]), np.array([1, 2]), num_nodes=3)
+        >>> edge_features(path._replace(edges={"features": np.ones((2, 4), np.float32)}), 4).shape
+        (2, 4)
+    """
+    edges = raw_edges(graph)
+    edges = edges.get("features") if isinstance(edges, dict) else edges
+    if edges is None or edges.shape[1:] != (width,) or not jnp.issubdtype(edges.dtype, jnp.floating):
+        given = "missing" if edges is None else f"{edges.dtype} {edges.shape}"
+        raise InputError(f"features of edges are {given}, expected {width} real numbers in a row")
+    return jnp.asarray(edges)
 
 
 def edge_weights(graph: jraph.GraphsTuple) -> Float[Array, " e"]:

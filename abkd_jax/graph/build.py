@@ -202,11 +202,7 @@ def normalised_edges(graph: jraph.GraphsTuple) -> NormalisedEdges | PreparedEdge
     check_graph(graph, size)
     weights = widened(edge_weights(graph))
     loops = jnp.where(graph.senders == graph.receivers, 1.0, 0.0).astype(weights.dtype)
-    self_weights = 1.0 - jax.ops.segment_max(
-        jnp.concatenate([loops, jnp.zeros(size, weights.dtype)]),
-        jnp.concatenate([jnp.asarray(graph.receivers), jnp.arange(size, dtype=jnp.int32)]),
-        num_segments=size,
-    )
+    self_weights = jnp.ones(size, weights.dtype).at[graph.receivers].min(1.0 - loops)
     degrees = jax.ops.segment_sum(weights, jnp.asarray(graph.receivers), num_segments=size) + self_weights
     scale = jnp.where(degrees > 0, jax.lax.rsqrt(jnp.where(degrees > 0, degrees, 1.0)), 0.0)
     return NormalisedEdges(

@@ -15,11 +15,24 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.models import build
+from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
 from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree, Schema, TaskName, shape_of
 
-__all__ = ["Bundle", "Inputs", "inputs_of", "load", "model_of", "save"]
+__all__ = [
+    "FILES",
+    "Bundle",
+    "Inputs",
+    "contents",
+    "described_inputs",
+    "inputs_of",
+    "load",
+    "model_of",
+    "parsed_inputs",
+    "save",
+]
 
-WEIGHTS, CARD, FORMAT = "weights.safetensors", "card.json", 1
+FILES = WEIGHTS, CARD = "weights.safetensors", "card.json"
+FORMAT = 1
 DESCRIBED = (
     "format",
     "config",
@@ -83,8 +96,14 @@ class Bundle:
     card: dict[str, Any] = field(default_factory=dict)
 
 
-def inputs_of(dataset: Dataset | GraphDataset) -> Inputs:
-    """Returns what a model that was trained on a data set expects of a graph."""
+def inputs_of(dataset: Dataset | GraphDataset, model: str | None = None) -> Inputs:
+    """Returns what a model that was trained on a data set expects of a graph.
+
+    Args:
+        dataset: the data set.
+        model: name of the architecture: weights and features of edges that it does not read are not expected; None
+            expects all.
+    """
     width = shape_of(dataset.features)[1]
     if isinstance(dataset, GraphDataset):
         edge_width = 0 if dataset.edge_features is None else dataset.edge_features.shape[1]
@@ -96,15 +115,29 @@ def inputs_of(dataset: Dataset | GraphDataset) -> Inputs:
             edge_vocabulary=dataset.edge_vocabulary,
             graph_level=True,
         )
+    weighted = dataset.edge_weights is not None and (model is None or model in READ_WEIGHTS)
+    featured = dataset.edge_features is not None and (model is None or model in READ_EDGE_FEATURES)
     return Inputs(
         width,
         row_normalised=dataset.row_normalised,
         directed=dataset.directed,
-        edge_weights=dataset.edge_weights is not None,
-        edge_features=0 if dataset.edge_features is None else dataset.edge_features.shape[1],
+        edge_weights=weighted,
+        edge_features=dataset.edge_features.shape[1] if featured and dataset.edge_features is not None else 0,
         schema=dataset.schema,
         embeddings=dataset.num_embeddings,
     )
+
+
+def described_inputs(inputs: Inputs) -> dict[str, Any]:
+    """Returns the entry `inputs` of a card, JSON-like."""
+    return dataclasses.asdict(inputs) | {"schema": inputs.schema and inputs.schema._asdict()}
+
+
+def parsed_inputs(entry: dict[str, Any]) -> Inputs:
+    """Reads the entry `inputs` of a card; a damaged one raises `KeyError`, `TypeError` or `ValueError`."""
+    schema = entry["schema"] and Schema(*(tuple(entry["schema"][name]) for name in Schema._fields))
+    tuples = {name: tuple(entry[name]) for name in ("vocabulary", "edge_vocabulary")}
+    return Inputs(**entry | {"schema": schema, **tuples})
 
 
 def model_of(bundle: Bundle) -> nn.Module:
@@ -126,31 +159,35 @@ def model_of(bundle: Bundle) -> nn.Module:
     )
 
 
-def save(bundle: Bundle, folder: str | Path) -> Path:
-    """Writes `weights.safetensors` and `card.json` into a folder, which is made; returns the folder.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    folder = Path(folder)
+def contents(bundle: Bundle) -> dict[str, str | bytes]:
+    """Returns what the files of a bundle hold, by name: `weights.safetensors` and `card.json`."""
     weights = safetensors.numpy.save(
         {key: np.asarray(value) for key, value in flatten_dict(bundle.variables, sep="/").items()}
     )
-    schema = bundle.inputs.schema
     described = {
         "format": FORMAT,
         "config": dataclasses.asdict(bundle.config),
-        "inputs": dataclasses.asdict(bundle.inputs) | {"schema": schema and schema._asdict()},
+        "inputs": described_inputs(bundle.inputs),
         "outputs": bundle.outputs,
         "task": bundle.task,
         "classes": bundle.classes,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         **bundle.card,
     }
+    return {WEIGHTS: weights, CARD: as_json(described, indent=1)}
+
+
+def save(bundle: Bundle, folder: str | Path) -> Path:
+    """Writes `weights.safetensors` and `card.json` into a folder, which is made; returns the folder.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    folder, files = Path(folder), contents(bundle)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / WEIGHTS, weights)
-        write_atomic(folder / CARD, as_json(described, indent=1))
+        for name, content in files.items():
+            write_atomic(folder / name, content)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}") from error
     return folder
@@ -172,12 +209,9 @@ def load(folder: str | Path) -> Bundle:
     if hashlib.sha256(content).hexdigest() != card.get("weights_sha256"):
         raise InputError(f"{weights_path}: other content than {CARD} says, expected the file that was written with it")
     try:
-        config, inputs = ModelConfig(**card["config"]), card["inputs"]
-        schema = inputs["schema"] and Schema(*(tuple(inputs["schema"][name]) for name in Schema._fields))
-        inputs |= {"schema": schema, **{name: tuple(inputs[name]) for name in ("vocabulary", "edge_vocabulary")}}
         return Bundle(
-            config,
-            Inputs(**inputs),
+            ModelConfig(**card["config"]),
+            parsed_inputs(card["inputs"]),
             card["outputs"],
             card["task"],
             unflatten_dict(safetensors.numpy.load(content), sep="/"),

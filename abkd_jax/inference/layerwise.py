@@ -27,7 +27,7 @@ from abkd_jax.sampling import as_indices, bucket_size, padded, prefetch
 from abkd_jax.sampling.subgraph import edges_into
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["layerwise"]
+__all__ = ["layerwise", "takes"]
 
 NODES_PER_EDGE = 1 / 8  # most receivers of a block per edge: relational layers hold one row per relation of each
 
@@ -274,14 +274,32 @@ def _edge_types_by_node_type(graph: HostGraph, rows: np.ndarray) -> tuple[tuple[
     return tuple(tuple(np.flatnonzero(row).tolist()) or (0,) for row in enters)
 
 
-def _check(model: Any, graph: HostGraph, chunk_edges: int) -> None:
+def takes(model: Any) -> bool:
+    """Tells whether a model can be computed one layer at a time.
+
+    Examples:
+        >>> takes(GCNII(4, 2, 3)), takes(GIN(4, 2, 3, readout="sum"))
+        (True, False)
+    """
+    return _hindrance(model) is None
+
+
+def _hindrance(model: Any) -> str | None:
+    """Returns why a model cannot be computed so; None where it can."""
     name = type(model).__name__
     if not isinstance(model, Stack | GCNII | SIGN) or getattr(model, "readout", None) is not None:
-        raise InputError(f"layerwise: {name} has no layers for nodes, expected a Stack, GCNII or SIGN without readout")
+        return f"{name} has no layers for nodes, expected a Stack, GCNII or SIGN without readout"
     if isinstance(model, GAT) and model.symmetric_norm:
-        raise InputError("layerwise: GAT with symmetric_norm, expected one whose senders' degrees do not matter")
+        return "GAT with symmetric_norm, expected one whose senders' degrees do not matter"
     if isinstance(model, GIN) and model.edge_vocabulary:
-        raise InputError("layerwise: GIN with an edge_vocabulary, expected a model that reads no edge features")
+        return "GIN with an edge_vocabulary, expected a model that reads no categories of edges"
+    return None
+
+
+def _check(model: Any, graph: HostGraph, chunk_edges: int) -> None:
+    hindrance = _hindrance(model)
+    if hindrance is not None:
+        raise InputError(f"layerwise: {hindrance}")
     missing = graph.num_nodes - graph.features.shape[0]
     if isinstance(model, RGCN) and model.embeddings not in (0, missing):
         raise InputError(

@@ -47,7 +47,7 @@ def pair_logits(
     """
     edges, size = num_edges(graph), sent[0].size
     chunk = max(CHUNK_BYTES // (size * sent.dtype.itemsize), 1)
-    if edges > chunk:
+    if isinstance(edges, int) and edges > chunk:  # of an exported program their number is symbolic
         ends = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
         return _chunked(chunk, negative_slope, ends, sent, received, attention)
     flat = sender_values(graph, sent.reshape(-1, size)) + receiver_values(graph, received.reshape(-1, size))

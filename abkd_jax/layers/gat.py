@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, receiving, sender_values
 from abkd_jax.graph import num_edges
+from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.layers.dense import Dense, Dropout, cast
 from abkd_jax.layers.edge_logits import leaky_relu, pair_logits
 from abkd_jax.types import InputError
@@ -86,6 +87,9 @@ class GATConv(_AttentionConv):
     2103.13355): there the features are divided by the root of the sender's degree before the attention and
     the sum is multiplied by the root of the receiver's. Degrees count all edges, whatever the mask, and the loops.
 
+    With features of edges the logits have `a_e . W_e e_uv` more, as PyTorch Geometric's layer with `edge_dim`
+    (`edge/kernel`, `attention_edge`); a self loop has the mean of those of the edges that enter its node.
+
     Attributes:
         features: width of a head.
         heads: number of heads.
@@ -120,13 +124,15 @@ class GATConv(_AttentionConv):
         *,
         deterministic: bool = True,
         edge_mask: Bool[Array, " e"] | None = None,
+        edges: Float[Array, "e _"] | None = None,
     ) -> Float[Array, "_ _"]:
         """Computes the layer on the edges in `edge_mask` `[e]` (edge dropout); None takes all.
 
-        Dropout takes keys of the stream `"dropout"`.
+        `edges` are `[e, k]` edge features in the order of `graph.senders`. Dropout takes keys of the stream
+        `"dropout"`.
 
         Raises:
-            InputError: the mask is not one boolean per edge.
+            InputError: the mask is not one boolean, or the features not one row, per edge.
         """
         x = cast(x, self.dtype)
         h = sent = self._transformed("linear", x, use_bias=False)
@@ -145,9 +151,25 @@ class GATConv(_AttentionConv):
                 edge_logits + receiver_values(graph, receiving(graph, logits[1])),
                 self_logits + receiving(graph, logits[1]),
             )
+        if edges is not None:
+            of_edges, of_loops = self._logits_of_features(graph, cast(edges, self.dtype))
+            edge_logits, self_logits = edge_logits + of_edges, self_logits + of_loops
         edge_logits, self_logits = (leaky_relu(a, self.negative_slope) for a in (edge_logits, self_logits))
         out = self._attend(graph, edge_logits, self_logits, sent, deterministic, edge_mask)
         return self._finished(out if scale is None else out * scale, receiving(graph, x))
+
+    def _logits_of_features(
+        self, graph: jraph.GraphsTuple, edges: Float[Array, "e k"]
+    ) -> tuple[Float[Array, "e {self.heads}"], Float[Array, "r {self.heads}"]]:
+        """Computes what features of edges add to the logits of the edges and of the self loops."""
+        check_rows("edge", edges, num_edges(graph))
+        # The two maps are one [k, heads] matrix: nothing of size [e, heads, features] is built.
+        maps = self._transformed("edge", jnp.eye(edges.shape[1], dtype=edges.dtype), use_bias=False)
+        vectors = _head_dots(maps, self._attention_vector("attention_edge")[None])[0]
+        others = jnp.where(jnp.asarray(graph.senders) != jnp.asarray(graph.receivers), 1.0, 0.0).astype(edges.dtype)
+        counts = receiver_sums(graph, others[:, None])
+        means = receiver_sums(graph, others[:, None] * edges) / jnp.maximum(counts, 1.0)
+        return edges @ vectors, means @ vectors
 
 
 class GATv2Conv(_AttentionConv):
@@ -192,7 +214,7 @@ def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Floa
     As one product with a block-diagonal matrix, which is faster on CPUs than short sums.
     """
     count, heads, width = vectors.shape
-    blocks = jnp.einsum("khd,hg->hdkg", vectors, jnp.eye(heads, dtype=vectors.dtype))
+    blocks = jnp.moveaxis(vectors, 0, 2)[..., None] * jnp.eye(heads, dtype=vectors.dtype)[:, None, None]  # [h, d, k, h]
     products = h.reshape(-1, heads * width) @ blocks.reshape(heads * width, count * heads)
     return jnp.moveaxis(products.reshape(-1, count, heads), 1, 0)
 

@@ -19,7 +19,7 @@ __all__ = ["READ_EDGE_FEATURES", "READ_WEIGHTS", "build"]
 
 STACKS = {"gcn": GCN, "graphsage": GraphSAGE, "gat": GAT, "gatv2": GATv2, "gin": GIN, "rgcn": RGCN, "mlp": MLP}
 MODELS = ("gcnii", *STACKS, "sign")
-READ_EDGE_FEATURES = ("gin",)
+READ_EDGE_FEATURES = ("gin", "gat")
 READ_WEIGHTS = ("gcnii", "gcn", "sign")  # through the normalised adjacency
 # Options that only some models have; the others accept their default alone.
 _ONLY_OF = {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array
 
-from abkd_jax.graph import num_edges
+from abkd_jax.graph import edge_features, num_edges
 from abkd_jax.layers import Dropout, GATConv, GATv2Conv
 from abkd_jax.models.stack import Convolution, Stack
 from abkd_jax.types import InputError
@@ -33,6 +33,8 @@ class GAT(Stack):
         edge_dropout: share of the edges that each layer drops in a training step; self loops stay.
         destination_term: see `GATConv`.
         symmetric_norm: see `GATConv`.
+        edge_features: number of real-valued features of an edge that every layer reads, `graph.edges` or its entry
+            `"features"`; 0 where they are not read.
     """
 
     activation: Callable[[Array], Array] = nn.elu
@@ -42,6 +44,7 @@ class GAT(Stack):
     edge_dropout: float = 0.0
     destination_term: bool = True
     symmetric_norm: bool = False
+    edge_features: int = 0
 
     def attention(self) -> Callable[..., Any]:
         """Returns the layer's class, with the options that only one of them has."""
@@ -53,7 +56,7 @@ class GAT(Stack):
             raise InputError(f"GAT: heads is {self.heads}, expected a divisor of the hidden width {self.hidden}")
         layer = functools.partial(self.attention(), dropout=self.attention_dropout, dtype=self.dtype)
         heads, output_heads, rate = self.heads, self.output_heads, self.edge_dropout if train else 0.0
-        hidden_bias = self.norm != "batch"
+        hidden_bias, edge_width = self.norm != "batch", self.edge_features
 
         def attending(width: int, last: bool, suffix: str) -> Callable[[jraph.GraphsTuple, Any], Array]:
             name = f"conv{suffix}"
@@ -61,7 +64,12 @@ class GAT(Stack):
                 conv = layer(width, output_heads, concat=False, name=name)
             else:
                 conv = layer(width // heads, heads, use_bias=hidden_bias, name=name)
-            return lambda graph, x: conv(graph, x, deterministic=not train, edge_mask=_kept(graph, rate))
+
+            def attend(graph: jraph.GraphsTuple, x: Any) -> Array:
+                edges = {"edges": edge_features(graph, edge_width)} if edge_width else {}
+                return conv(graph, x, deterministic=not train, edge_mask=_kept(graph, rate), **edges)
+
+            return attend
 
         return attending
 
@@ -69,12 +77,12 @@ class GAT(Stack):
 class GATv2(GAT):
     """GATv2 (Brody et al., arXiv 2105.14491): attention whose ranking of the neighbours depends on the node.
 
-    As `GAT`, without `destination_term` and `symmetric_norm`.
+    As `GAT`, without `destination_term`, `symmetric_norm` and `edge_features`.
     """
 
     def attention(self) -> Callable[..., Any]:
-        if self.symmetric_norm or not self.destination_term:
-            raise InputError("GATv2: symmetric_norm and destination_term=False are of GAT alone")
+        if self.symmetric_norm or not self.destination_term or self.edge_features:
+            raise InputError("GATv2: symmetric_norm, destination_term=False and edge_features are of GAT alone")
         return GATv2Conv
 
 

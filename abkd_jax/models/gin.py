@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features
-from abkd_jax.graph import node_features, raw_edges
+from abkd_jax.graph import edge_features, node_features, raw_edges
 from abkd_jax.layers import Dense, GINConv, dense_features
 from abkd_jax.models.stack import Convolution, Stack, lookup
 from abkd_jax.types import InputError
@@ -68,12 +68,11 @@ class GIN(Stack):
                 return lambda graph, x: conv(graph, dense_features(x))
 
             def with_edges(graph: jraph.GraphsTuple, x: Any) -> Array:
-                edges = _edge_features(graph)
                 if edge_width:
-                    edges = _real_valued(edges, edge_width)
-                    return conv(graph, x, edges=Dense(x.shape[1], dtype=dtype, name=f"edges{suffix}")(edges))
+                    linear = Dense(x.shape[1], dtype=dtype, name=f"edges{suffix}")
+                    return conv(graph, x, edges=linear(edge_features(graph, edge_width)))
                 bonds = _Categories(edge_vocabulary, x.shape[1], dtype, name=f"bonds{suffix}")
-                return conv(graph, x, edges=bonds(edges))
+                return conv(graph, x, edges=bonds(_edge_categories(graph)))
 
             return with_edges
 
@@ -99,17 +98,10 @@ class _Categories(nn.Module):
         return sum(rows, jnp.zeros((x.shape[0], self.width), rows[0].dtype))
 
 
-def _edge_features(graph: jraph.GraphsTuple) -> Any:
+def _edge_categories(graph: jraph.GraphsTuple) -> Any:
     edges = raw_edges(graph)
     edges = edges.get("features") if isinstance(edges, dict) else edges
     return edges if edges is None else jnp.asarray(edges)
-
-
-def _real_valued(edges: Any, width: int) -> Any:
-    if edges is None or edges.shape[1:] != (width,) or not jnp.issubdtype(edges.dtype, jnp.floating):
-        given = "missing" if edges is None else f"{edges.dtype} {edges.shape}"
-        raise InputError(f"GIN: features of edges are {given}, expected {width} real numbers in a row")
-    return edges
 
 
 class _MLP(nn.Module):

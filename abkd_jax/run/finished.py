@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from abkd_jax import datasets
+from abkd_jax.configs.names import short_name
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.run.folder import RunFolder, conflicts, read_made_from, read_results
 from abkd_jax.run.given_teachers import ELSEWHERE
 from abkd_jax.run.identity import DataIdentity, config_dict, source_of, student_identity, teacher_identity
+from abkd_jax.run.keep import are_kept
 from abkd_jax.run.plan import Plan, make_plan
 from abkd_jax.run.teachers import teacher_folder, teachers_root
 from abkd_jax.training import checkpoint
@@ -27,7 +29,7 @@ def is_finished(config: DistillConfig, run: RunFolder) -> bool:
         run: its folder, as it was opened.
     """
     stored = read_made_from(run)
-    if stored is None:
+    if stored is None or not are_kept(run):
         return False
     plan = make_plan(config, run)
     if conflicts(run, plan.description(run.description.get("data", "")), plan.config.methods):
@@ -36,7 +38,7 @@ def is_finished(config: DistillConfig, run: RunFolder) -> bool:
     if any(seeds.get(name) != list(range(plan.config.seeds)) for name in ("teacher", *plan.config.methods)):
         return False
     batches = {} if config.batches.kind == "full" else config_dict(config.batches)
-    here = made_from(plan, DataIdentity(config.dataset, stored["fingerprint"], batches))
+    here = made_from(plan, DataIdentity(short_name(config.dataset), stored["fingerprint"], batches))
     return None not in here["checkpoints"].values() and here == stored
 
 

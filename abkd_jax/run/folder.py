@@ -20,6 +20,7 @@ from abkd_jax.training.checkpoint import differences
 from abkd_jax.types import InputError
 
 __all__ = [
+    "STUDENTS",
     "RunFolder",
     "claim",
     "clear",
@@ -30,12 +31,14 @@ __all__ = [
     "write",
     "write_latency",
     "write_made_from",
+    "writing_to",
 ]
 
 log = logging.getLogger(__name__)
 
 MAP_EVALUATIONS = 6  # evaluations whose layer maps are kept for the figures
 SHOWN_CONFLICTS = 3
+STUDENTS = "students"  # bundles by method and seed, see `run.keep`
 FINISHED = "checkpoints/finished.json"  # beside what it speaks of: neither says anything without the other
 FILES = ("config.json", "results.json", "metrics.jsonl", "maps.npz", "report.md", LATENCY, DIGESTS)
 
@@ -110,7 +113,7 @@ def claim(run: RunFolder, description: dict[str, Any], methods: Collection[str],
         )
     if run.description == description:
         return
-    with _one_line(run.path):
+    with writing_to(run.path):
         run.path.mkdir(parents=True, exist_ok=True)
         write_sealed(run.path, {"config.json": json.dumps(description, indent=1)})
         if latest:
@@ -118,7 +121,8 @@ def claim(run: RunFolder, description: dict[str, Any], methods: Collection[str],
 
 
 @contextlib.contextmanager
-def _one_line(path: Path) -> Iterator[None]:
+def writing_to(path: Path) -> Iterator[None]:
+    """Ends in one line where the run folder cannot be written."""
     try:
         yield
     except OSError as error:
@@ -133,8 +137,9 @@ def clear(folder: Path) -> None:
     """
     if not (folder / "config.json").exists():
         return
-    with _one_line(folder):
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    with writing_to(folder):
+        for name in ("checkpoints", STUDENTS):
+            shutil.rmtree(folder / name, ignore_errors=True)
         for path in (*(folder / name for name in reversed(FILES)), *folder.glob("*.png")):
             path.unlink(missing_ok=True)
 
@@ -200,7 +205,7 @@ def write(
     maps = {f"{name}:{key}": value for name, history in histories.items() for key, value in _maps(history).items()}
     archive = io.BytesIO()
     np.savez_compressed(archive, **maps)  # type: ignore[arg-type]  # numpy's stub takes a name for its option
-    with _one_line(run.path):
+    with writing_to(run.path):
         contents = {
             "metrics.jsonl": "".join(line + "\n" for line in lines),
             "maps.npz": archive.getvalue(),
@@ -222,7 +227,7 @@ def write_latency(folder: Path, rows: list[dict[str, Any]], hardware: str) -> No
     Raises:
         InputError: the folder cannot be written.
     """
-    with _one_line(folder):
+    with writing_to(folder):
         write_sealed(folder, {LATENCY: as_json({"hardware": hardware, "rows": rows}, indent=1)})
         write_report(folder)
 
@@ -233,7 +238,7 @@ def write_made_from(folder: Path, made_from: dict[str, Any]) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    with _one_line(folder):
+    with writing_to(folder):
         (folder / FINISHED).parent.mkdir(exist_ok=True)
         write_atomic(folder / FINISHED, json.dumps(made_from, indent=1))
 

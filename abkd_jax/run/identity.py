@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from abkd_jax.configs.names import full_name, short_name
 from abkd_jax.configs.options import (
     BatchConfig,
     DistillConfig,
@@ -155,7 +156,7 @@ def student_identity(
 
 
 def settings(config: DistillConfig) -> dict[str, Any]:
-    """Returns the config as JSON, less the settings that change no record.
+    """Returns the config as JSON, less the settings that change no record; the data set by its short name.
 
     Files of a teacher are described by their content, and the settings that they replace are left out.
 
@@ -169,16 +170,16 @@ def settings(config: DistillConfig) -> dict[str, Any]:
     if config.teacher_weights is not None:
         entries["teacher_weights"] = file_digest(config.teacher_weights)
         entries["teacher"] = {"model": entries["teacher"]["model"]}
-    return _json(entries)
+    return _json({**entries, "dataset": short_name(config.dataset)})
 
 
 def run_digest(config: DistillConfig) -> str:
     """Returns 8 hexadecimal digits that name the run of a config among all runs on its data set.
 
     More seeds or methods leave them as they are; any other setting, `max_epochs` through the epochs of every training,
-    gives others.
+    gives others, and so does another data set of the same short name.
     """
-    return digest({**settings(config), "split": config.split})[:8]
+    return digest({**settings(config), "split": config.split, "dataset": full_name(config.dataset)})[:8]
 
 
 def digest(identity: dict[str, Any]) -> str:

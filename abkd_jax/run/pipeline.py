@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from abkd_jax.configs.options import DistillConfig, ModelConfig, RunConfig
 from abkd_jax.datasets.files.locks import locked
-from abkd_jax.run import folder, records
+from abkd_jax.run import folder, keep, records
 from abkd_jax.run.data import PreparedData, prepare_data, with_powers
 from abkd_jax.run.finished import is_finished, made_from, name_other_origins
 from abkd_jax.run.folder import RunFolder, open_run
@@ -51,15 +51,19 @@ def _run(config: DistillConfig, run: RunFolder, data: PreparedData, given: Teach
     plan = make_plan(config, run)
     description = plan.description(data.identity.fingerprint)
     folder.claim(run, description, plan.config.methods, latest=config.out is None)
-    readers = {job.name for job in plan.jobs if job.reads_teacher}
+    jobs = {job.name: job for job in plan.jobs}
     done: dict[str, Trained] = {}
     found: dict[str, list[dict[str, Any]]] = {}
-    for name, _, trained in train_all(plan, data, given):
-        done[name] = trained
+    architectures: dict[str, ModelConfig | None] = {}
+    for name, model, trained in train_all(plan, data, given):
+        done[name], architectures[name] = trained, model
         found[name] = records.kept_or_new(run.records.get(name, []), data, name, trained)
-        if name in readers:
+        if name in jobs and jobs[name].reads_teacher:
             found[name] = records.of_teachers(found[name], done["teacher"], found["teacher"])
         records.compare_sizes(found["teacher"][0], found[name])
+        if name in jobs:
+            teachers = (architectures["teacher"], found["teacher"])
+            keep.keep(run.path, name, keep.students_of(data, jobs[name], trained, found[name], *teachers))
         histories = {name: models.history for name, models in done.items()}
         complete = len(done) == 1 + len(plan.jobs)
         folder.write(run, description, data.summary, found, histories, complete=complete)

@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from abkd_jax.configs.names import short_name
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.run.folder import RunFolder
 from abkd_jax.run.identity import run_digest, settings
@@ -61,7 +62,7 @@ def run_path(config: RunConfig) -> Path:
     """
     if config.out is not None:
         return config.out
-    own = Path("runs") / config.dataset
+    own = Path("runs") / short_name(config.dataset)
     return own / run_digest(config) if isinstance(config, DistillConfig) else own
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from abkd_jax.configs.names import canonical, is_listed
 from abkd_jax.configs.options import (
     BatchConfig,
     DistillConfig,
@@ -121,12 +122,17 @@ def _capped(config: Run) -> Run:
 
 
 def _spelled_out(config: Run) -> Run:
-    """Returns the config without what a shell would have replaced: it expands no `~` after an equals sign."""
+    """Returns the config without what a shell would have replaced: it expands no `~` after an equals sign.
+
+    A `layout:name` that is in the list becomes the name there.
+    """
     values = {option.name: getattr(config, option.name) for option in dataclasses.fields(config)}
     changes: dict[str, Any] = {name: expanded(value) for name, value in values.items() if isinstance(value, Path)}
     changes["teacher_outputs"] = tuple(map(expanded, config.teacher_outputs))
     if isinstance(config, DistillConfig):
         changes["methods"] = tuple(name for entry in config.methods for name in entry.split(",") if name)
+    if isinstance(config.dataset, str):
+        changes["dataset"] = canonical(config.dataset)
     changes = {name: value for name, value in changes.items() if value != values[name]}
     return dataclasses.replace(config, **changes) if changes else config  # values of a wrong type are refused later
 
@@ -192,9 +198,9 @@ def _expected(kind: Any, value: Any, bounds: Range | None) -> str | None:
 
 
 def _check_batches(config: RunConfig) -> None:
-    """Checks the kind of batches, as far as the name of the data set decides it."""
+    """Checks the kind of batches, as far as the name of the data set decides it: only data tells of the others."""
     kind = config.batches.kind
-    if distill_config(config.dataset).batches.kind == "graphs" and kind != "graphs":
+    if is_listed(config.dataset) and distill_config(config.dataset).batches.kind == "graphs" and kind != "graphs":
         raise InputError(f"{config.dataset} labels graphs: --batches.kind is {kind}, expected graphs")
 
 

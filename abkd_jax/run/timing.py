@@ -23,13 +23,13 @@ def time_model(
     Args:
         data: evaluated as a whole.
         name: of the method.
-        config: of the model; None where it is not known: it is then measured on whole graphs alone.
-        model: with an `apply`.
+        config: of the model; None where it is not known.
+        model: with an `apply`, as `build_model` makes it.
         variables: of the model.
 
     Returns:
         JSON-like: `method`; `one` and `batch`, `serving.Answers` each, None for models that answer for the whole graph
-        alone; `all`, `serving.Cost`. All are None for a teacher of which only outputs are known.
+        alone; `all`, `serving.Cost`. All three are None for a teacher of which only outputs are known.
     """
     if isinstance(model, Stored):
         return {"method": name, "one": None, "batch": None, "all": None}

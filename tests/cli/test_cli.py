@@ -1,4 +1,4 @@
-"""The command line: help, the four commands, and one clear line for everything that can be wrong."""
+"""The command line: help, the commands, and one clear line for everything that can be wrong."""
 
 import json
 import logging
@@ -6,16 +6,20 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
+from layout_samples import write_gnn_benchmark, write_heterophilous, write_tu
 from pipeline_samples import OPTIONS, TEACHER_OPTIONS, contents
 
-from abkd_jax import datasets
+from abkd_jax import datasets, load
 from abkd_jax.cli import commands, parser
-from abkd_jax.configs import presets
+from abkd_jax.configs import names, presets
 from abkd_jax.datasets.files import download
+from abkd_jax.datasets.files.atomic import read_arrays
 from abkd_jax.inference import serving
 
-COMMANDS = ("teacher", "distill", "evaluate", "datasets")
+COMMANDS = ("teacher", "distill", "evaluate", "predict", "datasets")
 
 
 def printed(capsys, *arguments):
@@ -68,8 +72,8 @@ def test_help_lists_the_commands(capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_shows_its_defaults(capsys, command):
     text = " ".join(help_of(capsys, command).split())
-    assert ("--seeds INT Number of seeds" in text.replace("│ ", "")) == (command != "datasets")
-    assert all(option in text for option in ("--data-root", "-q, --quiet", "-v, --verbose", "(default: 0)"))
+    assert ("--seeds INT Number of seeds" in text.replace("│ ", "")) == (command not in ("predict", "datasets"))
+    assert all(option in text for option in ("--data-root", "-q, --quiet", "-v, --verbose", "(default: False)"))
 
 
 def test_defaults_are_those_of_the_data_set(capsys):
@@ -77,6 +81,44 @@ def test_defaults_are_those_of_the_data_set(capsys):
     for arguments, layers in ((["--dataset", "cora"], 64), (["--dataset=synthetic"], 16), ([], 16), (twice, 64)):
         lines = help_of(capsys, "distill", *arguments).split("--teacher.model.layers", 1)[1]
         assert f"(default: {layers})" in lines.split("--teacher.model.hidden", 1)[0]
+
+
+def test_defaults_of_a_set_outside_the_list_are_those_of_the_rules(capsys, tmp_path):
+    write_heterophilous(tmp_path)
+    write_tu(tmp_path)
+    for name, kind in (("heterophilous:mines", "gcnii"), ("tu:Pairs", "gin")):
+        text = help_of(capsys, "distill", "--dataset", name, f"--data-root={tmp_path}")
+        lines = text.split("--teacher.model.name", 1)[1].split("--teacher.model.layers", 1)[0]
+        assert f"(default: {kind})" in " ".join(lines.replace("│", "").split())
+    assert "mine.npz is missing" in refused(
+        capsys, "distill", "--dataset=gnn_benchmark:mine", "--data_root", tmp_path, "--help"
+    )
+
+
+def test_a_set_outside_the_list_is_distilled_by_its_rules(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_gnn_benchmark(tmp_path)
+    small = (
+        "--teacher.model.layers=2",
+        "--teacher.model.name=mlp",
+        "--student.name=mlp",
+        "--student.layers=2",
+        "--max-epochs=2",
+    )
+    run = ("distill", "--dataset=gnn_benchmark:dblp", f"--data-root={tmp_path}", "--teachers=t", "--methods=supervised")
+    parser.main([*run, *small])
+    said = capsys.readouterr()
+    assert (
+        "settings by rule: classification on 104 nodes, 104 edges, 40 for training: GCNII 64 x 64 to 4 x 4" in said.err
+    )
+    (folder,) = (path for path in (tmp_path / "runs" / "dblp").iterdir() if path.name != "latest")
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["dataset"], results["data"]["name"]) == ("dblp", "dblp")
+    assert {record["dataset"] for record in results["records"]} == {"dblp"}
+    assert (tmp_path / "t" / "dblp").is_dir()
+    before = contents(folder)
+    parser.main([*run, *small, "-q"])
+    assert contents(folder) == before
 
 
 def test_a_method_with_a_student_of_its_own_has_options_for_it(capsys):
@@ -199,6 +241,52 @@ def test_evaluate_prints_a_row_a_method(capsys, monkeypatch, finished):
     assert "## Latency" in (folder / "report.md").read_text()
 
 
+def test_predict_prints_or_writes_what_the_student_says(capsys, finished, tmp_path):
+    folder, _ = finished
+    options = ["predict", "--model", folder, "--method", "supervised", "--graph", "synthetic"]
+    rows = [line.split(",") for line in printed(capsys, *options, "-q", "--nodes", 7, 299, 7).splitlines()]
+    assert rows[0] == ["node", "predicted", "class_0", "class_1", "class_2"]
+    assert [row[0] for row in rows[1:]] == ["7", "299", "7"]
+    expected = load(folder, "supervised").predict("synthetic")
+    np.testing.assert_array_equal(np.array([row[2:] for row in rows[1:]], np.float32), expected[[7, 299, 7]])
+    assert [row[1] for row in rows[1:]] == [f"class_{k}" for k in expected[[7, 299, 7]].argmax(axis=1)]
+    (tmp_path / "nodes.txt").write_text("299, 0\n7\n")
+    for suffix in ("csv", "npz", "parquet"):
+        options[2] = folder / "students" / "supervised" / f"seed_{load(folder, 'supervised').card['seed']}"
+        own = [option for option in options if option not in ("--method", "supervised")]
+        printed(capsys, *own, "--nodes", tmp_path / "nodes.txt", "--out", tmp_path / f"out.{suffix}")
+    written = read_arrays(tmp_path / "out.npz")
+    assert written["nodes"].tolist() == [299, 0, 7]
+    np.testing.assert_array_equal(written["values"], expected[[299, 0, 7]])
+    for table in (pd.read_csv(tmp_path / "out.csv"), pd.read_parquet(tmp_path / "out.parquet")):
+        assert table["node"].tolist() == [299, 0, 7]
+        assert table["predicted"].tolist() == written["predicted"].tolist()
+        np.testing.assert_array_equal(table[list(written["names"])].to_numpy(np.float32), expected[[299, 0, 7]])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "no method is named, expected one of glnn, soft_label, supervised"),
+        (["--method", "abkd"], "method is abkd, expected one of glnn, "),
+        (["--method", "glnn", "--seed", 2], "seed 2, expected one of 0, 1"),
+        (["--method", "glnn", "--out", "x.txt"], "x.txt: suffix is .txt, expected one of .csv, .npz, .parquet"),
+        (["--method", "glnn", "--out", "no/x.csv"], "no/x.csv: no folder no, expected one that exists"),
+        (["--method", "glnn", "--nodes", 300], "nodes: no node 300 in the graph, expected 0 to 299"),
+        (["--method", "glnn", "--nodes", "x"], "nodes: 'x' is none, expected whole numbers"),
+        (["--method", "glnn", "--nodes", "empty"], "empty: no node in it, expected one a line"),
+        (["--method", "glnn", "--graph", "digits"], "node features have shape (1797, 64), expected [nodes, 32]"),
+        (["--method", "glnn", "--graph", "sintetic"], "did you mean 'synthetic'?"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_prediction_that_cannot_be_made_is_one_line(capsys, finished, monkeypatch, tmp_path, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").write_text("\n")
+    assert message in refused(capsys, "predict", "--model", finished[0], "--graph", "synthetic", *options)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
 def test_teacher_prints_a_row_a_seed(capsys, finished):
     folder, run = finished
     teachers = next(option for option in run if option.startswith("--teachers="))
@@ -213,9 +301,10 @@ def test_teacher_prints_a_row_a_seed(capsys, finished):
 
 def test_datasets_are_listed_for_a_terminal_of_80_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    listing, root = printed(capsys, "datasets", "--data-root=/nowhere").split("\n\n")
+    listing, layouts, root = printed(capsys, "datasets", "--data-root=/nowhere").split("\n\n")
     lines = listing.splitlines()
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, [*lines, *layouts.splitlines()])) <= 80
+    assert all(f"{layout}:NAME (" in layouts for layout in names.LAYOUTS)
     assert tuple(line.split()[0] for line in lines if not line.startswith(" ")) == datasets.names()
     assert len(lines) <= 3 * len(datasets.names())
     text = " ".join(listing.split())

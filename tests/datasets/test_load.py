@@ -48,7 +48,7 @@ def test_a_seed_of_numpy_is_a_seed():
 
 @pytest.mark.parametrize("name", ["digits", "synthetic", "cora", "acm", "heco_acm", "aifb", "mutag", "ogbg-molbace"])
 def test_a_reader_gets_name_root_and_seed_and_what_it_reads_is_compared(monkeypatch, tmp_path, tiny, name):
-    loaded, verified, reader = [], [], datasets._READERS[name]
+    loaded, verified, reader = [], [], datasets.READERS[name]
     monkeypatch.setattr(reader, "load", lambda *arguments: loaded.append(arguments) or tiny)
     monkeypatch.setattr(datasets, "verify", lambda dataset, *arguments: verified.append(arguments) or dataset)
     assert datasets.load(name, tmp_path, 7) is tiny

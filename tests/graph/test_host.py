@@ -13,7 +13,7 @@ from abkd_jax.datasets import validate
 from abkd_jax.graph import edge_weights, from_dataset, raw_edges
 from abkd_jax.graph.host import host_graph, whole_graph
 from abkd_jax.inference.layerwise import layerwise
-from abkd_jax.types import Dataset, InputError
+from abkd_jax.types import Dataset, InputError, Schema
 
 SIZES = [(1, 2), (2, 6), (5, 0), (9, 20)]  # two nodes: most edges are repeated, or the reverse of another
 
@@ -88,8 +88,12 @@ EDGES = EdgeList(*ENDS, RNG.uniform(0.5, 3.0, 90).astype(np.float32), NODES)
 @pytest.mark.parametrize("directed", [False, True])
 @pytest.mark.parametrize(
     "model",
-    [models.GCN(HIDDEN, 2, CLASSES), models.GIN(HIDDEN, 2, CLASSES, edge_features=1, jumping="last")],
-    ids=["gcn", "gin"],
+    [
+        models.GCN(HIDDEN, 2, CLASSES),
+        models.GIN(HIDDEN, 2, CLASSES, edge_features=1, jumping="last"),
+        models.GAT(HIDDEN, 2, CLASSES, heads=2, edge_features=1),
+    ],
+    ids=["gcn", "gin", "gat"],
 )
 def test_whole_layer_by_layer_and_sampled_with_all_neighbours(model, directed):
     data = validate(dataset(EDGES, directed=directed))
@@ -103,6 +107,25 @@ def test_whole_layer_by_layer_and_sampled_with_all_neighbours(model, directed):
     (minibatch,) = sampler.minibatches(np.random.default_rng(0))
     logits = np.asarray(jax.jit(model.apply)(variables, minibatch.batch.graph).logits)
     np.testing.assert_allclose(logits[: len(minibatch.nodes)], whole[minibatch.nodes], **close)
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_types_and_weights_together(directed):
+    schema = Schema(("a", "b"), ("x", "y"), (0, 1) if directed else (0, 2))
+    kinds, relations = (np.arange(NODES) >= 20).astype(np.int32), (np.arange(90) % 2).astype(np.int32)
+    typed = dataset(EDGES, directed=directed)._replace(schema=schema, node_types=kinds, relations=relations)
+    host, graph = host_graph(validate(typed)), from_dataset(typed)
+    model = models.RGCN(HIDDEN, 2, CLASSES, relations=schema.num_relations, node_types=2)
+    variables = initialised(model, graph=graph)
+    whole = np.asarray(jax.jit(model.apply)(variables, graph).logits)
+    found = layerwise(model, variables, host, chunk_edges=32)
+    np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-5 * np.abs(whole).max())
+    ends = zip(EDGES.senders.tolist(), relations.tolist(), EDGES.receivers.tolist(), strict=True)
+    expected = {edge for edge in ends if edge[0] != edge[2]}
+    if not directed:
+        expected |= {(receiver, schema.reverses[kind], sender) for sender, kind, receiver in expected}
+    receivers = np.repeat(np.arange(NODES), np.diff(host.indptr))
+    assert set(zip(host.senders.tolist(), host.relations.tolist(), receivers.tolist(), strict=True)) == expected
 
 
 def test_a_directed_graph_has_the_edges_of_the_list_alone():

@@ -36,6 +36,7 @@ OTHER_WAYS = [("float64", "bucketed"), ("float32", "dense")]
 SAGE = {"lin_l": "neighbour", "lin_r": "root", "lin": "project"}
 GAT = {"lin": "linear", "att_src": "attention_sender", "att_dst": "attention_receiver", "res": "residual"}
 GATV2 = {"lin_l": "sender", "lin_r": "receiver", "att": "attention", "res": "residual"}
+GAT_EDGES = {"lin_edge": "edge", "att_edge": "attention_edge"}
 GIN = {"nn.0": "mlp/layers_0", "nn.2": "mlp/layers_2", "eps": "epsilon"}
 RGCN = {"weight": "kernel", "comp": "coefficients", "root": "root/kernel"}
 
@@ -74,6 +75,15 @@ CASES = {
         GATConv(4, 3, concat=False, self_loops=False, use_bias=False),
         lambda: pyg.GATConv(WIDTH, 4, 3, concat=False, add_self_loops=False, bias=False),
         GAT,
+    ),
+    "gat, features of edges": Case(
+        GATConv(4, 3), lambda: pyg.GATConv(WIDTH, 4, 3, edge_dim=WIDTH), GAT | GAT_EDGES, "features"
+    ),
+    "gat, features of edges, loops as they are": Case(
+        GATConv(4, self_loops=False),
+        lambda: pyg.GATConv(WIDTH, 4, edge_dim=WIDTH, add_self_loops=False),
+        GAT | GAT_EDGES,
+        "features",
     ),
     "gatv2": Case(GATv2Conv(4, 3), lambda: pyg.GATv2Conv(WIDTH, 4, 3), GATV2),
     "gatv2, one map, mean of heads": Case(

@@ -122,6 +122,7 @@ def test_write_report_of_a_run_with_diverged_seeds(tmp_path):
 def test_maps_of_diverged_seeds_are_not_drawn(tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(figures, "layer_maps", lambda epochs, values, quantity, data: drawn.update({quantity: values}))
+    monkeypatch.setattr(figures, "png", lambda figure: b"")
     monkeypatch.setattr(markdown, "write_atomic", lambda path, content: None)
     write_run(tmp_path, results={"records": [record("abkd", 0, 0.8), diverged("abkd", 1, 10)]}, arrays=maps())
     markdown.write_report(tmp_path)

@@ -107,7 +107,7 @@ def test_a_model_that_does_not_read_what_edges_have_is_named(caplog):
     build_model(prepared, GCN)
     build_model(prepared, GINE)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "unread: edges have features, which gcn does not read; models that do: gin",
+        "unread: edges have features, which gcn does not read; models that do: gin, gat",
         "unread: edges have weights, which gin does not read; models that do: gcnii, gcn, sign",
     ]
 

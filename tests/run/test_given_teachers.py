@@ -31,7 +31,7 @@ from abkd_jax.types import InputError
 
 library = Late("torch_geometric.nn.models")
 safetensors = Late("safetensors.torch")
-STUDENT = ModelConfig("gcn", layers=2, hidden=4, dropout=0.0)
+STUDENT = ModelConfig("mlp", layers=2, hidden=4, dropout=0.0)
 METHOD = MethodConfig(  # reads logits and hidden layers
     task_weight=0.5,
     soft_label_weight=1.0,

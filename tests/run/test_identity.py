@@ -18,6 +18,7 @@ from abkd_jax.run.identity import (
     student_identity,
     teacher_identity,
 )
+from abkd_jax.run.plan import run_path
 
 CONFIG = distill_config("cora")
 WHOLE = DataIdentity("cora", "0123456789abcdef", {})
@@ -62,3 +63,15 @@ def test_options_of_models_are_described_where_they_are_used():
     assert written.keys() == dataclasses.asdict(run).keys() - {"batches"} - outside
     sampled = dataclasses.replace(run, batches=BatchConfig(kind="walks"))
     assert config_dict(sampled)["batches"]["kind"] == "walks"
+
+
+def test_sets_of_one_short_name_have_run_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").mkdir()
+    sets = ("a/mine.npz", "b/mine.npz", "tu:mine", "gnn_benchmark:mine")
+    paths = [run_path(dataclasses.replace(distill_config("synthetic"), dataset=name)) for name in sets]
+    assert len(set(paths)) == 4
+    assert {path.parent.as_posix() for path in paths} == {"runs/mine"}
+    same = dataclasses.replace(distill_config("synthetic"), dataset=f"{tmp_path}/b/../a/mine.npz")
+    assert run_path(same) == paths[0]
+    assert settings(same)["dataset"] == "mine"

@@ -195,6 +195,7 @@ def test_a_diverged_seed_has_no_score(tmp_path):
         )
     assert "diverged" not in found["supervised"]
     assert 0.0 <= found["supervised"]["test_accuracy"] <= 1.0
+    assert [path.name for path in (config.out / "students").glob("*/seed_0")] == ["seed_0"]  # that of the labels
     for line in read_json_lines(config.out / "metrics.jsonl"):
         json.dumps(line, allow_nan=False)
     assert runfolder.read_results(config.out)["complete"]

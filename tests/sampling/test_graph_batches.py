@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from abkd_jax.aggregate import readout
-from abkd_jax.graph import edge_relations, node_mask
+from abkd_jax.graph import edge_relations, edge_weights, node_mask, raw_edges
 from abkd_jax.sampling import all_graphs, graph_batches
 from abkd_jax.types import GNNOutput, GraphDataset, InputError
 
@@ -112,6 +112,21 @@ def test_the_whole_data_set_is_all_its_graphs(labels, width):
         means = readout(batch.graph, jnp.asarray(batch.graph.nodes), "mean")
         expected = [single(data, graph)[0].mean(axis=0) for graph in range(8)]
         np.testing.assert_allclose(means[:8], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_real_valued_features_follow_their_edges_and_are_no_weights():
+    numbered = np.arange(44, dtype=np.float32)[:, None]
+    data = dataset("classes", 0)._replace(edge_features=numbered)
+    starts = np.repeat(np.cumsum(data.n_node) - data.n_node, data.n_edge)
+    minibatch = next(graph_batches(data, 6, graphs=np.arange(8)).minibatches(np.random.default_rng(0)))
+    for batch, nodes in ((all_graphs(data), np.arange(36)), (minibatch.batch, minibatch.nodes)):
+        graph, count = batch.graph, int(np.isin(starts + data.senders, nodes).sum())
+        real = np.flatnonzero(np.asarray(graph.receivers) < len(nodes))
+        edges = raw_edges(graph)["features"][real, 0].astype(int)
+        assert len(np.unique(edges)) == len(edges) == count
+        np.testing.assert_array_equal(nodes[graph.senders[real]], (starts + data.senders)[edges])
+        np.testing.assert_array_equal(nodes[graph.receivers[real]], (starts + data.receivers)[edges])
+        assert (edge_weights(graph) == 1).all()
 
 
 def test_graphs_without_an_edge_are_batches():

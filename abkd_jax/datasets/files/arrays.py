@@ -61,12 +61,13 @@ def from_npy(content: bytes) -> np.ndarray:
     return from_bytes(content[file.tell() :], shape, dtype, fortran_order=fortran_order)
 
 
-def from_npz(content: bytes, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Reads some arrays of an `.npz` archive, which may unpack to `MAX_BYTES`; objects are refused.
+def from_npz(content: bytes, names: Iterable[str], limit: int = MAX_BYTES) -> dict[str, np.ndarray]:
+    """Reads some arrays of an `.npz` archive; objects are refused.
 
     Args:
         content: of the archive.
         names: of the arrays.
+        limit: most bytes that they may unpack to.
 
     Returns:
         The arrays by name.
@@ -79,8 +80,8 @@ def from_npz(content: bytes, names: Iterable[str]) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         listed = archive.namelist()
         members = {name: archive.getinfo(f"{name}.npy") for name in names}
-        if sum(member.file_size for member in members.values()) > MAX_BYTES:
-            raise ValueError(f"it unpacks to more than {MAX_BYTES} bytes")
+        if sum(member.file_size for member in members.values()) > limit:
+            raise ValueError(f"it unpacks to more than {limit} bytes")
         for member in members.values():
             if listed.count(member.filename) > 1 or member.compress_type not in PACKING:
                 raise ValueError(f"{member.filename} is repeated, or packed in a way that NumPy does not write")

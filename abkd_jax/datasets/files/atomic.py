@@ -164,14 +164,17 @@ def parse_json(content: bytes, *, non_finite_as_null: bool = False) -> Any:
     return value
 
 
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_arrays(path: str | os.PathLike[str], most: int = MAX_ARRAYS) -> dict[str, np.ndarray]:
     """Reads all arrays of an `npz` file; no pickled object is ever loaded.
 
+    Args:
+        path: the file.
+        most: bytes of the file, and of all its arrays.
+
     Raises:
-        InputError: the file is missing, cannot be read, is not an archive of plain arrays, or its arrays take more than
-            1 GiB.
+        InputError: the file is missing, cannot be read, is not an archive of plain arrays, or its arrays take more.
     """
-    _require_file(path, MAX_ARRAYS)
+    _require_file(path, most)
     try:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -181,8 +184,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             names = [member.filename.removesuffix(".npy") for member in members]
             if len(set(names)) < len(names):
                 raise ValueError("a name appears twice")
-            if sum(member.file_size for member in members) > MAX_ARRAYS:
-                raise ValueError(f"its arrays take more than {MAX_ARRAYS >> 20} MiB")
+            if sum(member.file_size for member in members) > most:
+                raise ValueError(f"its arrays take more than {most >> 20} MiB")
             return {name: _read_member(archive, member) for name, member in zip(names, members, strict=True)}
     except Exception as error:  # zipfile, its decompressors and numpy's header parser raise a dozen kinds
         raise InputError(f"{path}: expected an npz file of arrays, but it is damaged: {_line(error)}") from error

@@ -123,6 +123,22 @@ def reals(path: Path, columns: int, rows: int | None = None, gaps: bool = False)
     return np.concatenate([np.zeros((0, columns), np.float32), *chunks(path, columns, np.float32, rows, gaps)])
 
 
+def count_columns(path: Path) -> int:
+    """Counts the columns of the first line of a `.csv.gz` table.
+
+    Raises:
+        InputError: the file is missing, truncated or not gzip, or its first line has over a megabyte.
+    """
+    try:
+        with gzip.open(path) as file:
+            line = file.readline(MOST_WORDS + 1)
+        if len(line) > MOST_WORDS or not line.strip():
+            raise ValueError(f"a first line of {len(line)} bytes")
+        return line.count(b",") + 1
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"{path}: {_first_line(error)}; expected a whole gzip file of numbers") from error
+
+
 def strings(path: Path) -> list[list[str]]:
     """Reads a small table of text.
 

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from abkd_jax.types import InputError
 
-__all__ = ["MAX_BYTES", "missing_files", "read_bytes", "reading", "require_files"]
+__all__ = ["LARGE_BYTES", "MAX_BYTES", "missing_files", "read_bytes", "reading", "require_files"]
 
 MAX_BYTES = 2**26
 """Most bytes of a binary file, packed and unpacked; the largest published one (`amazon_photo.npz`) unpacks to 17 MB."""
+
+LARGE_BYTES = 2**31
+"""Likewise, of a file that is not among the published ones: its size is the user's choice."""
 
 SHOWN = 200  # characters of an error's own text
 

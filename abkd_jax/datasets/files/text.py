@@ -12,16 +12,19 @@ from jaxtyping import Shaped
 
 from abkd_jax.datasets.files.reading import read_bytes, reading
 
-__all__ = ["MAX_TEXT", "count_records", "read_table"]
+__all__ = ["LARGE_TEXT", "MAX_TEXT", "count_records", "read_lines", "read_table"]
 
 MAX_TEXT = 2**23
 """Most bytes of a file, packed and unpacked; the largest published one (`PROTEINS_A.txt`) has 2 MB."""
+
+LARGE_TEXT = 2**30
+"""Likewise, of a file that is not among the published ones."""
 
 MAX_LINE = 10_000  # characters
 
 
 def read_table(
-    path: Path, columns: int | None, dtype: type = np.int64, *, delimiter: str | None = None
+    path: Path, columns: int | None, dtype: type = np.int64, *, delimiter: str | None = None, limit: int = MAX_TEXT
 ) -> Shaped[np.ndarray, "rows columns"]:
     r"""Reads a text file with the same number of columns in every line; blank lines are skipped.
 
@@ -30,12 +33,13 @@ def read_table(
         columns: numbers per line; None for as many as in the first.
         dtype: of the numbers.
         delimiter: between two numbers; None for white space.
+        limit: most bytes of the file, packed and unpacked.
 
     Returns:
         `[rows, columns]`, at least one row.
 
     Raises:
-        InputError: the file cannot be read, is larger than `MAX_TEXT`, has no row, or a line has other columns or
+        InputError: the file cannot be read, is larger than `limit`, has no row, or a line has other columns or
             something else than numbers.
 
     Examples:
@@ -47,7 +51,7 @@ def read_table(
     """
     kind = "whole numbers" if np.issubdtype(dtype, np.integer) else "numbers"
     with reading(path, f"{columns or 'the same count of'} {kind} per line"):
-        lines = _lines(_unpacked(path))
+        lines = _lines(_unpacked(path, limit))
         first = next(lines, None)
         if first is None:
             raise ValueError("it holds no line")
@@ -57,16 +61,26 @@ def read_table(
     return table
 
 
-def count_records(path: Path) -> int:
-    """Counts the records of a comma-separated file below its header; quoted text may span several lines.
-
-    Blank lines are skipped. The first field of every record is its number, from 0 on.
+def read_lines(path: Path, limit: int = MAX_TEXT) -> list[str]:
+    """Reads the lines of a text file of at most `limit` bytes, blank ones left out; `.gz` is unpacked.
 
     Raises:
-        InputError: the file cannot be read, is larger than `MAX_TEXT`, or a record has another number or width.
+        InputError: the file cannot be read, is larger, no UTF-8, or has a line of over 10,000 characters.
+    """
+    with reading(path, "lines of text"):
+        return [line.rstrip("\r\n") for line in _lines(_unpacked(path, limit))]
+
+
+def count_records(path: Path, limit: int = MAX_TEXT) -> int:
+    """Counts the records of a comma-separated file below its header; quoted text may span several lines.
+
+    Blank lines are skipped. The first field of every record is its number, from 0 on. `.gz` is unpacked.
+
+    Raises:
+        InputError: the file cannot be read, is larger than `limit`, or a record has another number or width.
     """
     with reading(path, "comma-separated records below a header, numbered from 0 on"):
-        records = filter(None, csv.reader(_text(read_bytes(path, MAX_TEXT), newline=""), strict=True))
+        records = filter(None, csv.reader(_text(_unpacked(path, limit), newline=""), strict=True))
         width, count = len(next(records)), 0
         for record in records:
             if len(record) != width or record[0] != str(count):
@@ -75,14 +89,14 @@ def count_records(path: Path) -> int:
     return count
 
 
-def _unpacked(path: Path) -> bytes:
-    content = read_bytes(path, MAX_TEXT)
+def _unpacked(path: Path, limit: int) -> bytes:
+    content = read_bytes(path, limit)
     if path.suffix != ".gz":
         return content
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-        text = file.read(MAX_TEXT + 1)
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"it unpacks to more than {MAX_TEXT} bytes")
+        text = file.read(limit + 1)
+    if len(text) > limit:
+        raise ValueError(f"it unpacks to more than {limit} bytes")
     return text
 
 

@@ -65,6 +65,9 @@ def footer(figure: Any, *parts: str) -> None:
 
 def png(figure: Any) -> bytes:
     """Returns a figure as a PNG file."""
+    import matplotlib
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Figures of a run as PNG bytes: learning curves over the seeds, layer maps of single seeds."""
+"""Figures of a run: learning curves over the seeds, layer maps of single seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -51,21 +51,22 @@ def run_figures(
     images = []
     if any(is_finite(row.get(key)) for row in metrics for key, *_ in _curves(metric)):
         images.append(
-            Image("learning_curves.png", "Learning curves", learning_curves(metrics, "teacher", metric, data))
+            Image("learning_curves.png", "Learning curves", png(learning_curves(metrics, "teacher", metric, data)))
         )
     for key, values in maps.items():
         method, _, quantity = key.rpartition(":")
         if quantity in MAPS:
             if f"{method}:epochs" not in maps:
                 raise InputError(f"maps: expected {method}:epochs beside {key}, got {', '.join(maps)}")
-            picture = layer_maps(maps[f"{method}:epochs"], values, quantity, f"{data}, {method}" if data else method)
-            images.append(Image(f"{quantity}_{method}.png", f"{MAPS[quantity]} of {method}", picture))
+            title = f"{data}, {method}" if data else method
+            picture = layer_maps(maps[f"{method}:epochs"], values, quantity, title)
+            images.append(Image(f"{quantity}_{method}.png", f"{MAPS[quantity]} of {method}", png(picture)))
     return images
 
 
 def learning_curves(
     metrics: Sequence[Record], teacher: str = "teacher", metric: Metric = UNKNOWN, data: str = ""
-) -> bytes:
+) -> Any:
     """Draws validation score, validation loss and training loss against the epoch, one panel each.
 
     The lines are means over the seeds with a finite value at the epoch, the bands one standard deviation (ddof 1) to
@@ -78,15 +79,15 @@ def learning_curves(
         data: name of the data set, for the footer.
 
     Returns:
-        A PNG file.
+        A `matplotlib.figure.Figure`, which notebooks show; `canvas.png` encodes it.
 
     Raises:
         InputError: no line of the log has a finite value of any of the three.
 
     Examples:
         >>> log = [{"method": "abkd", "seed": 0, "epoch": epoch, "loss": 1.0 / (1 + epoch)} for epoch in range(3)]
-        >>> learning_curves(log)[1:4]
-        b'PNG'
+        >>> [axis.get_ylabel() for axis in learning_curves(log).axes]
+        ['training loss']
     """
     names = list(dict.fromkeys(row["method"] for row in metrics))
     students = [name for name in names if name != teacher]
@@ -113,7 +114,7 @@ def learning_curves(
             handles = {line.get_label(): line for panel in panels[:, 0] for line in panel.get_lines()}
             figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
         footer(figure, data, _seed_counts(seeds))
-        return png(figure)
+        return figure
 
 
 def _curves(metric: Metric) -> tuple[tuple[str, str, float], ...]:

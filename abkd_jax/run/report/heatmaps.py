@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from abkd_jax.run.report.canvas import canvas, footer, png
+from abkd_jax.run.report.canvas import canvas, footer
 from abkd_jax.types import InputError
 
 __all__ = ["draw_layer_maps", "layer_maps"]
@@ -30,7 +30,7 @@ class _Row(NamedTuple):
 
 def layer_maps(
     epochs: Int[np.ndarray, " k"], maps: Float[np.ndarray, "maps seeds T_l S_l"], label: str, data: str = ""
-) -> bytes:
+) -> Any:
     """Returns heat maps of teacher layers against student layers at several epochs.
 
     Args:
@@ -42,7 +42,7 @@ def layer_maps(
         data: name of the data set, for the footer.
 
     Returns:
-        A PNG file.
+        A `matplotlib.figure.Figure`, which notebooks show; `canvas.png` encodes it.
 
     Raises:
         InputError: there is no map, or not one map per epoch.
@@ -54,7 +54,7 @@ def layer_maps(
     with canvas(width * len(chosen) + 1.6, height * len(rows) + 1.1) as figure:
         _draw(figure, chosen, rows)
         footer(figure, data, seeds)
-        return png(figure)
+        return figure
 
 
 def draw_layer_maps(

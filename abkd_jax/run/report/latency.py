@@ -23,7 +23,7 @@ one random test node and for 256 of them with the neighbourhood that their logit
 tasks), and for all nodes at once; medians, and the 99th percentile over 200 single nodes. "Cold" is the first question,
 with the compilation of its program, or its reading from the cache of compiled programs. MFLOP are the matrix products
 of one pass over the whole graph, KiB the weights, and MiB all that the program for the whole graph allocates. "-": the
-model answers for the whole graph alone, or only its outputs are known. Measured on {hardware}."""
+model answers for the whole graph alone. Measured on {hardware}."""
 
 
 def read_latency(folder: Path) -> tuple[str, Sequence[Mapping[str, Any]]]:
@@ -58,5 +58,5 @@ def _is_row(row: Any) -> bool:
 
     if not isinstance(row, dict) or not isinstance(row.get("method"), str):
         return False
-    answers, cost = [row.get("one"), row.get("batch")], row.get("all")
-    return (cost is None or numbers(cost, COST)) and all(part is None or numbers(part, ANSWERS) for part in answers)
+    parts = ((row.get("one"), ANSWERS), (row.get("batch"), ANSWERS), (row.get("all"), COST))
+    return {"one", "batch", "all"} <= row.keys() and all(part is None or numbers(part, keys) for part, keys in parts)

@@ -11,7 +11,7 @@ import numpy as np
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines, write_atomic
 from abkd_jax.datasets.files.manifest import check_seal
 from abkd_jax.run.report import figures
-from abkd_jax.run.report.canvas import MISSING, can_draw
+from abkd_jax.run.report.canvas import MISSING, can_draw, png
 from abkd_jax.run.report.latency import latency_section, read_latency
 from abkd_jax.run.report.origin import data_facts, data_title, program_facts
 from abkd_jax.run.report.pareto import pareto
@@ -98,7 +98,7 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     if can_draw() and _is_comparable(records):
         one = {row["method"]: row["one"]["p50"] for row in timed[1] if row["one"]}
         picture = pareto(summarise(records), metric, one, title)
-        images.insert(0, figures.Image("pareto.png", PARETO_NOTE, picture))
+        images.insert(0, figures.Image("pareto.png", PARETO_NOTE, png(picture)))
     if not can_draw():
         log.warning("%s: report.md has no figures: %s", folder, MISSING)
     sections = [

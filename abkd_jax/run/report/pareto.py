@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from abkd_jax.run.report.canvas import COLOURS, canvas, footer, png
+from abkd_jax.run.report.canvas import COLOURS, canvas, footer
 from abkd_jax.run.report.statistics import Summary
 from abkd_jax.types import InputError, Metric
 
@@ -15,7 +15,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 def pareto(
     summaries: Sequence[Summary], metric: Metric, one_ms: Mapping[str, float] | None = None, data: str = ""
-) -> bytes:
+) -> Any:
     """Draws the test score of every method against its parameters, and against the time of one inference.
 
     Points are means over the seeds, bars one standard deviation (ddof 1); the grey steps join the methods that no other
@@ -28,7 +28,7 @@ def pareto(
         data: name of the data set, for the footer.
 
     Returns:
-        A PNG file.
+        A `matplotlib.figure.Figure`, which notebooks show; `canvas.png` encodes it.
 
     Raises:
         InputError: no method has a score and a cost.
@@ -55,7 +55,7 @@ def pareto(
             handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
         footer(figure, data)
-        return png(figure)
+        return figure
 
 
 def _logarithmic(axis: Any, costs: Collection[int | float]) -> None:

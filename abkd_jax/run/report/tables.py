@@ -108,7 +108,7 @@ def latency_table(rows: Sequence[Mapping[str, Any]], fmt: str = "simple") -> str
     """Returns measured latencies as text, milliseconds; how many times faster than the first row in brackets.
 
     Args:
-        rows: as `run.timing.time_model` returns them, the teacher first; "-" for what is None.
+        rows: as `run.timing.time_model` returns them, the teacher first.
         fmt: a table format of `tabulate`.
 
     Examples:
@@ -132,7 +132,7 @@ def latency_table(rows: Sequence[Mapping[str, Any]], fmt: str = "simple") -> str
                 _faster(rows, row, "all", "warm"),
                 _text(cost.get("cold"), ".3g"),
                 *(
-                    _text(cost[key] / unit if cost else None, ".4g")
+                    _text(cost[key] / unit if key in cost else None, ".4g")
                     for key, unit in (("flops", 1e6), ("weight_bytes", 2**10), ("program_bytes", 2**20))
                 ),
             )

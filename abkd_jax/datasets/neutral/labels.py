@@ -1,0 +1,156 @@
+"""Labels, task and split of the neutral form."""
+
+from typing import NamedTuple, get_args
+
+import numpy as np
+
+from abkd_jax.datasets.neutral.values import Arrays, categories, one_per, real_numbers, strings, whole_numbers, word
+from abkd_jax.datasets.splits import in_shares, per_class
+from abkd_jax.types import InputError, TaskName
+
+__all__ = ["Labels", "read_labels", "read_split"]
+
+TRAIN_PER_CLASS, VAL_PER_CLASS = 20, 30
+SPLITS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "none": 3, "": 3}
+MASKS = ("train_mask", "val_mask", "test_mask")
+
+
+class Labels(NamedTuple):
+    """Labels of nodes or graphs.
+
+    Attributes:
+        values: `[n]` int32 classes, -1 where unlabelled; of the other tasks `[n, k]` float32, NaN where unknown.
+        width: number of classes, or of labels or targets.
+        classes: their names; `()` where they have none.
+        task: what they are.
+    """
+
+    values: np.ndarray
+    width: int
+    classes: tuple[str, ...]
+    task: TaskName
+
+    @property
+    def known(self) -> np.ndarray:
+        """Returns `[n]` bool, the items with a label."""
+        return self.values >= 0 if self.values.ndim == 1 else np.any(~np.isnan(self.values), axis=1)
+
+
+def read_labels(arrays: Arrays, count: int, item: str) -> Labels:
+    """Reads the labels of `count` nodes or graphs.
+
+    Where `task` is not given, `[n]` whole numbers, booleans or text are classes; other labels are several binary ones
+    if all of them are 0, 1 or unknown, and else real targets.
+
+    Raises:
+        ValueError: no labels, or others than the task needs.
+    """
+    if "labels" not in arrays:
+        raise ValueError(f"no labels; expected one for each {item}, -1, NaN or an empty text where it has none")
+    labels = one_per("labels", arrays["labels"], count, item, axes=(1, 2))
+    names = tuple(strings("classes", arrays["classes"].reshape(-1)).tolist()) if "classes" in arrays else ()
+    task = _task(arrays, labels)
+    if task == "classification":
+        return _classes(arrays, one_per("labels", labels, count, item), names)
+    values = real_numbers("labels", labels).reshape(count, -1)
+    return Labels(values, values.shape[1], names, task)
+
+
+def _task(arrays: Arrays, labels: np.ndarray) -> TaskName:
+    given = word(arrays, "task")
+    for task in get_args(TaskName):
+        if given == task:
+            return task
+    if given is not None:
+        raise ValueError(f"task is {given!r}; expected one of {', '.join(get_args(TaskName))}")
+    if labels.ndim == 1 and labels.dtype.kind in "biuUS":
+        return "classification"
+    values = real_numbers("labels", labels)
+    return "multilabel" if (np.isnan(values) | np.isin(values, (0, 1))).all() else "regression"
+
+
+def _classes(arrays: Arrays, labels: np.ndarray, names: tuple[str, ...]) -> Labels:
+    """Numbers classes; whole numbers from 0 without gaps stay as they are, others become names."""
+    if labels.dtype.kind in "US":
+        text = strings("labels", labels)
+        known = text != ""
+        numbers, names = categories("labels", text[known], names)
+        return Labels(_placed(numbers, known), len(names), names, "classification")
+    unknown = np.isnan(labels) if labels.dtype.kind == "f" else labels < 0
+    values = whole_numbers("labels", np.where(unknown, -1, labels))
+    known = values >= 0
+    if names or "num_classes" in arrays:
+        width = len(names) or int(whole_numbers("num_classes", arrays["num_classes"]).item())
+        if values.size and values.max() >= width:
+            raise ValueError(f"labels reach {values.max()}; expected numbers below {width}, the number of classes")
+        return Labels(values.astype(np.int32), width, names, "classification")
+    numbers, found = categories("labels", values[known])
+    contiguous = found == tuple(map(str, range(len(found))))
+    return Labels(_placed(numbers, known), len(found), () if contiguous else found, "classification")
+
+
+def _placed(numbers: np.ndarray, known: np.ndarray) -> np.ndarray:
+    values = np.full(known.shape, -1, np.int32)
+    values[known] = numbers
+    return values
+
+
+def read_split(
+    arrays: Arrays, labels: Labels, item: str, seed: int
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], str]:
+    """Reads the three masks, or draws them, of labelled items alone.
+
+    Nodes of a classification are drawn 20 and 30 per class, the rest for tests; graphs, and items of other tasks, 60,
+    20 and 20 percent.
+
+    Args:
+        arrays: of the file.
+        labels: of its nodes or graphs.
+        item: node or graph.
+        seed: of the draw.
+
+    Returns:
+        The train, validation and test masks; and a remark on their origin, empty where they are given.
+
+    Raises:
+        ValueError: some of the three are missing, of other values, or cannot be drawn.
+    """
+    count = labels.values.shape[0]
+    given = [name for name in (*MASKS, "split") if name in arrays]
+    if given == ["split"]:
+        parts = _parts(one_per("split", arrays["split"], count, item))
+        return (parts == 0, parts == 1, parts == 2), ""
+    if given == list(MASKS):
+        train, val, test = (_mask(name, one_per(name, arrays[name], count, item)) for name in MASKS)
+        return (train, val, test), ""
+    if given:
+        raise ValueError(f"{', '.join(given)} alone; expected all of {', '.join(MASKS)}, or split, or none of them")
+    rng, remark = np.random.default_rng(seed), f"split seed {seed}"
+    if labels.task == "classification" and item == "node":
+        try:
+            return per_class(labels.values, TRAIN_PER_CLASS, VAL_PER_CLASS, rng), remark
+        except InputError as error:
+            raise ValueError(f"{error}; expected larger classes, or masks or a split in the file") from None
+    return in_shares(labels.known, rng), remark
+
+
+def _parts(split: np.ndarray) -> np.ndarray:
+    """Returns `[n]` 0, 1, 2 for train, validation and test, 3 for none."""
+    if split.dtype.kind not in "US":
+        parts = whole_numbers("split", split)
+        bad = np.flatnonzero((parts < -1) | (parts > 3))
+        if bad.size:
+            raise ValueError(f"split holds {parts[bad[0]]}; expected 0 (train), 1 (validation), 2 (test) or 3 (none)")
+        return parts
+    values, inverse = np.unique(np.char.lower(strings("split", split)), return_inverse=True)
+    unknown = [value for value in values.tolist() if value not in SPLITS]
+    if unknown:
+        raise ValueError(f"split holds {unknown[0]!r}; expected one of {', '.join(filter(None, SPLITS))}")
+    return np.array([SPLITS[value] for value in values.tolist()])[inverse]
+
+
+def _mask(name: str, mask: np.ndarray) -> np.ndarray:
+    values = whole_numbers(name, mask)
+    if ((values != 0) & (values != 1)).any():
+        raise ValueError(f"{name} holds {values[(values != 0) & (values != 1)][0]}; expected booleans")
+    return values.astype(bool)

@@ -1,0 +1,180 @@
+"""ONNX: a trained model as a graph of operators for any runtime, with preprocessing and weights inside.
+
+The model goes through jax2onnx layer by layer (scans are written out), its preprocessing is `onnx_edges`; what comes
+out has been run by onnxruntime on two random graphs before it is returned.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import jaxpr_as_fun
+from jaxtyping import Array
+
+from abkd_jax.graph.build import normalise
+from abkd_jax.graph.layout import graphs_tuple
+from abkd_jax.inference.arguments import arguments_of, random_arrays, symbolic_arguments
+from abkd_jax.inference.artefact import Artefact, open_artefact
+from abkd_jax.inference.bundle import Bundle, model_of
+from abkd_jax.inference.onnx_edges import EDGES, OF_EDGES, PREFIX, edges_model
+from abkd_jax.inference.quantise import Precision, restored, stored
+from abkd_jax.inference.raw_graph import in_range, node_entries
+from abkd_jax.inference.stablehlo import outputs_of, program
+from abkd_jax.types import InputError
+
+__all__ = ["export", "load", "session_of"]
+
+OUTPUTS = ("logits", "probabilities")
+TOLERANCE = 1e-5  # relative to the largest logit
+
+
+def export(bundle: Bundle, precision: Precision = "float32") -> bytes:
+    """Exports a trained model as ONNX: any number of nodes and edges, arguments and outputs as `stablehlo.export`.
+
+    Args:
+        bundle: the model.
+        precision: of the stored weights, `"float32"` or `"int8"`.
+
+    Returns:
+        A serialised `onnx.ModelProto`.
+
+    Raises:
+        InputError: jax2onnx or onnxruntime is not installed, the precision is bfloat16, or onnxruntime predicts
+            otherwise than the model.
+    """
+    jax2onnx = _required("jax2onnx")
+    if precision == "bfloat16":
+        raise InputError("ONNX in bfloat16: onnxruntime multiplies none on CPUs, expected float32 or int8")
+    names = [argument.name for argument in arguments_of(bundle.inputs)]
+    # Traced here and not by jax2onnx, which replaces functions of jax.numpy by others while it traces.
+    shapes = symbolic_arguments(bundle.inputs, "e" if bundle.inputs.graph_level else EDGES)
+    closed = jax.make_jaxpr(_of_merged_edges(bundle, precision))(*shapes)
+    moved = [] if bundle.inputs.graph_level else [name for name in names if name in OF_EDGES]
+    with _quietly():
+        model = jax2onnx.to_onnx(
+            jaxpr_as_fun(closed),
+            shapes,
+            model_name="abkd_jax",
+            input_names=[PREFIX + name if name in moved else name for name in names],
+            output_names=list(OUTPUTS),
+        )
+    if moved:
+        model = _with_edges(bundle, model, names, moved)
+    content = model.SerializeToString()
+    _check(bundle, precision, content)
+    return content
+
+
+def load(path: str | Path) -> Artefact:
+    """Reads an exported model that `artefact.write_artefacts` has written.
+
+    Raises:
+        InputError: the file is damaged, or onnxruntime is not installed.
+    """
+    return open_artefact(path, session_of)
+
+
+def session_of(content: bytes) -> Callable[..., dict[str, np.ndarray]]:
+    """Returns a function that runs an ONNX model in onnxruntime on the CPU.
+
+    Raises:
+        InputError: onnxruntime is not installed, or the content is no ONNX model.
+    """
+    onnxruntime = _required("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a kind for each of its statuses
+        raise InputError(f"expected an ONNX model: {type(error).__name__}") from error
+    names = [given.name for given in session.get_inputs()]
+
+    def run(*arrays: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(OUTPUTS, session.run(list(OUTPUTS), dict(zip(names, arrays, strict=True))), strict=True))
+
+    return run
+
+
+def _of_merged_edges(bundle: Bundle, precision: Precision) -> Callable[..., tuple[Array, ...]]:
+    """Returns the model as a function of a raw graph whose edges are those that it reads, layer by layer."""
+    inputs, weights = bundle.inputs, stored(bundle.variables, precision)
+    model: Any = model_of(bundle)
+    names = [argument.name for argument in arguments_of(inputs)]
+
+    def run(*values: Array) -> tuple[Array, ...]:
+        arrays = dict(zip(names, values, strict=True))
+        entries = {"relation": "relations", "weight": "edge_weights", "features": "edge_features"}
+        nodes = node_entries(inputs, arrays, padding=0)
+        size = jax.tree.leaves(nodes)[0].shape[0]
+        graph = graphs_tuple(
+            nodes=nodes,
+            edges={entry: arrays[name] for entry, name in entries.items() if name in arrays} or None,
+            senders=arrays["senders"],
+            receivers=arrays["receivers"],
+            n_node=arrays["n_node"] if inputs.graph_level else jnp.asarray(size, jnp.int32)[None],
+            n_edge=jnp.asarray(arrays["senders"].shape[0], jnp.int32)[None],
+        )
+        graph = normalise(graph) if bundle.config.name in ("gcn", "gcnii", "sign") else graph  # once for all layers
+        variables, hiddens = restored(weights), []
+        for stage in model.stages():
+            read = [hiddens[number] for number in stage.reads]
+            hiddens.append(stage.module.apply(stage.variables(variables), graph, read))
+        limits = {"senders": size, "receivers": size}
+        if inputs.schema is not None:
+            limits |= {"relations": inputs.schema.num_relations, "node_types": len(inputs.schema.node_types)}
+        outputs = outputs_of(jnp.where(in_range(arrays, limits), hiddens[-1], jnp.nan), bundle.task)
+        return tuple(outputs[name] for name in OUTPUTS)
+
+    return run
+
+
+def _with_edges(bundle: Bundle, model: Any, names: list[str], moved: list[str]) -> Any:
+    """Returns the model with the preprocessing of the edges before it, and its inputs in order."""
+    compose = _required("onnx.compose")
+    edges = edges_model(bundle.inputs, model.opset_import, model.ir_version)
+    whole = compose.merge_models(edges, model, [(PREFIX + name, PREFIX + name) for name in moved])
+    given = {value.name: value for value in whole.graph.input}
+    del whole.graph.input[:]
+    whole.graph.input.extend(given[name] for name in names)
+    return whole
+
+
+def _check(bundle: Bundle, precision: Precision, content: bytes) -> None:
+    """Compares onnxruntime with the model on two random graphs."""
+    found_of, wanted_of = session_of(content), jax.jit(program(bundle, precision))
+    for seed in (0, 1):
+        arrays = random_arrays(bundle.inputs, np.random.default_rng(seed))
+        found, wanted = found_of(*arrays)["logits"], np.asarray(wanted_of(*arrays)["logits"])
+        error = np.max(np.abs(found - wanted)) / max(float(np.max(np.abs(wanted))), 1.0)
+        if not error <= TOLERANCE:
+            raise InputError(f"onnxruntime predicts otherwise than the model, by {error:.1g}, expected {TOLERANCE}")
+
+
+def _required(name: str) -> ModuleType:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"ONNX needs {name}, which is not installed: pip install 'abkd_jax[onnx]'") from error
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps what jax2onnx tells its authors from the user."""
+    log = logging.getLogger("onnx_ir")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,129 @@
+"""Predictions of a trained model: on the whole graph at once, layer by layer, or for the neighbourhood of nodes."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import flax.errors
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+
+from abkd_jax import datasets
+from abkd_jax.graph import prepare
+from abkd_jax.graph.host import HostGraph, whole_graph
+from abkd_jax.inference.bundle import Bundle, model_of
+from abkd_jax.inference.input_graph import batch_for, host_graph_for, tuple_for
+from abkd_jax.inference.layerwise import layerwise, takes
+from abkd_jax.sampling import as_indices
+from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName, shape_of
+
+__all__ = ["logits", "probabilities"]
+
+WHOLE_BYTES = 2**30  # of the layers and messages of a graph that is computed at once
+
+
+def probabilities(task: TaskName, logits: Any) -> np.ndarray:
+    """Computes the probabilities of the classes, or of each label; real targets stay as they are.
+
+    Args:
+        task: of the model.
+        logits: `[n, c]`.
+
+    Returns:
+        `[n, c]` float32.
+
+    Examples:
+        >>> probabilities("classification", np.zeros((1, 4), np.float32)).tolist()
+        [[0.25, 0.25, 0.25, 0.25]]
+    """
+    if task == "classification":
+        return np.asarray(jax.nn.softmax(jnp.asarray(logits), axis=1))
+    return np.asarray(jax.nn.sigmoid(jnp.asarray(logits)) if task == "multilabel" else logits)
+
+
+def logits(
+    bundle: Bundle,
+    graph: Dataset | GraphDataset | HostGraph | jraph.GraphsTuple | str | Path,
+    nodes: np.ndarray | None = None,
+    *,
+    data_root: str | Path | None = None,
+    whole_bytes: int = WHOLE_BYTES,
+    progress: bool = False,
+) -> np.ndarray:
+    """Computes the logits of a model for the nodes of a graph, or the graphs of a graph-level data set.
+
+    Features are brought to what the model was trained on: rows are divided by their sums where they were. A data set
+    becomes a graph as in training: with reverse edges unless both are directed. A `GraphsTuple` is taken as models take
+    it, with both directions of undirected edges and no self loops.
+
+    A graph whose layers take at most `whole_bytes` is computed at once. A larger one is computed layer by layer; for
+    some of its nodes in their neighbourhood alone, of as many steps as there are layers, with the degrees of the whole
+    graph. All three give the same numbers, up to rounding.
+
+    Args:
+        bundle: the model.
+        graph: a data set, its name or the path of its file, a graph on the host, or a `GraphsTuple`.
+        nodes: `[k]` indices of nodes, or of graphs for a graph-level model; None takes all.
+        data_root: of a named data set, see `datasets.data_root`.
+        whole_bytes: 0 computes every graph layer by layer, where the model allows it.
+        progress: whether to show a progress bar while it goes layer by layer.
+
+    Returns:
+        `[k, outputs]` float32.
+
+    Raises:
+        InputError: the graph is not what the model expects, or a node is outside of it.
+    """
+    if isinstance(graph, str | Path):
+        graph = datasets.load(str(graph), data_root)
+    model = model_of(bundle)
+    if isinstance(graph, GraphDataset):
+        return _at_once(bundle, model, batch_for(bundle.inputs, graph), nodes, graph.labels.shape[0])
+    if isinstance(graph, jraph.GraphsTuple):
+        rows = graph.n_node.shape[0] if bundle.inputs.graph_level else None
+        return _at_once(bundle, model, tuple_for(bundle.inputs, graph), nodes, rows)
+    host = host_graph_for(bundle.inputs, graph)
+    if takes(model) and _bytes(bundle, host) > whole_bytes:
+        nodes = None if nodes is None else _indices(nodes, host.num_nodes)
+        return _fitting(bundle, lambda: layerwise(model, bundle.variables, host, nodes=nodes, progress=progress))
+    whole = prepare(whole_graph(host), relations=host.num_relations)
+    return _at_once(bundle, model, whole, nodes, host.num_nodes)
+
+
+def _at_once(
+    bundle: Bundle, model: nn.Module, graph: jraph.GraphsTuple, nodes: np.ndarray | None, rows: int | None
+) -> np.ndarray:
+    """Returns the first `rows` logits, of all the graph, or those of `nodes` among them."""
+    found = np.asarray(_fitting(bundle, lambda: _program(model)(bundle.variables, graph)))[:rows]
+    return found if nodes is None else found[_indices(nodes, found.shape[0])]
+
+
+@functools.lru_cache(maxsize=8)
+def _program(model: nn.Module) -> Any:
+    """Returns the jitted model, cached so that its next prediction on the same graph compiles nothing."""
+    apply: Any = model.apply
+    return jax.jit(lambda variables, graph: apply(variables, graph).logits)
+
+
+def _indices(nodes: np.ndarray, count: int) -> np.ndarray:
+    return as_indices("predict: nodes", nodes, count)
+
+
+def _fitting(bundle: Bundle, compute: Any) -> Any:
+    """Computes a prediction, with one line where the weights are not those of the architecture."""
+    try:
+        return compute()
+    except flax.errors.FlaxError as error:
+        reason = str(error).partition(" (https")[0]
+        raise InputError(f"the weights do not fit the {bundle.config.name} of the card: {reason}") from error
+
+
+def _bytes(bundle: Bundle, graph: HostGraph) -> int:
+    """Returns about how many bytes the layers of all nodes take, and the messages of all edges."""
+    config, width = bundle.config, shape_of(graph.features)[1]
+    powers = config.hops if config.name == "sign" else 0
+    per_node = width * (1 + powers) + config.hidden * (config.layers + 1) + bundle.outputs
+    return 4 * (graph.num_nodes * per_node + graph.num_edges * config.hidden)

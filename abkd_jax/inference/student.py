@@ -1,0 +1,106 @@
+"""Students: trained models that predict on any graph, read from a folder or from a run."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jraph
+import numpy as np
+
+from abkd_jax.datasets.files.atomic import read_json
+from abkd_jax.graph.host import HostGraph
+from abkd_jax.inference import bundle as bundles
+from abkd_jax.inference.bundle import Bundle
+from abkd_jax.inference.predict import logits, probabilities
+from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree
+
+__all__ = ["Student", "find", "load"]
+
+Graph = Dataset | GraphDataset | HostGraph | jraph.GraphsTuple | str | Path
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained model that predicts.
+
+    Attributes:
+        bundle: its weights, and all that is known of it.
+    """
+
+    bundle: Bundle
+
+    @property
+    def parameters(self) -> Pytree:
+        """Returns its weights, as flax has them."""
+        return self.bundle.variables["params"]
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Returns what is known of its training: data set, scores, teacher, settings, versions."""
+        return self.bundle.card
+
+    def logits(
+        self, graph: Graph, nodes: np.ndarray | None = None, *, data_root: str | Path | None = None
+    ) -> np.ndarray:
+        """Computes the logits of all nodes, or of some; see `inference.predict.logits`."""
+        return logits(self.bundle, graph, nodes, data_root=data_root)
+
+    def predict(
+        self, graph: Graph, nodes: np.ndarray | None = None, *, data_root: str | Path | None = None
+    ) -> np.ndarray:
+        """Computes the probabilities of the classes or labels, real targets as they are; arguments as of `logits`."""
+        return probabilities(self.bundle.task, self.logits(graph, nodes, data_root=data_root))
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the student into a folder, from which `load` reads it; returns the folder.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        return bundles.save(self.bundle, folder)
+
+
+def load(folder: str | Path, method: str | None = None, seed: int | None = None) -> Student:
+    """Reads a student from its folder, or from a run folder; see `find` for the choice there.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    return Student(bundles.load(find(folder, method, seed)))
+
+
+def find(folder: str | Path, method: str | None = None, seed: int | None = None) -> Path:
+    """Returns the folder of a student.
+
+    Args:
+        folder: of the student itself, or of a run.
+        method: of the run; may be left out where it has one.
+        seed: of the run; None takes the one with the best validation score, the first of equal ones.
+
+    Raises:
+        InputError: the run has no such student, or several methods and none is named.
+    """
+    folder = Path(folder).expanduser()
+    own = folder / "students"
+    if not own.is_dir():
+        if method is not None or seed is not None:
+            raise InputError(f"{folder}: no students/, expected a run folder: the command that made it writes them")
+        return folder
+    methods = sorted(path.name for path in own.iterdir() if path.is_dir())
+    if method is None and len(methods) == 1:
+        method = methods[0]
+    if method not in methods:
+        given = "no method is named" if method is None else f"method is {method}"
+        raise InputError(f"{folder}: {given}, expected one of {', '.join(methods)}")
+    found = {int(path.name.removeprefix("seed_")): path for path in (own / method).glob("seed_[0-9]*")}
+    if not found or (seed is not None and seed not in found):
+        seeds = ", ".join(map(str, sorted(found))) or "none: all have diverged"
+        raise InputError(f"{folder}: seed {'of ' + method if seed is None else seed}, expected one of {seeds}")
+    return found[max(sorted(found), key=lambda k: _validation_score(found[k])) if seed is None else seed]
+
+
+def _validation_score(folder: Path) -> float:
+    card = read_json(folder / bundles.CARD)
+    score = card.get("val_accuracy") if isinstance(card, dict) else None
+    return score if isinstance(score, float) else -math.inf

@@ -1,0 +1,75 @@
+"""ONNX models: onnxruntime predicts from a raw graph what the student does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from export_samples import BUNDLES, bundle_of, exported, graphs_of, node_level, student_logits
+
+from abkd_jax import InputError
+from abkd_jax.inference import onnx
+from abkd_jax.inference.arguments import arrays_of, checked_arrays
+from abkd_jax.inference.artefact import Artefact, write_artefacts
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_it_predicts_what_the_student_does(name: str):
+    bundle = bundle_of(name)
+    run = onnx.session_of(exported(bundle, onnx.export))
+    for data in graphs_of(name):
+        wanted = student_logits(name, data)
+        found = run(*checked_arrays(bundle.inputs, arrays_of(data, bundle.inputs)))
+        np.testing.assert_allclose(found["logits"], wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+        np.testing.assert_allclose(found["probabilities"].sum(axis=1), 1.0, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Artefact:
+    folder, bundle = tmp_path_factory.mktemp("onnx"), bundle_of("gcn")
+    content = exported(bundle, onnx.export)
+    return onnx.load(*write_artefacts(folder, bundle, {"model.onnx": (content, {})}))
+
+
+def test_a_graph_without_edges_and_one_of_self_loops(model: Artefact):
+    data = graphs_of("gcn")[0]
+    nothing = {name: getattr(data, name)[:0] for name in ("senders", "receivers", "edge_weights")}
+    loops = {"senders": data.senders, "receivers": data.senders}
+    wanted = student_logits("gcn", data._replace(**nothing))
+    for edges in (nothing, loops):
+        found = model.predict(arrays_of(data._replace(**edges), model.inputs))["logits"]
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_negative_ends_predict_nothing_and_others_out_of_range_fail(model: Artefact):
+    arrays = arrays_of(graphs_of("gcn")[0], model.inputs)
+    arrays["senders"] = arrays["senders"].copy()
+    arrays["senders"][0] = -1
+    assert np.isnan(model.run(*arrays.values())["logits"]).all()
+    with pytest.raises(InputError, match="senders: entry 0 is -1, expected 0 to 11"):
+        model.predict(arrays)
+
+
+def test_int8_predicts_almost_the_same_and_stores_int8():
+    bundle, data = bundle_of("mlp"), node_level(3, 6, 10)
+    content = exported(bundle, onnx.export, precision="int8")
+    found = onnx.session_of(content)(*arrays_of(data, bundle.inputs).values())["logits"]
+    wanted = student_logits("mlp", data)
+    assert 1e-5 < np.abs(found - wanted).max() / np.abs(wanted).max() < 0.03
+    import onnx as library
+
+    kinds = {tensor.data_type for tensor in library.load_from_string(content).graph.initializer}
+    assert library.TensorProto.INT8 in kinds
+
+
+def test_bfloat16_and_other_bytes_are_refused(tmp_path: Path):
+    with pytest.raises(InputError, match=r"ONNX in bfloat16: .* expected float32 or int8"):
+        onnx.export(bundle_of("mlp"), "bfloat16")
+    with pytest.raises(InputError, match="expected an ONNX model") as caught:
+        onnx.session_of(b"no model")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_predicts_otherwise_is_not_written(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(onnx, "TOLERANCE", -1.0)
+    with pytest.raises(InputError, match="onnxruntime predicts otherwise than the model"):
+        exported(bundle_of("mlp"), onnx.export)

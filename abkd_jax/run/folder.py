@@ -227,7 +227,7 @@ def write_latency(folder: Path, rows: list[dict[str, Any]], hardware: str) -> No
     Raises:
         InputError: the folder cannot be written.
     """
-    with _one_line(folder):
+    with writing_to(folder):
         write_sealed(folder, {LATENCY: as_json({"hardware": hardware, "rows": rows}, indent=1)})
         write_report(folder)
 

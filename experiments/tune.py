@@ -18,7 +18,7 @@ from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.run.data import prepare_data
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
-from abkd_jax.run.teachers import teachers_root, train_teachers
+from abkd_jax.run.teachers import as_teacher, teachers_root
 from abkd_jax.training.provenance import provenance
 from experiments.configs.citation import grid
 
@@ -44,14 +44,14 @@ def main(args: Args) -> None:
     data = prepare_data(args.dataset, args.data_root)
     config = teacher(args.dataset)
     run = RunConfig(dataset=args.dataset, seeds=args.seeds, teachers=args.teachers, teacher=config)
-    teachers = train_teachers(data, config, args.seeds, teachers_root(run))
+    teacher_of_seeds = as_teacher(data, config, args.seeds, teachers_root(run))
     rows = []
     for name, method in grid(args.dataset).items():
         if name.startswith(args.only):
             job = Job(name, method.student or student(args.dataset), method)
             with tempfile.TemporaryDirectory() as folder:
                 programs = [(Path(folder), list(range(args.seeds)))]
-                trained = train_students(data, job, config.model, teachers, programs)
+                trained = train_students(data, job, teacher_of_seeds, programs)
             accuracy = 100 * trained.history["val_accuracy"][-1].astype(float)
             rows.append((name, accuracy.mean(), accuracy.std(ddof=1) if args.seeds > 1 else 0.0))
     rows.sort(key=lambda row: -row[1])

@@ -15,14 +15,15 @@ from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.inference import evaluation
 from abkd_jax.run import folder as runfolder
 from abkd_jax.run import pipeline
-from abkd_jax.run.data import build_model
+from abkd_jax.run.data import PreparedData
 from abkd_jax.run.pipeline import FinishedRun
-from abkd_jax.run.program import select_seed
-from abkd_jax.run.records import make_records
+from abkd_jax.run.program import Trained, select_seed
+from abkd_jax.run.records import make_records, parameter_counts
 from abkd_jax.run.report import markdown, statistics
 from abkd_jax.run.report.tables import latency_table
 from abkd_jax.run.resolve import resolve
-from abkd_jax.run.teachers import teachers_root, train_teachers
+from abkd_jax.run.teacher_outputs import save_outputs, without_padding
+from abkd_jax.run.teachers import read_teacher, teacher_of
 from abkd_jax.run.timing import time_model
 from abkd_jax.training.provenance import provenance
 from abkd_jax.types import GNNOutput, InputError, Metric
@@ -55,12 +56,22 @@ def _status(records: Sequence[statistics.Record]) -> int:
 
 
 @backend.ready()
-def train_teacher(config: RunConfig) -> int:
-    """Trains the teachers that are not stored yet and prints their scores by seed; returns the exit status."""
+def train_teacher(config: RunConfig, outputs: Path | None = None) -> int:
+    """Trains the teachers that are not stored yet and prints their scores by seed; returns the exit status.
+
+    Args:
+        config: of the teachers.
+        outputs: file for the outputs of the first one; with `{seed}` in its name a file for each.
+
+    Raises:
+        InputError: bad settings, data or files, or a graph that is evaluated layer by layer.
+    """
     config = resolve(config)
     prepared = pipeline.prepare(config)
-    teachers = train_teachers(prepared, config.teacher, config.seeds, teachers_root(config))
-    records = make_records(prepared, "teacher", config.teacher.model, teachers)
+    if outputs is not None and prepared.eval_nodes is not None:
+        raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its outputs cannot be saved")
+    teachers = teacher_of(prepared, config, read_teacher(prepared, config)).models
+    records = make_records(prepared, "teacher", teachers)
     metric = statistics.metric_of(records)
     scores = [[markdown.format_score(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
     rows = [(r["seed"], *texts, r["epochs"], r["seconds"]) for r, texts in zip(records, scores, strict=True)]
@@ -68,7 +79,22 @@ def train_teacher(config: RunConfig) -> int:
     print(tabulate.tabulate(rows, headers, floatfmt=".2f", disable_numparse=[1, 2], colalign=("right",) * 5))
     print()
     _print_table(records)
+    if outputs is not None:
+        _save_outputs(outputs, prepared, teachers)
     return _status(records)
+
+
+def _save_outputs(path: Path, data: PreparedData, teachers: Trained) -> None:
+    """Writes the outputs of the teacher of the first seed, or with `{seed}` in the path those of every seed."""
+    predict = jax.jit(teachers.module.apply)
+    seeds = range(len(teachers.origins) if "{seed}" in path.name else 1)
+    print()
+    for seed in seeds:
+        variables = select_seed(teachers.variables, seed)
+        output = without_padding(predict(variables, data.batch.graph), data)
+        own = path.with_name(path.name.replace("{seed}", str(seed)))
+        save_outputs(own, output, data, parameter_counts(teachers.module, variables)[0])
+        print(f"outputs of the teacher of seed {seed}: {own}")
 
 
 def _print_table(records: Sequence[statistics.Record]) -> None:
@@ -117,7 +143,7 @@ def _time(run: FinishedRun) -> None:
     rows = []
     for name, model, trained in run.models:
         log.info("%s: measuring the latency", name)
-        rows.append(time_model(run.data, name, model, build_model(run.data, model), select_seed(trained.variables, 0)))
+        rows.append(time_model(run.data, name, model, trained.module, select_seed(trained.variables, 0)))
     hardware = provenance()["hardware"]
     runfolder.write_latency(run.plan.path, rows, hardware)
     print("\n" + latency_table(rows))
@@ -137,24 +163,24 @@ def _evaluation_rows(run: FinishedRun, metric: Metric, diverged: set[tuple[str, 
     splits = (data.train_mask, data.val_mask, data.test_mask)
     teacher_outs: dict[int, GNNOutput] = {}
     rows = []
-    for name, model, trained in run.models:
+    for name, _, trained in run.models:
         seeds = [seed for seed in range(run.plan.config.seeds) if (name, seed) not in diverged]
         if not seeds:
             continue
-        predict: Any = jax.jit(build_model(data, model).apply)
+        predict: Any = jax.jit(trained.module.apply)
         variables = [select_seed(trained.variables, seed) for seed in seeds]
         outs: list[Any] = [predict(v, graph) for v in variables]
         if name == "teacher":
             teacher_outs = dict(zip(seeds, outs, strict=True))
         pairs = [(o, teacher_outs[seed]) for seed, o in zip(seeds, outs, strict=True) if seed in teacher_outs]
         agreement = [evaluation.agreement(o.logits, t.logits, rows_of_logits) for o, t in pairs]
-        similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs]
+        similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs if t.hiddens]
         scores = [float(np.mean([data.task.score(o.logits, labels, m) for o in outs])) for m in splits]
-        size = evaluation.parameter_count(variables[0]["params"])
-        flops = evaluation.flops(predict, variables[0], graph)
+        size: int | str = sum(filter(None, parameter_counts(trained.module, variables[0]))) or "-"
+        flops: float | str = evaluation.flops(predict, variables[0], graph) / 1e6 or "-"
         agreed = f"{100 * np.mean(agreement):.2f}" if metric.name == "accuracy" and pairs else "-"
         row = (name, *(markdown.format_score(score, metric) for score in scores), agreed)
-        rows.append((*row, np.mean(similarity) if pairs else "-", size, flops / 1e6))
+        rows.append((*row, np.mean(similarity) if similarity else "-", size, flops))
     return rows
 
 

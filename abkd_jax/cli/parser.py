@@ -63,6 +63,9 @@ class Teacher(RunConfig, _Verbosity):
     """Train the teachers that are not stored yet, and print their scores."""
 
     dataset: DatasetName = "digits"
+    save_outputs: Path | None = None
+    """File .npz for the outputs of the teacher of seed 0, as --teacher-outputs takes them; with {seed} in its name one
+    file per seed."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,7 @@ def _run(command: Any) -> int:
     if isinstance(command, Distill):
         return commands.distill(_settings(command, DistillConfig))
     if isinstance(command, Teacher):
-        return commands.train_teacher(_settings(command, RunConfig))
+        return commands.train_teacher(_settings(command, RunConfig), command.save_outputs)
     return commands.show_datasets(command.dataset or command.name, command.data_root, command.split)
 
 

@@ -197,6 +197,13 @@ class RunConfig:
     """The part of the graph that a training step of teacher and students reads."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher."""
+    teacher_outputs: tuple[Path, ...] = ()
+    """Files .npz with the outputs of a teacher trained elsewhere (logits or probabilities [n, c], and hidden_0,
+    hidden_1, ... [n, width]): nothing else of it is needed; several files are an ensemble."""
+    teacher_weights: Path | None = None
+    """File .safetensors with the state_dict of a PyTorch Geometric model of the architecture --teacher.model."""
+    teacher_ensemble: int = 1
+    """All students learn from the mean of the teachers of so many seeds, instead of each from its own."""
 
 
 @dataclass(frozen=True)

@@ -85,4 +85,5 @@ RANGES: dict[str, Range] = {
     "seeds": Range(1, 10_000),
     "max_epochs": _COUNT,
     "split": Range(0, 2**32 - 1),
+    "teacher_ensemble": Range(1, 10_000),
 }

@@ -19,10 +19,11 @@ from abkd_jax.graph.host import HostGraph, host_graph, target_mask
 from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models import build, with_hops
 from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
+from abkd_jax.models.external import Applied, Ensemble, Stored, combine
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
 from abkd_jax.training import tasks
 from abkd_jax.training.tasks import Task
-from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, Pytree, shape_of
+from abkd_jax.types import Batch, Dataset, GNNOutput, GraphDataset, InputError, NodeMasks, Pytree, shape_of
 
 __all__ = ["PreparedData", "build_model", "make_predict", "make_scores", "prepare_data", "with_powers"]
 
@@ -199,17 +200,29 @@ def with_powers(data: PreparedData, *configs: ModelConfig) -> PreparedData:
     return data._replace(batch=data.batch._replace(graph=with_hops(data.batch.graph, powers.pop())))
 
 
-def make_predict(data: PreparedData, model: nn.Module) -> Callable[[Pytree], Any]:
-    """`variables -> logits` of the rows that are evaluated."""
+def make_predict(data: PreparedData, model: Any) -> Callable[[Pytree], Any]:
+    """`variables -> logits` of the rows that are evaluated.
+
+    Raises:
+        InputError: a function that must be given the whole graph, of a graph that is evaluated layer by layer.
+    """
     if data.eval_nodes is None or data.host is None:
         apply: Any = model.apply
         predict = jax.jit(lambda variables, graph: apply(variables, graph).logits)
         return lambda variables: predict(variables, data.batch.graph)
     host, nodes = data.host, data.eval_nodes
+    if isinstance(model, Stored):
+        return lambda variables: variables["outputs"].logits[nodes]
+    if isinstance(model, Ensemble):
+        members = [make_predict(data, member) for member in model.members]
+        of_all = lambda v: [GNNOutput(p(model.variables_of(v, i)), ()) for i, p in enumerate(members)]  # noqa: E731
+        return lambda variables: combine(of_all(variables), model.task).logits
+    if isinstance(model, Applied):
+        raise InputError(f"{data.dataset.name}: too large for a teacher that is a function, expected stored outputs")
     return lambda variables: layerwise(model, variables, host, nodes=nodes)
 
 
-def make_scores(data: PreparedData, model: nn.Module) -> Callable[[Pytree], dict[str, jax.Array]]:
+def make_scores(data: PreparedData, model: Any) -> Callable[[Pytree], dict[str, jax.Array]]:
     """`variables -> {"val_loss", "val_accuracy", "test_accuracy"}`, the scores those of the task."""
     predict, task = make_predict(data, model), data.task
 

@@ -8,7 +8,8 @@ from abkd_jax import datasets
 from abkd_jax.configs.names import short_name
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.run.folder import RunFolder, conflicts, read_made_from, read_results
-from abkd_jax.run.identity import DataIdentity, config_dict, student_identity, teacher_identity
+from abkd_jax.run.given_teachers import ELSEWHERE
+from abkd_jax.run.identity import DataIdentity, config_dict, source_of, student_identity, teacher_identity
 from abkd_jax.run.keep import are_kept
 from abkd_jax.run.plan import Plan, make_plan
 from abkd_jax.run.teachers import teacher_folder, teachers_root
@@ -42,20 +43,23 @@ def is_finished(config: DistillConfig, run: RunFolder) -> bool:
 
 
 def made_from(plan: Plan, data: DataIdentity) -> dict[str, Any]:
-    """Returns what the records of a run stand on: the last whole step of every checkpoint, and the data files.
+    """Returns what the records of a run stand on: the last whole step of every checkpoint, and the files.
 
-    While size and time of change of a file stay as they are, so does the fingerprint of the data.
+    While size and time of change of a file of the data, or of a teacher from outside, stay as they are, so does what is
+    in it.
     """
-    config, root = plan.config, teachers_root(plan.config)
+    config, root, source = plan.config, teachers_root(plan.config), source_of(plan.config)
     steps = {}
-    for seed in range(config.seeds):
+    given = [*config.teacher_outputs, *filter(None, [config.teacher_weights])]
+    members = config.seeds if config.teacher_ensemble == 1 else config.teacher_ensemble
+    for seed in range(0 if given else members):
         identity = teacher_identity(data, config.teacher, seed)
         steps[f"teacher {seed}"] = checkpoint.verify(teacher_folder(root, data, config.teacher, seed), identity)
     for name, model, method in plan.jobs:
         for path, seeds in plan.programs(name):
-            identity = student_identity(data, seeds, config.teacher.model, name, method, model)
+            identity = student_identity(data, seeds, source, name, method, model)
             steps[f"{name} {', '.join(map(str, seeds))}"] = checkpoint.verify(path, identity)
-    paths = [path for path in datasets.paths(config.dataset, config.data_root) if path.exists()]
+    paths = [path for path in [*datasets.paths(config.dataset, config.data_root), *given] if path.exists()]
     files = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
     return {"fingerprint": data.fingerprint, "checkpoints": steps, "files": files}
 
@@ -64,7 +68,7 @@ def name_other_origins(path: Path) -> None:
     """Logs how many models of a run folder other code has trained, and which students had other teachers."""
     found = read_results(path)["records"]
     sources = [record.get("provenance", {}) for record in found]
-    others = [source for source in sources if source.get("code") != code()]
+    others = [source for source in sources if source.get("code") != code() and source.get("commit") != ELSEWHERE]
     if others:
         log.warning(
             "%s: %d of %d models were trained by other code (commit %s); "

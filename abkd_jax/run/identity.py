@@ -1,25 +1,37 @@
 """Identities: the settings and data that tell one run, teacher or program of students from another on disk."""
 
 import dataclasses
+import functools
 import hashlib
 import json
+import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from abkd_jax.configs.names import full_name, short_name
-from abkd_jax.configs.options import BatchConfig, DistillConfig, MethodConfig, ModelConfig, TeacherConfig
-from abkd_jax.types import Dataset, GraphDataset
+from abkd_jax.configs.options import (
+    BatchConfig,
+    DistillConfig,
+    MethodConfig,
+    ModelConfig,
+    RunConfig,
+    TeacherConfig,
+)
+from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = [
     "TRAINING_VERSION",
     "DataIdentity",
     "config_dict",
     "digest",
+    "file_digest",
     "fingerprint",
     "run_digest",
     "settings",
+    "source_of",
     "student_identity",
     "teacher_identity",
 ]
@@ -30,6 +42,9 @@ TRAINING_VERSION = 1
 
 # Settings that change no record of a method; the split is part of the data's fingerprint.
 NOT_THE_NUMBERS = ("data_root", "out", "overwrite", "teachers", "max_epochs", "methods", "split", "seeds")
+
+# Options of a run that are left out at their default, as before they existed.
+_ADDED = {"teacher_outputs": (), "teacher_weights": None, "teacher_ensemble": 1}
 
 # Options of a model that are written down even at their default, as they were before the others existed.
 _ALWAYS_DESCRIBED = ("name", "layers", "hidden", "dropout", "alpha", "lam")
@@ -52,7 +67,8 @@ class DataIdentity(NamedTuple):
 def config_dict(config: Any) -> dict[str, Any]:
     """Returns a config as nested dicts, to be written down and compared.
 
-    Options of a model at their default are left out, and batches that are the whole graph.
+    Options of a model at their default are left out, batches that are the whole graph, and teachers from outside where
+    there are none.
 
     Examples:
         >>> config_dict(BatchConfig(kind="clusters", parts=8, size=2))["kind"]
@@ -62,6 +78,7 @@ def config_dict(config: Any) -> dict[str, Any]:
     for option in dataclasses.fields(config):
         value = getattr(config, option.name)
         silent = isinstance(config, ModelConfig) and option.name not in _ALWAYS_DESCRIBED and value == option.default
+        silent |= isinstance(config, RunConfig) and option.name in _ADDED and value == _ADDED[option.name]
         if not silent and value != BatchConfig():
             entries[option.name] = config_dict(value) if dataclasses.is_dataclass(value) else value
     return entries
@@ -97,10 +114,33 @@ def teacher_identity(data: DataIdentity, config: TeacherConfig, seed: int) -> di
     )
 
 
+def source_of(config: RunConfig) -> dict[str, Any]:
+    """Returns what the identities of students say of their teacher, JSON-like; of files their content alone counts.
+
+    Raises:
+        InputError: a file of the teacher cannot be read.
+    """
+    if config.teacher_outputs:
+        return {"outputs": [file_digest(path) for path in config.teacher_outputs]}
+    if config.teacher_weights is not None:
+        return {"weights": file_digest(config.teacher_weights), **config_dict(config.teacher.model)}
+    ensemble = {"ensemble": config.teacher_ensemble} if config.teacher_ensemble > 1 else {}
+    return {**ensemble, **config_dict(config.teacher.model)}
+
+
 def student_identity(
-    data: DataIdentity, seeds: list[int], teacher: ModelConfig, name: str, method: MethodConfig, student: ModelConfig
+    data: DataIdentity, seeds: list[int], teacher: dict[str, Any], name: str, method: MethodConfig, student: ModelConfig
 ) -> dict[str, Any]:
-    """Returns the identity of the checkpoint of the students of one method and of these seeds, JSON-like."""
+    """Returns the identity of the checkpoint of the students of one method and of these seeds, JSON-like.
+
+    Args:
+        data: what they are trained on.
+        seeds: of the program.
+        teacher: see `source_of`.
+        name: of the method.
+        method: its settings.
+        student: architecture and sizes.
+    """
     return _json(
         {
             "method": name,
@@ -108,7 +148,7 @@ def student_identity(
             "seeds": seeds,
             **_version(),
             **({"batches": data.batches} if data.batches else {}),
-            "teacher": config_dict(teacher),
+            "teacher": teacher,
             **config_dict(method),
             "student": config_dict(student),
         }
@@ -116,9 +156,21 @@ def student_identity(
 
 
 def settings(config: DistillConfig) -> dict[str, Any]:
-    """Returns the config as JSON, less the settings that change no record; the data set by its short name."""
-    kept = {k: v for k, v in config_dict(config).items() if k not in NOT_THE_NUMBERS}
-    return _json({**kept, "dataset": short_name(config.dataset)})
+    """Returns the config as JSON, less the settings that change no record; the data set by its short name.
+
+    Files of a teacher are described by their content, and the settings that they replace are left out.
+
+    Raises:
+        InputError: a file of the teacher cannot be read.
+    """
+    entries = {k: v for k, v in config_dict(config).items() if k not in NOT_THE_NUMBERS}
+    if config.teacher_outputs:
+        entries["teacher_outputs"] = source_of(config)["outputs"]
+        del entries["teacher"]
+    if config.teacher_weights is not None:
+        entries["teacher_weights"] = file_digest(config.teacher_weights)
+        entries["teacher"] = {"model": entries["teacher"]["model"]}
+    return _json({**entries, "dataset": short_name(config.dataset)})
 
 
 def run_digest(config: DistillConfig) -> str:
@@ -138,6 +190,26 @@ def digest(identity: dict[str, Any]) -> str:
         True
     """
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Returns 16 hexadecimal digits of the SHA-256 of a file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        status = os.stat(path)
+        return _file_digest(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this file: {error.strerror}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    """Reads a file once while its size and its time of change stay as they are."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _version() -> dict[str, int]:

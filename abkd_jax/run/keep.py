@@ -23,7 +23,14 @@ __all__ = ["are_kept", "keep", "students_of"]
 
 log = logging.getLogger(__name__)
 
-OF_TEACHERS = ("seed", "parameters", "test_accuracy", "val_accuracy", "weights")  # entries of a record in a card
+OF_TEACHERS = (
+    "seed",
+    "parameters",
+    "test_accuracy",
+    "val_accuracy",
+    "weights",
+    "provenance",
+)  # entries of a record in a card
 
 Record = dict[str, Any]
 
@@ -33,7 +40,7 @@ def students_of(
     job: Job,
     trained: Trained,
     records: list[Record],
-    teacher: ModelConfig,
+    teacher: ModelConfig | None,
     teacher_records: list[Record],
 ) -> dict[int, Bundle]:
     """Returns the students of one method by seed, without those that have diverged.
@@ -46,7 +53,7 @@ def students_of(
         job: the method.
         trained: its students, stacked over seeds.
         records: theirs.
-        teacher: architecture of the teachers.
+        teacher: architecture of the teachers; None where it is not known.
         teacher_records: theirs, seed by seed.
     """
     dataset, found = data.dataset, {}
@@ -56,7 +63,10 @@ def students_of(
         described = {
             **record,
             "settings": config_dict(job.method),
-            "teacher": {"config": config_dict(teacher), **{key: taught_by.get(key) for key in OF_TEACHERS}},
+            "teacher": {
+                "config": None if teacher is None else config_dict(teacher),
+                **{key: taught_by.get(key) for key in OF_TEACHERS},
+            },
         }
         found[record["seed"]] = Bundle(
             config=job.model,

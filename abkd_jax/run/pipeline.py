@@ -11,10 +11,10 @@ from abkd_jax.run.data import PreparedData, prepare_data, with_powers
 from abkd_jax.run.finished import is_finished, made_from, name_other_origins
 from abkd_jax.run.folder import RunFolder, open_run
 from abkd_jax.run.plan import Plan, make_plan, run_path
-from abkd_jax.run.program import Trained
+from abkd_jax.run.program import Teacher, Trained
 from abkd_jax.run.resolve import resolve
 from abkd_jax.run.students import train_students
-from abkd_jax.run.teachers import teachers_root, train_teachers
+from abkd_jax.run.teachers import read_teacher, teacher_of
 from abkd_jax.types import InputError
 
 __all__ = ["FinishedRun", "distill", "prepare", "read_finished", "train_all"]
@@ -32,11 +32,12 @@ def distill(config: DistillConfig) -> Path:
     config = resolve(config)
     path = run_path(config)
     if config.overwrite or not is_finished(config, open_run(path)):
-        data = prepare(config)  # bad data makes no folder
+        data = prepare(config)  # bad data makes no folder, nor does a teacher of other data
+        given = read_teacher(data, config)
         with locked(path, "runs a comparison there", wait=False):
             if config.overwrite:
                 folder.clear(path)
-            _run(config, open_run(path), data)
+            _run(config, open_run(path), data, given)
     name_other_origins(path)
     return path
 
@@ -46,21 +47,22 @@ def prepare(config: RunConfig) -> PreparedData:
     return prepare_data(config.dataset, config.data_root, config.batches, config.split)
 
 
-def _run(config: DistillConfig, run: RunFolder, data: PreparedData) -> None:
+def _run(config: DistillConfig, run: RunFolder, data: PreparedData, given: Teacher | None) -> None:
     plan = make_plan(config, run)
     description = plan.description(data.identity.fingerprint)
     folder.claim(run, description, plan.config.methods, latest=config.out is None)
     jobs = {job.name: job for job in plan.jobs}
     done: dict[str, Trained] = {}
     found: dict[str, list[dict[str, Any]]] = {}
-    for name, model, trained in train_all(plan, data):
-        done[name] = trained
-        found[name] = records.kept_or_new(run.records.get(name, []), data, name, model, trained)
+    architectures: dict[str, ModelConfig | None] = {}
+    for name, model, trained in train_all(plan, data, given):
+        done[name], architectures[name] = trained, model
+        found[name] = records.kept_or_new(run.records.get(name, []), data, name, trained)
         if name in jobs and jobs[name].reads_teacher:
             found[name] = records.of_teachers(found[name], done["teacher"], found["teacher"])
         records.compare_sizes(found["teacher"][0], found[name])
         if name in jobs:
-            teachers = (plan.config.teacher.model, found["teacher"])
+            teachers = (architectures["teacher"], found["teacher"])
             keep.keep(run.path, name, keep.students_of(data, jobs[name], trained, found[name], *teachers))
         histories = {name: models.history for name, models in done.items()}
         complete = len(done) == 1 + len(plan.jobs)
@@ -80,7 +82,7 @@ class FinishedRun(NamedTuple):
 
     plan: Plan
     data: PreparedData
-    models: Iterable[tuple[str, ModelConfig, Trained]]
+    models: Iterable[tuple[str, ModelConfig | None, Trained]]
     records: dict[str, list[dict[str, Any]]]
 
 
@@ -103,22 +105,31 @@ def read_finished(config: DistillConfig) -> FinishedRun:
     changed = folder.conflicts(run, plan.description(data.identity.fingerprint), plan.config.methods)
     if changed:
         raise InputError(f"run folder {run.path} holds a run of another config: {'; '.join(changed)}")
-    return FinishedRun(plan, data, train_all(plan, data, may_train=False), run.records)
+    given = read_teacher(data, plan.config)
+    return FinishedRun(plan, data, train_all(plan, data, given, may_train=False), run.records)
 
 
-def train_all(plan: Plan, data: PreparedData, *, may_train: bool = True) -> Iterator[tuple[str, ModelConfig, Trained]]:
+def train_all(
+    plan: Plan, data: PreparedData, given: Teacher | None = None, *, may_train: bool = True
+) -> Iterator[tuple[str, ModelConfig | None, Trained]]:
     """Trains the teachers and the students of a plan, or reads those that are finished.
 
+    Args:
+        plan: of the run.
+        data: the data.
+        given: the teacher, where it was trained elsewhere; see `teachers.read_teacher`.
+        may_train: False refuses models that are not finished instead of training them.
+
     Yields:
-        Name, architecture and trained models: the teacher, then method after method.
+        Name, architecture (None where it is not known) and trained models: the teacher, then method after method.
 
     Raises:
-        InputError: see `train_teachers` and `train_students`.
+        InputError: see `teachers.teacher_of` and `train_students`.
     """
-    config, model = plan.config, plan.config.teacher.model
-    data = with_powers(data, model, *(job.model for job in plan.jobs))
-    teachers = train_teachers(data, config.teacher, config.seeds, teachers_root(config), may_train=may_train)
-    yield "teacher", model, teachers
+    models = [job.model for job in plan.jobs] + ([plan.config.teacher.model] if given is None else [])
+    data = with_powers(data, *models)
+    teacher = teacher_of(data, plan.config, given, may_train=may_train)
+    yield "teacher", teacher.config, teacher.models
     for job in plan.jobs:
-        students = train_students(data, job, model, teachers, plan.programs(job.name), may_train=may_train)
+        students = train_students(data, job, teacher, plan.programs(job.name), may_train=may_train)
         yield job.name, job.model, students

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from abkd_jax.configs.options import OptimConfig
+from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.sampling import prefetch
 from abkd_jax.training.loops import FitState, fit, fit_minibatches, initial_fit_state
@@ -19,7 +19,7 @@ from abkd_jax.training.resume import Origin, fit_with_checkpoints
 from abkd_jax.training.step import Step, TrainState
 from abkd_jax.types import Batch, InputError, Pytree
 
-__all__ = ["Program", "Trained", "select_seed", "stack", "steps_per_epoch", "train"]
+__all__ = ["Program", "Teacher", "Trained", "select_seed", "stack", "steps_per_epoch", "train"]
 
 
 class Program(NamedTuple):
@@ -62,6 +62,7 @@ class Trained(NamedTuple):
         history: arrays `[evaluations, seeds, ...]`, see `training.fit`; those of students start with the untrained
             ones where a step reads the whole graph. `seconds` is `[seeds]`, or a scalar for seeds trained together.
         origins: per seed whether it was trained just now, and by which code and hardware.
+        module: what `variables` are of: `module.apply(variables, graph) -> GNNOutput`.
     """
 
     variables: Pytree
@@ -70,6 +71,21 @@ class Trained(NamedTuple):
     best_epochs: np.ndarray
     history: dict[str, np.ndarray]
     origins: tuple[Origin, ...]
+    module: Any
+
+
+class Teacher(NamedTuple):
+    """Teacher of a run: a model for every seed, or the same one for all of them.
+
+    Attributes:
+        models: stacked over seeds.
+        config: architecture and sizes; None where they are not known.
+        source: what the identities of its students say of it, JSON-like.
+    """
+
+    models: Trained
+    config: ModelConfig | None
+    source: dict[str, Any]
 
 
 def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: bool = True) -> Trained:
@@ -102,7 +118,7 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
         last, best = jax.tree.map(lambda leaf: leaf[None], (last, best))
     epochs = np.max(history["epoch"], axis=0, where=history["recorded"], initial=0)
     best_epochs = np.atleast_1d(np.asarray(state.best_epoch))
-    return Trained(last, best, epochs, best_epochs, history, (origin,) * len(program.seeds))
+    return Trained(last, best, epochs, best_epochs, history, (origin,) * len(program.seeds), model)
 
 
 def _on_minibatches(
@@ -155,4 +171,5 @@ def stack(parts: list[Trained]) -> Trained:
     epochs, best_epochs = (
         np.concatenate(arrays) for arrays in zip(*((part.epochs, part.best_epochs) for part in parts), strict=True)
     )
-    return Trained(last, best, epochs, best_epochs, history, tuple(o for part in parts for o in part.origins))
+    origins = tuple(origin for part in parts for origin in part.origins)
+    return Trained(last, best, epochs, best_epochs, history, origins, parts[0].module)

@@ -7,38 +7,34 @@ from typing import Any
 import jax
 import numpy as np
 
-from abkd_jax.configs.options import ModelConfig
 from abkd_jax.inference import evaluation
-from abkd_jax.run.data import PreparedData, build_model, make_scores
+from abkd_jax.models.external import Stored
+from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.provenance import provenance
 
-__all__ = ["compare_sizes", "invalidate", "kept_or_new", "make_records", "of_teachers"]
+__all__ = ["compare_sizes", "invalidate", "kept_or_new", "make_records", "of_teachers", "parameter_counts"]
 
 log = logging.getLogger(__name__)
 
 SCORES = ("test_accuracy", "val_accuracy", "test_accuracy_best_val")
 
 
-def make_records(data: PreparedData, name: str, config: ModelConfig, trained: Trained) -> list[dict[str, Any]]:
+def make_records(data: PreparedData, name: str, trained: Trained) -> list[dict[str, Any]]:
     """Scores the models of a method, one record per seed. Seeds that were trained together have one time.
 
     Scores are None where they are not defined, and all of them where a seed has diverged: `diverged` is then the epoch
-    at which that was found.
+    at which that was found. Sizes and times of a teacher that was made elsewhere are None where they are not known.
     """
-    model = build_model(data, config)
-    apply: Any = model.apply
-    scores = make_scores(data, model)
+    scores = make_scores(data, trained.module)
     seeds = len(trained.epochs)
     last, best = (
         [select_seed(stacked, seed) for seed in range(seeds)] for stacked in (trained.variables, trained.best_variables)
     )
-    predict = jax.jit(lambda variables, graph: apply(variables, graph).logits)
-    latency = evaluation.latency(predict, last[0], data.batch.graph)
     seconds = np.broadcast_to(trained.history["seconds"], seeds)
-    parameters = evaluation.parameter_count(last[0]["params"])
-    embedded = evaluation.embedding_count(last[0]["params"])
+    parameters, embedded = parameter_counts(trained.module, last[0])
+    latency = _latency_ms(data, trained.module, last[0])
     found = []
     for seed, diverged in enumerate(diverged_epochs(trained.history)):
         at_end, at_best = scores(last[seed]), scores(best[seed])
@@ -50,11 +46,11 @@ def make_records(data: PreparedData, name: str, config: ModelConfig, trained: Tr
             "test_accuracy": _defined(at_end["test_accuracy"]),
             "val_accuracy": _defined(at_end["val_accuracy"]),
             "test_accuracy_best_val": _defined(at_best["test_accuracy"]),
-            "parameters": parameters - embedded,
+            "parameters": parameters,
             "compression": 1.0,
             "epochs": int(trained.epochs[seed]),
-            "seconds": float(seconds[seed]),
-            "latency_ms": latency["median_ms"],
+            "seconds": _defined(seconds[seed]),
+            "latency_ms": latency,
             **({"embedding_parameters": embedded} if embedded else {}),
             "weights": _weights(last[seed]),
             "data": data.summary,
@@ -62,6 +58,23 @@ def make_records(data: PreparedData, name: str, config: ModelConfig, trained: Tr
         }
         found.append(invalidate(record, diverged))
     return found
+
+
+def parameter_counts(module: Any, variables: Any) -> tuple[int | None, int]:
+    """Returns the number of parameters without learned node embeddings, None where it is not known, and of these."""
+    if isinstance(module, Stored):
+        return module.parameters, 0
+    params = variables.get("params", {})
+    embedded = evaluation.embedding_count(params)
+    return evaluation.parameter_count(params) - embedded or None, embedded
+
+
+def _latency_ms(data: PreparedData, module: Any, variables: Any) -> float | None:
+    """Measures the median time of one inference; None where only outputs are known."""
+    if isinstance(module, Stored):
+        return None
+    predict = jax.jit(lambda variables, graph: module.apply(variables, graph).logits)
+    return evaluation.latency(predict, variables, data.batch.graph)["median_ms"]
 
 
 def invalidate(record: dict[str, Any], diverged: int | None) -> dict[str, Any]:
@@ -72,9 +85,7 @@ def invalidate(record: dict[str, Any], diverged: int | None) -> dict[str, Any]:
     return record | dict.fromkeys(SCORES) | {"diverged": diverged}
 
 
-def kept_or_new(
-    known: list[dict[str, Any]], data: PreparedData, name: str, config: ModelConfig, trained: Trained
-) -> list[dict[str, Any]]:
+def kept_or_new(known: list[dict[str, Any]], data: PreparedData, name: str, trained: Trained) -> list[dict[str, Any]]:
     """Returns the known records of the models that were read from finished checkpoints, and new ones for all others.
 
     A known record whose model is not on disk is replaced: what was trained in its place is measured, and the log
@@ -86,7 +97,7 @@ def kept_or_new(
         record.setdefault("data", data.summary)  # written down since; the fingerprint in the checkpoint is the same
     if len(believed) == len(origins):
         return [believed[seed] for seed in range(len(origins))]
-    new = make_records(data, name, config, trained)
+    new = make_records(data, name, trained)
     doubted = {r["seed"]: r for r in known if r["seed"] not in believed and r["seed"] < len(new)}
     if doubted:
         _say_how_much_differs(name, doubted, {seed: new[seed] for seed in doubted})
@@ -119,14 +130,18 @@ def of_teachers(
 
 
 def compare_sizes(teacher: dict[str, Any], students: list[dict[str, Any]]) -> None:
-    """Adds to the records how many times smaller the students are, with and without learned node embeddings."""
+    """Adds to the records how many times smaller the students are, with and without learned node embeddings.
+
+    Compression is None where the size of the teacher is not known.
+    """
 
     def whole(record: dict[str, Any]) -> int:
         return record["parameters"] + record.get("embedding_parameters", 0)
 
+    known = teacher["parameters"] is not None
     for record in students:
-        record["compression"] = teacher["parameters"] / record["parameters"]
-        if "embedding_parameters" in record:
+        record["compression"] = teacher["parameters"] / record["parameters"] if known else None
+        if known and "embedding_parameters" in record:
             record["compression_with_embeddings"] = whole(teacher) / whole(record)
 
 

@@ -30,6 +30,7 @@ __all__ = ["Job", "jobs", "methods_of", "resolve"]
 Run = TypeVar("Run", bound=RunConfig)
 
 SHOWN = 3  # wrong settings that one message names
+STARTS_OF_WEIGHTS = ("teacher_directions", "attention_map")  # initialisations that read parameters of the teacher
 WEIGHTS = ("task_weight", "soft_label_weight", "alignment_weight", "auxiliary_weight")
 
 
@@ -55,7 +56,12 @@ class Job(NamedTuple):
     def reads_teacher(self) -> bool:
         """Tells whether anything of the teacher enters the training."""
         weights = (self.method.soft_label_weight, self.method.alignment_weight, self.method.auxiliary_weight)
-        return any(weights) or self.method.start in ("teacher_directions", "attention_map")
+        return any(weights) or self.method.start in STARTS_OF_WEIGHTS
+
+    @property
+    def reads_hiddens(self) -> bool:
+        """Tells whether hidden layers of the teacher enter the training, beside its logits."""
+        return any((self.method.alignment_weight, self.method.auxiliary_weight))
 
 
 def jobs(config: DistillConfig) -> list[Job]:
@@ -82,13 +88,26 @@ def resolve(config: Run) -> Run:
     _check_options(config)
     config = _capped(config)
     _check_batches(config)
-    _check_model("teacher.model", config.teacher.model, config.batches)
-    make_optimizer(config.teacher.optim)
+    teacher = _checked_teacher(config)
     if isinstance(config, DistillConfig):
         _check_model("student", config.student, config.batches)
         for job in jobs(config):
-            _check_job(job, config.teacher.model, config.batches)
+            _check_job(job, teacher, config.batches)
     return config
+
+
+def _checked_teacher(config: RunConfig) -> ModelConfig | None:
+    """Checks where the teacher comes from; returns its architecture, None where no single model is known."""
+    options = {name: getattr(config, name) for name in ("teacher_outputs", "teacher_weights")}
+    given = [_flag(name) for name, value in options.items() if value]
+    given += ["--teacher-ensemble"] * (config.teacher_ensemble > 1)
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)}: expected one of them, since each says where the teacher comes from")
+    if config.teacher_outputs:
+        return None
+    _check_model("teacher.model", config.teacher.model, config.batches)
+    make_optimizer(config.teacher.optim)
+    return config.teacher.model if config.teacher_ensemble == 1 else None
 
 
 def _capped(config: Run) -> Run:
@@ -109,6 +128,7 @@ def _spelled_out(config: Run) -> Run:
     """
     values = {option.name: getattr(config, option.name) for option in dataclasses.fields(config)}
     changes: dict[str, Any] = {name: expanded(value) for name, value in values.items() if isinstance(value, Path)}
+    changes["teacher_outputs"] = tuple(map(expanded, config.teacher_outputs))
     if isinstance(config, DistillConfig):
         changes["methods"] = tuple(name for entry in config.methods for name in entry.split(",") if name)
     if isinstance(config.dataset, str):
@@ -148,7 +168,7 @@ def _wrong_options(config: Any, prefix: str, idle: Collection[str] = ()) -> Iter
     kinds = get_type_hints(type(config))
     for option in dataclasses.fields(config):
         value, path = getattr(config, option.name), prefix + option.name
-        if option.name in idle:
+        if option.name in idle or (value == () and option.default == ()):
             continue
         if dataclasses.is_dataclass(value):
             yield from _wrong_options(value, f"{path}.")
@@ -195,18 +215,29 @@ def _check_model(path: str, model: ModelConfig, batches: BatchConfig) -> None:
         raise InputError(f"{_flag(path)}.readout is {model.readout}, expected None: --batches.kind is {batches.kind}")
 
 
-def _check_job(job: Job, teacher: ModelConfig, batches: BatchConfig) -> None:
+def _check_job(job: Job, teacher: ModelConfig | None, batches: BatchConfig) -> None:
     name, model, method = job
     _check_model("student" if method.student is None else f"{name}.student", model, batches)
-    if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
-        raise InputError(f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}")
-    if method.start in ("attention_map", "teacher_directions") and model.hidden > teacher.hidden:
-        raise InputError(
-            f"{name}: start {method.start} needs a student no wider than its teacher, got {model.hidden} and "
-            f"{teacher.hidden} units"
-        )
+    if method.start in STARTS_OF_WEIGHTS:
+        _check_start(job, teacher)
     if not any(getattr(method, weight) for weight in WEIGHTS):
         flags = ", ".join(_flag(f"{name}.{weight}") for weight in WEIGHTS)
         raise InputError(f"{flags} are all 0: {name} has nothing to learn from")
     make_optimizer(method.optim)
     build_objective(method)
+
+
+def _check_start(job: Job, teacher: ModelConfig | None) -> None:
+    name, model, method = job
+    if teacher is None:
+        raise InputError(
+            f"{name}: start {method.start} reads the parameters of one teacher, which --teacher-outputs and "
+            f"--teacher-ensemble do not have; expected {_flag(f'{name}.start')} positive or default"
+        )
+    if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
+        raise InputError(f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}")
+    if model.hidden > teacher.hidden:
+        raise InputError(
+            f"{name}: start {method.start} needs a student no wider than its teacher, got {model.hidden} and "
+            f"{teacher.hidden} units"
+        )

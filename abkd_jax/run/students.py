@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Array
 
 from abkd_jax import distill
-from abkd_jax.configs.options import MethodConfig, ModelConfig
+from abkd_jax.configs.options import MethodConfig
 from abkd_jax.distill.build import build_objective, terms_of
+from abkd_jax.models.external import Stored
 from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.identity import student_identity
-from abkd_jax.run.program import Program, Trained, select_seed, stack, steps_per_epoch, train
+from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job
 from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.training.step import (
@@ -29,7 +30,7 @@ from abkd_jax.training.step import (
     make_validate,
     with_teacher_targets,
 )
-from abkd_jax.types import Batch, Objective, Pytree
+from abkd_jax.types import Batch, GNNOutput, Objective, Pytree
 
 __all__ = ["train_students"]
 
@@ -41,8 +42,7 @@ TARGETS: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # axes of j
 def train_students(
     data: PreparedData,
     job: Job,
-    teacher: ModelConfig,
-    teachers: Trained,
+    teacher: Teacher,
     folders: Sequence[tuple[Path, list[int]]],
     *,
     may_train: bool = True,
@@ -50,13 +50,13 @@ def train_students(
     """Trains one student per teacher, or reads the finished ones back from their folders.
 
     The student of seed `k` learns from the teacher of seed `k`. Where a step reads the whole graph, the teacher is
-    evaluated once and the step is given its targets; on minibatches it is evaluated on every batch.
+    evaluated once and the step is given its targets; on minibatches it is evaluated on every batch, and of stored
+    outputs the rows of the batch are taken.
 
     Args:
         data: the data.
         job: the method and its student.
-        teacher: architecture of the teachers.
-        teachers: stacked over seeds.
+        teacher: what they learn from.
         folders: the checkpoint folder of every program, and the seeds it trains; one seed each on minibatches.
         may_train: False refuses a program that is not finished instead of training it.
 
@@ -66,10 +66,15 @@ def train_students(
     """
     log.info("%s: preparing", job.name)
     method, context = job.method, data.loss_context
-    student, teacher_model = build_model(data, job.model), build_model(data, teacher)
+    student, variables = build_model(data, job.model), teacher.models.variables
+    module = teacher.models.module
+    stored = data.sampler is not None and isinstance(module, Stored)
+    if data.sampler is not None and stored:  # the batches carry them; they are the same for all seeds
+        data = data._replace(sampler=data.sampler.with_outputs(select_seed(variables, 0)["outputs"]))
+        variables = {}
     objective = build_objective(method, context)
     optimizer = make_optimizer(method.optim, steps_per_epoch(data, method.optim))
-    prepare = jax.jit(_make_prepare(teacher_model, student, objective, method, optimizer))
+    prepare = jax.jit(_make_prepare(None if stored else module.apply, student, objective, method, optimizer))
     step = make_distill_step(student, objective, optimizer, data.task, method.task_weight)
     score = make_validate(student, data.task, data.val_mask)
     if data.sampler is None:
@@ -78,13 +83,12 @@ def train_students(
             data, job, prepare, step, lambda state, batch: score(state, batch) | shares(state, batch)
         )
     else:
-        # flax annotates any collections as variables
-        learn: Any = with_teacher_targets(step, objective, teacher_model.apply)  # type: ignore[arg-type]
+        learn = with_teacher_targets(step, objective, None if stored else module.apply)
         make = _make_one(data, job, prepare, learn, score)
     parts = []
     for directory, seeds in folders:
-        identity = student_identity(data.identity, seeds, teacher, job.name, method, job.model)
-        program, untrained = make(directory, identity, seeds, [select_seed(teachers.variables, seed) for seed in seeds])
+        identity = student_identity(data.identity, seeds, teacher.source, job.name, method, job.model)
+        program, untrained = make(directory, identity, seeds, [select_seed(variables, seed) for seed in seeds])
         trained = train(data, student, program, may_train=may_train)
         parts.append(trained._replace(history=_with_untrained(trained.history, untrained)))
     return stack(parts)
@@ -153,24 +157,28 @@ def _with_untrained(history: dict[str, np.ndarray], untrained: dict[str, np.ndar
 
 
 def _make_prepare(
-    teacher: nn.Module,
+    teacher: Callable[[Pytree, Any], GNNOutput] | None,
     student: nn.Module,
     objective: Objective | None,
     method: MethodConfig,
     optimizer: Any,
 ) -> Callable[[Any, Pytree, Batch], tuple[TrainState, Pytree]]:
-    """Makes `(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed."""
+    """Makes `(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed.
+
+    Without a `teacher` function the batch holds the teacher's outputs as its targets.
+    """
 
     def prepare(key: Any, teacher_variables: Pytree, batch: Batch) -> tuple[TrainState, Pytree]:
         state_key, objective_key, start_key = jax.random.split(key, 3)
-        out: Any = teacher.apply(teacher_variables, batch.graph)  # dropped by XLA where nothing reads it
+        # Dropped by XLA where nothing reads it.
+        out = batch.targets if teacher is None else teacher(teacher_variables, batch.graph)
         variables = student.init(state_key, batch.graph)
         shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
         params = distill.initialise(
             method.start,
             start_key,
             variables["params"],
-            teacher_params=teacher_variables["params"],
+            teacher_params=teacher_variables.get("params", {}),
             teacher=out,
             student=shapes,
             graph=batch.graph,

@@ -1,17 +1,34 @@
-"""Teachers: one program per seed, kept on disk for all runs, verified before they are used again."""
+"""Teachers: trained here, one program per seed, kept on disk for all runs; or from outside."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 
-from abkd_jax.configs.options import RunConfig, TeacherConfig
+from abkd_jax.configs.options import DistillConfig, ModelConfig, RunConfig, TeacherConfig
 from abkd_jax.datasets.files.locations import cache_root, writable
+from abkd_jax.models.external import Ensemble, joined
 from abkd_jax.run.data import PreparedData, build_model
-from abkd_jax.run.identity import DataIdentity, digest, teacher_identity
-from abkd_jax.run.program import Program, Trained, stack, steps_per_epoch, train
+from abkd_jax.run.given_teachers import ensemble_of, given_teacher, repeated
+from abkd_jax.run.identity import DataIdentity, config_dict, digest, source_of, teacher_identity
+from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
+from abkd_jax.run.resolve import Job, jobs
+from abkd_jax.training.divergence import diverged_epochs
+from abkd_jax.training.resume import Origin
 from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, make_validate
+from abkd_jax.types import InputError
 
-__all__ = ["teacher_folder", "teachers_root", "train_teachers"]
+__all__ = [
+    "as_teacher",
+    "check_hiddens",
+    "read_teacher",
+    "teacher_folder",
+    "teacher_of",
+    "teachers_root",
+    "train_teachers",
+]
 
 
 def teachers_root(config: RunConfig) -> Path:
@@ -22,6 +39,111 @@ def teachers_root(config: RunConfig) -> Path:
 def teacher_folder(root: Path, data: DataIdentity, config: TeacherConfig, seed: int) -> Path:
     """Returns the checkpoint folder of the teacher of this data, config and seed."""
     return root / data.name / digest(teacher_identity(data, config, seed))[:12] / f"seed_{seed}"
+
+
+def read_teacher(data: PreparedData, config: RunConfig) -> Teacher | None:
+    """Reads the teacher of settings that name files; None where teachers are trained here.
+
+    Args:
+        data: the data.
+        config: the settings, resolved.
+
+    Raises:
+        InputError: see `given_teachers.given_teacher`; or a method compares hidden layers and the file has none.
+    """
+    if config.teacher_outputs:
+        teacher = given_teacher(data, list(config.teacher_outputs), config.seeds)
+    elif config.teacher_weights is not None:
+        teacher = given_teacher(data, config.teacher_weights, config.seeds, config.teacher.model)
+    else:
+        return None
+    if isinstance(config, DistillConfig):
+        check_hiddens(data, teacher, jobs(config))
+    return teacher._replace(source=source_of(config))
+
+
+def check_hiddens(data: PreparedData, teacher: Teacher, of: Iterable[Job]) -> None:
+    """Checks that a teacher returns hidden layers where a method compares them.
+
+    Raises:
+        InputError: it returns logits alone.
+    """
+    variables = select_seed(teacher.models.variables, 0)
+    hiddens = jax.eval_shape(teacher.models.module.apply, variables, data.batch.graph).hiddens
+    readers = [job.name for job in of if job.reads_hiddens]
+    if readers and not hiddens:
+        raise InputError(
+            f"teacher: logits alone, but {', '.join(readers)} compare hidden layers: expected hidden_0, hidden_1, ... "
+            "beside the logits, or methods such as supervised, soft_label, glnn"
+        )
+
+
+def teacher_of(
+    data: PreparedData, config: RunConfig, given: Teacher | None = None, *, may_train: bool = True
+) -> Teacher:
+    """Returns the teacher of a run: the given one for all its seeds, or those that are trained here.
+
+    Args:
+        data: the data.
+        config: the settings, resolved.
+        given: from `read_teacher`.
+        may_train: False refuses a teacher that is not kept instead of training it.
+
+    Raises:
+        InputError: see `as_teacher`.
+    """
+    if given is not None:
+        return ensemble_of(data, [given], config.seeds)
+    seeds, root = config.seeds, teachers_root(config)
+    return as_teacher(data, config.teacher, seeds, root, ensemble=config.teacher_ensemble, may_train=may_train)
+
+
+def as_teacher(
+    data: PreparedData,
+    source: Any,
+    seeds: int,
+    root: Path,
+    *,
+    model: ModelConfig | None = None,
+    ensemble: int = 1,
+    may_train: bool = True,
+) -> Teacher:
+    """Makes a teacher of anything: settings, which are trained, or what `given_teachers.given_teacher` takes.
+
+    Args:
+        data: the data.
+        source: a `TeacherConfig`, or what was trained elsewhere.
+        seeds: number of seeds of the students.
+        root: folder where trained teachers are kept.
+        model: architecture of weights in a file.
+        ensemble: number of seeds whose trained teachers are joined to one for all students; 1 gives each its own.
+        may_train: False refuses a teacher that is not kept instead of training it.
+
+    Raises:
+        InputError: see `train_teachers` and `given_teachers.given_teacher`; or a member of the ensemble has diverged.
+    """
+    if not isinstance(source, TeacherConfig):
+        return given_teacher(data, source, seeds, model)
+    trained = train_teachers(data, source, seeds if ensemble == 1 else ensemble, root, may_train=may_train)
+    described = config_dict(source.model)
+    if ensemble == 1:
+        return Teacher(trained, source.model, described)
+    return Teacher(_ensemble(data, trained, seeds), None, {"ensemble": ensemble, **described})
+
+
+def _ensemble(data: PreparedData, members: Trained, seeds: int) -> Trained:
+    """Joins the teachers of all seeds to one model."""
+    count = len(members.origins)
+    for seed, epoch in enumerate(diverged_epochs(members.history)):
+        if epoch is not None:
+            raise InputError(
+                f"teacher seed {seed} diverged at epoch {epoch}, expected an ensemble of finished teachers"
+            )
+    variables = joined([select_seed(members.variables, seed) for seed in range(count)])
+    origin = Origin(any(each.trained for each in members.origins), members.origins[-1].made_by)
+    one = repeated(Ensemble((members.module,) * count, data.dataset.task), variables, seeds, origin)
+    seconds = np.sum(np.broadcast_to(members.history["seconds"], count))
+    return one._replace(history=one.history | {"seconds": seconds})
 
 
 def train_teachers(

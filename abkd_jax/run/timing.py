@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import flax.linen as nn
 import numpy as np
 
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.graph.host import host_graph
 from abkd_jax.inference import serving
 from abkd_jax.inference.neighbourhood import radius
+from abkd_jax.models.external import Stored
 from abkd_jax.run.data import PreparedData
 from abkd_jax.types import GraphDataset, InputError, Pytree
 
@@ -16,21 +16,23 @@ __all__ = ["time_model"]
 
 
 def time_model(
-    data: PreparedData, name: str, config: ModelConfig, model: nn.Module, variables: Pytree
+    data: PreparedData, name: str, config: ModelConfig | None, model: Any, variables: Pytree
 ) -> dict[str, Any]:
     """Measures one model on the test nodes, or test graphs, of its data.
 
     Args:
         data: evaluated as a whole.
         name: of the method.
-        config: of the model.
-        model: as `build_model` makes it.
+        config: of the model; None where it is not known.
+        model: with an `apply`, as `build_model` makes it.
         variables: of the model.
 
     Returns:
         JSON-like: `method`; `one` and `batch`, `serving.Answers` each, None for models that answer for the whole graph
-        alone; `all`, `serving.Cost`.
+        alone; `all`, `serving.Cost`. All three are None for a teacher of which only outputs are known.
     """
+    if isinstance(model, Stored):
+        return {"method": name, "one": None, "batch": None, "all": None}
     whole = serving.cost_of_all(model, variables, data.batch.graph)._asdict()
     answers: dict[str, Any] = {"one": None, "batch": None}
     for kind, size in (("one", 1), ("batch", serving.BATCH)):
@@ -40,11 +42,13 @@ def time_model(
     return {"method": name, **answers, "all": whole}
 
 
-def _queries(data: PreparedData, config: ModelConfig, size: int) -> list[Any]:
+def _queries(data: PreparedData, config: ModelConfig | None, size: int) -> list[Any]:
     """Returns queries for random test nodes or graphs; none for models that read more than a neighbourhood."""
     rng, chosen = np.random.default_rng(0), np.flatnonzero(data.dataset.test_mask)
     if isinstance(data.dataset, GraphDataset):
         return serving.graph_queries(data.dataset, chosen, rng, batch=size)
+    if config is None:
+        return []
     try:
         hops = radius(config)
     except InputError:

@@ -56,6 +56,19 @@ class EpochSampler:
         """Returns an iterator over the batches of one epoch, NumPy arrays."""
         return (minibatch.batch for minibatch in self.minibatches(rng))
 
+    def with_outputs(self, stored: GNNOutput) -> "EpochSampler":
+        """Returns the sampler of the same minibatches, with a model's stored outputs of their nodes as targets.
+
+        Args:
+            stored: arrays of the host, for the whole data set; see `Minibatch.outputs`.
+        """
+
+        def minibatches(rng: np.random.Generator) -> Iterator[Minibatch]:
+            for minibatch in self.minibatches(rng):
+                yield minibatch._replace(batch=minibatch.batch._replace(targets=minibatch.outputs(stored)))
+
+        return EpochSampler(minibatches, self.steps)
+
 
 def node_sampler(
     graph: HostGraph, draw: Callable[[np.random.Generator], Iterator[Subgraph]], steps: int, *, roots_only: bool

@@ -18,7 +18,8 @@ from abkd_jax.graph.build import from_edges
 from abkd_jax.models import build
 from abkd_jax.run import records
 from abkd_jax.run.data import prepare_data
-from abkd_jax.run.program import Trained, select_seed
+from abkd_jax.run.identity import config_dict
+from abkd_jax.run.program import Teacher, Trained, select_seed
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import train_teachers
@@ -136,7 +137,11 @@ def teachers(data):
     """Two teachers that have not been trained: any logits will do."""
     init = jax.jit(build(TEACHER.model, datasets.load("synthetic").num_classes).init)
     variables = jax.vmap(init, in_axes=(0, None))(jnp.stack([jax.random.key(10), jax.random.key(11)]), data.batch.graph)
-    return Trained(variables, variables, np.ones(2, int), np.ones(2, int), {}, ())
+    return taught_by(Trained(variables, variables, np.ones(2, int), np.ones(2, int), {}, (), build(TEACHER.model, 3)))
+
+
+def taught_by(trained, model=TEACHER.model):
+    return Teacher(trained, model, config_dict(model))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +151,7 @@ def pair(data, teachers, tmp_path_factory):
 
 
 def train(data, teachers, method, folder, seeds=(0, 1)):
-    return train_students(data, Job("soft_label", STUDENT, method), TEACHER.model, teachers, [(folder, list(seeds))])
+    return train_students(data, Job("soft_label", STUDENT, method), teachers, [(folder, list(seeds))])
 
 
 def test_result_is_stacked_over_seeds(pair):
@@ -163,7 +168,8 @@ def test_each_student_learns_from_its_own_teacher(data, teachers, pair, tmp_path
     jax.tree.map(
         lambda both, one: assert_allclose(both[1], one[0], rtol=1e-3, atol=1e-5), pair[1].variables, alone.variables
     )
-    swapped = teachers._replace(variables=jax.tree.map(lambda leaf: leaf[::-1], teachers.variables))
+    turned = jax.tree.map(lambda leaf: leaf[::-1], teachers.models.variables)
+    swapped = taught_by(teachers.models._replace(variables=turned))
     misled = train(data, swapped, METHOD, tmp_path / "misled", seeds=[1])
     assert not np.allclose(misled.history["loss"], alone.history["loss"])
     inputs = [np.asarray(run.variables["params"]["input"]["kernel"]) for run in (misled, alone)]
@@ -177,7 +183,7 @@ def test_attention_map_start_is_cut_out_of_each_teacher(data, teachers, tmp_path
     model, mask = build(TEACHER.model, 3), data.batch.masks.all
     depths = jnp.repeat(jnp.eye(2), 2, axis=0)  # four teacher layers, two student layers
     for seed in (0, 1):
-        teacher = select_seed(teachers.variables, seed)
+        teacher = select_seed(teachers.models.variables, seed)
         out = model.apply(teacher, data.batch.graph)
         expected = attention_map(select_seed(found, seed), teacher["params"], out, depths, mask)
         jax.tree.map(lambda x, y, s=seed: assert_allclose(x[s], y, rtol=1e-3, atol=1e-4), found, expected)
@@ -204,14 +210,14 @@ def test_batch_statistics_travel_from_training_to_evaluation(data, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again.variables, teacher.variables)
     method = dataclasses.replace(METHOD, optim=dataclasses.replace(METHOD.optim, eval_every=6))
     job, programs = Job("s", model, method), [(tmp_path / "students", [0])]
-    students, restored = (train_students(data, job, model, of, programs) for of in (teacher, again))
+    students, restored = (train_students(data, job, taught_by(of, model), programs) for of in (teacher, again))
     jax.tree.map(np.testing.assert_array_equal, restored.variables, students.variables)
     for stacked in (teacher.variables, students.variables):
         variables = select_seed(stacked, 0)
         statistics = variables["batch_stats"]["norm_0"]
         assert (np.asarray(statistics["mean"]) != 0.0).all()
         assert (np.asarray(statistics["var"]) != 1.0).all()
-    record = records.make_records(data, "s", model, students)[0]
+    record = records.make_records(data, "s", students)[0]
     logits = _normed_gcn(data, jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), students.variables))
     hits = logits.argmax(axis=1) == data.dataset.labels
     assert record["test_accuracy"] == pytest.approx(hits[data.dataset.test_mask].mean(), abs=1e-6)

@@ -58,5 +58,5 @@ def _is_row(row: Any) -> bool:
 
     if not isinstance(row, dict) or not isinstance(row.get("method"), str):
         return False
-    answers = [row.get("one"), row.get("batch")]
-    return numbers(row.get("all"), COST) and all(part is None or numbers(part, ANSWERS) for part in answers)
+    parts = ((row.get("one"), ANSWERS), (row.get("batch"), ANSWERS), (row.get("all"), COST))
+    return {"one", "batch", "all"} <= row.keys() and all(part is None or numbers(part, keys) for part, keys in parts)

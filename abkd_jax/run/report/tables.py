@@ -121,7 +121,7 @@ def latency_table(rows: Sequence[Mapping[str, Any]], fmt: str = "simple") -> str
     headers = ("method", "one p50", "p99", "cold", "256 p50", "cold", "all", "cold", "MFLOP", "KiB", "MiB program")
     cells = []
     for row in rows:
-        one, batch, cost = row["one"] or {}, row["batch"] or {}, row["all"]
+        one, batch, cost = (row[part] or {} for part in ("one", "batch", "all"))
         cells.append(
             (
                 row["method"],
@@ -130,10 +130,11 @@ def latency_table(rows: Sequence[Mapping[str, Any]], fmt: str = "simple") -> str
                 _faster(rows, row, "batch", "p50"),
                 _text(batch.get("cold"), ".3g"),
                 _faster(rows, row, "all", "warm"),
-                _text(cost["cold"], ".3g"),
-                _text(cost["flops"] / 1e6, ".4g"),
-                _text(cost["weight_bytes"] / 2**10, ".4g"),
-                _text(cost["program_bytes"] / 2**20, ".4g"),
+                _text(cost.get("cold"), ".3g"),
+                *(
+                    _text(cost[key] / unit if key in cost else None, ".4g")
+                    for key, unit in (("flops", 1e6), ("weight_bytes", 2**10), ("program_bytes", 2**20))
+                ),
             )
         )
     return _tabulate(cells, headers, fmt)

@@ -29,7 +29,6 @@ from abkd_jax.types import InputError, Pytree
 
 __all__ = ["layerwise", "rows_of_stages", "takes"]
 
-FEW_NODES = 2**16  # fewer take the products of all edge types, as compiling takes longer
 NODES_PER_EDGE = 1 / 8  # most receivers of a block per edge: relational layers hold one row per relation of each
 
 
@@ -270,9 +269,6 @@ def _edge_types_by_node_type(graph: HostGraph, rows: np.ndarray) -> tuple[tuple[
     if graph.node_types is None or graph.relations is None:
         return None
     enters = np.zeros((int(graph.node_types.max(initial=0)) + 1, graph.num_relations), bool)
-    if rows.shape[0] < min(FEW_NODES, graph.num_nodes):
-        enters[:] = True  # whatever enters them: the next call for a few nodes finds its programs compiled
-        rows = rows[:0]
     for receivers, positions in edges_of(graph, rows):
         enters[graph.node_types[receivers], graph.relations[positions]] = True
     return tuple(tuple(np.flatnonzero(row).tolist()) or (0,) for row in enters)

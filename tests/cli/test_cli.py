@@ -86,7 +86,7 @@ def test_defaults_are_those_of_the_data_set(capsys):
 def test_defaults_of_a_set_outside_the_list_are_those_of_the_rules(capsys, tmp_path):
     write_heterophilous(tmp_path)
     write_tu(tmp_path)
-    for name, kind in (("heterophilous:mines", "gcnii"), ("tu:Pairs", "gin")):
+    for name, kind in (("heterophilous:mines", "graphsage"), ("tu:Pairs", "gin")):
         text = help_of(capsys, "distill", "--dataset", name, f"--data-root={tmp_path}")
         lines = text.split("--teacher.model.name", 1)[1].split("--teacher.model.layers", 1)[0]
         assert f"(default: {kind})" in " ".join(lines.replace("│", "").split())
@@ -97,6 +97,7 @@ def test_defaults_of_a_set_outside_the_list_are_those_of_the_rules(capsys, tmp_p
 
 def test_a_set_outside_the_list_is_distilled_by_its_rules(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands.runfolder, "write_report", lambda path: (path / "report.md").write_text(""))
     write_gnn_benchmark(tmp_path)
     small = (
         "--teacher.model.layers=2",

@@ -236,7 +236,7 @@ def _check_sizes(config: ModelConfig, flat: Flat, shapes: Mapping[str, tuple[int
         return {"hidden": first[-1], **found} if first else found
 
     there, here = sizes({path: value.shape for path, value in flat.items()}), sizes(shapes)
-    if there != here and there["layers"]:
+    if there["layers"] and any(there[name] != here[name] for name in there.keys() & here.keys()):
         said = ", ".join(f"{name} {size}" for name, size in there.items())
         wanted = ", ".join(f"{name} {size}" for name, size in here.items())
         raise InputError(f"weights: the file has {said}; expected {wanted}, as the model of the settings")

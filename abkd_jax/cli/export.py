@@ -91,7 +91,7 @@ def _sample(bundle: Bundle, graph: str | None, data_root: Path | None) -> export
     except InputError as error:
         if graph is not None:
             raise
-        log.warning("not measured: %s", error)
+        log.warning("not measured: %s; --graph names the data to measure on", str(error).partition(";")[0])
         return None
     if graph is None and fingerprint(dataset) != data.get("fingerprint"):
         log.warning("measured on %s, whose content is not that of the run", name)

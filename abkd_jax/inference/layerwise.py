@@ -27,7 +27,7 @@ from abkd_jax.sampling import as_indices, bucket_size, padded, prefetch
 from abkd_jax.sampling.subgraph import edges_into
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["layerwise", "takes"]
+__all__ = ["layerwise", "rows_of_stages", "takes"]
 
 NODES_PER_EDGE = 1 / 8  # most receivers of a block per edge: relational layers hold one row per relation of each
 
@@ -79,7 +79,7 @@ def layerwise(
     wanted, place = (None, slice(None)) if nodes is None else _distinct(nodes, graph)
     variables = jax.device_put(variables)  # once, not for every block
     stages, outputs = _stages(model), {}
-    rows = _rows_of_stages([stage for stage, _ in stages], graph, wanted)
+    rows = rows_of_stages([stage for stage, _ in stages], graph, wanted)
     entering, out = _edge_types_by_node_type(graph, rows[0]), np.zeros((0, model.classes), np.float32)
     most = graph.weights is not None and 2 * rows[0].shape[0] > graph.num_nodes
     sums = sums_of_weights(graph, np.arange(graph.num_nodes)) if most else None
@@ -106,7 +106,7 @@ def _distinct(nodes: np.ndarray, graph: HostGraph) -> tuple[np.ndarray, np.ndarr
     return np.unique(as_indices("layerwise: nodes", nodes, graph.num_nodes), return_inverse=True)
 
 
-def _rows_of_stages(stages: Sequence[Stage], graph: HostGraph, nodes: np.ndarray | None) -> list[np.ndarray]:
+def rows_of_stages(stages: Sequence[Stage], graph: HostGraph, nodes: np.ndarray | None) -> list[np.ndarray]:
     """Returns for each stage the nodes that it computes, ascending: those of the result, and those that others read."""
     if nodes is None:
         return [np.arange(graph.num_nodes)] * len(stages)

@@ -16,12 +16,15 @@ from abkd_jax.graph import prepare
 from abkd_jax.graph.host import HostGraph, whole_graph
 from abkd_jax.inference.bundle import Bundle, model_of
 from abkd_jax.inference.input_graph import batch_for, host_graph_for, tuple_for
-from abkd_jax.inference.layerwise import layerwise, takes
+from abkd_jax.inference.layerwise import layerwise, rows_of_stages, takes
+from abkd_jax.inference.neighbourhood import Ladder, neighbourhood, radius
+from abkd_jax.models import SIGN
 from abkd_jax.sampling import as_indices
 from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName, shape_of
 
 __all__ = ["logits", "probabilities"]
 
+SMALL_NODES = 2**15  # of a neighbourhood that is computed at once, without those that only send
 WHOLE_BYTES = 2**30  # of the layers and messages of a graph that is computed at once
 
 
@@ -61,7 +64,7 @@ def logits(
 
     A graph whose layers take at most `whole_bytes` is computed at once. A larger one is computed layer by layer; for
     some of its nodes in their neighbourhood alone, of as many steps as there are layers, with the degrees of the whole
-    graph. All three give the same numbers, up to rounding.
+    graph: at once where it is small, else layer by layer. All ways give the same numbers, up to rounding.
 
     Args:
         bundle: the model.
@@ -87,8 +90,13 @@ def logits(
         return _at_once(bundle, model, tuple_for(bundle.inputs, graph), nodes, rows)
     host = host_graph_for(bundle.inputs, graph)
     if takes(model) and _bytes(bundle, host) > whole_bytes:
-        nodes = None if nodes is None else _indices(nodes, host.num_nodes)
-        return _fitting(bundle, lambda: layerwise(model, bundle.variables, host, nodes=nodes, progress=progress))
+        if nodes is not None:
+            nodes, place = np.unique(_indices(nodes, host.num_nodes), return_inverse=True)
+            if _is_small(model, host, nodes):
+                part = neighbourhood(host, nodes, radius(bundle.config), Ladder.of(host))
+                return _at_once(bundle, model, part, place, nodes.shape[0])
+        found = _fitting(bundle, lambda: layerwise(model, bundle.variables, host, nodes=nodes, progress=progress))
+        return found if nodes is None else found[place]
     whole = prepare(whole_graph(host), relations=host.num_relations)
     return _at_once(bundle, model, whole, nodes, host.num_nodes)
 
@@ -99,6 +107,14 @@ def _at_once(
     """Returns the first `rows` logits, of all the graph, or those of `nodes` among them."""
     found = np.asarray(_fitting(bundle, lambda: _program(model)(bundle.variables, graph)))[:rows]
     return found if nodes is None else found[_indices(nodes, found.shape[0])]
+
+
+def _is_small(model: Any, graph: HostGraph, nodes: np.ndarray) -> bool:
+    """Tells whether the neighbourhood of some nodes is computed at once."""
+    if isinstance(model, SIGN) or not nodes.size:
+        return False
+    first = rows_of_stages(model.stages(), graph, nodes)[0]
+    return first.shape[0] <= SMALL_NODES
 
 
 @functools.lru_cache(maxsize=8)

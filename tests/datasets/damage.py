@@ -111,7 +111,8 @@ def _inside_zip(damage: Damage) -> Damage:
     return damaged
 
 
-def _damages(path: Path) -> tuple[Damage, ...]:
+def damages_of(path: Path) -> tuple[Damage, ...]:
+    """Returns ways to damage a file, for archives inside of their members too."""
     if path.suffix not in (".gz", ".npz"):
         return DAMAGES
     inside = _inside_gzip if path.suffix == ".gz" else _inside_zip
@@ -141,7 +142,7 @@ def check_damaged_files(name: str, root: Path, monkeypatch, seed: int = 0) -> li
     refusals, rng = [], np.random.default_rng(seed)
     for path in paths:
         content = path.read_bytes()
-        for damage in _damages(path):
+        for damage in damages_of(path):
             damaged = damage(bytearray(content), rng)
             path.write_bytes(damaged)
             try:

@@ -47,7 +47,11 @@ def targets(tiny):
     return tiny._replace(task="regression", labels=values, classes=("mass", "charge"))
 
 
-SAMPLES = {"tiny": lambda d: d, "everything": everything, "targets": targets}
+def without_names(tiny):
+    return targets(tiny)._replace(classes=())
+
+
+SAMPLES = {"tiny": lambda d: d, "everything": everything, "targets": targets, "without names": without_names}
 
 
 @pytest.mark.parametrize("form", ["npz", "csv", "parquet"])

@@ -4,10 +4,12 @@ import zipfile
 
 import numpy as np
 import pytest
+from damage import damages_of
 from neutral_samples import N, arrays, graph_arrays
 
 from abkd_jax.datasets import user
 from abkd_jax.datasets.neutral.folder import save_folder
+from abkd_jax.datasets.neutral.npz import save_npz
 from abkd_jax.types import InputError
 
 
@@ -219,3 +221,27 @@ def test_parquet_tables_that_are_wrong(tmp_path, tiny, name):
     folder = save_folder(tiny, tmp_path / "mine", "parquet")
     change(folder)
     refused(folder, message)
+
+
+def _weighted(typed):
+    ids = np.array(["p1", "p2", "p3", "a1", "a2", "here"])
+    return typed._replace(edge_weights=np.float32([1, 2, 3, 4, 5]), node_ids=ids, classes=("yes", "no"))
+
+
+@pytest.mark.parametrize("form", ["npz", "csv", "parquet"])
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, typed, form):
+    rng = np.random.default_rng(0)
+    path = tmp_path / ("mine.npz" if form == "npz" else "mine")
+    save_npz(_weighted(typed), path) if form == "npz" else save_folder(_weighted(typed), path, form)
+    refusals = set()
+    for file in user.files(path):
+        whole = file.read_bytes()
+        for damage in damages_of(file):
+            file.write_bytes(damage(bytearray(whole), rng))
+            try:
+                user.load(path)
+            except InputError as error:
+                refusals.add(str(error))
+        file.write_bytes(whole)
+    assert len(refusals) > 5
+    assert not any("\n" in refusal for refusal in refusals)

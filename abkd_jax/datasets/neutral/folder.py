@@ -96,7 +96,9 @@ def _labels(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     several = [name for name in table if name.startswith(LABEL)]
     if several:
         arrays["labels"] = np.column_stack([table.pop(name) for name in several]).astype(np.float64)
-        arrays["classes"] = np.array([name.removeprefix(LABEL) for name in several])
+        names = [name.removeprefix(LABEL) for name in several]
+        if names != list(map(str, range(len(names)))):
+            arrays["classes"] = np.array(names)
     elif "label" in table:
         arrays["labels"] = _label(table.pop("label"))
     return arrays

@@ -44,7 +44,7 @@ def predict(
     folder = find(model, method, seed)
     log.info("model: %s%s", folder, ", by its validation score" if seed is None and folder != model else "")
     bundle = bundles.load(folder)
-    dataset = datasets.load(graph, data_root)
+    dataset = datasets.load(graph, data_root, labelled=False)
     ids = None if isinstance(dataset, GraphDataset) else dataset.node_ids
     count = dataset.labels.shape[0]
     rows = rows_named(named_nodes(nodes), ids, count) if nodes else None

@@ -81,7 +81,7 @@ def logits(
         InputError: the graph is not what the model expects, or a node is outside of it.
     """
     if isinstance(graph, str | Path):
-        graph = datasets.load(str(graph), data_root)
+        graph = datasets.load(str(graph), data_root, labelled=False)
     model = model_of(bundle)
     if isinstance(graph, GraphDataset):
         return _at_once(bundle, model, batch_for(bundle.inputs, graph), nodes, graph.labels.shape[0])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time `__getattr__` fi
     from abkd_jax.inference import evaluation
     from abkd_jax.inference.student import Student, load
     from abkd_jax.run import pipeline
+    from abkd_jax.run.compress import compress
     from abkd_jax.training import checkpoint, tasks
     from abkd_jax.training.step import TrainState
     from abkd_jax.types import Batch, Dataset, GNNOutput, InputError, NodeMasks, Objective, PairMap
@@ -29,6 +30,7 @@ __all__ = [
     "TrainState",
     "aggregate",
     "checkpoint",
+    "compress",
     "configs",
     "datasets",
     "distill",
@@ -55,6 +57,7 @@ _NAMES = {
     "PairMap": "types",
     "Student": "inference.student",
     "TrainState": "training.step",
+    "compress": "run.compress",
     "load": "inference.student",
 }
 _MODULES = {  # the others are found under their own names

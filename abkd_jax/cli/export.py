@@ -1,21 +1,103 @@
 """Runs the commands that use a trained student."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
+import tabulate
 
 from abkd_jax import datasets
 from abkd_jax.cli import backend
 from abkd_jax.inference import bundle as bundles
+from abkd_jax.inference import export as exports
+from abkd_jax.inference.arguments import arrays_of, checked_arrays
+from abkd_jax.inference.bundle import Bundle
 from abkd_jax.inference.predict import logits, probabilities
 from abkd_jax.inference.predictions import Predictions, check_format, named_nodes, rows_named, to_csv, write
+from abkd_jax.inference.quantise import Precision
 from abkd_jax.inference.student import find
-from abkd_jax.types import GraphDataset
+from abkd_jax.run.data import TASKS
+from abkd_jax.run.identity import fingerprint
+from abkd_jax.run.report import markdown, statistics
+from abkd_jax.types import Dataset, GraphDataset, InputError, shape_of
 
-__all__ = ["predict"]
+__all__ = ["export", "predict"]
 
 log = logging.getLogger(__name__)
+
+LARGEST_SAMPLE = 2 << 30  # bytes of dense features; larger graphs are not measured
+
+
+@backend.ready()
+def export(
+    model: Path,
+    method: str | None,
+    seed: int | None,
+    format: Sequence[exports.Format],  # noqa: A002  # the name of the option
+    precision: Precision,
+    graph: str | None,
+    out: Path | None,
+    data_root: Path | None,
+) -> int:
+    """Writes a student as programs and weights for other libraries, and prints what they are worth; returns 0.
+
+    Args:
+        model: folder of the student, or of a run.
+        method: of the run.
+        seed: of the run; None takes the one with the best validation score.
+        format: of the files, of `inference.export.FORMATS`.
+        precision: of the stored weights.
+        graph: name or path of the data to measure on; None takes those of the run, where they can be loaded.
+        out: folder; None is `exported` in that of the student.
+        data_root: folder of the data files.
+    """
+    folder = find(model, method, seed)
+    chosen = ", by its validation score" if seed is None and folder != model else ""
+    bundle = bundles.load(folder)
+    sample = _sample(bundle, graph, data_root)
+    exported = exports.export(bundle, out or folder / "exported", format, precision, sample)
+    metric = statistics.metric_named(TASKS[bundle.task]().metric)
+    rows = [
+        (
+            row.format,
+            row.precision,
+            f"{row.weight_bytes:,}",
+            f"{row.bytes:,}",
+            "-" if row.score is None else markdown.format_score(row.score, metric),
+            "-" if row.milliseconds is None else f"{row.milliseconds:.3f}",
+        )
+        for row in exported.table
+    ]
+    headers = ("program", "weights", "bytes of weights", "of all", f"test {metric.heading}", "whole graph ms")
+    print(f"student: {folder}{chosen}\n")
+    if rows:
+        print(tabulate.tabulate(rows, headers, disable_numparse=True, colalign=("left", "left", *["right"] * 4)) + "\n")
+    print("\n".join(str(path) for path in exported.paths))
+    return 0
+
+
+def _sample(bundle: Bundle, graph: str | None, data_root: Path | None) -> exports.Sample | None:
+    """Returns the data to measure on; None, with a warning, where those of the run are not at hand or too large."""
+    data = bundle.card.get("data", {})
+    name = graph or data.get("name")
+    if name is None:
+        return None
+    try:
+        dataset: Dataset | GraphDataset = datasets.load(name, data_root, data.get("split", 0))
+        if 4 * np.prod(shape_of(dataset.features)) > LARGEST_SAMPLE:
+            raise InputError(f"{name}: more than {LARGEST_SAMPLE >> 30} GiB of features")
+    except InputError as error:
+        if graph is not None:
+            raise
+        log.warning("not measured: %s; --graph names the data to measure on", str(error).partition(";")[0])
+        return None
+    if graph is None and fingerprint(dataset) != data.get("fingerprint"):
+        log.warning("measured on %s, whose content is not that of the run", name)
+    labels, mask = jnp.asarray(dataset.labels), jnp.asarray(dataset.test_mask)
+    arrays = checked_arrays(bundle.inputs, arrays_of(dataset, bundle.inputs))
+    return exports.Sample(arrays, lambda logits: TASKS[bundle.task]().score(logits, labels, mask))
 
 
 @backend.ready()
@@ -31,7 +113,7 @@ def predict(
     """Prints the predictions of a student as csv, or writes them into a file; returns the exit status.
 
     Args:
-        model: folder of the student, or of a run.
+        model: folder of the student, or of a run; or an exported program, a file `.stablehlo` or `.onnx`.
         method: of the run.
         seed: of the run; None takes the one with the best validation score.
         graph: name or path of the graph.
@@ -41,18 +123,25 @@ def predict(
     """
     if out is not None:
         check_format(out)
-    folder = find(model, method, seed)
+    is_program = model.suffix.removeprefix(".") in exports.FORMATS
+    if is_program and (method, seed) != (None, None):
+        raise InputError(f"{model}: a program, expected no method and no seed beside it")
+    folder = model if is_program else find(model, method, seed)
     log.info("model: %s%s", folder, ", by its validation score" if seed is None and folder != model else "")
-    bundle = bundles.load(folder)
+    trained = exports.open_model(model) if is_program else bundles.load(folder)
     dataset = datasets.load(graph, data_root, labelled=False)
     ids = None if isinstance(dataset, GraphDataset) else dataset.node_ids
     count = dataset.labels.shape[0]
     rows = rows_named(named_nodes(nodes), ids, count) if nodes else None
-    values = probabilities(bundle.task, logits(bundle, dataset, rows, progress=True))
+    if isinstance(trained, Bundle):
+        values = probabilities(trained.task, logits(trained, dataset, rows, progress=True))
+    else:
+        values = trained.predict(arrays_of(dataset, trained.inputs))["probabilities"]
+        values = values if rows is None else values[rows]
     known = np.arange(count) if ids is None else ids
-    noun = "target" if bundle.task == "regression" else "class"
-    names = bundle.classes or tuple(f"{noun}_{number}" for number in range(bundle.outputs))
-    table = Predictions(known if rows is None else known[rows], values, names, bundle.task == "classification")
+    noun = "target" if trained.task == "regression" else "class"
+    names = trained.classes or tuple(f"{noun}_{number}" for number in range(trained.outputs))
+    table = Predictions(known if rows is None else known[rows], values, names, trained.task == "classification")
     if out is None:
         print(to_csv(table), end="")
     else:

@@ -1,4 +1,4 @@
-"""Command line: `abkd-jax teacher | distill | evaluate | predict | datasets`, or `python -m abkd_jax`."""
+"""Command line: `abkd-jax teacher | distill | evaluate | predict | export | datasets`, or `python -m abkd_jax`."""
 
 import contextlib
 import logging
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -89,7 +89,7 @@ class Predict(_Verbosity):
     """Predict the classes of nodes, or of graphs, with a student of a run: print them as csv, or write a file."""
 
     model: Path = tyro.MISSING
-    """Folder of a student (runs/cora/latest/students/abkd/seed_0), or of a run."""
+    """Folder of a student (runs/cora/latest/students/abkd/seed_0), or of a run; or a file .stablehlo or .onnx."""
     graph: str = tyro.MISSING
     """Name or path of the graph."""
     method: str | None = None
@@ -107,6 +107,33 @@ class Predict(_Verbosity):
     def dataset(self) -> str:
         """Returns the graph, by the name that it has in the other commands."""
         return self.graph
+
+
+@dataclass(frozen=True)
+class Export(_Verbosity):
+    """Export a student of a run: as a program that takes a raw graph, or as weights for PyTorch Geometric."""
+
+    model: tyro.conf.Positional[Path] = tyro.MISSING
+    """Folder of a student (runs/cora/latest/students/abkd/seed_0), or of a run."""
+    method: str | None = None
+    """Method of the run; may be left out where it has one."""
+    seed: int | None = None
+    """Seed of the run; default: the one with the best validation score."""
+    format: tuple[Literal["stablehlo", "onnx", "pyg"], ...] = ("stablehlo",)
+    """Formats: stablehlo (one program for CPUs, GPUs and TPUs), onnx, pyg (safetensors for PyTorch Geometric)."""
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    """Precision of the stored weights; bfloat16 also of the computations (stablehlo alone)."""
+    graph: str | None = None
+    """Name or path of the data to measure accuracy and time on; default: those of the run."""
+    out: Path | None = None
+    """Folder to write; default: `exported` in the folder of the student."""
+    data_root: Path | None = None
+    """Folder of the data files; default: $ABKD_JAX_DATA, else ~/.cache/abkd_jax."""
+
+    @property
+    def dataset(self) -> str:
+        """Returns what the command reads, as the others name their data set."""
+        return str(self.model)
 
 
 @dataclass(frozen=True)
@@ -225,17 +252,19 @@ def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:
         | Annotated[Distill, tyro.conf.subcommand("distill", default=Distill(**defaults))]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(**defaults))]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Datasets, tyro.conf.subcommand("datasets", default=Datasets())]
     )
 
 
 def _run(command: Any) -> int:
     """Runs a command and returns its exit status."""
-    if isinstance(command, Predict):
+    if isinstance(command, Predict | Export):
         from abkd_jax.cli import export  # no teachers and no report
 
         options = {field.name: getattr(command, field.name) for field in fields(command)}
-        return export.predict(**{name: options[name] for name in options.keys() - {"quiet", "verbose"}})
+        run = export.predict if isinstance(command, Predict) else export.export
+        return run(**{name: options[name] for name in options.keys() - {"quiet", "verbose"}})
     from abkd_jax.cli import commands  # imports jax and all models, which help does not need
 
     if isinstance(command, Evaluate):

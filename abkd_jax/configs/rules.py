@@ -40,7 +40,7 @@ class Facts(NamedTuple):
         train: training nodes, or graphs.
         graphs: number of graphs.
         edge_types: of a heterogeneous graph, those of reverse edges included.
-        edge_features: real numbers per edge.
+        edge_features: numbers or categories per edge.
     """
 
     level: Literal["node", "typed", "graph"]

@@ -20,10 +20,17 @@ from abkd_jax.configs.rules import Facts
 from abkd_jax.datasets import user
 from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.checks.published import verify
+from abkd_jax.datasets.convert.graphs_tuples import from_jraph, to_jraph
+from abkd_jax.datasets.convert.matrices import from_scipy
+from abkd_jax.datasets.convert.networkx_graphs import from_networkx
+from abkd_jax.datasets.convert.pyg_data import from_pyg
+from abkd_jax.datasets.convert.pyg_export import to_pyg
 from abkd_jax.datasets.facts import facts_of
 from abkd_jax.datasets.files.locations import cache_root, expanded
 from abkd_jax.datasets.files.reading import missing_files
 from abkd_jax.datasets.layouts import DOWNLOADING, PLACES, READERS, found_below, reader_of
+from abkd_jax.datasets.neutral.folder import save_folder
+from abkd_jax.datasets.neutral.npz import save_npz
 from abkd_jax.datasets.splits import per_class
 from abkd_jax.datasets.synthetic import generate
 from abkd_jax.types import Dataset, GraphDataset, InputError
@@ -33,13 +40,21 @@ __all__ = [
     "describe",
     "facts",
     "facts_of",
+    "from_jraph",
+    "from_networkx",
+    "from_pyg",
+    "from_scipy",
     "generate",
     "layouts_below",
     "load",
     "names",
     "paths",
     "per_class",
+    "save_folder",
+    "save_npz",
     "short_name",
+    "to_jraph",
+    "to_pyg",
     "validate",
 ]
 

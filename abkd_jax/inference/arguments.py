@@ -97,7 +97,20 @@ def arrays_of(dataset: Dataset | GraphDataset, inputs: Inputs) -> dict[str, np.n
     """Reads the arguments of a model from a data set; what the data set does not have is left out.
 
     The graphs of a graph-level data set become one batch: nodes and edges graph by graph, the nodes numbered through.
+
+    Raises:
+        InputError: the data set is of another level, or has other types of nodes and edges.
     """
+    if isinstance(dataset, GraphDataset) != inputs.graph_level:
+        levels = ("the nodes of one graph", "whole graphs")
+        given, expected = levels if inputs.graph_level else levels[::-1]
+        raise InputError(f"{dataset.name}: {given}, expected {expected}, which the model labels")
+    if isinstance(dataset, Dataset) and dataset.schema != inputs.schema:
+        given, expected = (
+            "no types" if schema is None else f"node types {schema.node_types} and relations {schema.relations}"
+            for schema in (dataset.schema, inputs.schema)
+        )
+        raise InputError(f"{dataset.name}: {given}, expected {expected}, as the model")
     features = dataset.features
     senders, receivers = dataset.senders, dataset.receivers
     own: dict[str, Any] = {"edge_features": dataset.edge_features}

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 from jaxtyping import Int
@@ -109,19 +108,18 @@ def graph_queries(
     return [lambda: next(drawn).graph] * (QUERIES if batch == 1 else BATCHES)
 
 
-def time_queries(model: nn.Module, variables: Pytree, queries: Sequence[Callable[[], Any]]) -> Answers:
+def time_queries(model: Any, variables: Pytree, queries: Sequence[Callable[[], Any]]) -> Answers:
     """Times queries one after the other, each from its first step on the host until its logits are there again.
 
     The first query of all compiles a program. Then the programs of all other shapes are compiled, before queries are
     timed.
 
     Args:
-        model: a model.
+        model: with an `apply`.
         variables: of the model.
         queries: functions that return a graph of NumPy arrays; graphs of one shape share a program.
     """
-    apply: Any = model.apply
-    predict = jax.jit(lambda variables, graph: apply(variables, graph).logits)
+    predict = jax.jit(lambda variables, graph: model.apply(variables, graph).logits)
     variables = jax.device_put(variables)
 
     def milliseconds(query: Callable[[], Any]) -> float:
@@ -139,17 +137,16 @@ def time_queries(model: nn.Module, variables: Pytree, queries: Sequence[Callable
     return Answers(len(queries), float(p50), float(p99), cold)
 
 
-def cost_of_all(model: nn.Module, variables: Pytree, graph: Any) -> Cost:
+def cost_of_all(model: Any, variables: Pytree, graph: Any) -> Cost:
     """Measures one pass over a graph that is on the device as a whole.
 
     Args:
-        model: a model.
+        model: with an `apply`.
         variables: of the model.
         graph: prepared, all of it.
     """
-    apply: Any = model.apply
     began = time.perf_counter()
-    program = jax.jit(lambda variables, graph: apply(variables, graph).logits)
+    program = jax.jit(lambda variables, graph: model.apply(variables, graph).logits)
     compiled = program.lower(variables, graph).compile()
     jax.block_until_ready(compiled(variables, graph))
     cold = 1e3 * (time.perf_counter() - began)

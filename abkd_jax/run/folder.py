@@ -25,6 +25,8 @@ __all__ = [
     "claim",
     "clear",
     "conflicts",
+    "map_rows",
+    "metric_lines",
     "open_run",
     "read_made_from",
     "read_results",
@@ -201,8 +203,8 @@ def write(
         "config": {key: value for key, value in description.items() if key not in ("data", "extended_at")},
         "records": [record for of_method in records.values() for record in of_method],
     }
-    lines = [as_json(line) for name, history in histories.items() for line in _metric_lines(name, history)]
-    maps = {f"{name}:{key}": value for name, history in histories.items() for key, value in _maps(history).items()}
+    lines = [as_json(line) for name, history in histories.items() for line in metric_lines(name, history)]
+    maps = {f"{name}:{key}": value for name, history in histories.items() for key, value in map_rows(history).items()}
     archive = io.BytesIO()
     np.savez_compressed(archive, **maps)  # type: ignore[arg-type]  # numpy's stub takes a name for its option
     with writing_to(run.path):
@@ -284,7 +286,7 @@ def _point_to(folder: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _metric_lines(name: str, history: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def metric_lines(name: str, history: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Returns one line per evaluation and seed; layer maps as their mean."""
     lines = []
     for row, seed in np.argwhere(history["recorded"]):
@@ -297,7 +299,7 @@ def _metric_lines(name: str, history: dict[str, np.ndarray]) -> list[dict[str, A
     return lines
 
 
-def _maps(history: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def map_rows(history: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the layer maps at a few evaluations, denser at the start, `[k, seeds, T_l, S_l]`."""
     if "abkd/attention" not in history:
         return {}

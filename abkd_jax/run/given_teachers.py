@@ -54,7 +54,7 @@ def given_teacher(data: PreparedData, source: Any, seeds: int, model: ModelConfi
         return _of_file(data, Path(source), seeds, model)
     if isinstance(source, Mapping):
         return _stored(data, *outputs_of(source, data, "teacher"), seeds, None)
-    if hasattr(source, "ndim") or (isinstance(source, tuple) and hasattr(source[0], "ndim")):
+    if hasattr(source, "ndim") or (isinstance(source, tuple) and source and hasattr(source[0], "ndim")):
         return _stored(data, check_outputs(as_output(source), data, "teacher"), None, seeds, None)
     return _of_call(data, source, seeds)
 
@@ -74,7 +74,7 @@ def ensemble_of(data: PreparedData, members: list[Teacher], seeds: int) -> Teach
         return members[0]._replace(models=repeated(*_first(members[0]), seeds))
     modules, variables = zip(*map(_first, members), strict=True)
     stored = [isinstance(module, Stored) for module in modules]
-    source = {key: [member.source[key] for member in members] for key in members[0].source if key != "parameters"}
+    source = {"ensemble": [member.source for member in members]}
     if all(stored):
         outputs = jax.tree.map(np.asarray, combine([v["outputs"] for v in variables], data.dataset.task))
         sizes = [module.parameters for module in modules]
@@ -186,10 +186,12 @@ def _model(source: Any) -> tuple[Any, Pytree]:
     if isinstance(source, nnx.Module):
         graphdef, params, rest = nnx.split(source, nnx.Param, ...)
         return Applied(lambda v, graph: nnx.merge(graphdef, v["params"], rest)(graph)), {"params": params}
-    if isinstance(source, tuple) and isinstance(source[0], nn.Module):
+    pair = isinstance(source, tuple) and len(source) == 2
+    if pair and isinstance(source[0], nn.Module):
         module, variables = source
-        return Applied(lambda v, graph: module.apply(v, graph)), dict(variables)
-    if isinstance(source, tuple) and callable(source[0]):
+        own = hasattr(module, "stages")  # of this package, and so able to run layer by layer
+        return module if own else Applied(lambda v, graph: module.apply(v, graph)), dict(variables)
+    if pair and callable(source[0]):
         function, params = source
         return Applied(lambda v, graph: function(v["params"], graph)), {"params": params}
     if callable(source) and not isinstance(source, nn.Module):

@@ -1,23 +1,33 @@
 """The whole comparison: data set in, teachers trained or read, students distilled, run folder with a table out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from abkd_jax.configs.options import DistillConfig, ModelConfig, RunConfig
 from abkd_jax.datasets.files.locks import locked
+from abkd_jax.inference.bundle import Bundle
 from abkd_jax.run import folder, keep, records
 from abkd_jax.run.data import PreparedData, prepare_data, with_powers
 from abkd_jax.run.finished import is_finished, made_from, name_other_origins
-from abkd_jax.run.folder import RunFolder, open_run
+from abkd_jax.run.folder import open_run
 from abkd_jax.run.plan import Plan, make_plan, run_path
 from abkd_jax.run.program import Teacher, Trained
-from abkd_jax.run.resolve import resolve
+from abkd_jax.run.resolve import Job, resolve
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import read_teacher, teacher_of
 from abkd_jax.types import InputError
 
-__all__ = ["FinishedRun", "distill", "prepare", "read_finished", "train_all"]
+__all__ = [
+    "FinishedRun",
+    "Scored",
+    "distill",
+    "prepare",
+    "read_finished",
+    "train_all",
+    "train_and_score",
+    "train_into_folder",
+]
 
 
 def distill(config: DistillConfig) -> Path:
@@ -33,11 +43,7 @@ def distill(config: DistillConfig) -> Path:
     path = run_path(config)
     if config.overwrite or not is_finished(config, open_run(path)):
         data = prepare(config)  # bad data makes no folder, nor does a teacher of other data
-        given = read_teacher(data, config)
-        with locked(path, "runs a comparison there", wait=False):
-            if config.overwrite:
-                folder.clear(path)
-            _run(config, open_run(path), data, given)
+        train_into_folder(config, data, read_teacher(data, config))
     name_other_origins(path)
     return path
 
@@ -47,27 +53,84 @@ def prepare(config: RunConfig) -> PreparedData:
     return prepare_data(config.dataset, config.data_root, config.batches, config.split)
 
 
-def _run(config: DistillConfig, run: RunFolder, data: PreparedData, given: Teacher | None) -> None:
-    plan = make_plan(config, run)
-    description = plan.description(data.identity.fingerprint)
-    folder.claim(run, description, plan.config.methods, latest=config.out is None)
-    jobs = {job.name: job for job in plan.jobs}
-    done: dict[str, Trained] = {}
-    found: dict[str, list[dict[str, Any]]] = {}
-    architectures: dict[str, ModelConfig | None] = {}
+class Scored(NamedTuple):
+    """Models of a run, as far as they have been trained and scored; by method, the teacher first.
+
+    Attributes:
+        models: stacked over seeds.
+        records: by seed.
+        architectures: of each; None where it is not known.
+    """
+
+    models: dict[str, Trained]
+    records: dict[str, list[dict[str, Any]]]
+    architectures: dict[str, ModelConfig | None]
+
+    def students(self, data: PreparedData, job: Job) -> dict[int, Bundle]:
+        """Returns the students of a method as bundles by seed, without those that have diverged."""
+        of_teacher = (self.architectures["teacher"], self.records["teacher"])
+        return keep.students_of(data, job, self.models[job.name], self.records[job.name], *of_teacher)
+
+
+def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher | None = None) -> Scored:
+    """Trains and scores the models of a config, or what its folder does not hold yet, and writes the folder.
+
+    Args:
+        config: resolved.
+        data: the data.
+        given: the teacher, where it was trained elsewhere.
+
+    Raises:
+        InputError: an unwritable folder, or one that holds another run; see also `train_all`.
+    """
+    path = run_path(config)
+    with locked(path, "runs a comparison there", wait=False):
+        if config.overwrite:
+            folder.clear(path)
+        run = open_run(path)
+        plan = make_plan(config, run)
+        description = plan.description(data.identity.fingerprint)
+        folder.claim(run, description, plan.config.methods, latest=config.out is None)
+        scored, jobs = Scored({}, {}, {}), {job.name: job for job in plan.jobs}
+        for name, scored in train_and_score(plan, data, given, run.records):  # the last is returned
+            if name in jobs:
+                keep.keep(path, name, scored.students(data, jobs[name]))
+            histories = {name: models.history for name, models in scored.models.items()}
+            complete = len(histories) == 1 + len(plan.jobs)
+            folder.write(run, description, data.summary, scored.records, histories, complete=complete)
+        folder.write_made_from(path, made_from(plan, data.identity))
+    return scored
+
+
+def train_and_score(
+    plan: Plan,
+    data: PreparedData,
+    given: Teacher | None = None,
+    known: Mapping[str, list[dict[str, Any]]] | None = None,
+) -> Iterator[tuple[str, Scored]]:
+    """Trains and scores the models of a plan one method after the other.
+
+    Args:
+        plan: of the run.
+        data: the data.
+        given: the teacher, where it was trained elsewhere.
+        known: records of an earlier run, which are kept where its models are on disk.
+
+    Yields:
+        Name of what has just finished, and all that has.
+
+    Raises:
+        InputError: see `train_all`.
+    """
+    jobs, scored = {job.name: job for job in plan.jobs}, Scored({}, {}, {})
     for name, model, trained in train_all(plan, data, given):
-        done[name], architectures[name] = trained, model
-        found[name] = records.kept_or_new(run.records.get(name, []), data, name, trained)
+        scored.models[name], scored.architectures[name] = trained, model
+        found = records.kept_or_new((known or {}).get(name, []), data, name, trained)
         if name in jobs and jobs[name].reads_teacher:
-            found[name] = records.of_teachers(found[name], done["teacher"], found["teacher"])
-        records.compare_sizes(found["teacher"][0], found[name])
-        if name in jobs:
-            teachers = (architectures["teacher"], found["teacher"])
-            keep.keep(run.path, name, keep.students_of(data, jobs[name], trained, found[name], *teachers))
-        histories = {name: models.history for name, models in done.items()}
-        complete = len(done) == 1 + len(plan.jobs)
-        folder.write(run, description, data.summary, found, histories, complete=complete)
-    folder.write_made_from(run.path, made_from(plan, data.identity))
+            found = records.of_teachers(found, scored.models["teacher"], scored.records["teacher"])
+        scored.records[name] = found
+        records.compare_sizes(scored.records["teacher"][0], found)
+        yield name, scored
 
 
 class FinishedRun(NamedTuple):

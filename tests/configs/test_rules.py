@@ -8,6 +8,7 @@ from abkd_jax import datasets
 from abkd_jax.configs import names, presets, ranges, rules
 from abkd_jax.configs.rules import Facts
 from abkd_jax.run import resolve
+from abkd_jax.run.identity import DataIdentity, fingerprint, run_digest, settings
 
 SMALL = Facts("node", "classification", nodes=2995, edges=8416, features=2879, outputs=7, train=140)
 TYPED = SMALL._replace(level="typed", edge_types=4)
@@ -65,6 +66,21 @@ def test_rules_give_untuned_listed_sets_the_settings_that_they_have(data_root, n
     assert dataclasses.replace(presets.distill_config("my/own.npz", facts), dataset=name) == presets.distill_config(
         name
     )
+
+
+@pytest.mark.parametrize("name", ["cora_ml", "amazon_photo", "coauthor_cs"])
+def test_a_listed_set_by_path_is_the_same_data_under_the_same_settings(data_root, tmp_path, name):
+    if not datasets.paths(name, data_root)[0].is_file():
+        pytest.skip(f"no {name} below {data_root}")
+    listed = datasets.load(name, data_root, 1)
+    path = str(datasets.save_npz(listed, tmp_path / f"{name}.npz"))
+    config = presets.distill_config(path, datasets.facts(path))
+    own = datasets.load(path)
+    assert dataclasses.replace(config, dataset=name) == presets.distill_config(name)
+    identities = [DataIdentity(data.name, fingerprint(data), {}) for data in (listed, own)]
+    assert identities[0] == identities[1]
+    assert settings(config) == settings(presets.distill_config(name))
+    assert run_digest(config) != run_digest(presets.distill_config(name))
 
 
 def test_listed_sets_do_not_follow_rules():

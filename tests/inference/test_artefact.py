@@ -38,7 +38,7 @@ def test_it_is_read_as_it_was_written(model: Artefact):
 
 def test_a_graph_without_edges_is_one(model: Artefact):
     data = graphs_of("gcn")[0]
-    data = data._replace(senders=data.senders[:0], receivers=data.receivers[:0])
+    data = data._replace(**{name: getattr(data, name)[:0] for name in ("senders", "receivers", "edge_weights")})
     found = model.predict(arrays_of(data, model.inputs))
     np.testing.assert_allclose(found["logits"], student_logits("gcn", data), rtol=1e-5, atol=1e-6)
 
@@ -97,7 +97,7 @@ MISFITS: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
     "large ends": (lambda a: {**a, "senders": a["senders"].astype(np.int64) + 2**40}, "numbers outside of int32"),
     "no numbers": (lambda a: {**a, "features": a["features"] * np.nan}, "features hold NaN or infinite values"),
     "no receivers": (lambda a: {k: v for k, v in a.items() if k != "receivers"}, "takes features, senders, receivers"),
-    "relations": (lambda a: {**a, "relations": a["senders"]}, "takes features, senders, receivers, got"),
+    "relations": (lambda a: {**a, "relations": a["senders"]}, "takes features, senders, receivers, edge_weights, got"),
     "no nodes": (lambda a: {k: v[:0] for k, v in a.items()}, "features have no rows, expected at least one"),
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ def _made_for_tests(monkeypatch):
     monkeypatch.setattr(datasets, "load", lambda name, root, seed=0: datasets.validate(made[name]()))
 
 
-def run(dataset, model, batches, folder):
+def run(dataset, model, batches, folder, methods=("supervised", "abkd")):
     student = dataclasses.replace(model, hidden=2)
     abkd = dataclasses.replace(METHOD, soft_label_weight=1.0, alignment_weight=0.1, axes=2, dim=4)
     config = dataclasses.replace(
@@ -43,7 +43,7 @@ def run(dataset, model, batches, folder):
         batches=batches,
         teacher=TeacherConfig(dataclasses.replace(model, hidden=8), OPTIM),
         student=student,
-        methods=("supervised", "abkd"),
+        methods=methods,
         supervised=METHOD,
         abkd=abkd,
         out=folder / "run",
@@ -84,11 +84,8 @@ def test_whole_graphs_are_distilled_and_judged_by_their_metric(tmp_path):
     ids=["regression", "multilabel"],
 )
 def test_targets_of_nodes_are_distilled_and_judged_by_their_metric(tmp_path, name, model, metric):
-    folder = run(name, model, BatchConfig(), tmp_path)
-    results = runfolder.read_results(folder)
-    assert {(r["method"], r["metric"]) for r in results["records"]} == {
-        (method, metric) for method in ("teacher", "supervised", "abkd")
-    }
+    results = runfolder.read_results(run(name, model, BatchConfig(), tmp_path, methods=("abkd",)))
+    assert [(r["method"], r["metric"]) for r in results["records"]] == [("teacher", metric), ("abkd", metric)]
     assert all(np.isfinite(r["test_accuracy"]) for r in results["records"])
     assert results["data"]["counts"]["outputs"] == 2
 

@@ -21,14 +21,14 @@ METRICS: dict[TaskName, Literal["accuracy", "rocauc", "rmse"]] = {
 MAX_CATEGORIES = 10_000  # of a column: each is a row of a table of embeddings
 
 
-def graph_dataset(arrays: Arrays, name: str, source: str, seed: int) -> GraphDataset:
+def graph_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.Generator) -> GraphDataset:
     """Builds the data set; nodes and edges may come in any order, and where edges have no reverse it is added.
 
     Args:
         arrays: by name, see `values.KEYS`.
         name: of the data set.
         source: where it comes from.
-        seed: of the split, where the file has none.
+        seed: of the split, where there is none, or its generator.
 
     Raises:
         ValueError: one line that names the array that is wrong.

@@ -117,7 +117,7 @@ def _placed(numbers: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def read_split(
-    arrays: Arrays, labels: Labels, item: str, seed: int
+    arrays: Arrays, labels: Labels, item: str, seed: int | np.random.Generator
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], str]:
     """Reads the three masks, or draws them, of labelled items alone.
 
@@ -128,7 +128,7 @@ def read_split(
         arrays: of the file.
         labels: of its nodes or graphs.
         item: node or graph.
-        seed: of the draw.
+        seed: of the draw, or its generator.
 
     Returns:
         The train, validation and test masks; and a remark on their origin, empty where they are given.
@@ -146,7 +146,8 @@ def read_split(
         return (train, val, test), ""
     if given:
         raise ValueError(f"{', '.join(given)} alone; expected all of {', '.join(MASKS)}, or split, or none of them")
-    rng, remark = np.random.default_rng(seed), f"split seed {seed}"
+    rng = np.random.default_rng(seed)
+    remark = "split drawn" if rng is seed else f"split seed {seed}"
     if labels.task == "classification" and item == "node":
         try:
             return per_class(labels.values, TRAIN_PER_CLASS, VAL_PER_CLASS, rng), remark

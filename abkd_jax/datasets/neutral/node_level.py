@@ -33,14 +33,14 @@ class _Types(NamedTuple):
     featured: int
 
 
-def node_dataset(arrays: Arrays, name: str, source: str, seed: int) -> Dataset:
+def node_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.Generator) -> Dataset:
     """Builds the data set.
 
     Args:
         arrays: by name, see `values.KEYS`.
         name: of the data set.
         source: where it comes from.
-        seed: of the split, where the file has none.
+        seed: of the split, where there is none, or its generator.
 
     Raises:
         ValueError: one line that names the array that is wrong.

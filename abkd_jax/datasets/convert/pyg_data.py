@@ -1,0 +1,122 @@
+"""Graphs of PyTorch Geometric, homogeneous and many: `Data` and lists of it to data sets."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from abkd_jax.datasets.convert.arrays import Masks, build, mask_arrays
+from abkd_jax.datasets.convert.pyg_hetero import hetero_arrays
+from abkd_jax.datasets.convert.pyg_parts import classes_or_targets, edge_ends, needed, optional, stored_masks
+from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName
+
+__all__ = ["from_pyg"]
+
+
+def from_pyg(
+    data: Any,
+    masks: Masks | None = None,
+    *,
+    split: int = 0,
+    rng: np.random.Generator | None = None,
+    task: TaskName | None = None,
+    directed: bool = False,
+    row_normalise: bool = False,
+    name: str = "graph",
+) -> Dataset | GraphDataset:
+    """Makes a data set of what PyTorch Geometric holds.
+
+    `Data` is a graph with labels of nodes. `HeteroData` has one node type with labels `y`; features of types that have
+    the same number of columns share them, of others each type has columns of its own; an edge type `rev_...` that holds
+    exactly the reverse edges of another is left out, since these are added anyway. A list of `Data`, or any sequence
+    such as a data set of graphs, has a label per graph.
+
+    Read are `x`, `edge_index`, `edge_weight`, `edge_attr`, `y` and the masks. In a list integers in `x` and `edge_attr`
+    are categories.
+
+    Args:
+        data: `Data`, `HeteroData`, or a sequence of `Data`.
+        masks: train, validation and test, booleans of each labelled node or graph; None takes those of the data, and
+            else draws them.
+        split: which column of the masks of the data, where they have several.
+        rng: of the draw.
+        task: see `from_scipy`.
+        directed: keeps the edges as they are; else each counts in both directions. Not for lists.
+        row_normalise: see `from_scipy`. Not for lists.
+        name: of the data set.
+
+    Returns:
+        A `Dataset`, or of a list a `GraphDataset`, checked by `validate`.
+
+    Raises:
+        InputError: one line that names what is wrong.
+    """
+    if hasattr(data, "metadata") and hasattr(data, "node_types"):
+        arrays = hetero_arrays(name, data, split, directed=directed)
+    elif hasattr(data, "edge_index"):
+        arrays = _node_arrays(name, data, split)
+    elif isinstance(data, Sequence) or hasattr(data, "__getitem__"):
+        arrays = _graph_arrays(name, list(data))
+    else:
+        raise InputError(f"{name}: a {type(data).__name__}; expected Data, HeteroData or a list of Data")
+    given = {"task": task, "directed": directed or None, "row_normalise": row_normalise or None}
+    return build(name, "PyTorch Geometric", {**arrays, **given, **mask_arrays(masks)}, rng)
+
+
+def _node_arrays(name: str, data: Any, split: int) -> dict[str, Any]:
+    senders, receivers = edge_ends(name, data)
+    labels, weights = needed(name, data, "y"), optional(data, "edge_weight")
+    return {
+        "senders": senders,
+        "receivers": receivers,
+        "features": needed(name, data, "x"),
+        "labels": classes_or_targets(labels),
+        "edge_weights": None if weights is None or (weights == 1).all() else weights.reshape(-1),
+        "edge_features": optional(data, "edge_attr"),
+        **stored_masks(name, data, split),
+    }
+
+
+def _graph_arrays(name: str, graphs: list[Any]) -> dict[str, Any]:
+    if not graphs or not all(hasattr(graph, "edge_index") for graph in graphs):
+        odd = next((type(graph).__name__ for graph in graphs if not hasattr(graph, "edge_index")), "nothing")
+        raise InputError(f"{name}: a list that holds {odd}; expected Data in it, one for each graph")
+    parts = [_one_graph(f"{name}: graph {number}", graph) for number, graph in enumerate(graphs)]
+    sizes = [len(part["features"]) for part in parts]
+    starts = np.cumsum([0, *sizes])[:-1]
+    joined: dict[str, Any] = {}
+    for key in ("features", "labels", "edge_features"):
+        found = [part[key] for part in parts]
+        without = [number for number, array in enumerate(found) if array is None]
+        if len(without) < len(found):
+            widths = {array.shape[1:] for array in found if array is not None}
+            if without or len(widths) > 1:
+                raise InputError(f"{name}: {key} of the graphs differ in width, or some lack them; expected one width")
+            joined[key] = np.concatenate(found)
+    labels = joined["labels"]
+    if len(labels) != len(graphs):
+        raise InputError(f"{name}: {len(labels)} labels on {len(graphs)} graphs; expected y of one row on each")
+    return {
+        **joined,
+        "senders": np.concatenate([part["senders"] + start for part, start in zip(parts, starts, strict=True)]),
+        "receivers": np.concatenate([part["receivers"] + start for part, start in zip(parts, starts, strict=True)]),
+        "labels": classes_or_targets(labels),
+        "graph_ids": np.repeat(np.arange(len(graphs)), sizes),
+    }
+
+
+def _one_graph(name: str, graph: Any) -> dict[str, Any]:
+    features, label = needed(name, graph, "x"), needed(name, graph, "y")
+    senders, receivers = edge_ends(name, graph)
+    if senders.size and max(senders.max(), receivers.max()) >= len(features):
+        raise InputError(
+            f"{name}: edge_index reaches {max(senders.max(), receivers.max())}; expected nodes in [0, {len(features)})"
+        )
+    attributes = optional(graph, "edge_attr")
+    return {
+        "features": features,
+        "labels": label.reshape(1) if label.ndim == 0 else label,
+        "edge_features": attributes if attributes is None or attributes.ndim > 1 else attributes[:, None],
+        "senders": senders,
+        "receivers": receivers,
+    }

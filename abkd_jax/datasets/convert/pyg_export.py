@@ -1,0 +1,127 @@
+"""Data sets to PyTorch Geometric."""
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from abkd_jax.datasets.convert.arrays import with_reverses
+from abkd_jax.types import Dataset, GraphDataset, InputError, Schema
+
+__all__ = ["to_pyg"]
+
+MASKS = ("train_mask", "val_mask", "test_mask")
+
+
+def to_pyg(dataset: Dataset | GraphDataset) -> Any:
+    """Makes `Data` of a graph, `HeteroData` of a heterogeneous one, and a list of `Data` of a graph-level set.
+
+    Edges are those of the list, repeated ones and self loops too (`torch_geometric.utils.coalesce` merges them), and
+    unless the graph is directed the reverses of those that have none: in `HeteroData` as edge types `rev_...`. Sparse
+    features become dense. `from_pyg` makes the same graph of it.
+
+    Args:
+        dataset: checked by `validate`.
+
+    Raises:
+        InputError: torch_geometric is not installed.
+
+    Examples:
+        >>> from abkd_jax import datasets
+        >>> to_pyg(datasets.load("synthetic")).num_nodes
+        300
+    """
+    pyg = _pyg()
+    if isinstance(dataset, GraphDataset):
+        return _graphs(pyg, dataset)
+    return _plain(pyg, dataset) if dataset.schema is None else _hetero(pyg, dataset, dataset.schema)
+
+
+def _pyg() -> Any:
+    try:
+        import torch_geometric.data
+    except ImportError as error:
+        raise InputError(
+            "to_pyg needs PyTorch Geometric, which is not installed: pip install torch torch_geometric"
+        ) from error
+    return torch_geometric.data
+
+
+def _tensor(array: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(np.array(array, np.int64) if array.dtype == np.int32 else np.array(array))
+
+
+def _dense(features: np.ndarray | sp.csr_matrix) -> np.ndarray:
+    return features.toarray() if isinstance(features, sp.csr_matrix) else features
+
+
+def _ends(dataset: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if dataset.directed:
+        return dataset.senders, dataset.receivers, np.arange(dataset.senders.size)
+    return with_reverses(dataset.senders, dataset.receivers, dataset.num_nodes)
+
+
+def _plain(pyg: Any, dataset: Dataset) -> Any:
+    senders, receivers, origin = _ends(dataset)
+    data = pyg.Data(
+        x=_tensor(_dense(dataset.features)),
+        edge_index=_tensor(np.stack([senders, receivers])),
+        y=_tensor(dataset.labels),
+        **{name: _tensor(getattr(dataset, name)) for name in MASKS},
+    )
+    if dataset.edge_weights is not None:
+        data.edge_weight = _tensor(dataset.edge_weights[origin])
+    if dataset.edge_features is not None:
+        data.edge_attr = _tensor(dataset.edge_features[origin])
+    return data
+
+
+def _hetero(pyg: Any, dataset: Dataset, schema: Schema) -> Any:
+    """Makes `HeteroData`; an edge type is one relation between one pair of node types."""
+    kinds, relations = np.asarray(dataset.node_types), np.asarray(dataset.relations)
+    data, features = pyg.HeteroData(), _dense(dataset.features)
+    starts = np.searchsorted(kinds, np.arange(len(schema.node_types) + 1))
+    for number, kind in enumerate(schema.node_types):
+        rows = slice(starts[number], starts[number + 1])
+        data[kind].num_nodes = int(rows.stop - rows.start)
+        if rows.stop <= len(features) and data[kind].num_nodes:
+            data[kind].x = _tensor(features[rows])
+        if any(getattr(dataset, name)[rows].any() for name in MASKS):
+            data[kind].y = _tensor(dataset.labels[rows])
+            for name in MASKS:
+                data[kind][name] = _tensor(getattr(dataset, name)[rows])
+    pairs = kinds[dataset.senders] * len(schema.node_types) + kinds[dataset.receivers]
+    for relation, pair in np.unique(np.stack([relations, pairs]), axis=1).T:
+        chosen = np.flatnonzero((relations == relation) & (pairs == pair))
+        first, last = divmod(int(pair), len(schema.node_types))
+        ends = dataset.senders[chosen] - starts[first], dataset.receivers[chosen] - starts[last]
+        weights = None if dataset.edge_weights is None else dataset.edge_weights[chosen]
+        names, word = schema.node_types, schema.relations[relation]
+        _put(data[names[first], word, names[last]], ends, weights)
+        if not dataset.directed:
+            _put(data[names[last], f"rev_{word}", names[first]], ends[::-1], weights)
+    return data
+
+
+def _put(store: Any, ends: tuple[np.ndarray, np.ndarray], weights: np.ndarray | None) -> None:
+    store.edge_index = _tensor(np.stack(ends))
+    if weights is not None:
+        store.edge_weight = _tensor(weights)
+
+
+def _graphs(pyg: Any, dataset: GraphDataset) -> list[Any]:
+    nodes, edges = (np.cumsum([0, *counts]) for counts in (dataset.n_node, dataset.n_edge))
+    graphs = []
+    for number in range(dataset.n_node.size):
+        mine, its = slice(nodes[number], nodes[number + 1]), slice(edges[number], edges[number + 1])
+        graph = pyg.Data(
+            x=_tensor(dataset.features[mine]),
+            edge_index=_tensor(np.stack([dataset.senders[its], dataset.receivers[its]])),
+            y=_tensor(dataset.labels[number : number + 1]),
+        )
+        if dataset.edge_features is not None:
+            graph.edge_attr = _tensor(dataset.edge_features[its])
+        graphs.append(graph)
+    return graphs

@@ -1,0 +1,144 @@
+"""`HeteroData` of PyTorch Geometric as arrays of the neutral form."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from abkd_jax.datasets.convert.pyg_parts import classes_or_targets, edge_ends, needed, optional, stored_masks
+from abkd_jax.types import InputError
+
+__all__ = ["hetero_arrays"]
+
+
+class _Relation(NamedTuple):
+    """An edge type: its key in `HeteroData`, and its edges by the numbers of all nodes."""
+
+    key: tuple[str, str, str]
+    senders: np.ndarray
+    receivers: np.ndarray
+    weights: np.ndarray | None
+    attributes: np.ndarray | None
+
+
+def hetero_arrays(name: str, data: Any, split: int, *, directed: bool) -> dict[str, Any]:
+    """Returns the arrays of a heterogeneous graph: its nodes type by type, those with features first.
+
+    Args:
+        name: for messages.
+        data: a `HeteroData`.
+        split: see `from_pyg`.
+        directed: keeps edge types that hold the reverse edges of others.
+
+    Raises:
+        InputError: no type or several have labels, or a tensor is missing or of another shape.
+    """
+    targets = [kind for kind in data.node_types if optional(data[kind], "y") is not None]
+    if len(targets) != 1:
+        raise InputError(f"{name}: {len(targets)} node types have y, {', '.join(targets)}; expected one")
+    kinds = sorted(data.node_types, key=lambda kind: optional(data[kind], "x") is None)
+    sizes = {kind: _count(name, data, kind) for kind in kinds}
+    starts = dict(zip(kinds, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    relations = [_relation(name, data, key, sizes, starts) for key in data.edge_types]
+    kept = relations if directed else [r for r in relations if not _is_reverse(r, relations)]
+    if not kept:
+        raise InputError(f"{name}: no edge type; expected at least one")
+    count, target = sum(sizes.values()), targets[0]
+    here = slice(starts[target], starts[target] + sizes[target])
+    labels = classes_or_targets(needed(name, data[target], "y"))
+    if len(labels) != sizes[target]:
+        raise InputError(f"{name}: {target} has {len(labels)} labels; expected {sizes[target]}")
+    masks = {key: _placed(mask, here, count, False) for key, mask in stored_masks(name, data[target], split).items()}
+    return {
+        "senders": np.concatenate([relation.senders for relation in kept]),
+        "receivers": np.concatenate([relation.receivers for relation in kept]),
+        "relations": np.repeat(np.arange(len(kept)), [relation.senders.size for relation in kept]),
+        "relation_names": np.array(_names([relation.key for relation in kept])),
+        "node_types": np.repeat(np.arange(len(kinds)), list(sizes.values())),
+        "node_type_names": np.array(kinds),
+        "features": _features(name, data, kinds),
+        "labels": _placed(labels, here, count, np.nan if labels.dtype.kind == "f" or labels.ndim > 1 else -1),
+        "edge_weights": _weights(kept),
+        "edge_features": _attributes(name, kept),
+        **masks,
+    }
+
+
+def _count(name: str, data: Any, kind: str) -> int:
+    features, store = optional(data[kind], "x"), data[kind]
+    count = len(features) if features is not None else store.get("num_nodes", 0)
+    if count is None or count < 1:
+        raise InputError(f"{name}: node type {kind!r} has no x and no num_nodes; expected one of both, of 1 or more")
+    return int(count)
+
+
+def _relation(
+    name: str, data: Any, key: tuple[str, str, str], sizes: dict[str, int], starts: dict[str, int]
+) -> _Relation:
+    ends = edge_ends(f"{name}: {key}", data[key])
+    for kind, end in zip((key[0], key[2]), ends, strict=True):
+        if end.size and end.max() >= sizes[kind]:
+            raise InputError(f"{name}: {key}: edge_index reaches {end.max()}; expected {kind} in [0, {sizes[kind]})")
+    senders, receivers = (end.astype(np.int64) + starts[kind] for kind, end in zip((key[0], key[2]), ends, strict=True))
+    weights = optional(data[key], "edge_weight")
+    return _Relation(
+        key, senders, receivers, None if weights is None else weights.reshape(-1), optional(data[key], "edge_attr")
+    )
+
+
+def _is_reverse(relation: _Relation, relations: list[_Relation]) -> bool:
+    """Tells whether `rev_...` holds exactly the reverse edges of the relation that it is named after."""
+    first, word, last = relation.key
+    for other in relations:
+        if (last, f"rev_{other.key[1]}", first) == (other.key[0], word, other.key[2]):
+            mine = np.lexsort((relation.senders, relation.receivers))
+            others = np.lexsort((other.receivers, other.senders))
+            return np.array_equal(relation.receivers[mine], other.senders[others]) and np.array_equal(
+                relation.senders[mine], other.receivers[others]
+            )
+    return False
+
+
+def _names(keys: list[tuple[str, str, str]]) -> list[str]:
+    """Returns the middle words of the edge types; in full where one of them is there twice."""
+    words = [word for _, word, _ in keys]
+    return words if len(set(words)) == len(words) else ["-".join(key) for key in keys]
+
+
+def _features(name: str, data: Any, kinds: list[str]) -> np.ndarray | None:
+    """Returns `[m, f]` of the first types: shared columns where all have the same number, else columns of each type."""
+    blocks = [block for kind in kinds if (block := optional(data[kind], "x")) is not None]
+    if not blocks:
+        return None
+    if any(block.ndim != 2 for block in blocks):
+        raise InputError(f"{name}: x has shapes {[block.shape for block in blocks]}; expected (nodes, features) each")
+    widths = [block.shape[1] for block in blocks]
+    if len(set(widths)) == 1:
+        return np.concatenate(blocks)
+    stops = np.cumsum(widths)
+    places = [(stop - width, stops[-1] - stop) for width, stop in zip(widths, stops, strict=True)]
+    return np.concatenate([np.pad(block, ((0, 0), place)) for block, place in zip(blocks, places, strict=True)])
+
+
+def _placed(values: np.ndarray, here: slice, count: int, fill: Any) -> np.ndarray:
+    """Returns `[count, ...]` with the values at the nodes of the target type."""
+    placed = np.full((count, *values.shape[1:]), fill, np.result_type(values.dtype, type(fill)))
+    placed[here] = values
+    return placed
+
+
+def _weights(relations: list[_Relation]) -> np.ndarray | None:
+    if all(relation.weights is None for relation in relations):
+        return None
+    ones = (np.ones(r.senders.size) if r.weights is None else r.weights for r in relations)
+    return np.concatenate(list(ones))
+
+
+def _attributes(name: str, relations: list[_Relation]) -> np.ndarray | None:
+    found = [relation.attributes for relation in relations if relation.attributes is not None]
+    if not found:
+        return None
+    if len(found) < len(relations) or len({attributes.shape[1:] for attributes in found}) > 1:
+        raise InputError(
+            f"{name}: edge_attr of {len(found)} of {len(relations)} edge types; expected all, of one width"
+        )
+    return np.concatenate(found)

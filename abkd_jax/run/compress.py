@@ -1,0 +1,210 @@
+"""One call from a graph and a teacher to trained students, for notebooks and scripts: `distill` in memory."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abkd_jax import datasets
+from abkd_jax.configs.names import is_listed
+from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig
+from abkd_jax.configs.presets import distill_config
+from abkd_jax.inference.student import Student
+from abkd_jax.run import pipeline
+from abkd_jax.run.data import PreparedData, prepare_data
+from abkd_jax.run.folder import map_rows, metric_lines, open_run
+from abkd_jax.run.given_teachers import given_teacher
+from abkd_jax.run.plan import make_plan
+from abkd_jax.run.program import Teacher
+from abkd_jax.run.report import figures, pareto, statistics, tables
+from abkd_jax.run.resolve import jobs, resolve
+from abkd_jax.run.teachers import check_hiddens, read_teacher
+from abkd_jax.types import Dataset, GraphDataset, InputError
+
+__all__ = ["Compressed", "compress"]
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Students of one call, with all that is known of their training.
+
+    Attributes:
+        students: by method, those of seed 0, 1, ... that have not diverged.
+        records: one per model and seed, the teacher first: scores, sizes, times; as in `results.json`.
+        histories: by method, arrays `[evaluations, seeds, ...]`: losses, scores, layer maps.
+        config: the settings, in full.
+        data: name of the data set.
+        folder: the run folder; None where nothing was to be kept.
+    """
+
+    students: Mapping[str, Sequence[Student]]
+    records: Sequence[dict[str, Any]]
+    histories: Mapping[str, dict[str, np.ndarray]]
+    config: DistillConfig
+    data: str
+    folder: Path | None
+
+    @property
+    def student(self) -> Student:
+        """Returns the student of the last method with the best validation score.
+
+        Raises:
+            InputError: all of its seeds have diverged.
+        """
+        method, found = list(self.students.items())[-1]
+        if not found:
+            raise InputError(f"{method}: all seeds have diverged, expected one that finished")
+        return max(found, key=lambda student: student.card.get("val_accuracy") or -np.inf)
+
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """Returns the layer maps of each method that aligns layers, at a few evaluations.
+
+        `"<method>:epochs"` `[k]`, `"<method>:attention"` and `"<method>:dissimilarity"` `[k, seeds, T_l, S_l]`.
+        """
+        found = {name: map_rows(history) for name, history in self.histories.items()}
+        return {f"{name}:{key}": values for name, maps in found.items() for key, values in maps.items()}
+
+    def table(self, fmt: str = "simple") -> str:
+        """Returns scores, sizes and times by method as text; `fmt` is a table format of `tabulate`."""
+        return tables.table(statistics.summarise(self.records), fmt)
+
+    def learning_curves(self) -> Any:
+        """Draws the learning curves as a `matplotlib.figure.Figure`."""
+        lines = [line for name, history in self.histories.items() for line in metric_lines(name, history)]
+        return figures.learning_curves(lines, metric=statistics.metric_of(self.records), data=self.data)
+
+    def layer_maps(self, method: str = "abkd", quantity: str = "attention") -> Any:
+        """Draws the attention or the dissimilarity of the layers as a `matplotlib.figure.Figure`.
+
+        Raises:
+            InputError: the method aligns no layers.
+        """
+        maps = self.maps
+        if f"{method}:{quantity}" not in maps:
+            known = sorted({key.partition(":")[0] for key in maps})
+            raise InputError(f"{method} has no {quantity} of layers, expected one of {', '.join(known) or 'none'}")
+        title = f"{self.data}, {method}"
+        return figures.layer_maps(maps[f"{method}:epochs"], maps[f"{method}:{quantity}"], quantity, title)
+
+    def pareto(self) -> Any:
+        """Draws scores against parameters and milliseconds as a `matplotlib.figure.Figure`."""
+        metric = statistics.metric_of(self.records)
+        return pareto.pareto(statistics.summarise(self.records), metric, data=self.data)
+
+    def _repr_markdown_(self) -> str:
+        """Shows the table in a notebook."""
+        return self.table("github")
+
+
+def compress(
+    data: Any,
+    teacher: Any = None,
+    *,
+    student: ModelConfig | None = None,
+    methods: str | Sequence[str] | Mapping[str, MethodConfig] | None = None,
+    seeds: int | None = None,
+    max_epochs: int | None = None,
+    teacher_model: ModelConfig | None = None,
+    config: DistillConfig | None = None,
+    data_root: str | Path | None = None,
+    split: int | None = None,
+    out: str | Path | None = None,
+) -> Compressed:
+    """Compresses a graph neural network: trains students of a teacher, and measures both.
+
+    Settings are those of `python -m abkd_jax distill` on the same data: of a listed set its own, of any other graph
+    those of the rules in `configs.rules`.
+
+    Args:
+        data: a data set (`types.Dataset`, `types.GraphDataset`), its name or path, or a graph with labels of PyTorch
+            Geometric (`Data`, `HeteroData`, a list of `Data`).
+        teacher: None or a `TeacherConfig` is trained here and kept for later calls. Else a model that was trained
+            elsewhere, the same for all seeds, in one of the forms that `run.given_teachers.given_teacher` takes:
+            outputs as arrays or in a file, weights of PyTorch Geometric in a file, a Flax module with its variables, a
+            pure function, or a list of these, an ensemble.
+        student: architecture and sizes.
+        methods: names of the methods, the one that `Compressed.student` is taken from last; or settings by name.
+        seeds: number of seeds of the students.
+        max_epochs: upper limit on the epochs of every training.
+        teacher_model: architecture of weights in a file.
+        config: settings where the arguments above are None; None takes those of the data.
+        data_root: folder of named data sets, see `datasets.data_root`.
+        split: seed of the split of data without an official one.
+        out: run folder, which the command `distill` reads too; None keeps nothing but trained teachers.
+
+    Raises:
+        InputError: bad settings, data or teacher.
+
+    Examples:
+        >>> from abkd_jax import datasets
+        >>> graph = datasets.load("synthetic")
+        >>> oracle = np.eye(3, dtype=np.float32)[np.maximum(graph.labels, 0)]  # outputs of some teacher
+        >>> found = compress(graph, oracle, methods="soft_label", seeds=1, max_epochs=2)
+        >>> [record["method"] for record in found.records], found.student.predict(graph).shape
+        (['teacher', 'soft_label'], (300, 3))
+    """
+    seed = split if split is not None else 0 if config is None else config.split
+    dataset = _dataset(data, data_root, seed)
+    name = str(data) if isinstance(data, str | Path) else dataset.name
+    base = config or distill_config(name, None if is_listed(name) else datasets.facts_of(dataset))
+    named: Any = dict(methods) if isinstance(methods, Mapping) else {}
+    if methods is not None:
+        named["methods"] = (methods,) if isinstance(methods, str) else tuple(methods)
+    own: Any = {"student": student, "seeds": seeds, "max_epochs": max_epochs}
+    own["teacher"] = teacher if isinstance(teacher, TeacherConfig) else None
+    changes = named | {key: value for key, value in own.items() if value is not None}
+    with _folder(out) as path:
+        settings = resolve(replace(base, dataset=name, out=path, split=seed, **changes))
+        prepared = prepare_data(dataset, None, settings.batches, seed)
+        given = _given(teacher, prepared, settings, teacher_model)
+        if out is None:
+            *_, (_, scored) = pipeline.train_and_score(make_plan(settings, open_run(path)), prepared, given)
+        else:
+            scored = pipeline.train_into_folder(settings, prepared, given)
+    return Compressed(
+        students={job.name: list(map(Student, scored.students(prepared, job).values())) for job in jobs(settings)},
+        records=[record for of_method in scored.records.values() for record in of_method],
+        histories={name: trained.history for name, trained in scored.models.items()},
+        config=settings,
+        data=dataset.name,
+        folder=None if out is None else path,
+    )
+
+
+def _given(teacher: Any, data: PreparedData, config: DistillConfig, model: ModelConfig | None) -> Teacher | None:
+    """Returns a teacher that was trained elsewhere; None for one that is trained here."""
+    if teacher is None or isinstance(teacher, TeacherConfig):
+        return read_teacher(data, config)
+    found = given_teacher(data, teacher, config.seeds, model)
+    check_hiddens(data, found, jobs(config))
+    return found
+
+
+def _dataset(data: Any, data_root: str | Path | None, split: int) -> Dataset | GraphDataset:
+    """Returns a data set from any of the forms that `compress` takes."""
+    if isinstance(data, Dataset | GraphDataset):
+        return datasets.validate(data)
+    if isinstance(data, str | Path):
+        return datasets.load(str(data), data_root, split)
+    first = data[0] if isinstance(data, list) and data else data
+    if type(first).__module__.startswith("torch_geometric"):
+        return datasets.from_pyg(data, rng=np.random.default_rng(split))
+    raise InputError(
+        f"compress: data is a {type(data).__name__}, expected a data set, its name or path, or a graph of PyTorch "
+        "Geometric; datasets.from_scipy, from_networkx and from_jraph convert others"
+    )
+
+
+@contextlib.contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    """Yields the run folder; one that is removed afterwards where nothing is to be kept."""
+    if out is not None:
+        yield Path(out).expanduser()
+        return
+    with tempfile.TemporaryDirectory(prefix="abkd_jax-") as folder:
+        yield Path(folder) / "run"

@@ -1,0 +1,94 @@
+"""The command `export`: it says which student it wrote and what that is worth; `predict` takes what it wrote."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from export_samples import bundle_of
+
+from abkd_jax import datasets
+from abkd_jax.cli import parser
+from abkd_jax.inference import bundle as bundles
+from abkd_jax.run.identity import fingerprint
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder of two students that read the synthetic graph; the second has the better validation score."""
+    data, sample = datasets.load("synthetic"), bundle_of("mlp")
+    card = {"data": {"name": "synthetic", "split": 0, "fingerprint": fingerprint(data)}}
+    rng = np.random.default_rng(0)
+    for seed, score in ((0, 0.25), (1, 0.75)):
+        params = {
+            f"dense_{layer}": {
+                "kernel": rng.normal(size=shape).astype(np.float32),
+                "bias": np.zeros(shape[1], np.float32),
+            }
+            for layer, shape in enumerate([(32, 4), (4, 3)])
+        }
+        student = dataclasses.replace(
+            sample,
+            inputs=bundles.inputs_of(data),
+            variables={"params": params},
+            card={**card, "seed": seed, "val_accuracy": score},
+        )
+        bundles.save(student, tmp_path / "students" / "abkd" / f"seed_{seed}")
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    parser.main([str(word) for word in words])
+    return capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_best_seed_is_exported_measured_and_predicts(run: Path, capsys: pytest.CaptureFixture[str]):
+    out = printed(capsys, "export", run, "--precision", "int8")
+    folder = run / "students" / "abkd" / "seed_1"
+    assert out.startswith(f"student: {folder}, by its validation score\n")
+    path = folder / "exported" / "model.int8.stablehlo"
+    assert out.splitlines()[-1] == str(path)
+    rows = json.loads(path.with_name("card.json").read_text())["files"][path.name]["measured"]
+    assert [row["precision"] for row in rows] == ["float32", "int8"]
+    assert f"{100 * rows[1]['score']:.2f}" in out
+    assert rows[1]["weight_bytes"] < rows[0]["weight_bytes"]
+    words = ("predict", "--graph", "synthetic", "--nodes", "7", "3", "--model")
+    found, wanted = (printed(capsys, *words, model).splitlines() for model in (path, folder))
+    assert found[0] == wanted[0]
+    for line, other in zip(found[1:], wanted[1:], strict=True):
+        assert line.split(",")[0] == other.split(",")[0]
+        np.testing.assert_allclose(
+            np.array(line.split(",")[2:], float), np.array(other.split(",")[2:], float), atol=0.05
+        )
+
+
+REFUSALS = {
+    "a seed that is not there": (("--seed", "5"), "seed 5, expected one of 0, 1"),
+    "a method that is not there": (("--method", "fitnet"), "method is fitnet, expected one of abkd"),
+    "a graph that is not there": (("--graph", "nothing.npz"), "nothing.npz"),
+    "int8 for PyTorch Geometric": (("--format", "pyg", "--precision", "int8"), "expected float32"),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_what_cannot_be_exported_is_refused_in_one_line(refusal: str, run: Path):
+    words, message = REFUSALS[refusal]
+    before = sorted(run.rglob("*"))
+    with pytest.raises(SystemExit) as caught:
+        parser.main(["export", str(run), *words])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(run.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_without_the_data_of_the_run_it_is_exported_unmeasured(run: Path, capsys: pytest.CaptureFixture[str]):
+    folder = run / "students" / "abkd" / "seed_0"
+    student = bundles.load(folder)
+    bundles.save(dataclasses.replace(student, card={"data": {"name": "elsewhere"}}), folder)
+    out = printed(capsys, "export", folder, "--out", run / "new")
+    assert out.splitlines()[4].split()[-2:] == ["-", "-"]
+    assert (run / "new" / "model.stablehlo").is_file()

@@ -1,0 +1,215 @@
+"""The same graph through SciPy, NetworkX, PyTorch Geometric and jraph is the same data set; and back; and damage."""
+
+import jraph
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from converter_samples import hetero
+from graphs import edge_lists, quick
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from abkd_jax import datasets
+from abkd_jax.graph.host import host_graph
+from abkd_jax.types import Dataset, Schema
+
+torch = pytest.importorskip("torch")
+pyg = pytest.importorskip("torch_geometric.data")
+
+KINDS = ("whole", "text")  # of identifiers and of classes
+MASKS = ("train_mask", "val_mask", "test_mask")
+
+
+def assert_same(first, second):
+    """Two data sets are the same graph once duplicates are merged, and the same in everything else."""
+    for name in ("labels", *MASKS, "num_classes", "task", "directed", "classes"):
+        assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+    assert first.schema == second.schema
+    assert_array_equal(_dense(first.features), _dense(second.features))
+    a, b = host_graph(first), host_graph(second)
+    for name in ("indptr", "senders", "weights", "relations", "node_types", "edge_features"):
+        assert (getattr(a, name) is None) == (getattr(b, name) is None), name
+        assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+
+
+def _dense(features):
+    return features.toarray() if sp.issparse(features) else features
+
+
+def _graph(edges, ids, classes):
+    """What all four libraries are given: identifiers with gaps in falling order, features, labels, masks."""
+    n = edges.size
+    order = 7 * np.arange(n)[::-1] + 3
+    number = np.arange(n) % 2
+    return {
+        "node_ids": order if ids == "whole" else np.array([f"node {place}" for place in order]),
+        "features": np.stack([np.arange(n), np.ones(n)], axis=1).astype(np.float32),
+        "labels": number if classes == "whole" else np.array(["even", "odd"])[number],
+        "numbers": number,
+        "masks": [np.arange(n) % 3 == part for part in range(3)],
+    }
+
+
+def _networkx(edges, graph, weights):
+    """A multigraph with these edges, without nodes that are numbers of rows."""
+    made = nx.MultiDiGraph()
+    for place, node in enumerate(graph["node_ids"].tolist()):
+        part = ("train", "val", "test")[place % 3]
+        made.add_node(node, x=graph["features"][place], y=graph["labels"][place].item(), split=part)
+    for sender, receiver, weight in zip(edges.senders, edges.receivers, weights, strict=True):
+        made.add_edge(*graph["node_ids"][[sender, receiver]].tolist(), weight=float(weight))
+    return made
+
+
+@quick
+@given(
+    edges=edge_lists([(6, 0), (7, 9), (9, 20)]),
+    directed=st.booleans(),
+    weighted=st.booleans(),
+    ids=st.sampled_from(KINDS),
+    classes=st.sampled_from(KINDS),
+)
+def test_one_graph_in_four_libraries(edges, directed, weighted, ids, classes):
+    """With duplicates, self loops, isolated nodes, both directions, identifiers with gaps or of text, text labels."""
+    graph = _graph(edges, ids, classes)
+    weights = edges.weights if weighted else np.ones_like(edges.weights)
+    ends, n = (edges.senders, edges.receivers), edges.size
+    options = {"directed": directed}
+    adjacency = sp.coo_array((weights, ends), shape=(n, n))
+    given = (graph["features"], graph["labels"], graph["masks"])
+    scipy = datasets.from_scipy(adjacency, *given, node_ids=graph["node_ids"], **options)
+    networkx = datasets.from_networkx(_networkx(edges, graph, weights), **options)
+    tuples = jraph.GraphsTuple(graph["features"], weights, *ends[::-1], None, np.array([n]), np.array([weights.size]))
+    of_jraph = datasets.from_jraph(tuples, graph["labels"], graph["masks"], node_ids=graph["node_ids"], **options)
+    data = pyg.Data(
+        x=torch.tensor(graph["features"]),
+        y=torch.tensor(graph["numbers"]),
+        edge_index=torch.tensor(np.stack(ends), dtype=torch.int64),
+        edge_weight=torch.tensor(weights),
+        **{name: torch.tensor(mask) for name, mask in zip(MASKS, graph["masks"], strict=True)},
+    )
+    of_pyg = datasets.from_pyg(data, **options)
+    assert_same(scipy, networkx)
+    assert_same(scipy, of_jraph)
+    assert_same(scipy._replace(classes=()), of_pyg)
+    assert_array_equal(scipy.node_ids, networkx.node_ids)
+    assert_array_equal(scipy.node_ids, of_jraph.node_ids)
+    assert scipy.classes == (() if classes == "whole" else ("even", "odd"))
+    assert scipy.directed == directed
+    assert (scipy.edge_weights is None) == bool((weights == 1).all())
+    assert_same(datasets.from_pyg(datasets.to_pyg(of_pyg), **options), of_pyg)
+    back = datasets.to_jraph(of_jraph)
+    assert_same(datasets.from_jraph(back, graph["labels"], graph["masks"], **options), of_jraph)
+
+
+def test_edge_lists_stay_as_they_are_given():
+    adjacency = sp.coo_array(([1, 2, 3, 0], ([0, 0, 1, 2], [1, 1, 0, 2])), shape=(6, 6))
+    found = datasets.from_scipy(adjacency, np.eye(6), np.arange(6) % 2, [np.arange(6) % 3 == part for part in range(3)])
+    assert (found.senders.tolist(), found.receivers.tolist()) == ([0, 0, 1], [1, 1, 0])
+    assert found.edge_weights.tolist() == [1, 2, 3]
+
+
+def test_without_masks_the_generator_draws_the_split():
+    labels = np.arange(200) % 2
+    found = [
+        datasets.from_scipy(sp.eye(200), sp.eye(200), labels, rng=np.random.default_rng(seed)) for seed in (1, 1, 2)
+    ]
+    assert_array_equal(found[0].train_mask, found[1].train_mask)
+    assert (found[0].train_mask != found[2].train_mask).any()
+    assert np.bincount(labels[found[0].train_mask]).tolist() == [20, 20]
+    assert sp.issparse(found[0].features)
+    assert found[0].source == "own graph, from SciPy, split drawn"
+    targets = datasets.from_scipy(sp.eye(200), np.eye(200), labels / 3, rng=np.random.default_rng(1))
+    assert [targets.task, int(targets.train_mask.sum())] == ["regression", 120]
+
+
+def test_networkx_reads_scalar_attributes_and_nodes_without_labels():
+    graph = nx.path_graph(6)
+    for node, data in graph.nodes(data=True):
+        data |= {"age": node, "tall": node > 2, "split": ("train", "val", "test", "none")[node % 4]}
+        if node != 3:
+            data["kind"] = node % 2
+    nx.set_edge_attributes(graph, {edge: {"length": edge[0] / 2} for edge in graph.edges})
+    found = datasets.from_networkx(graph, features=("age", "tall"), labels="kind", edge_features=["length"])
+    assert_array_equal(found.features, [[node, node > 2] for node in range(6)])
+    assert found.labels.tolist() == [0, 1, 0, -1, 0, 1]
+    assert_array_equal(found.edge_features[:, 0], np.arange(5) / 2)
+    assert (found.node_ids, found.edge_weights) == (None, None)
+
+
+# PyTorch Geometric: types and many graphs ----------------------------------------------------------------------------
+
+
+def test_node_types_of_other_widths_have_columns_of_their_own():
+    found = datasets.from_pyg(hetero())
+    assert found.schema == Schema(("author", "paper", "venue"), ("writes", "in"), (2, 3))
+    assert_array_equal(found.features, [[5, 0, 0], [6, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]])
+    assert found.node_types.tolist() == [0, 0, 1, 1, 1, 2]
+    assert found.labels.tolist() == [-1, -1, 0, 1, 1, -1]
+    assert list(zip(found.senders, found.receivers, found.relations, strict=True)) == [
+        (0, 2, 0),
+        (1, 2, 0),
+        (1, 4, 0),
+        (3, 5, 1),
+    ]
+    assert [np.flatnonzero(mask).tolist() for mask in (found.train_mask, found.val_mask, found.test_mask)] == [
+        [2],
+        [3],
+        [4],
+    ]
+
+
+def test_a_reverse_type_with_other_edges_is_a_relation():
+    data = hetero()
+    data["paper", "rev_writes", "author"].edge_index = torch.tensor([[2], [0]])
+    assert datasets.from_pyg(data).schema.relations == ("writes", "rev_writes", "in")
+    assert datasets.from_pyg(hetero(), directed=True).schema.relations == ("writes", "rev_writes", "in")
+
+
+def test_types_go_to_pyg_and_back(typed):
+    pairs = {"schema": Schema(typed.schema.node_types, ("cites", "writes"), (2, 3))}
+    labels = np.array([0, 1, 0, -1, -1, -1], np.int32)
+    masks = {f"{part}_mask": np.arange(6) == place for place, part in enumerate(("train", "val", "test"))}
+    ends = {"senders": np.int32([0, 1, 3, 4, 4]), "receivers": np.int32([1, 2, 0, 0, 2])}
+    dataset = datasets.validate(typed._replace(**pairs, **masks, **ends, labels=labels))
+    assert_same(datasets.from_pyg(datasets.to_pyg(dataset)), dataset)
+
+
+def test_many_graphs_go_to_pyg_and_jraph_and_back(graphs):
+    masks = (graphs.train_mask, graphs.val_mask, graphs.test_mask)
+    tuples = datasets.to_jraph(graphs)
+    for found in (
+        datasets.from_pyg(datasets.to_pyg(graphs), masks),
+        datasets.from_jraph(tuples, graphs.labels, masks),
+        datasets.from_jraph(jraph.unbatch(tuples), graphs.labels, masks),
+    ):
+        for name in ("features", "edge_features", "senders", "receivers", "n_node", "n_edge", "labels", "num_outputs"):
+            assert_array_equal(getattr(found, name), getattr(graphs, name), err_msg=name)
+        assert (found.task, found.metric) == ("classification", "accuracy")
+
+
+def test_real_targets_of_many_graphs_and_several_labels_of_nodes():
+    one = pyg.Data(x=torch.ones(2, 1), edge_index=torch.tensor([[0], [1]]), y=torch.tensor([[0.5, 2.0]]))
+    found = datasets.from_pyg([one] * 5, rng=np.random.default_rng(0))
+    assert (found.task, found.metric, found.num_outputs) == ("regression", "rmse", 2)
+    assert (found.senders.tolist(), found.receivers.tolist()) == ([0, 1] * 5, [1, 0] * 5)
+    many = pyg.Data(x=torch.ones(5, 1), edge_index=torch.tensor([[0], [1]]), y=torch.eye(5, 3).long())
+    assert datasets.from_pyg(many, rng=np.random.default_rng(0)).task == "multilabel"
+
+
+def test_one_of_several_stored_splits_is_taken():
+    masks = {
+        f"{part}_mask": torch.eye(6, 2).roll(2 * place, 0) > 0 for place, part in enumerate(("train", "val", "test"))
+    }
+    data = pyg.Data(x=torch.ones(6, 1), edge_index=torch.tensor([[0], [1]]), y=torch.arange(6) % 2, **masks)
+    assert np.flatnonzero(datasets.from_pyg(data, split=1).val_mask).tolist() == [3]
+
+
+def test_a_converted_graph_is_a_data_set_like_any_other(tmp_path):
+    labels, masks = np.arange(6) % 2, [np.arange(6) % 3 == part for part in range(3)]
+    found = datasets.from_scipy(sp.eye_array(6, k=1), np.eye(6), labels, masks)
+    assert isinstance(found, Dataset)
+    datasets.save_npz(found, tmp_path / "mine.npz")
+    assert_same(datasets.load(str(tmp_path / "mine.npz")), found)

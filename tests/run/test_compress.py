@@ -1,0 +1,85 @@
+"""One call: the numbers of the command, from any teacher, with nothing left on disk."""
+
+import tempfile
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from pipeline_samples import tiny
+
+import abkd_jax
+from abkd_jax import InputError, datasets
+from abkd_jax.run import folder, pipeline
+
+METHODS = ("soft_label", "abkd")
+NOT_THE_NUMBERS = ("seconds", "latency_ms", "provenance")
+
+
+def _numbers(records):
+    return [{key: value for key, value in record.items() if key not in NOT_THE_NUMBERS} for record in records]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The config of a finished run of the command."""
+    config = tiny(tmp_path_factory.mktemp("compress"), methods=METHODS)
+    pipeline.distill(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def found(run, tmp_path_factory):
+    """The same in one call, and what it left among the temporary files."""
+    place, before = tmp_path_factory.mktemp("temporary"), tempfile.tempdir
+    tempfile.tempdir = str(place)
+    try:
+        compressed = abkd_jax.compress(datasets.load("synthetic"), config=run)
+    finally:
+        tempfile.tempdir = before
+    assert list(place.iterdir()) == []
+    assert compressed.folder is None
+    return compressed
+
+
+def test_the_numbers_are_those_of_the_command(run, found):
+    assert _numbers(found.records) == _numbers(folder.read_results(run.out)["records"])
+
+
+def test_the_students_are_those_that_the_command_keeps(run, found):
+    graph = datasets.load("synthetic")
+    kept = abkd_jax.load(run.out, "abkd")
+    assert found.student.card["seed"] == kept.card["seed"]
+    np.testing.assert_array_equal(found.student.predict(graph), kept.predict(graph))
+    assert [student.card["seed"] for student in found.students["soft_label"]] == [0, 1]
+
+
+def test_tables_and_figures(found):
+    assert [line.split()[0] for line in found.table().splitlines()[2:]] == ["teacher", *METHODS]
+    assert found._repr_markdown_().startswith("| method")
+    for figure in (
+        found.learning_curves(),
+        found.layer_maps(),
+        found.layer_maps("abkd", "dissimilarity"),
+        found.pareto(),
+    ):
+        assert isinstance(figure, Figure)
+        assert figure.axes
+    with pytest.raises(InputError, match="soft_label has no attention of layers, expected one of abkd"):
+        found.layer_maps("soft_label")
+
+
+def test_a_teacher_from_elsewhere_and_a_folder_that_is_kept(tmp_path):
+    graph = datasets.load("synthetic")
+    outputs = np.eye(3, dtype=np.float32)[graph.labels]
+    found = abkd_jax.compress(graph, outputs, methods="soft_label", seeds=1, max_epochs=2, out=tmp_path / "run")
+    assert found.records[0]["test_accuracy"] == 1.0
+    assert found.records[0]["parameters"] is None
+    assert abkd_jax.load(tmp_path / "run").card["weights"] == found.student.card["weights"]
+    with pytest.raises(InputError, match="logits alone, but abkd compare hidden layers"):
+        abkd_jax.compress(graph, outputs, methods="abkd", seeds=1)
+
+
+@pytest.mark.parametrize("data", [3, [], {"x": 1}, np.ones(3)], ids=["a number", "a list", "a dict", "an array"])
+def test_what_is_no_graph_is_refused_in_one_line(data):
+    with pytest.raises(InputError, match=r"compress: data is a .*, expected a data set"):
+        abkd_jax.compress(data)

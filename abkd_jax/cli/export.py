@@ -140,7 +140,7 @@ def predict(
     folder = model if is_program else find(model, method, seed)
     log.info("model: %s%s", folder, ", by its validation score" if seed is None and folder != model else "")
     trained = exports.open_model(model) if is_program else bundles.load(folder)
-    dataset = datasets.load(graph, data_root)
+    dataset = datasets.load(graph, data_root, labelled=False)
     ids = None if isinstance(dataset, GraphDataset) else dataset.node_ids
     count = dataset.labels.shape[0]
     rows = rows_named(named_nodes(nodes), ids, count) if nodes else None

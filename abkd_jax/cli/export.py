@@ -13,11 +13,11 @@ from abkd_jax import datasets
 from abkd_jax.cli import backend
 from abkd_jax.inference import bundle as bundles
 from abkd_jax.inference import export as exports
-from abkd_jax.inference.arguments import arrays_of, checked_arrays
 from abkd_jax.inference.bundle import Bundle
+from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
+from abkd_jax.inference.export.quantise import Precision
 from abkd_jax.inference.predict import logits, probabilities
 from abkd_jax.inference.predictions import Predictions, check_format, named_nodes, rows_named, to_csv, write
-from abkd_jax.inference.quantise import Precision
 from abkd_jax.inference.student import find
 from abkd_jax.run.data import TASKS
 from abkd_jax.run.identity import fingerprint

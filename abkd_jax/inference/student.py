@@ -14,8 +14,8 @@ from abkd_jax.graph.host import HostGraph
 from abkd_jax.inference import bundle as bundles
 from abkd_jax.inference.bundle import Bundle
 from abkd_jax.inference.export import Format, export
+from abkd_jax.inference.export.quantise import Precision
 from abkd_jax.inference.predict import logits, probabilities
-from abkd_jax.inference.quantise import Precision
 from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree
 
 __all__ = ["Student", "find", "load"]

@@ -12,10 +12,11 @@ from export_samples import CLASSES, WIDTH, bundle_of, exported, graphs_of, stude
 from abkd_jax import InputError
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.graph.host import host_graph, whole_graph
-from abkd_jax.inference import export, stablehlo
-from abkd_jax.inference.arguments import arrays_of, checked_arrays
+from abkd_jax.inference import export
 from abkd_jax.inference.bundle import Inputs
-from abkd_jax.inference.pyg_stack import graph_for, stack_of
+from abkd_jax.inference.export import stablehlo
+from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
+from abkd_jax.inference.export.pyg_stack import graph_for, stack_of
 from abkd_jax.inference.student import Student
 
 

@@ -8,9 +8,9 @@ import pytest
 from export_samples import BUNDLES, bundle_of, exported, graphs_of, node_level, student_logits
 
 from abkd_jax import InputError
-from abkd_jax.inference import onnx
-from abkd_jax.inference.arguments import arrays_of, checked_arrays
-from abkd_jax.inference.artefact import Artefact, write_artefacts
+from abkd_jax.inference.export import onnx
+from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
+from abkd_jax.inference.export.artefact import Artefact, write_artefacts
 
 
 @pytest.mark.parametrize("name", BUNDLES)

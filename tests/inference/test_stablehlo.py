@@ -13,8 +13,8 @@ import pytest
 from export_samples import BUNDLES, bundle_of, exported, graphs_of, student_logits
 
 from abkd_jax import InputError
-from abkd_jax.inference import stablehlo
-from abkd_jax.inference.arguments import arrays_of, checked_arrays
+from abkd_jax.inference.export import stablehlo
+from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
 
 # Of the README: what a user without this package runs. `sys.modules[name] = None` makes an import fail.
 WITHOUT_THE_PACKAGE = """

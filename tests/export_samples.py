@@ -11,8 +11,8 @@ import pytest
 
 from abkd_jax import graph, types
 from abkd_jax.configs.options import ModelConfig
-from abkd_jax.inference import stablehlo
 from abkd_jax.inference.bundle import Bundle, inputs_of, model_of
+from abkd_jax.inference.export import stablehlo
 from abkd_jax.types import Dataset, GraphDataset, Schema
 
 WIDTH, CLASSES = 5, 3

@@ -265,6 +265,22 @@ def test_predict_prints_or_writes_what_the_student_says(capsys, finished, tmp_pa
         np.testing.assert_array_equal(table[list(written["names"])].to_numpy(np.float32), expected[[299, 0, 7]])
 
 
+def test_predict_reads_a_graph_without_labels_and_knows_its_nodes_by_name(capsys, finished, tmp_path):
+    data = datasets.load("synthetic")
+    names = np.array([f"node {k}" for k in range(300)])
+    arrays = {"senders": names[data.senders], "receivers": names[data.receivers]}
+    np.savez(tmp_path / "mine.npz", features=data.features, node_ids=names, **arrays)
+    folder, _ = finished
+    options = ["--model", folder, "--method", "supervised", "--graph", tmp_path / "mine.npz", "-q"]
+    rows = [
+        line.split(",") for line in printed(capsys, "predict", *options, "--nodes", "node 7", "node 0").splitlines()
+    ]
+    assert [row[0] for row in rows[1:]] == ["node 7", "node 0"]
+    expected = load(folder, "supervised").predict(data, np.array([7, 0]))
+    np.testing.assert_array_equal(np.array([row[2:] for row in rows[1:]], np.float32), expected)
+    assert "no node 7 in the graph, expected an identifier" in refused(capsys, "predict", *options, "--nodes", "7")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

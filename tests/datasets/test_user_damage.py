@@ -1,5 +1,6 @@
 """Damaged and foreign inputs of every form of a user's graph: one clear line each, and nothing written."""
 
+import sys
 import zipfile
 
 import numpy as np
@@ -245,3 +246,16 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, typed, form):
         file.write_bytes(whole)
     assert len(refusals) > 5
     assert not any("\n" in refusal for refusal in refusals)
+
+
+@pytest.mark.parametrize(
+    ("form", "library", "extra"),
+    [("csv", "pandas", "data"), ("parquet", "pandas", "data,parquet"), ("parquet", "pyarrow", "data,parquet")],
+)
+def test_libraries_that_are_not_installed_are_named(tmp_path, tiny, monkeypatch, form, library, extra):
+    folder = save_folder(tiny, tmp_path / "mine", form)
+    monkeypatch.setitem(sys.modules, library, None)
+    refused(folder, rf"needs {library}, which is not installed: pip install 'abkd_jax\[{extra}\]'")
+    with pytest.raises(InputError, match="which is not installed"):
+        save_folder(tiny, tmp_path / "another", form)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -10,9 +10,9 @@ import pytest
 from export_samples import bundle_of, exported, graphs_of, student_logits
 
 from abkd_jax import InputError
-from abkd_jax.inference import stablehlo
-from abkd_jax.inference.arguments import arrays_of
-from abkd_jax.inference.artefact import Artefact, write_artefacts
+from abkd_jax.inference.export import stablehlo
+from abkd_jax.inference.export.arguments import arrays_of
+from abkd_jax.inference.export.artefact import Artefact, write_artefacts
 
 
 @pytest.fixture(scope="module")

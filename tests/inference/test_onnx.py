@@ -1,5 +1,6 @@
 """ONNX models: onnxruntime predicts from a raw graph what the student does."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from export_samples import BUNDLES, bundle_of, exported, graphs_of, node_level, student_logits
 
 from abkd_jax import InputError
-from abkd_jax.inference import onnx
-from abkd_jax.inference.arguments import arrays_of, checked_arrays
-from abkd_jax.inference.artefact import Artefact, write_artefacts
+from abkd_jax.inference.export import onnx
+from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
+from abkd_jax.inference.export.artefact import Artefact, write_artefacts
 
 
 @pytest.mark.parametrize("name", BUNDLES)
@@ -67,6 +68,12 @@ def test_bfloat16_and_other_bytes_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match="expected an ONNX model") as caught:
         onnx.session_of(b"no model")
     assert "\n" not in str(caught.value)
+
+
+def test_without_jax2onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(InputError, match=r"ONNX needs jax2onnx, .*: pip install 'abkd_jax\[onnx\]'"):
+        onnx.export(bundle_of("mlp"))
 
 
 def test_a_model_that_predicts_otherwise_is_not_written(monkeypatch: pytest.MonkeyPatch):

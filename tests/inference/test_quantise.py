@@ -9,9 +9,9 @@ from export_samples import bundle_of, exported, graphs_of, student_logits
 from hypothesis import given
 
 from abkd_jax import InputError
-from abkd_jax.inference import stablehlo
-from abkd_jax.inference.arguments import arrays_of
-from abkd_jax.inference.quantise import Quantised, restored, stored
+from abkd_jax.inference.export import stablehlo
+from abkd_jax.inference.export.arguments import arrays_of
+from abkd_jax.inference.export.quantise import Quantised, restored, stored
 
 MATRICES = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=2, max_dims=3), elements=st.floats(-100, 100, width=32, allow_subnormal=False)

@@ -15,9 +15,9 @@ from scipy.sparse import csr_matrix
 
 from abkd_jax.datasets.files.csr import row_normalize
 from abkd_jax.graph.host import host_graph, whole_graph
-from abkd_jax.inference.arguments import arrays_of, checked_arrays
 from abkd_jax.inference.bundle import inputs_of
-from abkd_jax.inference.raw_graph import raw_graph, row_normalised
+from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
+from abkd_jax.inference.export.raw_graph import raw_graph, row_normalised
 
 NODES, EDGES = 4, 9  # duplicates, loops and both directions are frequent
 TYPED = {"schema": SCHEMA, "node_types": np.array([0, 0, 1, 1], np.int32)}

@@ -13,8 +13,8 @@ import pytest
 from export_samples import BUNDLES, bundle_of, exported, graphs_of, student_logits
 
 from abkd_jax import InputError
-from abkd_jax.inference import stablehlo
-from abkd_jax.inference.arguments import arrays_of, checked_arrays
+from abkd_jax.inference.export import stablehlo
+from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
 
 # Of the README: what a user without this package runs. `sys.modules[name] = None` makes an import fail.
 WITHOUT_THE_PACKAGE = """
@@ -89,6 +89,12 @@ def test_edges_and_types_out_of_range_predict_nothing():
 def test_the_module_is_the_same_every_time():
     contents = {exported(bundle_of("gcn")) for _ in range(2)}
     assert len(contents) == 1, json.dumps([len(content) for content in contents])
+
+
+def test_without_flatbuffers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(InputError, match=r"pip install 'abkd_jax\[export\]'"):
+        stablehlo.export(bundle_of("mlp"))
 
 
 def test_bytes_that_are_no_program_are_refused(tmp_path: Path):

@@ -85,8 +85,10 @@ def _pandas(path: Path) -> Any:
         if path.suffix == ".parquet":
             import pyarrow  # noqa: F401 - pandas reads parquet with it
     except ImportError as error:
-        missing, extra = ("pyarrow", "data,parquet") if path.suffix == ".parquet" else ("pandas", "data")
-        raise InputError(f"{path}: needs {missing}, which is not installed: pip install 'abkd_jax[{extra}]'") from error
+        extra = "data,parquet" if path.suffix == ".parquet" else "data"
+        raise InputError(
+            f"{path}: needs {error.name}, which is not installed: pip install 'abkd_jax[{extra}]'"
+        ) from error
     return pandas
 
 

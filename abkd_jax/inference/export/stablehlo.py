@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from abkd_jax.inference.arguments import arguments_of, symbolic_arguments
-from abkd_jax.inference.artefact import Artefact, open_artefact
 from abkd_jax.inference.bundle import Bundle, model_of
-from abkd_jax.inference.quantise import Precision, restored, stored
-from abkd_jax.inference.raw_graph import in_range, raw_graph
+from abkd_jax.inference.export.arguments import arguments_of, symbolic_arguments
+from abkd_jax.inference.export.artefact import Artefact, open_artefact
+from abkd_jax.inference.export.quantise import Precision, restored, stored
+from abkd_jax.inference.export.raw_graph import in_range, raw_graph
 from abkd_jax.types import InputError, TaskName
 
 __all__ = ["PLATFORMS", "deserialised", "export", "load", "outputs_of", "program"]

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from abkd_jax.inference import onnx, quantise, stablehlo
-from abkd_jax.inference.artefact import Artefact, write_artefacts
 from abkd_jax.inference.bundle import Bundle
-from abkd_jax.inference.measure import Measured, measured
-from abkd_jax.inference.pyg_stack import graph_for, stack_of
-from abkd_jax.inference.quantise import Precision
+from abkd_jax.inference.export import onnx, quantise, stablehlo
+from abkd_jax.inference.export.artefact import Artefact, write_artefacts
+from abkd_jax.inference.export.measure import Measured, measured
+from abkd_jax.inference.export.pyg_stack import graph_for, stack_of
+from abkd_jax.inference.export.quantise import Precision
 from abkd_jax.models.pyg import to_state_dict
 from abkd_jax.types import InputError
 

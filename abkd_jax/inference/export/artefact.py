@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
-from abkd_jax.inference.arguments import arguments_of, checked_arrays
 from abkd_jax.inference.bundle import Bundle, Inputs, described_inputs, parsed_inputs
+from abkd_jax.inference.export.arguments import arguments_of, checked_arrays
 from abkd_jax.types import InputError, TaskName
 
 __all__ = ["Artefact", "open_artefact", "write_artefacts"]

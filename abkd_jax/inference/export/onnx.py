@@ -20,13 +20,13 @@ from jaxtyping import Array
 
 from abkd_jax.graph.build import normalise
 from abkd_jax.graph.layout import graphs_tuple
-from abkd_jax.inference.arguments import arguments_of, random_arrays, symbolic_arguments
-from abkd_jax.inference.artefact import Artefact, open_artefact
 from abkd_jax.inference.bundle import Bundle, model_of
-from abkd_jax.inference.onnx_edges import EDGES, OF_EDGES, PREFIX, edges_model
-from abkd_jax.inference.quantise import Precision, restored, stored
-from abkd_jax.inference.raw_graph import in_range, node_entries
-from abkd_jax.inference.stablehlo import outputs_of, program
+from abkd_jax.inference.export.arguments import arguments_of, random_arrays, symbolic_arguments
+from abkd_jax.inference.export.artefact import Artefact, open_artefact
+from abkd_jax.inference.export.onnx_edges import EDGES, OF_EDGES, PREFIX, edges_model
+from abkd_jax.inference.export.quantise import Precision, restored, stored
+from abkd_jax.inference.export.raw_graph import in_range, node_entries
+from abkd_jax.inference.export.stablehlo import outputs_of, program
 from abkd_jax.types import InputError
 
 __all__ = ["export", "load", "session_of"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.inference.arguments import arguments_of
 from abkd_jax.inference.bundle import Inputs
+from abkd_jax.inference.export.arguments import arguments_of
 
 __all__ = ["EDGES", "OF_EDGES", "PREFIX", "edges_model"]
 

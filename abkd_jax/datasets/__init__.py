@@ -149,7 +149,7 @@ def layouts_below(root: str | Path | None = None) -> dict[str, tuple[str, ...]]:
     }
 
 
-def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | GraphDataset:
+def load(name: str, root: str | Path | None = None, seed: int = 0, *, labelled: bool = True) -> Dataset | GraphDataset:
     """Loads a data set by name or path and checks it.
 
     Args:
@@ -158,6 +158,7 @@ def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | 
         root: see `data_root`; `digits`, `synthetic` and paths need none.
         seed: of the split, for sets without an official one, and of everything in `synthetic`; a whole number, not
             negative.
+        labelled: False reads neither labels nor split of a path: a graph to predict on needs none.
 
     Returns:
         The data set; its name is `short_name(name)`. Where files have the published totals and another content than was
@@ -182,7 +183,7 @@ def load(name: str, root: str | Path | None = None, seed: int = 0) -> Dataset | 
     if loaded is not None:
         return loaded
     if is_path(name):
-        read = user.load(Path(full_name(name)), seed)
+        read = user.load(Path(full_name(name)), seed, labelled=labelled)
         return validate(read._replace(name=short_name(name)))
     if layout:
         return validate(reader_of(layout, own).load(own, folder, seed))

@@ -34,6 +34,8 @@ def files(name: str, root: Path) -> tuple[Path, ...]:
 def load(name: str, root: Path, seed: int = 0) -> Dataset:
     """Reads a graph; the seed chooses one of its splits, `seed % splits`.
 
+    Two classes are one binary label, whose score is ROC-AUC as in the benchmark.
+
     Args:
         name: of the file, without its suffix.
         root: the data root.
@@ -59,8 +61,9 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         features=features.astype(np.float32),
         senders=edges[:, 0].astype(np.int32),
         receivers=edges[:, 1].astype(np.int32),
-        labels=labels.astype(np.int32),
-        num_classes=classes,
+        labels=labels[:, None].astype(np.float32) if classes == 2 else labels.astype(np.int32),
+        num_classes=1 if classes == 2 else classes,
+        task="multilabel" if classes == 2 else "classification",
         train_mask=masks[0][split],
         val_mask=masks[1][split],
         test_mask=masks[2][split],

@@ -27,7 +27,7 @@ PARTS = {
     "mutag": ("A", "graph_indicator", "graph_labels", "node_labels", "edge_labels"),
     "proteins": ("A", "graph_indicator", "graph_labels", "node_labels", "node_attributes"),
 }
-NEEDED, OPTIONAL = ("A", "graph_indicator"), ("node_labels", "node_attributes", "edge_labels")
+NEEDED, OPTIONAL = ("A", "graph_indicator"), ("node_labels", "node_attributes", "edge_labels", "edge_attributes")
 TARGETS = ("graph_labels", "graph_attributes")
 NUM_FOLDS = 10
 FOLD_SEED = 0
@@ -70,7 +70,7 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
     Sets other than the listed ones may lack node labels, node attributes or edge labels, and have several columns of
     each; categories may be any whole numbers. Without node labels and attributes a node has its degree one-hot, up to
     100 (as Xu et al., arXiv 1810.00826, for social networks). Without graph labels, graph attributes are the targets of
-    a regression. Edge attributes are not read.
+    a regression. Edge attributes are read where there are no edge labels.
 
     Args:
         name: a key of `DESCRIPTIONS`, or the name of the folder of another set.
@@ -79,7 +79,7 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
 
     Returns:
         The data set. Features `[nodes, f]` float32 are node labels one-hot, then node attributes as they are in the
-        files; edge features `[edges, k]` int32 are edge labels, None where there are none.
+        files; edge features `[edges, k]` are edge labels, int32, or edge attributes, float32, where there are any.
 
     Raises:
         InputError: a file is missing or damaged, or the files do not belong together.
@@ -92,10 +92,7 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
     n_node = _count_nodes(paths["graph_indicator"], graph_of_node, len(labels))
     pairs, order = _read_edges(paths["A"], graph_of_node)
     listed = name in PARTS
-    edge_labels, edge_vocabulary = None, ()
-    if "edge_labels" in paths:
-        categories, edge_vocabulary = _read_categories(paths["edge_labels"], order.size, gaps=not listed)
-        edge_labels = categories[order].astype(np.int32)
+    edge_features, edge_vocabulary = _read_edge_features(name, paths, order, gaps=not listed)
     graph_of_edge = graph_of_node[pairs[:, 0]]
     local = pairs - (np.cumsum(n_node) - n_node)[graph_of_edge][:, None]
     classes = labels if labels.ndim == 1 else np.zeros(len(labels), np.int32)  # real targets have no shares
@@ -104,7 +101,7 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
     return GraphDataset(
         name=name,
         features=_read_features(paths, pairs, graph_of_node.size, gaps=not listed),
-        edge_features=edge_labels,
+        edge_features=edge_features,
         senders=local[:, 0].astype(np.int32),
         receivers=local[:, 1].astype(np.int32),
         n_node=n_node.astype(np.int32),
@@ -116,17 +113,14 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
         train_mask=~(test | val),
         val_mask=val,
         test_mask=test,
-        source=f"{_origin(name, found)}, fold {seed % NUM_FOLDS} of {NUM_FOLDS} drawn with seed {FOLD_SEED}",
+        source=f"{_origin(name)}, fold {seed % NUM_FOLDS} of {NUM_FOLDS} drawn with seed {FOLD_SEED}",
         edge_vocabulary=edge_vocabulary,
     )
 
 
-def _origin(name: str, found: tuple[Path, ...]) -> str:
+def _origin(name: str) -> str:
     if name in PARTS:
         return "TUDataset (arXiv 2007.08663)"
-    attributes = found[0].with_name(f"{name}_edge_attributes.txt")
-    if attributes.is_file():
-        logger.warning("%s: %s is not read: edge features are categories here", name, attributes.name)
     return f"own files in the layout of TUDataset, {name}"
 
 
@@ -135,6 +129,26 @@ def _read_labels(paths: dict[str, Path]) -> Int[np.ndarray, " g"] | Float32[np.n
     if "graph_labels" not in paths:
         return read_table(paths["graph_attributes"], None, np.float32, delimiter=",", limit=LARGE_TEXT)
     return np.unique(read_table(paths["graph_labels"], 1)[:, 0], return_inverse=True)[1].astype(np.int32)
+
+
+def _read_edge_features(
+    name: str, paths: dict[str, Path], order: Int[np.ndarray, " edges"], *, gaps: bool
+) -> tuple[Int[np.ndarray, "edges k"] | Float32[np.ndarray, "edges k"] | None, tuple[int, ...]]:
+    """Reads what edges have, in this order of the lines, and the number of categories of each column."""
+    attributes = paths.get("edge_attributes")
+    if "edge_labels" in paths:
+        if attributes is not None:
+            logger.warning("%s: %s is not read, beside edge labels", name, attributes.name)
+        categories, counts = _read_categories(paths["edge_labels"], order.size, gaps=gaps)
+        return categories[order].astype(np.int32), counts
+    return (None if attributes is None else _read_attributes(attributes, order.size)[order]), ()
+
+
+def _read_attributes(path: Path, lines: int) -> Float32[np.ndarray, "lines k"]:
+    attributes = read_table(path, None, np.float32, delimiter=",", limit=LARGE_TEXT)
+    if len(attributes) != lines:
+        raise InputError(f"{path}: damaged; {len(attributes)} lines; expected {lines}")
+    return attributes
 
 
 def _read_categories(path: Path, lines: int, *, gaps: bool) -> tuple[Int[np.ndarray, "lines columns"], tuple[int, ...]]:
@@ -189,10 +203,7 @@ def _read_features(
         categories, counts = _read_categories(paths["node_labels"], n, gaps=gaps)
         blocks += [_one_hot(column, count) for column, count in zip(categories.T, counts, strict=True)]
     if "node_attributes" in paths:
-        attributes = read_table(paths["node_attributes"], None, np.float32, delimiter=",", limit=LARGE_TEXT)
-        if len(attributes) != n:
-            raise InputError(f"{paths['node_attributes']}: damaged; {len(attributes)} lines; expected {n}")
-        blocks.append(attributes)
+        blocks.append(_read_attributes(paths["node_attributes"], n))
     if not blocks:
         degrees = np.minimum(np.bincount(pairs[:, 0], minlength=n), MAX_DEGREE)
         return _one_hot(degrees, int(degrees.max()) + 1)

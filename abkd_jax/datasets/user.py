@@ -9,6 +9,7 @@ from pathlib import Path
 from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.neutral.folder import read_folder, tables
 from abkd_jax.datasets.neutral.graph_level import graph_dataset
+from abkd_jax.datasets.neutral.labels import unlabelled
 from abkd_jax.datasets.neutral.node_level import node_dataset
 from abkd_jax.datasets.neutral.npz import read_npz
 from abkd_jax.datasets.neutral.values import check_keys, word
@@ -28,12 +29,13 @@ def files(path: Path) -> tuple[Path, ...]:
     return (path,) if path.is_file() else ()
 
 
-def load(path: Path, seed: int = 0) -> Dataset | GraphDataset:
+def load(path: Path, seed: int = 0, *, labelled: bool = True) -> Dataset | GraphDataset:
     """Reads and checks a graph, or with `graph_ids` a set of graphs.
 
     Args:
         path: an npz file, or a folder.
         seed: of the split, where the files have none.
+        labelled: False reads neither labels nor split, which need not be there.
 
     Returns:
         The data set, named by the stem of the path. Nodes of a heterogeneous graph are numbered type by type, those
@@ -50,6 +52,7 @@ def load(path: Path, seed: int = 0) -> Dataset | GraphDataset:
         raise InputError(f"{path}: expected an npz file, or a folder with edges.csv and nodes.csv (or .parquet)")
     try:
         check_keys(arrays)
+        arrays = arrays if labelled else unlabelled(arrays)
         origin = word(arrays, "source")
         source = f"own file {path.name}" + (f" ({origin})" if origin else "")
         build = graph_dataset if "graph_ids" in arrays else node_dataset

@@ -24,7 +24,7 @@ from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName, shape_of
 
 __all__ = ["logits", "probabilities"]
 
-SMALL_NODES = 2**15  # of a neighbourhood that is computed at once, without those that only send
+SMALL_EDGES = 2**16  # of a neighbourhood that is computed at once
 WHOLE_BYTES = 2**30  # of the layers and messages of a graph that is computed at once
 
 
@@ -81,7 +81,7 @@ def logits(
         InputError: the graph is not what the model expects, or a node is outside of it.
     """
     if isinstance(graph, str | Path):
-        graph = datasets.load(str(graph), data_root)
+        graph = datasets.load(str(graph), data_root, labelled=False)
     model = model_of(bundle)
     if isinstance(graph, GraphDataset):
         return _at_once(bundle, model, batch_for(bundle.inputs, graph), nodes, graph.labels.shape[0])
@@ -113,8 +113,8 @@ def _is_small(model: Any, graph: HostGraph, nodes: np.ndarray) -> bool:
     """Tells whether the neighbourhood of some nodes is computed at once."""
     if isinstance(model, SIGN) or not nodes.size:
         return False
-    first = rows_of_stages(model.stages(), graph, nodes)[0]
-    return first.shape[0] <= SMALL_NODES
+    first = rows_of_stages(model.stages(), graph, nodes)[0]  # the most, with all edges that are read
+    return int((graph.indptr[first + 1] - graph.indptr[first]).sum()) <= SMALL_EDGES
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,6 +1,7 @@
 """Students: trained models that predict on any graph, read from a folder or from a run."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from abkd_jax.datasets.files.atomic import read_json
 from abkd_jax.graph.host import HostGraph
 from abkd_jax.inference import bundle as bundles
 from abkd_jax.inference.bundle import Bundle
+from abkd_jax.inference.export import Format, export
 from abkd_jax.inference.predict import logits, probabilities
+from abkd_jax.inference.quantise import Precision
 from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree
 
 __all__ = ["Student", "find", "load"]
@@ -59,6 +62,16 @@ class Student:
             InputError: the folder cannot be written.
         """
         return bundles.save(self.bundle, folder)
+
+    def export(
+        self, folder: str | Path, formats: Sequence[Format] = ("stablehlo",), precision: Precision = "float32"
+    ) -> list[Path]:
+        """Writes the student for other programs and libraries; returns the files. See `inference.export.export`.
+
+        Raises:
+            InputError: a format cannot hold the student or the precision, or the folder cannot be written.
+        """
+        return export(self.bundle, folder, formats, precision).paths
 
 
 def load(folder: str | Path, method: str | None = None, seed: int | None = None) -> Student:

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from abkd_jax.configs.options import ModelConfig
-from abkd_jax.models.pyg_layers import layers_of, parts_of, shapes_of, stacked, template_of
+from abkd_jax.models.pyg_layers import parts_of, shapes_of, stacked, template_of
 from abkd_jax.models.pyg_names import Place, entries_of, place_of, their_name
+from abkd_jax.models.pyg_write import require_counterpart, table_of, their_path, to_state_dict
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["from_state_dict", "to_state_dict"]
 
-MODELS = ("gcn", "graphsage", "gat", "gatv2", "gin", "gcnii", "rgcn", "mlp")
 Flat = dict[str, np.ndarray]  # by "params/conv_2/kernel", one entry per layer
 
 
@@ -48,7 +48,7 @@ def from_state_dict(
     Raises:
         InputError: one line that names the tensor that has no counterpart, is missing, or has another shape.
     """
-    _check(config)
+    require_counterpart(config)
     template = template_of(config, features, classes, relations, node_types)
     shapes = shapes_of(config, template)
     flat, owners = _placed(config, state)
@@ -56,7 +56,7 @@ def from_state_dict(
     _check_sizes(config, flat, shapes)
     _fold_bias(config, flat, shapes)
     for path in sorted(shapes.keys() | flat.keys()):
-        name = owners.get(path) or _their_path(config, path)
+        name = owners.get(path) or their_path(config, path)
         if path not in flat:
             raise InputError(f"weights: no {name}, expected it for the parameter {path}")
         if path not in shapes:
@@ -66,65 +66,13 @@ def from_state_dict(
     return stacked(config, flat, template)
 
 
-def to_state_dict(config: ModelConfig, variables: Pytree) -> dict[str, np.ndarray]:
-    """Converts variables to a `state_dict` that loads into PyTorch Geometric's stack, by the names of `pyg_names`.
-
-    That is `torch_geometric.nn.models.GCN`, `GraphSAGE`, `GAT` (`v2=True`), `GIN` or `MLP` of the same sizes
-    (`jumping` is their `jk`), the model of the example `gcn2_cora.py`, or a list `convs` of `RGCNConv`.
-
-    Args:
-        config: architecture and sizes.
-        variables: `{"params": ..., "batch_stats": ...}`.
-
-    Returns:
-        NumPy arrays by name, float32, and int64 counters of batch normalisation.
-
-    Raises:
-        InputError: PyTorch Geometric has no counterpart; the line names the option or the parameter.
-
-    Examples:
-        >>> kernel, bias = np.ones((5, 4), np.float32), np.zeros(4, np.float32)
-        >>> params = {"conv_0": {"kernel": kernel, "bias": bias}, "conv_1": {"kernel": kernel[:4], "bias": bias}}
-        >>> state = to_state_dict(ModelConfig("gcn", layers=2, hidden=4), {"params": params})
-        >>> {name: tensor.shape for name, tensor in state.items()}["convs.0.lin.weight"]
-        (4, 5)
-    """
-    _check(config)
-    state: dict[str, np.ndarray] = {}
-    batch_norm = config.norm == "batch"
-    for path, value in layers_of(config, variables):
-        _, module, number, rest = parts_of(path)
-        for theirs, tensor in _tensors(config, module, rest, np.asarray(value, np.float32)):
-            state[their_name(_table(config), module, number, theirs, batch_norm=batch_norm)] = tensor
-    for name in [name for name in state if name.endswith("running_mean")]:
-        state[name.replace("running_mean", "num_batches_tracked")] = np.zeros((), np.int64)
-    return state | _zeros(config, state)
-
-
-def _check(config: ModelConfig) -> None:
-    if config.name not in MODELS:
-        raise InputError(f"{config.name} has no counterpart in PyTorch Geometric, expected one of {', '.join(MODELS)}")
-    for option in ("destination_term", "symmetric_norm"):
-        if getattr(config, option) != getattr(ModelConfig(), option):
-            raise InputError(
-                f"{config.name}: {option} {getattr(config, option)} has no counterpart in PyTorch Geometric"
-            )
-
-
-def _table(config: ModelConfig) -> str:
-    return "gcnii*" if config.variant else config.name
-
-
-# Reading -------------------------------------------------------------------------------------------------------------
-
-
 def _placed(config: ModelConfig, state: Mapping[str, np.ndarray]) -> tuple[Flat, dict[str, str]]:
     """Returns the tensors, and their names, by their paths here; layers are counted from 0 in the order of the file's.
 
     Raises:
         InputError: a tensor without counterpart, or two for one parameter.
     """
-    table = _table(config)
+    table = table_of(config)
     places = {name: _place(table, name, state[name]) for name in sorted(state)}
     numbers = {
         module: sorted({p.number for p in places.values() if p.module == module and p.number is not None})
@@ -236,52 +184,7 @@ def _check_sizes(config: ModelConfig, flat: Flat, shapes: Mapping[str, tuple[int
         return {"hidden": first[-1], **found} if first else found
 
     there, here = sizes({path: value.shape for path, value in flat.items()}), sizes(shapes)
-    if there != here and there["layers"]:
+    if there["layers"] and any(there[name] != here[name] for name in there.keys() & here.keys()):
         said = ", ".join(f"{name} {size}" for name, size in there.items())
         wanted = ", ".join(f"{name} {size}" for name, size in here.items())
         raise InputError(f"weights: the file has {said}; expected {wanted}, as the model of the settings")
-
-
-# Writing -------------------------------------------------------------------------------------------------------------
-
-
-def _tensors(config: ModelConfig, module: str, rest: str, value: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Returns the tensors of one parameter of one layer, with their names behind that of the module."""
-    if module == "norm":
-        names = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-        return [(names[rest], value)]
-    if module in ("input", "output", "residual") and rest in ("kernel", "bias"):
-        return [("weight", value.T.copy()) if rest == "kernel" else ("bias", value)]
-    if config.variant and rest == "kernel":
-        width = value.shape[1]
-        if not 0.0 < config.alpha < 1.0:
-            raise InputError(f"gcnii: alpha {config.alpha} of the variant has no counterpart in PyTorch Geometric")
-        return [("weight1", value[:width] / (1.0 - config.alpha)), ("weight2", value[width:] / config.alpha)]
-    entry = next((e for e in entries_of(_table(config)) if e.ours == rest and module in ("conv", "dense")), None)
-    if entry is None:
-        raise InputError(f"{config.name}: the parameter {module}/{rest} has no counterpart in PyTorch Geometric")
-    changed = {"transposed": lambda: value.T.copy(), "heads": lambda: value[None], "same": lambda: value}
-    return [(entry.theirs, changed[entry.kind]())]
-
-
-def _zeros(config: ModelConfig, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the tensors that PyTorch Geometric's layers have and those here do not: zeros."""
-    layers = sorted({int(name.split(".")[1]) for name in state if name.startswith("convs.")})
-    if config.name == "gin":
-        return {f"convs.{i}.eps": np.zeros(1, np.float32) for i in layers}
-    if config.name not in ("gat", "gatv2"):
-        return {}
-    named = ("bias",) if config.name == "gat" else ("bias", "lin_l.bias", "lin_r.bias")
-    kernel = "lin.weight" if config.name == "gat" else "lin_l.weight"
-    biases = {f"convs.{i}.{name}": state[f"convs.{i}.{kernel}"].shape[0] for i in layers for name in named}
-    return {name: np.zeros(width, np.float32) for name, width in biases.items() if name not in state}
-
-
-def _their_path(config: ModelConfig, path: str) -> str:
-    """Returns the name of the tensor that a parameter is, for messages; the path where it has none."""
-    _, module, number, rest = parts_of(path.replace("/relations/", "/"))
-    try:
-        (theirs, _), *_ = _tensors(config, module, rest, np.zeros((2, 1), np.float32))
-    except (InputError, KeyError):
-        return path
-    return their_name(_table(config), module, number, theirs, batch_norm=config.norm == "batch")

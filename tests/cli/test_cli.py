@@ -86,7 +86,7 @@ def test_defaults_are_those_of_the_data_set(capsys):
 def test_defaults_of_a_set_outside_the_list_are_those_of_the_rules(capsys, tmp_path):
     write_heterophilous(tmp_path)
     write_tu(tmp_path)
-    for name, kind in (("heterophilous:mines", "gcnii"), ("tu:Pairs", "gin")):
+    for name, kind in (("heterophilous:mines", "graphsage"), ("tu:Pairs", "gin")):
         text = help_of(capsys, "distill", "--dataset", name, f"--data-root={tmp_path}")
         lines = text.split("--teacher.model.name", 1)[1].split("--teacher.model.layers", 1)[0]
         assert f"(default: {kind})" in " ".join(lines.replace("│", "").split())
@@ -97,6 +97,7 @@ def test_defaults_of_a_set_outside_the_list_are_those_of_the_rules(capsys, tmp_p
 
 def test_a_set_outside_the_list_is_distilled_by_its_rules(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands.runfolder, "write_report", lambda path: (path / "report.md").write_text(""))
     write_gnn_benchmark(tmp_path)
     small = (
         "--teacher.model.layers=2",
@@ -262,6 +263,22 @@ def test_predict_prints_or_writes_what_the_student_says(capsys, finished, tmp_pa
         assert table["node"].tolist() == [299, 0, 7]
         assert table["predicted"].tolist() == written["predicted"].tolist()
         np.testing.assert_array_equal(table[list(written["names"])].to_numpy(np.float32), expected[[299, 0, 7]])
+
+
+def test_predict_reads_a_graph_without_labels_and_knows_its_nodes_by_name(capsys, finished, tmp_path):
+    data = datasets.load("synthetic")
+    names = np.array([f"node {k}" for k in range(300)])
+    arrays = {"senders": names[data.senders], "receivers": names[data.receivers]}
+    np.savez(tmp_path / "mine.npz", features=data.features, node_ids=names, **arrays)
+    folder, _ = finished
+    options = ["--model", folder, "--method", "supervised", "--graph", tmp_path / "mine.npz", "-q"]
+    rows = [
+        line.split(",") for line in printed(capsys, "predict", *options, "--nodes", "node 7", "node 0").splitlines()
+    ]
+    assert [row[0] for row in rows[1:]] == ["node 7", "node 0"]
+    expected = load(folder, "supervised").predict(data, np.array([7, 0]))
+    np.testing.assert_array_equal(np.array([row[2:] for row in rows[1:]], np.float32), expected)
+    assert "no node 7 in the graph, expected an identifier" in refused(capsys, "predict", *options, "--nodes", "7")
 
 
 @pytest.mark.parametrize(

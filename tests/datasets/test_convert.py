@@ -1,7 +1,6 @@
 """The same graph through SciPy, NetworkX, PyTorch Geometric and jraph is the same data set; and back; and damage."""
 
 import jraph
-import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -15,6 +14,7 @@ from abkd_jax import datasets
 from abkd_jax.graph.host import host_graph
 from abkd_jax.types import Dataset, Schema
 
+nx = pytest.importorskip("networkx")
 torch = pytest.importorskip("torch")
 pyg = pytest.importorskip("torch_geometric.data")
 

@@ -1,6 +1,5 @@
 """Converters: what is wrong with a graph of another library is one clear line."""
 
-import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,6 +8,7 @@ from converter_samples import hetero
 from abkd_jax import datasets
 from abkd_jax.types import InputError
 
+nx = pytest.importorskip("networkx")
 torch = pytest.importorskip("torch")
 pyg = pytest.importorskip("torch_geometric.data")
 

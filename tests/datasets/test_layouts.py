@@ -106,6 +106,24 @@ def test_heterophilous_takes_the_split_of_the_seed(root, seed):
     assert masks_of(mines) == [parts[(seed - shift) % 3] for shift in range(3)]
     assert edges_of(mines) == [(0, 1), (1, 2), (2, 3), (4, 3)]
     assert mines.features.dtype == np.float32
+    assert (mines.task, mines.labels[:, 0].tolist()) == ("multilabel", [0, 1] * 3)
+
+
+def test_heterophilous_with_more_classes_is_a_classification(root):
+    _npz(root / HETERO, node_labels=np.arange(6) % 3)
+    mines = datasets.load("heterophilous:mines", root)
+    assert (mines.task, mines.num_classes, mines.labels.tolist()) == ("classification", 3, [0, 1, 2] * 2)
+
+
+def test_tu_reads_real_edge_attributes_where_there_are_no_labels(root, caplog):
+    here = root / "tu" / "Pairs"
+    text(here / "Pairs_edge_attributes.txt", [f"{line / 2}, 1" for line in range(40)])
+    assert datasets.load("tu:Pairs", root).edge_features.dtype == np.int32
+    assert "Pairs_edge_attributes.txt is not read, beside edge labels" in caplog.text
+    (here / "Pairs_edge_labels.txt").unlink()
+    pairs = datasets.load("tu:Pairs", root)
+    np.testing.assert_array_equal(pairs.edge_features, np.stack([np.arange(40) / 2, np.ones(40)], axis=1))
+    assert pairs.edge_vocabulary == ()
 
 
 @pytest.mark.parametrize("seed", [0, 13])

@@ -328,3 +328,24 @@ def test_numbers_that_are_text_in_one_table_are_text_in_all(tmp_path):
     assert dataset.senders.tolist() == [0, 2]
     assert dataset.directed
     assert dataset.classes == ("no", "yes")
+
+
+def test_a_graph_to_predict_on_needs_no_labels(tmp_path):
+    """Labels and split that are there are not read, whether they fit or not; sparse features count the nodes too."""
+    edges = {"senders": np.array([0, 1]), "receivers": np.array([1, 2])}
+    dense = {"features": np.eye(3, dtype=np.float32)}
+    parts = sp.csr_matrix(np.eye(3, dtype=np.float32))
+    sparse = {f"features_{name}": getattr(parts, name) for name in ("data", "indices", "indptr")}
+    sparse["features_shape"] = np.array([3, 3])
+    graphs = dense | {"graph_ids": np.array([0, 0, 0])}
+    both = {"senders": np.array([0, 1]), "receivers": np.array([1, 0])}
+    forms = [edges | dense, edges | sparse, edges | dense | {"labels": np.array([4, 4, -1])}, both | graphs]
+    for number, form in enumerate(forms):
+        path = tmp_path / f"{number}.npz"
+        np.savez(path, **form)
+        data = user.load(path, labelled=False)
+        assert not np.any([data.train_mask, data.val_mask, data.test_mask])
+        assert np.isnan(data.labels).all()
+        assert data.labels.shape[0] == (1 if number == 3 else 3)
+        with pytest.raises(InputError):
+            user.load(path)

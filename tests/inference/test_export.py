@@ -16,6 +16,7 @@ from abkd_jax.inference import export, stablehlo
 from abkd_jax.inference.arguments import arrays_of, checked_arrays
 from abkd_jax.inference.bundle import Inputs
 from abkd_jax.inference.pyg_stack import graph_for, stack_of
+from abkd_jax.inference.student import Student
 
 
 def test_all_formats_are_written_and_measured(tmp_path: Path):
@@ -31,6 +32,8 @@ def test_all_formats_are_written_and_measured(tmp_path: Path):
         assert row.bytes == (tmp_path / f"model.{row.format}").stat().st_size
     files = json.loads((tmp_path / "card.json").read_text())["files"]
     assert files["model.onnx"]["measured"] == [done.table[1]._asdict()]
+    again = exported(bundle, lambda bundle, **options: Student(bundle).export(**options), folder=tmp_path)
+    assert again == done.paths[:1]
     found = export.open_model(tmp_path / "model.onnx").predict(arrays_of(data, bundle.inputs))
     np.testing.assert_allclose(found["logits"], student_logits("graphsage", data), rtol=1e-4, atol=1e-5)
 

@@ -1,5 +1,6 @@
 """ONNX models: onnxruntime predicts from a raw graph what the student does."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,12 @@ def test_bfloat16_and_other_bytes_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match="expected an ONNX model") as caught:
         onnx.session_of(b"no model")
     assert "\n" not in str(caught.value)
+
+
+def test_without_jax2onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(InputError, match=r"ONNX needs jax2onnx, .*: pip install 'abkd_jax\[onnx\]'"):
+        onnx.export(bundle_of("mlp"))
 
 
 def test_a_model_that_predicts_otherwise_is_not_written(monkeypatch: pytest.MonkeyPatch):

@@ -91,6 +91,7 @@ FOREIGN = {
         "the file has hidden 4, layers 2; expected hidden 8, layers 2",
     ),
     "another depth": (ModelConfig("gcn", 3, 4), changed(two_gcn), "layers 2; expected hidden 4, layers 3"),
+    "a gcn as gat": (ModelConfig("gat", 2, 4), changed(two_gcn), "no convs.0.att_dst, expected it for the parameter"),
     "other classes": (
         GCN,
         lambda: state_of(library.GCN(WIDTH, 4, 2, 7)),

@@ -19,6 +19,7 @@ from abkd_jax.graph import node_features
 from abkd_jax.models import build
 from abkd_jax.models.external import Ensemble, Stored
 from abkd_jax.models.pyg import from_state_dict
+from abkd_jax.run import data as run_data
 from abkd_jax.run import pipeline
 from abkd_jax.run.data import build_model, prepare_data
 from abkd_jax.run.given_teachers import given_teacher
@@ -285,3 +286,15 @@ def test_stored_outputs_follow_the_graphs_of_a_minibatch(tmp_path):
     found = [students(rings, teacher, tmp_path / name, student=student) for name, teacher in
              (("called", called), ("stored", stored))]  # fmt: skip
     assert_equal_students(*found)
+
+
+def test_on_a_graph_that_is_evaluated_layer_by_layer_outputs_are_looked_up(monkeypatch):
+    monkeypatch.setattr(run_data, "MAX_FULL_BATCH_NODES", 10)
+    walks = prepare_data(typed_dataset(), batches=BatchConfig(kind="walks", size=10, length=2, steps=2))
+    nodes = walks.dataset.num_nodes
+    logits = np.random.default_rng(0).normal(size=(nodes, 3)).astype(np.float32)
+    record = make_records(walks, "teacher", given_teacher(walks, [logits, logits], 1).models)[0]
+    hits = logits.argmax(axis=1) == walks.dataset.labels
+    assert record["test_accuracy"] == pytest.approx(hits[walks.dataset.test_mask].mean(), abs=1e-6)
+    with pytest.raises(InputError, match="typed: too large for a teacher that is a function, expected stored outputs"):
+        make_records(walks, "teacher", given_teacher(walks, lambda graph: node_features(graph)[:, :3], 1).models)

@@ -188,3 +188,39 @@ def test_a_method_without_a_student_of_its_own_trains_the_runs_student():
 def test_resolving_twice_changes_nothing():
     config = resolve.resolve(dataclasses.replace(BASE, max_epochs=25))
     assert resolve.resolve(config) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"teacher_outputs": (Path("a.npz"),), "teacher_weights": Path("b.safetensors")},
+            "--teacher-outputs and --teacher-weights: expected one of them",
+        ),
+        (
+            {"teacher_weights": Path("b.safetensors"), "teacher_ensemble": 2},
+            "--teacher-weights and --teacher-ensemble: expected one of them",
+        ),
+        ({"teacher_ensemble": 0}, "--teacher-ensemble is 0, expected a whole number of at least 1"),
+    ],
+)
+def test_a_teacher_comes_from_one_place(changes, message):
+    assert message in refused(dataclasses.replace(BASE, **changes))
+
+
+@pytest.mark.parametrize("start", ["attention_map", "teacher_directions"])
+@pytest.mark.parametrize(
+    "changes", [{"teacher_outputs": (Path("a.npz"),)}, {"teacher_ensemble": 2}], ids=["outputs", "ensemble"]
+)
+def test_starts_that_read_parameters_need_those_of_one_teacher(start, changes):
+    settings = dataclasses.replace(changed(BASE, "abkd.start", start), **changes)
+    line = refused(settings)
+    assert line.startswith(f"abkd: start {start} reads the parameters of one teacher")
+    assert line.endswith("expected --abkd.start positive or default")
+    resolve.resolve(dataclasses.replace(settings, methods=("soft_label",)))
+
+
+def test_settings_of_a_teacher_from_files_are_not_looked_at():
+    idle = changed(BASE, "teacher.model.heads", 2)
+    assert "--teacher.model: gcnii: it has no option heads" in refused(idle)
+    resolve.resolve(dataclasses.replace(idle, teacher_outputs=(Path("~/a.npz"),)))

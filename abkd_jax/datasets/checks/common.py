@@ -174,18 +174,23 @@ def check_targets(name: str, labels: np.ndarray, masks: Mapping[str, np.ndarray]
             f"expected {'0, 1' if binary else f'a finite number within {LARGEST:g}'} or NaN"
         )
     check_disjoint(masks, np.asarray(np.isnan(labels).all(axis=1)), item)
-    known = ~np.isnan(labels[masks["train"]]).all(axis=0)
-    warn_of_unlabelled(name, "task", labels.shape[1], np.nonzero(known)[0])
+    if masks["train"].any():
+        known = ~np.isnan(labels[masks["train"]]).all(axis=0)
+        warn_of_unlabelled(name, "task", labels.shape[1], np.nonzero(known)[0])
 
 
 def check_disjoint(masks: Mapping[str, np.ndarray], unlabelled: np.ndarray, what: str) -> None:
     """Checks that every `[n]` mask selects something, nothing unlabelled, and nothing that another one selects.
+
+    Where nothing is labelled, as in a graph to predict on, no mask selects anything.
 
     Args:
         masks: by name of the split.
         unlabelled: `[n]` bool.
         what: nodes or graphs, in the singular.
     """
+    if unlabelled.all() and not any(mask.any() for mask in masks.values()):
+        return
     for split, mask in masks.items():
         if not mask.any():
             raise ValueError(f"{split}_mask selects none of the {mask.size} {what}s; expected at least 1")

@@ -12,7 +12,7 @@ from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["Masks", "build", "mask_arrays", "to_numpy", "with_reverses"]
 
-Masks = Sequence[Any]  # train, validation and test, booleans each
+Masks = Sequence[Any] | np.ndarray  # train, validation and test, booleans each
 
 
 def to_numpy(value: Any) -> np.ndarray:

@@ -25,11 +25,6 @@ def to_pyg(dataset: Dataset | GraphDataset) -> Any:
 
     Raises:
         InputError: torch_geometric is not installed.
-
-    Examples:
-        >>> from abkd_jax import datasets
-        >>> to_pyg(datasets.load("synthetic")).num_nodes
-        300
     """
     pyg = _pyg()
     if isinstance(dataset, GraphDataset):

@@ -4,15 +4,36 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
+from abkd_jax.datasets.neutral.parts import count_nodes
 from abkd_jax.datasets.neutral.values import Arrays, categories, one_per, real_numbers, strings, whole_numbers, word
 from abkd_jax.datasets.splits import in_shares, per_class
 from abkd_jax.types import InputError, TaskName
 
-__all__ = ["Labels", "read_labels", "read_split"]
+__all__ = ["Labels", "read_labels", "read_split", "unlabelled"]
 
 TRAIN_PER_CLASS, VAL_PER_CLASS = 20, 30
 SPLITS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "none": 3, "": 3}
+OF_LABELS = ("labels", "classes", "num_classes", "task")
 MASKS = ("train_mask", "val_mask", "test_mask")
+
+
+def unlabelled(arrays: Arrays) -> dict[str, np.ndarray]:
+    """Returns the arrays of a graph without its labels and split, if any: no node and no graph has a known one.
+
+    Raises:
+        ValueError: no array tells how many there are.
+    """
+    count = 0
+    if "labels" in arrays and arrays["labels"].ndim:
+        count = arrays["labels"].shape[0]
+    elif "graphs" in arrays or "graph_ids" in arrays:
+        count = arrays["graphs"].size if "graphs" in arrays else np.unique(arrays["graph_ids"]).size
+    elif arrays.get("features_shape", np.zeros(0)).size == 2 and not {"node_types", "node_ids"} & arrays.keys():
+        count = int(whole_numbers("features_shape", arrays["features_shape"].reshape(-1))[0])
+    count = count or count_nodes(arrays)
+    kept = {name: array for name, array in arrays.items() if name not in (*OF_LABELS, "split", *MASKS)}
+    unknown = {"labels": np.full((count, 1), np.nan), "task": np.asarray("regression")}
+    return kept | unknown | dict.fromkeys(MASKS, np.zeros(count, bool))
 
 
 class Labels(NamedTuple):

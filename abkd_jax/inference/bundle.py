@@ -51,7 +51,8 @@ class Inputs:
     Attributes:
         features: width of the node features.
         row_normalised: whether the model was trained on features whose rows were divided by their sums.
-        directed: whether edges are taken as they are; else the reverse edges are added, duplicates and loops removed.
+        directed: whether edges have the direction of the list; else the reverse edges are added. In both cases
+            repeated edges are merged and loops removed.
         edge_weights: whether edges had weights.
         edge_features: width of the edge features; 0 without.
         schema: types of a heterogeneous graph, or None.

@@ -7,8 +7,9 @@
    random walks.
 3. *Homogeneous, one class per node, at most `FEW_LABELS` training nodes*, and GCNII's 64 layers within `MEMORY`: the
    semi-supervised recipe, GCNII 64 x 64 to 4 x 4. Memory is that of one number per edge, direction, layer and unit.
-4. *All other homogeneous graphs*: GraphSAGE 3 x 256 to 2 x 32, or GIN of these sizes where edges have features. Above
-   `MANY_NODES` nodes, or where one layer is beyond `MEMORY`, a step reads sampled neighbours.
+4. *All other homogeneous graphs*: GraphSAGE 3 x 256 to 2 x 32; of these sizes GIN where edges have features, and GCN
+   where they have weights, which GraphSAGE does not read. Above `MANY_NODES` nodes, or where one layer is beyond
+   `MEMORY`, a step reads sampled neighbours.
 
 Graphs that pass 3 take exactly what the listed sets of that kind have which were not tuned, such as `cora_ml`.
 """
@@ -25,6 +26,7 @@ FEW_LABELS = 2_000  # training nodes; the recipe of GCNII has 60 to 300
 MANY_EDGE_TYPES = 30
 MANY_NODES = 200_000  # ogbn-arxiv, 169,343 nodes, is trained as a whole
 MEMORY = 8 * 2**30  # bytes
+NAMES = {"graphsage": "GraphSAGE", "gin": "GIN", "gcn": "GCN"}
 
 
 class Facts(NamedTuple):
@@ -52,6 +54,7 @@ class Facts(NamedTuple):
     train: int
     graphs: int = 1
     edge_types: int = 1
+    weighted: bool = False
     edge_features: int = 0
 
 
@@ -93,8 +96,8 @@ def _choose(facts: Facts) -> tuple[Preset, str]:
     deep = 2 * facts.edges * 64 * 64 * 4 <= MEMORY
     if facts.task == "classification" and facts.train <= FEW_LABELS and deep and not facts.edge_features:
         return semi_supervised(), "GCNII 64 x 64 to 4 x 4"
-    name = "gin" if facts.edge_features else "graphsage"
-    return _supervised(facts, name), f"{'GIN' if facts.edge_features else 'GraphSAGE'} 3 x 256 to 2 x 32"
+    name = "gin" if facts.edge_features else "gcn" if facts.weighted else "graphsage"
+    return _supervised(facts, name), f"{NAMES[name]} 3 x 256 to 2 x 32"
 
 
 def semi_supervised() -> Preset:
@@ -113,8 +116,8 @@ def semi_supervised() -> Preset:
     )
 
 
-def _supervised(facts: Facts, name: Literal["graphsage", "gin"]) -> Preset:
-    """Returns OGB's GraphSAGE baseline for ogbn-arxiv (arXiv 2005.00687), and a student of this project."""
+def _supervised(facts: Facts, name: Literal["graphsage", "gin", "gcn"]) -> Preset:
+    """Returns OGB's GraphSAGE or GCN baseline for ogbn-arxiv (arXiv 2005.00687), and a student of this project."""
     width = 256
     sampled = facts.nodes > MANY_NODES or 2 * facts.edges * width * 4 > MEMORY
     model = ModelConfig(name=name, layers=3, hidden=width, dropout=0.5, input_dropout=0.0, norm="batch")

@@ -32,5 +32,6 @@ def facts_of(dataset: Dataset | GraphDataset) -> Facts:
         train=int(np.count_nonzero(dataset.train_mask)),
         graphs=int(dataset.n_node.size) if graph_level else 1,
         edge_types=1 if schema is None else schema.num_relations,
+        weighted=isinstance(dataset, Dataset) and dataset.edge_weights is not None,
         edge_features=0 if dataset.edge_features is None else int(dataset.edge_features.shape[1]),
     )

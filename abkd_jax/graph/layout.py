@@ -218,7 +218,7 @@ def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
         >>> features.shape, features.pattern.cols.tolist(), features.values.tolist()
         ((3, 2), [1, 0], [2.0, 1.0])
     """
-    matrix = sp.csr_matrix(matrix, dtype=np.float32)
+    matrix = sp.csr_matrix(matrix, dtype=np.float32, copy=not matrix.has_canonical_format)  # the caller's stays
     n, f = shape_of(matrix)
     matrix.sum_duplicates()
     if not np.isfinite(matrix.data).all():

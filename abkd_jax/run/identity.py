@@ -85,7 +85,10 @@ def config_dict(config: Any) -> dict[str, Any]:
 
 
 def fingerprint(dataset: Dataset | GraphDataset) -> str:
-    """Returns 16 hexadecimal digits of the SHA-256 of all arrays of a data set: everything that a model is given."""
+    """Returns 16 hexadecimal digits of the SHA-256 of all arrays of a data set: everything that a model is given.
+
+    Rows of sparse features count in the order of their columns, whatever order the files have.
+    """
     digest = hashlib.sha256()
     parts = dataset._asdict()
     parts.pop("node_ids", None)  # names, which no model reads
@@ -93,6 +96,8 @@ def fingerprint(dataset: Dataset | GraphDataset) -> str:
         if isinstance(part, np.ndarray):
             digest.update(np.ascontiguousarray(part).tobytes())
         elif isinstance(part, sp.csr_matrix):
+            part = part if part.has_canonical_format else part.copy()
+            part.sum_duplicates()
             for array in (part.indptr, part.indices, part.data):
                 digest.update(np.ascontiguousarray(array).tobytes())
     if isinstance(dataset, Dataset) and (dataset.directed or dataset.task != "classification"):

@@ -23,6 +23,8 @@ CASES = {
     "more edges": (SMALL._replace(edges=2**18 + 1), ("graphsage", 3, 256, "full")),
     "several labels": (SMALL._replace(task="multilabel"), ("graphsage", 3, 256, "full")),
     "real targets": (SMALL._replace(task="regression", outputs=1), ("graphsage", 3, 256, "full")),
+    "weights and many labels": (SMALL._replace(train=2_001, weighted=True), ("gcn", 3, 256, "full")),
+    "weights and few labels": (SMALL._replace(weighted=True), ("gcnii", 64, 64, "full")),
     "edge features": (SMALL._replace(edge_features=3), ("gin", 3, 256, "full")),
     "the most nodes of a whole graph": (SMALL._replace(nodes=200_000, train=9_999), ("graphsage", 3, 256, "full")),
     "more nodes": (SMALL._replace(nodes=200_001, train=9_999), ("graphsage", 3, 256, "neighbours")),

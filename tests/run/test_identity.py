@@ -4,14 +4,19 @@ import dataclasses
 import hashlib
 import json
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 
+from abkd_jax import datasets
 from abkd_jax.configs.options import BatchConfig, ModelConfig
 from abkd_jax.configs.presets import distill_config
+from abkd_jax.graph import from_dataset
 from abkd_jax.run.identity import (
     DataIdentity,
     config_dict,
     digest,
+    fingerprint,
     run_digest,
     settings,
     source_of,
@@ -75,3 +80,19 @@ def test_sets_of_one_short_name_have_run_folders_of_their_own(tmp_path, monkeypa
     same = dataclasses.replace(distill_config("synthetic"), dataset=f"{tmp_path}/b/../a/mine.npz")
     assert run_path(same) == paths[0]
     assert settings(same)["dataset"] == "mine"
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_sparse_entries():
+    dense = np.array([[0.0, 2.0, 3.0], [1.0, 0.0, 0.0]] * 150, np.float32)
+    ordered = sp.csr_matrix(dense)
+    entries = np.array([1, 0, 2] * 150)  # of a row of two entries the second comes first
+    mixed = sp.csr_matrix((ordered.data[_swapped(entries)], ordered.indices[_swapped(entries)], ordered.indptr))
+    data = datasets.load("synthetic")
+    assert not mixed.has_sorted_indices
+    assert fingerprint(data._replace(features=mixed)) == fingerprint(data._replace(features=ordered))
+    from_dataset(data._replace(features=mixed))
+    assert not mixed.has_sorted_indices  # nothing of the data set has changed
+
+
+def _swapped(entries: np.ndarray) -> np.ndarray:
+    return np.arange(entries.size) // 3 * 3 + entries

@@ -164,16 +164,17 @@ def parse_json(content: bytes, *, non_finite_as_null: bool = False) -> Any:
     return value
 
 
-def read_arrays(path: str | os.PathLike[str], most: int = MAX_ARRAYS) -> dict[str, np.ndarray]:
+def read_arrays(path: str | os.PathLike[str], most: int | None = None) -> dict[str, np.ndarray]:
     """Reads all arrays of an `npz` file; no pickled object is ever loaded.
 
     Args:
         path: the file.
-        most: bytes of the file, and of all its arrays.
+        most: bytes of the file, and of all its arrays; None is `MAX_ARRAYS`.
 
     Raises:
         InputError: the file is missing, cannot be read, is not an archive of plain arrays, or its arrays take more.
     """
+    most = MAX_ARRAYS if most is None else most
     _require_file(path, most)
     try:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:

@@ -1,42 +1,22 @@
 """The students of a run as folders: what is read back is what was trained, and what is lost is made anew."""
 
-import dataclasses
 import shutil
 
 import chex
 import jax
 import numpy as np
 import pytest
-from pipeline_samples import STUDENT_PARAMETERS, TEACHER_PARAMETERS, tiny
+from pipeline_samples import STUDENT_PARAMETERS, TEACHER_PARAMETERS
 
 import abkd_jax
 from abkd_jax.datasets.files.atomic import read_json
 from abkd_jax.models import build
 from abkd_jax.run import pipeline
 from abkd_jax.run.data import prepare_data
-from abkd_jax.run.report import figures
 from abkd_jax.run.resolve import resolve
 from abkd_jax.types import InputError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_figures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "run_figures", lambda *_: [])
-        yield
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    config = tiny(tmp_path_factory.mktemp("kept"), methods=("soft_label",))
-    pipeline.distill(config)
-    return config
-
-
-@pytest.fixture
-def copied(finished, tmp_path):
-    shutil.copytree(finished.out, tmp_path / "run")
-    return dataclasses.replace(finished, out=tmp_path / "run")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def files(config):

@@ -14,31 +14,10 @@ from abkd_jax.run import finished as finished_module
 from abkd_jax.run import folder as runfolder
 from abkd_jax.run import pipeline
 from abkd_jax.run.plan import run_path
-from abkd_jax.run.report import figures
 from abkd_jax.run.resolve import resolve
 from abkd_jax.types import InputError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_figures():
-    """Leaves figures, a second per report, to the tests of reports and of the pipeline."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "run_figures", lambda *_: [])
-        yield
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run of one method, to be copied."""
-    config = tiny(tmp_path_factory.mktemp("finished"), methods=("soft_label",))
-    pipeline.distill(config)
-    return config
-
-
-@pytest.fixture
-def copied(finished, tmp_path):
-    shutil.copytree(finished.out, tmp_path / "run")
-    return dataclasses.replace(finished, out=tmp_path / "run")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def records(config):

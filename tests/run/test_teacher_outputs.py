@@ -20,7 +20,6 @@ from abkd_jax.run.given_teachers import given_teacher
 from abkd_jax.run.identity import source_of
 from abkd_jax.run.program import select_seed
 from abkd_jax.run.records import parameter_counts
-from abkd_jax.run.report import figures
 from abkd_jax.run.resolve import resolve
 from abkd_jax.run.teacher_outputs import read_outputs, save_outputs
 from abkd_jax.run.teachers import check_hiddens, teacher_of
@@ -30,12 +29,7 @@ ROWS = np.random.default_rng(0)
 LOGITS, HIDDEN = (ROWS.normal(size=(300, width)) for width in (3, 5))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _without_figures():
-    """Leaves figures, a second per report, to the tests of reports and of the pipeline."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "run_figures", lambda *_: [])
-        yield
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,14 @@ import numpy as np
 
 from abkd_jax.run.report.canvas import COLOURS, LINE_STYLES, canvas, footer, png
 from abkd_jax.run.report.heatmaps import layer_maps
+from abkd_jax.run.report.pareto import pareto
+from abkd_jax.run.report.statistics import Summary
 from abkd_jax.run.report.trends import Record, is_finite
 from abkd_jax.types import InputError, Metric
 
 __all__ = ["Image", "layer_maps", "learning_curves", "run_figures"]
 
+PARETO = "Scores against cost: means over the seeds, bars one standard deviation, grey steps the Pareto frontier"
 MAPS = {"attention": "Layer attention", "dissimilarity": "Layer dissimilarity"}
 UNKNOWN = Metric("score", "", 1.0, True)  # for logs without records, which name the metric
 
@@ -34,9 +37,14 @@ class _Curve(NamedTuple):
 
 
 def run_figures(
-    metrics: Sequence[Record], maps: Mapping[str, np.ndarray], metric: Metric = UNKNOWN, data: str = ""
+    metrics: Sequence[Record],
+    maps: Mapping[str, np.ndarray],
+    metric: Metric = UNKNOWN,
+    data: str = "",
+    summaries: Sequence[Summary] = (),
+    one_ms: Mapping[str, float] | None = None,
 ) -> list[Image]:
-    """Returns all figures that can be drawn from the logs of a run.
+    """Returns all figures that can be drawn from the logs and the records of a run.
 
     Args:
         metrics: as for `learning_curves`; may be empty.
@@ -44,11 +52,15 @@ def run_figures(
             `"<method>:attention"` and `"<method>:dissimilarity"`; may be empty.
         metric: metric of the scores in the logs.
         data: name of the data set, for the footers.
+        summaries: of the records; scores are drawn against cost where two methods have both.
+        one_ms: as for `pareto`.
 
     Raises:
         InputError: maps without their epochs, or as for `layer_maps`.
     """
     images = []
+    if sum(s.test is not None and s.parameters is not None for s in summaries) > 1:
+        images.append(Image("pareto.png", PARETO, png(pareto(summaries, metric, one_ms, data))))
     if any(is_finite(row.get(key)) for row in metrics for key, *_ in _curves(metric)):
         images.append(
             Image("learning_curves.png", "Learning curves", png(learning_curves(metrics, "teacher", metric, data)))

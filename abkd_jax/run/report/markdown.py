@@ -11,10 +11,9 @@ import numpy as np
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines, write_atomic
 from abkd_jax.datasets.files.manifest import check_seal
 from abkd_jax.run.report import figures
-from abkd_jax.run.report.canvas import MISSING, can_draw, png
+from abkd_jax.run.report.canvas import MISSING, can_draw
 from abkd_jax.run.report.latency import latency_section, read_latency
 from abkd_jax.run.report.origin import data_facts, data_title, program_facts
-from abkd_jax.run.report.pareto import pareto
 from abkd_jax.run.report.statistics import comparisons, metric_of, summarise
 from abkd_jax.run.report.tables import (
     collapse_table,
@@ -24,7 +23,7 @@ from abkd_jax.run.report.tables import (
     remarks,
     table,
 )
-from abkd_jax.run.report.trends import Record, collapse, gradient_shares, is_finite
+from abkd_jax.run.report.trends import Record, collapse, gradient_shares
 from abkd_jax.types import InputError, Metric
 
 __all__ = ["format_score", "remarks", "table", "write_report"]
@@ -56,7 +55,6 @@ GRADIENT_NOTE = """\
 Norm of the gradient that each weighted term sends to the student's parameters over the sum of these norms, before the
 first and after the last epoch, mean over seeds. "task" is the loss on the labels. A term of small share moves the
 student little, whatever its value."""
-PARETO_NOTE = "Scores against cost: means over the seeds, bars one standard deviation, grey steps the Pareto frontier."
 DIVERGED_NOTE = "Seeds that diverged are left out here and in the learning curves."
 FIGURE_NOTE = """\
 Lines are means over seeds, bands one standard deviation. The training losses of different methods are sums of different
@@ -94,11 +92,9 @@ def write_report(run_folder: str | os.PathLike[str]) -> Path:
     finished = [row for row in metrics if (row["method"], row["seed"]) not in diverged]
     metric = metric_of(records) if records else figures.UNKNOWN
     title = data_title(records, results.get("dataset", "an unknown data set"))
-    images = figures.run_figures(finished, maps, metric, title) if can_draw() else []
-    if can_draw() and _is_comparable(records):
-        one = {row["method"]: row["one"]["p50"] for row in timed[1] if row["one"]}
-        picture = pareto(summarise(records), metric, one, title)
-        images.insert(0, figures.Image("pareto.png", PARETO_NOTE, png(picture)))
+    one_ms = {row["method"]: row["one"]["p50"] for row in timed[1] if row["one"]}
+    summaries = summarise(records) if records else []
+    images = figures.run_figures(finished, maps, metric, title, summaries, one_ms) if can_draw() else []
     if not can_draw():
         log.warning("%s: report.md has no figures: %s", folder, MISSING)
     sections = [
@@ -203,12 +199,6 @@ def _comparison_section(records: Sequence[Record], metric: Metric) -> list[str]:
     sign = "positive" if metric.higher_is_better else "negative"
     note = COMPARISON_NOTE.format(metric=metric.name, unit=unit, sign=sign)
     return ["## Paired comparisons", comparison_table(rows, metric), note] if rows else []
-
-
-def _is_comparable(records: Sequence[Record]) -> bool:
-    """Tells whether two methods have a score and a cost."""
-    costs = {r["method"] for r in records if is_finite(r.get("test_accuracy")) and is_finite(r.get("parameters"))}
-    return len(costs) > 1
 
 
 def _collapse_section(metrics: Sequence[Record]) -> list[str]:

@@ -107,6 +107,23 @@ def test_the_summary_agrees_with_the_stored_records():
     assert f"{min(sizes, key=float)} to {max(sizes, key=float)} times smaller" in README
 
 
+def test_the_latencies_agree_with_the_stored_benchmark():
+    stored = json.loads((ROOT / "experiments" / "results" / "bench_latency.json").read_text())["data"]
+    table = README.split("| one node / whole graph, ms |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == len(stored)
+    for line, of_graph in zip(table, stored.values(), strict=True):
+        _, teacher, *students = (cell.strip() for cell in line.strip("|").split("|"))
+        first, *others = of_graph["rows"]
+        assert teacher == f"{first['one']['p50']:.3g} / {first['all']['warm']:.3g}"
+        for cell, row in zip(students, others, strict=True):
+            (one, faster), (whole, at_once) = (
+                (row[part][key], first[part][key] / row[part][key]) for part, key in (("one", "p50"), ("all", "warm"))
+            )
+            found = [float(number) for number in re.findall(r"[\d.]+", cell)]
+            shown = [one, faster, whole, at_once, row["compression"]]
+            assert found == [pytest.approx(number, rel=0.005) for number in shown]
+
+
 def test_the_layout_map_names_every_module():
     layout = blocks(PACKAGE, "")[0]
     words = set(re.findall(r"\w+", layout))

@@ -91,12 +91,6 @@ def test_the_module_is_the_same_every_time():
     assert len(contents) == 1, json.dumps([len(content) for content in contents])
 
 
-def test_without_flatbuffers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "flatbuffers", None)
-    with pytest.raises(InputError, match=r"pip install 'abkd_jax\[export\]'"):
-        stablehlo.export(bundle_of("mlp"))
-
-
 def test_bytes_that_are_no_program_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match="expected a serialised StableHLO program") as caught:
         stablehlo.deserialised(b"")

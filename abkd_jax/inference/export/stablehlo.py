@@ -45,9 +45,8 @@ def export(bundle: Bundle, platforms: Sequence[str] = PLATFORMS, precision: Prec
         float32; all NaN if an edge or a type is out of range.
 
     Raises:
-        InputError: flatbuffers is not installed, or the precision is unknown.
+        InputError: the precision is unknown.
     """
-    _require_flatbuffers()
     shapes = symbolic_arguments(bundle.inputs)
     exported = jax.export.export(jax.jit(program(bundle, precision)), platforms=tuple(platforms))(*shapes)
     return bytes(exported.serialize())
@@ -66,9 +65,8 @@ def deserialised(content: bytes) -> Callable[..., dict[str, Array]]:
     """Returns the program that was exported; it is compiled once per size of the graph.
 
     Raises:
-        InputError: flatbuffers is not installed, or the content is no such program, or one for other platforms.
+        InputError: the content is no such program, or one for other platforms.
     """
-    _require_flatbuffers()
     try:
         exported = jax.export.deserialize(bytearray(content))
     except Exception as error:  # flatbuffers and MLIR raise a dozen kinds
@@ -111,12 +109,3 @@ def outputs_of(logits: Array, task: TaskName) -> dict[str, Array]:
         return {"logits": logits, "probabilities": logits}
     shares = jax.nn.sigmoid(logits) if task == "multilabel" else jax.nn.softmax(logits, axis=-1)
     return {"logits": logits, "probabilities": shares}
-
-
-def _require_flatbuffers() -> None:
-    try:
-        import flatbuffers as _  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "StableHLO needs flatbuffers, which is not installed: pip install 'abkd_jax[export]'"
-        ) from error

@@ -51,7 +51,8 @@ def save_npz(dataset: Dataset | GraphDataset, path: str | Path) -> Path:
     if path.suffix != ".npz":
         raise InputError(f"{path}: expected a name that ends in .npz")
     file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **arrays_of(validate(dataset)))
+    arrays: dict[str, Any] = arrays_of(validate(dataset))  # before NumPy 2.1 `allow_pickle` would be one more of them
+    np.savez_compressed(file, **arrays)
     try:
         write_atomic(path, file.getvalue())
     except OSError as error:

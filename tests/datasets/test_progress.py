@@ -112,6 +112,13 @@ def test_a_bar_does_not_claim_an_end_that_was_not_reached(monkeypatch):
     assert "100/300" in terminal.getvalue().rpartition("\r")[2]
 
 
+def test_quiet_work_that_would_show_nothing_anyhow(monkeypatch):
+    monkeypatch.setattr(progress.package, "level", logging.WARNING)
+    for disable in (True, False):
+        with progress.bar(total=3, desc="reading", disable=disable) as shown:
+            shown.update(3)
+
+
 def test_quiet_leaves_warnings_alone(monkeypatch):
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
     log = logging.getLogger("abkd_jax.somewhere")

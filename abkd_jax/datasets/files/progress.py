@@ -33,7 +33,7 @@ def bar(**options: Any) -> tqdm:
         ...     _ = shown.update(100)
     """
     drawn = "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
-    silent = package.level > logging.INFO or options.pop("disable", False)
+    silent = options.pop("disable", False) or package.level > logging.INFO
     if drawn:
         return live_bar(**options, file=sys.stderr, dynamic_ncols=True, disable=silent)
     return _Lines(**options, disable=silent)

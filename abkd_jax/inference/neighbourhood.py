@@ -126,7 +126,7 @@ def _drawn(graph: HostGraph, nodes: np.ndarray, hops: int, positions: Positions 
     if hops:
         return sample_neighbours(graph, nodes, (-1,) * hops, np.random.default_rng(0), positions)
     nodes, nothing = as_indices("nodes", nodes, graph.num_nodes), np.zeros(0, np.int32)
-    return Subgraph(nodes, nodes.shape[0], nothing, nothing, None if graph.relations is None else nothing, nothing)
+    return Subgraph(nodes, nodes.shape[0], nothing, nothing, nothing)
 
 
 def _weighted_degrees(graph: HostGraph, nodes: np.ndarray) -> np.ndarray:

@@ -89,14 +89,12 @@ def sample_neighbours(
         layers.append(frontier)
     nodes, local = np.concatenate(layers), positions.of(np.concatenate(senders))
     positions.clear(nodes)
-    indices = np.concatenate(edges)
     return Subgraph(
         nodes=nodes,
         num_roots=layers[0].shape[0],
         senders=local,
         receivers=np.concatenate(receivers),
-        relations=None if graph.relations is None else graph.relations[indices],
-        edges=indices,
+        edges=np.concatenate(edges),
     )
 
 

@@ -19,15 +19,13 @@ class Subgraph(NamedTuple):
         num_roots: how many of them are roots.
         senders: `[e]` int32 local indices: positions in `nodes`.
         receivers: `[e]` int32, likewise.
-        relations: `[e]` int32 edge types, or None where the graph has none.
-        edges: `[e]` their indices in the whole graph.
+        edges: `[e]` indices of the edges in the whole graph, which has their types, weights and features.
     """
 
     nodes: Int[np.ndarray, " k"]
     num_roots: int
     senders: Int[np.ndarray, " e"]
     receivers: Int[np.ndarray, " e"]
-    relations: Int[np.ndarray, " e"] | None
     edges: Int[np.ndarray, " e"]
 
 
@@ -118,14 +116,12 @@ def induced(graph: HostGraph, nodes: Int[np.ndarray, " k"], positions: Positions
     senders = positions.of(graph.senders[edges])
     positions.clear(nodes)
     inside = np.flatnonzero(senders >= 0)
-    edges = edges[inside]
     return Subgraph(
         nodes=nodes,
         num_roots=nodes.shape[0],
         senders=senders[inside],
         receivers=receivers[inside],
-        relations=None if graph.relations is None else graph.relations[edges],
-        edges=edges,
+        edges=edges[inside],
     )
 
 

@@ -46,8 +46,9 @@ def all_edges(dataset: Dataset) -> set[tuple[int, int, int]]:
     return found
 
 
-def drawn_edges(drawn) -> list[tuple[int, int, int]]:
-    types = np.zeros_like(drawn.senders) if drawn.relations is None else drawn.relations
+def drawn_edges(graph: HostGraph, drawn) -> list[tuple[int, int, int]]:
+    """(sender, type, receiver) of the edges of a subgraph; the types are those that the graph has at their indices."""
+    types = np.zeros_like(drawn.senders) if graph.relations is None else graph.relations[drawn.edges]
     nodes = drawn.nodes
     return list(zip(nodes[drawn.senders].tolist(), types.tolist(), nodes[drawn.receivers].tolist(), strict=True))
 

@@ -22,8 +22,9 @@ fan_outs = st.lists(st.sampled_from([-1, 0, 1, 2, 3, 50]), min_size=1, max_size=
 def test_every_node_reached_gets_its_share_of_edges(edges, typed, fan_outs, seed, data):
     dataset = typed_dataset(edges, typed=typed)
     roots = np.array(data.draw(st.lists(st.integers(0, edges.size - 1), unique=True, min_size=1)), np.int32)
-    drawn = sample_neighbours(host_graph(dataset), roots, fan_outs, np.random.default_rng(seed))
-    found = drawn_edges(drawn)
+    graph = host_graph(dataset)
+    drawn = sample_neighbours(graph, roots, fan_outs, np.random.default_rng(seed))
+    found = drawn_edges(graph, drawn)
     existing = all_edges(dataset)
     assert drawn.nodes[: drawn.num_roots].tolist() == roots.tolist()
     assert len(set(drawn.nodes.tolist())) == len(drawn.nodes)

@@ -21,9 +21,9 @@ def test_an_induced_subgraph_holds_exactly_the_edges_between_its_nodes(edges, ty
         drawn = induced(graph, nodes, positions)
         np.testing.assert_array_equal(drawn.nodes, nodes)
         assert drawn.num_roots == nodes.size
-        assert (drawn.relations is None) == (not typed)
+        assert (graph.relations is None) == (not typed)
         expected = sorted(edge for edge in all_edges(dataset) if {edge[0], edge[2]} <= set(nodes.tolist()))
-        assert sorted(drawn_edges(drawn)) == expected
+        assert sorted(drawn_edges(graph, drawn)) == expected
         assert drawn.senders.dtype == drawn.receivers.dtype == drawn.nodes.dtype == np.int32
 
 

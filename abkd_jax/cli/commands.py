@@ -24,7 +24,7 @@ from abkd_jax.run.report.tables import latency_table
 from abkd_jax.run.resolve import resolve
 from abkd_jax.run.teacher_outputs import save_outputs, without_padding
 from abkd_jax.run.teachers import read_teacher, teacher_of
-from abkd_jax.run.timing import time_model
+from abkd_jax.run.timing import time_model, with_host
 from abkd_jax.training.provenance import provenance
 from abkd_jax.types import GNNOutput, InputError, Metric
 
@@ -140,10 +140,10 @@ def evaluate(config: DistillConfig) -> int:
 
 def _time(run: FinishedRun) -> None:
     """Measures the models of seed 0, prints their latencies and adds them to the report."""
-    rows = []
+    rows, data = [], with_host(run.data)
     for name, model, trained in run.models:
         log.info("%s: measuring the latency", name)
-        rows.append(time_model(run.data, name, model, trained.module, select_seed(trained.variables, 0)))
+        rows.append(time_model(data, name, model, trained.module, select_seed(trained.variables, 0)))
     hardware = provenance()["hardware"]
     runfolder.write_latency(run.plan.path, rows, hardware)
     print("\n" + latency_table(rows))

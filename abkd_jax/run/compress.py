@@ -135,7 +135,8 @@ def compress(
         config: settings where the arguments above are None; None takes those of the data.
         data_root: folder of named data sets, see `datasets.data_root`.
         split: seed of the split of data without an official one.
-        out: run folder, which the command `distill` reads too; None keeps nothing but trained teachers.
+        out: run folder, which the commands read too where the teacher is of the settings; None keeps nothing but
+            trained teachers.
 
     Raises:
         InputError: bad settings, data or teacher.

@@ -12,7 +12,14 @@ from abkd_jax.models.external import Stored
 from abkd_jax.run.data import PreparedData
 from abkd_jax.types import GraphDataset, InputError, Pytree
 
-__all__ = ["time_model"]
+__all__ = ["time_model", "with_host"]
+
+
+def with_host(data: PreparedData) -> PreparedData:
+    """Adds to node-level data the graph on the host, which the neighbourhoods of single nodes are cut out of."""
+    if isinstance(data.dataset, GraphDataset) or data.host is not None:
+        return data
+    return data._replace(host=host_graph(data.dataset))
 
 
 def time_model(
@@ -21,7 +28,7 @@ def time_model(
     """Measures one model on the test nodes, or test graphs, of its data.
 
     Args:
-        data: evaluated as a whole.
+        data: evaluated as a whole; for several models `with_host`, so that the graph is built once.
         name: of the method.
         config: of the model; None where it is not known.
         model: with an `apply`, as `build_model` makes it.
@@ -34,6 +41,7 @@ def time_model(
     if isinstance(model, Stored):
         return {"method": name, "one": None, "batch": None, "all": None}
     whole = serving.cost_of_all(model, variables, data.batch.graph)._asdict()
+    data = with_host(data)
     answers: dict[str, Any] = {"one": None, "batch": None}
     for kind, size in (("one", 1), ("batch", serving.BATCH)):
         queries = _queries(data, config, size)
@@ -47,11 +55,10 @@ def _queries(data: PreparedData, config: ModelConfig | None, size: int) -> list[
     rng, chosen = np.random.default_rng(0), np.flatnonzero(data.dataset.test_mask)
     if isinstance(data.dataset, GraphDataset):
         return serving.graph_queries(data.dataset, chosen, rng, batch=size)
-    if config is None:
+    if config is None or data.host is None:
         return []
     try:
         hops = radius(config)
     except InputError:
         return []
-    host = host_graph(data.dataset) if data.host is None else data.host
-    return serving.node_queries(host, hops, chosen, rng, batch=size)
+    return serving.node_queries(data.host, hops, chosen, rng, batch=size)

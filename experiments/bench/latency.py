@@ -30,7 +30,7 @@ from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.inference.evaluation import parameter_count
 from abkd_jax.run.data import PreparedData, build_model, prepare_data
 from abkd_jax.run.report.tables import latency_table
-from abkd_jax.run.timing import time_model
+from abkd_jax.run.timing import time_model, with_host
 from abkd_jax.training.provenance import provenance
 
 ROUNDS = 15  # passes over the whole graph, here and in PyTorch Geometric in turn
@@ -52,7 +52,7 @@ def main(args: Args) -> None:
     """Measures, stores and prints the tables."""
     found = {}
     for name in args.datasets:
-        data = prepare_data(name, args.data_root)
+        data = with_host(prepare_data(name, args.data_root))
         rows = [_row(data, label, config) for label, config in _models(name).items()]
         for row in rows:
             row["compression"] = rows[0]["parameters"] / row["parameters"]

@@ -141,3 +141,10 @@ def folder(*parts: str | Path) -> Path:
 def text(path: Path, lines: list) -> None:
     """Writes lines."""
     path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def change_npz(path: Path, **changes: np.ndarray | None) -> None:
+    """Replaces arrays of an npz file, or leaves out those that are None."""
+    with np.load(path) as archive:
+        arrays = {**archive, **changes}
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})

@@ -1,14 +1,11 @@
 """The command line: help, the commands, and one clear line for everything that can be wrong."""
 
 import json
-import logging
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from cli_samples import printed, refused
 from layout_samples import write_gnn_benchmark, write_heterophilous, write_tu
 from pipeline_samples import OPTIONS, TEACHER_OPTIONS, contents
 
@@ -20,24 +17,6 @@ from abkd_jax.datasets.files.atomic import read_arrays
 from abkd_jax.inference import serving
 
 COMMANDS = ("teacher", "distill", "evaluate", "predict", "datasets")
-
-
-def printed(capsys, *arguments):
-    """Standard output of a command that succeeds."""
-    parser.main([str(argument) for argument in arguments])
-    return capsys.readouterr().out
-
-
-def refused(capsys, *arguments):
-    """The one line with which a command ends; `sys.exit` writes it to stderr and makes the status 1."""
-    with pytest.raises(SystemExit) as caught:
-        parser.main([str(argument) for argument in arguments])
-    line = caught.value.code
-    assert isinstance(line, str)
-    assert line.startswith(f"abkd_jax {arguments[0]}: ")
-    assert "\n" not in line
-    assert "Traceback" not in capsys.readouterr().err
-    return line
 
 
 def help_of(capsys, *arguments):
@@ -364,63 +343,3 @@ def test_a_model_that_diverged_is_in_the_exit_status(capsys, monkeypatch, finish
     said = capsys.readouterr()
     assert said.err == "abkd_jax: error: 1 of 8 models diverged: supervised seed 1 at epoch 5\n"
     assert "supervised" in said.out
-
-
-def test_interrupt_is_one_line(capsys, monkeypatch):
-    def interrupt(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(parser, "_run", interrupt)
-    with pytest.raises(SystemExit) as caught:
-        parser.main(["distill", "-q"])
-    assert caught.value.code == 130
-    assert capsys.readouterr().err == "abkd_jax distill: interrupted; the same command goes on from here\n"
-    assert logging.getLogger("abkd_jax").handlers == []
-
-
-def test_a_fault_of_the_machine_is_one_line(capsys, monkeypatch):
-    def run(_):
-        raise OSError(28, "No space left on device", "some/file")
-
-    monkeypatch.setattr(parser, "_run", run)
-    assert refused(capsys, "distill") == "abkd_jax distill: [Errno 28] No space left on device: 'some/file'"
-
-
-def test_a_folder_that_cannot_be_made_below_the_current_one_is_one_line(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").write_text("a file")
-    assert refused(capsys, "distill", *OPTIONS, f"--teachers={tmp_path}/t").startswith(
-        "abkd_jax distill: run folder runs/"
-    )
-
-
-class Full:
-    """Standard output on a full disk."""
-
-    def flush(self):
-        raise OSError(28, "No space left on device")
-
-    def fileno(self):
-        raise OSError
-
-
-def test_output_that_cannot_be_written_is_one_line(monkeypatch):
-    def run(_):
-        monkeypatch.setattr("sys.stdout", Full())
-        return 0
-
-    monkeypatch.setattr(parser, "_main", run)
-    with pytest.raises(SystemExit) as caught:
-        parser.main([])
-    assert caught.value.code == "abkd_jax: standard output cannot be written: No space left on device"
-
-
-@pytest.mark.parametrize("arguments", [["datasets"], ["--help"]], ids=" ".join)
-def test_a_reader_that_goes_away_ends_the_command_quietly(arguments):
-    read, write = os.pipe()
-    os.close(read)
-    command = [sys.executable, "-m", "abkd_jax", *arguments]
-    with os.fdopen(write, "w") as closed:
-        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 141
-    assert done.stderr in ("", "datasets: starting\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_samples import printed
 from export_samples import bundle_of
 
 from abkd_jax import datasets
@@ -36,11 +37,6 @@ def run(tmp_path: Path) -> Path:
         )
         bundles.save(student, tmp_path / "students" / "abkd" / f"seed_{seed}")
     return tmp_path
-
-
-def printed(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    parser.main([str(word) for word in words])
-    return capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("unchecked")

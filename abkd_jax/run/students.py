@@ -19,13 +19,16 @@ from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.identity import student_identity
 from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job
+from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.seeds import vmap_seeds
+from abkd_jax.training.sharding import put
 from abkd_jax.training.step import (
     Step,
     TrainState,
     init_state,
     make_distill_step,
     make_gradient_shares,
+    make_gradients,
     make_optimizer,
     make_validate,
     with_teacher_targets,
@@ -83,7 +86,12 @@ def train_students(
             data, job, prepare, step, lambda state, batch: score(state, batch) | shares(state, batch)
         )
     else:
-        learn = with_teacher_targets(step, objective, None if stored else module.apply)
+        evaluated = None if stored else module.apply
+        if data.per_step == 1:
+            learn = with_teacher_targets(step, objective, evaluated)
+        else:
+            gradients = make_gradients(student, objective, data.task, method.task_weight)
+            learn = make_parts_step(with_teacher_targets(gradients, objective, evaluated), optimizer, data.mesh)
         make = _make_one(data, job, prepare, learn, score)
     parts = []
     for directory, seeds in folders:
@@ -131,9 +139,10 @@ def _make_one(data: PreparedData, job: Job, prepare: Prepare, learn: Callable[..
     ) -> tuple[Program, dict[str, np.ndarray]]:
         (seed,), (variables,) = seeds, teachers
         state, _ = prepare(jax.random.key(seed), variables, example)
+        placed = variables if data.mesh is None else put(variables, data.mesh)
 
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-            return learn(state, batch, variables)
+            return learn(state, batch, placed)
 
         label = f"{job.name} seed {seed}"
         return Program(label, directory, identity, seeds, job.method.optim, step, state, validate, example), {}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from experiments.bench.ahead_of_time.hlo import Instruction, Module, parse, shape_bytes, shapes
 
-__all__ = ["Counts", "Loop", "count"]
+__all__ = ["Counts", "Loop", "count", "launched"]
 
 # Not launched: data that is there and other names for it, control flow, copies beside the kernels.
 NAMES = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "partition-id", "replica-id")
@@ -95,7 +95,7 @@ def count(text: str) -> Counts:
         for op in module.computations[use.name]:
             if op.opcode == "while":
                 loops[op.name] = module.trip_count(op)
-            if _launched(op):
+            if launched(op):
                 kernels[use.loop] += 1
                 sums.update(launches=use.times, bytes=use.times * _bytes(module, op))
             kind = op.opcode.removesuffix("-start")
@@ -114,7 +114,7 @@ def count(text: str) -> Counts:
     return Counts(**special, **{name: sums[name] for name in Counts._fields if name not in special})
 
 
-def _launched(op: Instruction) -> bool:
+def launched(op: Instruction) -> bool:
     """Tells whether an instruction outside of fusions is a kernel; arithmetic on scalars is none."""
     if op.opcode in NAMES + ORDER + BESIDE or op.opcode.endswith("-done"):
         return False
@@ -194,6 +194,9 @@ def _bytes(module: Module, op: Instruction) -> int:
         inputs = sorted((inner for inner in body if inner.opcode == "parameter"), key=lambda inner: int(inner.constant))
         reads = sum(_read(module, body, inner.name) for inner in inputs)
     root = next((inner for inner in body if inner.root), op)
+    if "gemm_backend_config" in op.attributes:  # beside the product its workspace
+        kind, sizes = shapes(op.shape)[0]
+        return reads + shape_bytes(f"{kind}[{','.join(map(str, sizes))}]")
     written = root.operands[1] if root.opcode == "dynamic-update-slice" else root.name
     return reads + shape_bytes(module.ops[written].shape)
 

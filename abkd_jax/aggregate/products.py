@@ -14,6 +14,7 @@ from abkd_jax.aggregate.backends import NARROW_HEAD, gather_rows, row_sums, segm
 from abkd_jax.aggregate.chunks import CHUNK_BYTES, chunk_size, in_chunks
 from abkd_jax.aggregate.edges import checked_layout, first_rows
 from abkd_jax.aggregate.entries import by_column, by_row
+from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.graph import SparseFeatures, normalised_edges, num_edges, num_nodes
 from abkd_jax.graph.layout import CSR, Backend, PreparedEdges
 from abkd_jax.graph.precision import floats, widened
@@ -34,6 +35,7 @@ __all__ = [
 Features = Float[Array, "n f"] | SparseFeatures
 
 
+@by_blocks(sent="x", edges="weights")
 def weighted_sum(
     graph: jraph.GraphsTuple, x: Float[Array, "n f"], weights: Float[Array, " e"], backend: Backend | None = None
 ) -> Float[Array, "r f"]:
@@ -65,6 +67,7 @@ def weighted_sum(
     return _weighted_sum(graph, layout, widened(x), weights, backend).astype(x.dtype)
 
 
+@by_blocks(sent="x")
 def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
     """Computes the mean of `x` over the edges that enter each node; zero for a node without incoming edges.
 
@@ -90,6 +93,7 @@ def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | No
     return (_weighted_sum(graph, layout, wide, ones, backend) / jnp.maximum(degrees, 1)[:, None]).astype(x.dtype)
 
 
+@by_blocks()
 def in_degrees(graph: jraph.GraphsTuple, dtype: DTypeLike) -> Float[Array, " n"]:
     """Counts the edges that enter each node, exactly, and converts the numbers to `dtype`.
 
@@ -102,6 +106,7 @@ def in_degrees(graph: jraph.GraphsTuple, dtype: DTypeLike) -> Float[Array, " n"]
     return _in_degrees(graph, checked_layout(graph), dtype)
 
 
+@by_blocks(sent="x")
 def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
     """Computes `D^-1/2 (A + I) D^-1/2 x` (Kipf & Welling, arXiv 1609.02907, equation 2); missing self loops are added.
 

@@ -1,9 +1,10 @@
 """Subgraphs to minibatches of few shapes: features, labels, masks, padding, layout; and the sampler of an epoch."""
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,7 +16,9 @@ from abkd_jax.sampling.buckets import Capacity, fit_capacities, padded
 from abkd_jax.sampling.subgraph import Subgraph, as_indices
 from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
 
-__all__ = ["EpochSampler", "Minibatch", "gather_outputs", "node_sampler", "to_batch"]
+__all__ = ["Build", "EpochSampler", "Minibatch", "gather_outputs", "in_groups", "node_sampler", "to_batch"]
+
+Item = TypeVar("Item")
 
 TRIALS = 4  # minibatches that are drawn to fit the capacities
 
@@ -40,17 +43,26 @@ class Minibatch(NamedTuple):
         return gather_outputs(stored, self.nodes, self.batch.masks.all.shape[0], graphs=rows)
 
 
+Build = Callable[[], Minibatch]
+
+
 @dataclass(frozen=True)
 class EpochSampler:
     """Draws the minibatches of one epoch per call; the same generator state gives the same batches, bit for bit.
 
     Attributes:
-        minibatches: `rng -> iterator` over the minibatches of one epoch.
+        groups: `(rng, size) -> iterator` over groups of `size` consecutive minibatches of one epoch; the last one may
+            be smaller. All of a group have one shape. They are drawn, and yet to be built by functions without
+            arguments: of a group that several hosts share, each builds its own.
         steps: minibatches per epoch; None where that depends on the draws.
     """
 
-    minibatches: Callable[[np.random.Generator], Iterator[Minibatch]]
+    groups: Callable[[np.random.Generator, int], Iterator[list[Build]]]
     steps: int | None
+
+    def minibatches(self, rng: np.random.Generator) -> Iterator[Minibatch]:
+        """Returns an iterator over the minibatches of one epoch."""
+        return (build() for group in self.groups(rng, 1) for build in group)
 
     def __call__(self, rng: np.random.Generator) -> Iterator[Batch]:
         """Returns an iterator over the batches of one epoch, NumPy arrays."""
@@ -63,11 +75,26 @@ class EpochSampler:
             stored: arrays of the host, for the whole data set; see `Minibatch.outputs`.
         """
 
-        def minibatches(rng: np.random.Generator) -> Iterator[Minibatch]:
-            for minibatch in self.minibatches(rng):
-                yield minibatch._replace(batch=minibatch.batch._replace(targets=minibatch.outputs(stored)))
+        def with_targets(build: Build) -> Minibatch:
+            minibatch = build()
+            return minibatch._replace(batch=minibatch.batch._replace(targets=minibatch.outputs(stored)))
 
-        return EpochSampler(minibatches, self.steps)
+        def groups(rng: np.random.Generator, size: int) -> Iterator[list[Build]]:
+            for group in self.groups(rng, size):
+                yield [functools.partial(with_targets, build) for build in group]
+
+        return EpochSampler(groups, self.steps)
+
+
+def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Returns an iterator over lists of `size` consecutive items; the last one may be shorter.
+
+    Examples:
+        >>> list(in_groups("abcde", 2))
+        [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    remaining = iter(items)
+    return iter(lambda: list(itertools.islice(remaining, size)), [])
 
 
 def node_sampler(
@@ -86,12 +113,16 @@ def node_sampler(
     trials = itertools.islice(draw(np.random.default_rng(0)), TRIALS)
     sizes = fit_capacities((drawn.nodes.shape[0], drawn.senders.shape[0]) for drawn in trials)
 
-    def minibatches(rng: np.random.Generator) -> Iterator[Minibatch]:
-        for drawn in draw(rng):
-            capacity = sizes.smallest_fitting(drawn.nodes.shape[0], drawn.senders.shape[0])
-            yield Minibatch(to_batch(graph, drawn, capacity, roots_only=roots_only), drawn.nodes)
+    def build(drawn: Subgraph, capacity: Capacity) -> Minibatch:
+        return Minibatch(to_batch(graph, drawn, capacity, roots_only=roots_only), drawn.nodes)
 
-    return EpochSampler(minibatches, steps)
+    def groups(rng: np.random.Generator, size: int) -> Iterator[list[Build]]:
+        for group in in_groups(draw(rng), size):
+            fitting = [sizes.smallest_fitting(drawn.nodes.shape[0], drawn.senders.shape[0]) for drawn in group]
+            capacity = Capacity(*map(max, zip(*fitting, strict=True)))
+            yield [functools.partial(build, drawn, capacity) for drawn in group]
+
+    return EpochSampler(groups, steps)
 
 
 def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_only: bool) -> Batch:

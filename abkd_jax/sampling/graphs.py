@@ -1,5 +1,6 @@
 """Minibatches of whole graphs, for graph-level tasks."""
 
+import functools
 from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from abkd_jax.graph import graphs_tuple, prepare
-from abkd_jax.sampling.batches import EpochSampler, Minibatch
+from abkd_jax.sampling.batches import Build, EpochSampler, Minibatch, in_groups
 from abkd_jax.sampling.subgraph import as_indices, edges_into
 from abkd_jax.types import Batch, GraphDataset, HostOrDevice, InputError, NodeMasks
 
@@ -57,7 +58,11 @@ def graph_batches(
             )
             yield Minibatch(_batch(dataset, graph, members, buckets=False), nodes, members)
 
-    return EpochSampler(minibatches, None)
+    def groups(rng: np.random.Generator, size: int) -> Iterator[list[Build]]:
+        for group in in_groups(minibatches(rng), size):
+            yield [functools.partial(_same, minibatch) for minibatch in group]
+
+    return EpochSampler(groups, None)
 
 
 def all_graphs(dataset: GraphDataset) -> Batch:
@@ -76,6 +81,10 @@ def all_graphs(dataset: GraphDataset) -> Batch:
         n_edge=np.append(dataset.n_edge, 0).astype(np.int32),
     )
     return _batch(dataset, graph, np.arange(dataset.n_node.shape[0], dtype=np.int32), buckets=True)
+
+
+def _same(minibatch: Minibatch) -> Minibatch:
+    return minibatch
 
 
 def _graph(dataset: GraphDataset, starts: tuple[np.ndarray, ...], graph: int) -> jraph.GraphsTuple:

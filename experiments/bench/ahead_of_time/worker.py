@@ -1,0 +1,32 @@
+"""Compiles one cell in this process: `python -m experiments.bench.ahead_of_time.worker PROGRAM TARGET ROOT [BUNDLES]`.
+
+Prints one line of JSON. The environment is that of `targets.environment`, with the same folder for bundles.
+"""
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+import jax
+
+from experiments.bench.ahead_of_time.compile import compile_program, on_device
+from experiments.bench.ahead_of_time.programs import PROGRAMS
+from experiments.bench.ahead_of_time.targets import TARGETS, describe_devices
+
+
+def main(program: str, target: str, root: Path, bundles: Path | None = None) -> None:
+    """Compiles a program and prints its record."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print too
+    device = describe_devices(TARGETS[target])[0]
+    made = PROGRAMS[program](root)
+    arguments = on_device(made.arguments, jax.sharding.SingleDeviceSharding(device))
+    record = compile_program(made.function, arguments, bundles)
+    record["host_peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps(record), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], *map(Path, sys.argv[3:]))

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["in_one_line", "output"]
 
@@ -35,21 +35,17 @@ def in_one_line(name: str, call: Callable[[], Result]) -> Result:
     except BrokenPipeError:
         raise
     except (InputError, OSError) as error:
-        _refuse(f"abkd_jax {name}: {error}")
+        others = _others()
+        if others is not None:
+            others.end(f"abkd_jax {name}: {error}")
+        sys.exit(f"abkd_jax {name}: {error}")
     except jax.errors.JaxRuntimeError as error:
         others = _others()
         if others is None:
             raise
         reason = " ".join(str(error).split())[:120]
         others.end(f"abkd_jax {name}: {others.LOST} ({reason})")
-
-
-def _refuse(line: str) -> NoReturn:
-    """Ends with one line and status 1; of several processes without waiting for the others."""
-    others = _others()
-    if others is not None:
-        others.end(line)
-    sys.exit(line)
+        raise
 
 
 def _others() -> Any:

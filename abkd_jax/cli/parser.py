@@ -206,7 +206,7 @@ def _main(arguments: list[str]) -> int:
     name = type(command).__name__.lower()
     level = logging.WARNING if command.quiet else logging.DEBUG if command.verbose else logging.INFO
     with progress.logging_to_stderr(level):
-        if isinstance(command, _Processes) and command.process is not None:
+        if getattr(command, "process", None) is not None:
             in_one_line(name, lambda: _join(command))
         log = logging.getLogger(__name__)
         log.info("%s: starting", " ".join([name, command.dataset]).strip())

@@ -53,7 +53,8 @@ def distill(config: DistillConfig) -> Path:
 
 def prepare(config: RunConfig) -> PreparedData:
     """Prepares the data of a config, for its devices."""
-    return prepare_data(config.dataset, config.data_root, config.batches, config.split, make_mesh(config.mesh))
+    data = prepare_data(config.dataset, config.data_root, config.batches, config.split, make_mesh(config.mesh))
+    return data._replace(profile_dir=config.profile_dir)
 
 
 class Scored(NamedTuple):

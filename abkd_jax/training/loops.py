@@ -102,7 +102,7 @@ def fit(
         history |= {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1)))
     while done < chunks * length and bool(np.any(jax.device_get(take(state.active, mesh)))):
-        with jax.transfer_guard("disallow"):
+        with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("epochs", step_num=done):
             state, metrics = run_chunk(state, batch)
             metrics = jax.device_get(take(metrics, mesh))
         for name, values in metrics.items():
@@ -253,7 +253,7 @@ def _train_epochs(
     for epoch in epochs:
         for batch in batches(epoch):
             placed = _moved(batch)
-            with jax.transfer_guard("disallow"):
+            with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("step", step_num=len(collected)):
                 train, metrics = step(train, placed)
             collected.append(metrics)
     if not collected:

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.run.data import PreparedData, make_scores
-from abkd_jax.sampling import prefetch
+from abkd_jax.sampling import prefetch, worker_count
 from abkd_jax.training.loops import FitState, fit, fit_minibatches, initial_fit_state
 from abkd_jax.training.resume import Origin, fit_with_checkpoints
 from abkd_jax.training.step import Step, TrainState
@@ -134,7 +134,8 @@ def _on_minibatches(
         return {name: value for name, value in found.items() if name.startswith("val_")}
 
     def batches(epoch: int) -> Iterable[Batch]:
-        return prefetch(sampler(np.random.default_rng([seed, epoch])))
+        draws = sampler.groups(np.random.default_rng([seed, epoch]), 1)
+        return prefetch(draws, put=lambda draw: jax.device_put(draw()[0]().batch), workers=worker_count())
 
     return functools.partial(fit_minibatches, program.step, evaluate, program.states, batches, program.optim)
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate.backends import gather_rows, segment_sums
 from abkd_jax.aggregate.edges import checked_layout, rows_of_sums
+from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.aggregate.products import sparse_matmul
 from abkd_jax.graph import edge_relations, num_edges
 from abkd_jax.graph.input_checks import checked_relations, host_values
@@ -22,6 +23,7 @@ from abkd_jax.types import InputError
 __all__ = ["relation_means", "relation_sum"]
 
 
+@by_blocks(sent="x")
 def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: int) -> Float[Array, "m r f"]:
     """Computes the mean of `x` over the edges of each type that enter each node; zero where there are none.
 
@@ -56,6 +58,7 @@ def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: 
     return sums.astype(x.dtype)
 
 
+@by_blocks(sent="x")
 def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Array, "m f"]:
     """Computes the sum over the types of the mean of `x[:, type]` over the edges of that type that enter each node.
 

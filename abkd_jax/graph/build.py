@@ -34,6 +34,7 @@ from abkd_jax.graph.layout import (
     relation_layout,
     symmetric_coefficients,
 )
+from abkd_jax.graph.partitioned import partition_of
 from abkd_jax.graph.precision import accumulation_dtype, widened
 from abkd_jax.types import Dataset, InputError, Pytree
 
@@ -189,6 +190,8 @@ def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
     Raises:
         InputError: the graph is malformed, see `input_checks.check_graph`.
     """
+    if partition_of(graph) is not None:
+        return graph
     edges = normalised_edges(graph)
     return graph if edges is graph.edges else graph._replace(edges=edges)
 

@@ -13,8 +13,9 @@ from jaxtyping import Int
 
 from abkd_jax.graph import graphs_tuple, prepare
 from abkd_jax.graph.host import HostGraph, edge_entries
+from abkd_jax.graph.type_blocks import TypeBlocks, TypedRelations, type_layout, typed_relations
 from abkd_jax.sampling.buckets import Capacity, fit_capacities, padded
-from abkd_jax.sampling.subgraph import Positions, Subgraph, as_indices
+from abkd_jax.sampling.subgraph import Positions, Subgraph, as_indices, sorted_by_type
 from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
 
 __all__ = ["Build", "Draw", "EpochSampler", "Minibatch", "gather_outputs", "in_groups", "node_sampler", "to_batch"]
@@ -131,26 +132,41 @@ def node_sampler(
             scratch.positions = Positions(graph.num_nodes)
         return draw(job, np.random.default_rng(seed), scratch.positions)
 
+    relations = typed_relations(graph)
+
+    def sizes_of(drawn: Subgraph) -> tuple[int, ...]:
+        sizes = drawn.nodes.shape[0], drawn.senders.shape[0]
+        if relations is None or graph.node_types is None:
+            return sizes
+        return *sizes, *np.bincount(graph.node_types[drawn.nodes], minlength=len(relations.entering)).tolist()
+
     def build(drawn: Subgraph, capacity: Capacity) -> Minibatch:
-        return Minibatch(to_batch(graph, drawn, capacity, roots_only=roots_only), drawn.nodes)
+        if relations is not None:
+            drawn = sorted_by_type(graph, drawn)
+        return Minibatch(to_batch(graph, drawn, capacity, roots_only=roots_only, relations=relations), drawn.nodes)
 
     def draw_group(jobs: list[tuple[Job, int]], scratch: threading.local) -> list[Build]:
         group = [drawn_with(*job, scratch) for job in jobs]
-        fitting = [sizes.smallest_fitting(drawn.nodes.shape[0], drawn.senders.shape[0]) for drawn in group]
-        capacity = Capacity(*map(max, zip(*fitting, strict=True)))
-        return [functools.partial(build, drawn, capacity) for drawn in group]
+        nodes, edges, *types = map(max, zip(*map(sizes_of, group), strict=True))
+        return [functools.partial(build, drawn, sizes.smallest_fitting(nodes, edges, types)) for drawn in group]
 
     def groups(rng: np.random.Generator, size: int) -> Iterator[Draw]:
         scratch = threading.local()  # of this epoch: an exception may leave it with nodes
         return (functools.partial(draw_group, jobs, scratch) for jobs in in_groups(seeded(rng), size))
 
     jobs, scratch = seeded(np.random.default_rng(0)), threading.local()
-    trials = (drawn_with(*job, scratch) for job in jobs[:TRIALS])
-    sizes = fit_capacities((drawn.nodes.shape[0], drawn.senders.shape[0]) for drawn in trials)
+    sizes = fit_capacities(sizes_of(drawn_with(*job, scratch)) for job in jobs[:TRIALS])
     return EpochSampler(groups, len(jobs))
 
 
-def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_only: bool) -> Batch:
+def to_batch(
+    graph: HostGraph,
+    drawn: Subgraph,
+    capacity: Capacity,
+    *,
+    roots_only: bool,
+    relations: TypedRelations | None = None,
+) -> Batch:
     """Gathers the features of a subgraph, pads and prepares it: a batch of NumPy arrays.
 
     Its shapes and tree structure follow from graph and capacity alone. Padding is one more graph, as in
@@ -164,6 +180,7 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
         drawn: at most `capacity.nodes - 1` nodes and `capacity.edges` edges.
         capacity: shape of the batch.
         roots_only: whether losses are computed on the roots alone, or on all nodes; on `target_mask` in both cases.
+        relations: of the node types, where the nodes of the subgraph are sorted by type and `capacity` has their sizes.
 
     Raises:
         InputError: the capacity is too small.
@@ -183,12 +200,17 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
     )
     chosen = graph.target_mask[drawn.nodes]
     if roots_only:
-        chosen[drawn.num_roots :] = False
+        chosen &= drawn.is_root
     masks = NodeMasks(
         all=padded(chosen, capacity.nodes, False),
         train=padded(chosen & graph.train_mask[drawn.nodes], capacity.nodes, False),
     )
-    prepared = prepare(plain, buckets=False, relations=None if graph.relations is None else graph.num_relations)
+    typed = None
+    if relations is not None and graph.node_types is not None:
+        types, blocks = graph.node_types[drawn.nodes], TypeBlocks(capacity.types, relations)
+        typed = functools.partial(type_layout, node_types=types, size=capacity.nodes, blocks=blocks)
+    count_of_relations = None if graph.relations is None else graph.num_relations
+    prepared = prepare(plain, buckets=False, relations=count_of_relations, typed=typed)
     return Batch(prepared, padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from abkd_jax import distill
 from abkd_jax.configs import presets
 from abkd_jax.configs.options import BatchConfig, DistillConfig, MethodConfig, ModelConfig
 from abkd_jax.distill.build import build_objective
@@ -18,12 +19,13 @@ from abkd_jax.models import build
 from abkd_jax.run.data import PreparedData, build_model, prepare_data
 from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, with_teacher_targets
-from abkd_jax.types import Batch, InputError
+from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks, Objective
 from experiments.bench.ahead_of_time.blocks import rgcn_block
 
 __all__ = ["PROGRAMS", "Program"]
 
 STEPS, SEEDS = 10, 10
+SAMPLE = 2048  # rows of random outputs of a teacher
 TARGETS: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # axes of jax.vmap: a teacher per seed, one graph
 
 
@@ -58,18 +60,33 @@ def distilled(data: PreparedData, config: DistillConfig, method: MethodConfig) -
         raise InputError("ahead_of_time: a method of labels alone, expected one that reads the teacher")
     batch = data.batch if data.sampler is None else next(iter(data.sampler(np.random.default_rng(0))))
 
-    def prepare(key: Any, batch: Batch) -> tuple[Any, Any, Any]:
+    def outputs(key: Any, batch: Batch) -> tuple[Any, Any, Any]:
         variables = teacher.init(key, batch.graph)
-        out: Any = teacher.apply(variables, batch.graph)
         own: Any = student.apply(student.init(key, batch.graph), batch.graph)
-        state = init_state(key, student, optimizer, batch, objective_params=objective.init(key, out, own))
-        return variables, state, objective.targets(out, graph=batch.graph, mask=batch.masks)
+        return variables, teacher.apply(variables, batch.graph), own
 
-    variables, state, targets = jax.eval_shape(prepare, jax.random.key(0), batch)
-    step = make_distill_step(student, objective, optimizer, data.task, method.task_weight)
+    def start(key: Any, batch: Batch, out: Any, own: Any) -> Any:
+        return init_state(key, student, optimizer, batch, objective_params=objective.init(key, out, own))
+
+    key, step = jax.random.key(0), make_distill_step(student, objective, optimizer, data.task, method.task_weight)
+    variables, out, own = jax.eval_shape(outputs, key, batch)
+    state = jax.eval_shape(start, key, batch, out, own)
     if data.sampler is None:
+        targets = jax.eval_shape(lambda out, b: objective.targets(out, graph=b.graph, mask=b.masks), out, batch)
         return Program(step, (state, batch._replace(targets=targets)))
-    return Program(with_teacher_targets(step, objective, teacher.apply), (state, batch, variables))
+    return Program(
+        with_teacher_targets(step, objective, teacher.apply), (state, batch, variables, _basis(objective, out))
+    )
+
+
+def _basis(objective: Objective, out: GNNOutput) -> Any:
+    """Returns a basis of a teacher with such outputs, random ones; None where the loss needs none."""
+    if not distill.needs_basis(objective):
+        return None
+    rng, mask = np.random.default_rng(0), np.ones(SAMPLE, bool)
+    drawn = [rng.normal(size=(SAMPLE, leaf.shape[1])).astype(np.float32) for leaf in jax.tree.leaves(out)]
+    sample = jax.tree.unflatten(jax.tree.structure(out), drawn)
+    return distill.teacher_basis(objective, sample, NodeMasks(mask, mask, mask, mask))
 
 
 def _cora_student(method: str, **changes: Any) -> Callable[[Path], Program]:

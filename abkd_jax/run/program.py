@@ -16,7 +16,7 @@ from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.sampling import prefetch, worker_count
 from abkd_jax.training.accumulate import build_parts
-from abkd_jax.training.loops import FitState, fit, fit_minibatches, initial_fit_state
+from abkd_jax.training.loops import fit, fit_minibatches, initial_fit_state
 from abkd_jax.training.resume import Origin, fit_with_checkpoints
 from abkd_jax.training.seeds import over_seeds, put_batch, put_seeds
 from abkd_jax.training.sharding import Fit, on_mesh, put, take

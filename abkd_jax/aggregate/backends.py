@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCSR
 from jaxtyping import Array, Float, Int
 
+from abkd_jax.aggregate import native
 from abkd_jax.aggregate.bucketed import bucketed_reduce, buckets_of
 from abkd_jax.aggregate.chunks import chunk_size, in_chunks
 from abkd_jax.aggregate.entries import RowEntries
@@ -125,11 +126,17 @@ def row_maxima(matrix: RowEntries, values: Float[Array, "nnz h"], backend: Backe
         lowest = jnp.asarray(-jnp.inf, values.dtype)
         return bucketed_reduce(matrix, lambda ids, _: values[ids], jnp.maximum, lowest, values.shape[1])
 
-    if matrix.buckets is None or backend in ("csr", "segment", "dense"):
+    def on_cpu(matrix: RowEntries, values: Array) -> Array:
+        return native.row_maxima(matrix.row_ptr, values) if native.reads(values) else segment(matrix, values)
+
+    if backend == "csr":
+        return jax.lax.platform_dependent(matrix, values, cpu=on_cpu, default=segment)
+    if backend in ("segment", "dense"):
         return segment(matrix, values)
     if backend == "bucketed":
         return bucketed(matrix, values)
-    return jax.lax.platform_dependent(matrix, values, tpu=bucketed, default=segment)
+    tpu = segment if matrix.buckets is None else bucketed
+    return jax.lax.platform_dependent(matrix, values, cpu=on_cpu, tpu=tpu, default=segment)
 
 
 def _auto(matrix: RowEntries, values: Array, x: Array) -> Array:
@@ -141,6 +148,8 @@ def _auto(matrix: RowEntries, values: Array, x: Array) -> Array:
 
 def _csr(matrix: RowEntries, values: Array, x: Array) -> Array:
     """Computes one native product per head; narrow heads run together, a chunk of entries at a time."""
+    if native.reads(values, x):
+        return native.row_sums(matrix.row_ptr, matrix.cols, values, x)
     heads, width = x.shape[1:]
     rows = matrix.row_ptr.shape[0] - 1
     if heads > 1 and width < NARROW_HEAD:

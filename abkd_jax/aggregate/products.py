@@ -9,6 +9,7 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from abkd_jax.aggregate import native
 from abkd_jax.aggregate.backends import NARROW_HEAD, gather_rows, row_sums, segment_sums
 from abkd_jax.aggregate.chunks import CHUNK_BYTES, chunk_size, in_chunks
 from abkd_jax.aggregate.edges import checked_layout, first_rows
@@ -230,10 +231,14 @@ def edge_dots(
         out = jax.lax.map(lambda pair: direct(pair[0], pair[1], a, b), ids)
         return out.reshape(-1, *out.shape[2:])[: rows.shape[0]]
 
+    def of_heads(rows: Array, cols: Array, a: Array, b: Array) -> Array:
+        heads = a.shape[1:-1]
+        wide = [x.reshape(x.shape[0], math.prod(heads), x.shape[-1]) for x in (a, b)]
+        return native.edge_dots(rows, cols, *wide).reshape(rows.shape[0], *heads)
+
     size = chunk_size(a)
-    if rows.shape[0] <= size:
-        return direct(rows, cols, a, b)
-    return jax.lax.platform_dependent(rows, cols, a, b, cpu=chunked, default=direct)
+    on_cpu = of_heads if native.reads(a, b) else chunked if rows.shape[0] > size else direct
+    return jax.lax.platform_dependent(rows, cols, a, b, cpu=on_cpu, default=direct)
 
 
 def last_axis_sum(x: Float[Array, "n *h f"]) -> Float[Array, "n *h"]:

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.distill import Term, gradient_shares, term_losses
+from abkd_jax.distill import Term, batch_targets, gradient_shares, term_losses
 from abkd_jax.graph.precision import in_float32
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, GNNOutput, InputError, Objective, PRNGKey, Pytree
@@ -219,8 +219,8 @@ def make_gradient_shares(
 
 def with_teacher_targets(
     step: Step, objective: Objective | None, teacher: Callable[[Pytree, Any], GNNOutput] | None
-) -> Callable[[TrainState, Batch, Pytree], tuple[TrainState, dict[str, Array]]]:
-    """Makes a distillation step that computes the targets of its batch, `(state, batch, teacher's variables) -> ...`.
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """Makes a distillation step that computes the targets of its batch, `(state, batch, variables, basis) -> ...`.
 
     Args:
         step: from `make_distill_step`.
@@ -229,13 +229,21 @@ def with_teacher_targets(
             holds the teacher's stored outputs of the batch's nodes (`sampling.gather_outputs`).
 
     Returns:
-        One jitted step, which donates the state.
+        One jitted step, which donates the state. `variables` are the teacher's, `basis` is `distill.teacher_basis` of
+        the objective and of a sample of the teacher's outputs; without it the targets are `objective.targets` of the
+        batch alone, with an eigendecomposition in every step where the loss has principal components.
     """
 
-    def run(state: TrainState, batch: Batch, variables: Pytree) -> tuple[TrainState, dict[str, Array]]:
+    def run(
+        state: TrainState, batch: Batch, variables: Pytree, basis: Pytree = None
+    ) -> tuple[TrainState, dict[str, Array]]:
         if objective is None:
             return step(state, batch._replace(targets=None))
         out = batch.targets if teacher is None else teacher(variables, batch.graph)
-        return step(state, batch._replace(targets=objective.targets(out, graph=batch.graph, mask=batch.masks)))
+        if basis is None:
+            targets = objective.targets(out, graph=batch.graph, mask=batch.masks)
+        else:
+            targets = batch_targets(objective, basis, out, graph=batch.graph, mask=batch.masks)
+        return step(state, batch._replace(targets=targets))
 
     return jax.jit(run, donate_argnums=0)

@@ -176,5 +176,5 @@ def test_unknown_targets_are_refused(name):
 
 def test_a_missing_compiler_is_one_line(monkeypatch):
     monkeypatch.setattr(targets.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"^v5e: no compiler for tpu, expected pip install libtpu$"):
+    with pytest.raises(InputError, match=r"^v5e: no compiler for tpu, expected pip install 'abkd_jax\[tpu\]'$"):
         targets.require("v5e")

@@ -43,12 +43,13 @@ TARGETS = {
     "h100": Target("cuda", "1x1x1", 80 * 10**9, 989e12, 3.35e12),
 }
 MODULES = {"tpu": "libtpu", "cuda": "jax_plugins.xla_cuda12"}
-PACKAGES = {"tpu": "libtpu", "cuda": "--no-deps jax-cuda12-plugin jax-cuda12-pjrt"}
+PACKAGES = {"tpu": "'abkd_jax[tpu]'", "cuda": "--no-deps jax-cuda12-plugin jax-cuda12-pjrt"}
 TPU = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # several processes at once; none holds a device
+    "XLA_FLAGS": "",  # libtpu refuses flags that are for CPUs alone
 }
 # Gemms of cuBLAS, and no autotuning, which would run kernels.
 CUDA = {"XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"}

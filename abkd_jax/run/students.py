@@ -19,13 +19,16 @@ from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.identity import student_identity
 from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job
+from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.seeds import vmap_seeds
+from abkd_jax.training.sharding import put
 from abkd_jax.training.step import (
     Step,
     TrainState,
     init_state,
     make_distill_step,
     make_gradient_shares,
+    make_gradients,
     make_optimizer,
     make_validate,
     with_teacher_targets,
@@ -85,7 +88,11 @@ def train_students(
             data, job, prepare, step, lambda state, batch: score(state, batch) | shares(state, batch)
         )
     else:
-        learn = with_teacher_targets(step, objective, apply)
+        if data.per_step == 1:
+            learn = with_teacher_targets(step, objective, apply)
+        else:
+            gradients = make_gradients(student, objective, data.task, method.task_weight)
+            learn = make_parts_step(with_teacher_targets(gradients, objective, apply), optimizer, data.mesh)
         make = _make_one(data, job, prepare, learn, score, _make_basis(data, objective, apply))
     parts = []
     for directory, seeds in folders:
@@ -140,10 +147,11 @@ def _make_one(
     ) -> tuple[Program, dict[str, np.ndarray]]:
         (seed,), (variables,) = seeds, teachers
         state, _ = prepare(jax.random.key(seed), variables, example)
-        basis = basis_of(seed, variables)
+        read = (variables, basis_of(seed, variables))
+        read = read if data.mesh is None else put(read, data.mesh)
 
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-            return learn(state, batch, variables, basis)
+            return learn(state, batch, *read)
 
         label = f"{job.name} seed {seed}"
         return Program(label, directory, identity, seeds, job.method.optim, step, state, validate, example), {}

@@ -4,14 +4,19 @@ Three axes, each of size 1 unless it is named: `data` (minibatches of one step),
 side) and `nodes` (blocks of receivers of one large graph).
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["AXES", "axis_size", "make_mesh", "mesh_sizes", "replicated"]
+__all__ = ["AXES", "Fit", "axis_size", "make_mesh", "mesh_sizes", "on_mesh", "put", "take"]
+
+Fit = Callable[..., tuple[Any, Any]]
 
 AXES = ("data", "seeds", "nodes")
 
@@ -71,6 +76,56 @@ def axis_size(mesh: Mesh | None, axis: str) -> int:
     return 1 if mesh is None else mesh.shape[axis]
 
 
-def replicated(tree: Pytree, mesh: Mesh) -> Pytree:
-    """Copies arrays to every device of a mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+def put(tree: Pytree, mesh: Mesh, *axes: str | None) -> Pytree:
+    """Puts arrays that every process holds as a whole on a mesh: an explicit transfer.
+
+    Args:
+        tree: of arrays and typed PRNG keys.
+        mesh: of devices of all processes.
+        axes: for each leading dimension the axis of the mesh that shares it, or None; without any, every device holds
+            everything.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(*axes))
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def of_process(leaf: Any) -> Any:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(of_process(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        whole = jax.device_get(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(of_process, tree)
+
+
+def take(tree: Pytree, mesh: Mesh | None) -> Pytree:
+    """Returns arrays that lie on a mesh as whole arrays on one device of this process; without a mesh as they are."""
+    if mesh is None:
+        return tree
+    if not all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
+        tree = _replicate(mesh)(tree)
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+@functools.cache
+def _replicate(mesh: Mesh) -> Callable[[Pytree], Pytree]:
+    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+
+def on_mesh(fit: Fit, put_run: Callable[..., tuple[Any, Any]], take_run: Callable[..., tuple[Any, Any]]) -> Fit:
+    """Returns a fit on a mesh that is resumed and saved as on one device: checkpoints know nothing of the mesh.
+
+    Args:
+        fit: a loop of `training.loops` that is given everything but `resume` and `on_chunk`.
+        put_run: `(state, history) -> (state, history)`, from one device to the mesh.
+        take_run: the same back.
+    """
+
+    def run(*, resume: Any = None, on_chunk: Any = None) -> tuple[Any, Any]:
+        def taken(state: Any, history: Any, epochs: int) -> None:
+            on_chunk(*take_run(state, history), epochs)
+
+        found = fit(resume=resume and put_run(*resume), on_chunk=on_chunk and taken)
+        return take_run(*found)
+
+    return run

@@ -202,7 +202,7 @@ def _stacked(trees: list[Pytree]) -> Pytree:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def pad_rows(rows: Pytree, size: int, fill: float = 0) -> Pytree:
+def pad_rows(rows: Pytree, size: int, fill: int = 0) -> Pytree:
     """Pads arrays `[n, ...]` and sparse features to `size` rows, sparse features with empty ones.
 
     Examples:

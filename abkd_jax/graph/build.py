@@ -5,6 +5,9 @@ Everything here that builds a graph runs on the host in NumPy and checks its inp
 transpose, and the coefficients of the symmetric normalisation.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import jraph
@@ -36,6 +39,7 @@ from abkd_jax.graph.layout import (
 )
 from abkd_jax.graph.partitioned import partition_of
 from abkd_jax.graph.precision import accumulation_dtype, widened
+from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.types import Dataset, InputError, Pytree
 
 __all__ = ["from_dataset", "from_edges", "normalise", "normalised_edges", "pad_to_bucket", "prepare"]
@@ -122,7 +126,12 @@ def from_dataset(dataset: Dataset) -> jraph.GraphsTuple:
 
 
 def prepare(
-    graph: jraph.GraphsTuple, *, backend: Backend = "auto", buckets: bool = True, relations: int | None = None
+    graph: jraph.GraphsTuple,
+    *,
+    backend: Backend = "auto",
+    buckets: bool = True,
+    relations: int | None = None,
+    typed: Callable[[np.ndarray, np.ndarray, np.ndarray], TypedLayout] | None = None,
 ) -> jraph.GraphsTuple:
     """Adds the sorted layout, its transpose and the symmetric normalisation; on the host, once per graph.
 
@@ -136,6 +145,8 @@ def prepare(
             The shapes of buckets depend on the degrees: graphs that share a program (minibatches) go without, and then
             the pytree and its shapes follow from the numbers of nodes, edges and types alone.
         relations: number of edge types, where the graph has them (`edge_relations`); None counts up to the largest.
+        typed: `(receivers, senders, relations) -> layout` of a batch whose nodes are sorted by type, see
+            `type_blocks.type_layout`.
 
     Raises:
         InputError: an edge points outside, its type is not in `0 .. relations - 1` or its weight no finite number;
@@ -168,14 +179,16 @@ def prepare(
     weights = checked_weights(np.ones(senders.shape[0]) if weights is None else weights, senders.shape[0])
     weights = weights.astype(accumulation_dtype(weights.dtype))
     coefficients, self_coefficients = symmetric_coefficients(senders, receivers, weights, size)
+    by_relation = None
+    if types is not None:
+        make = typed or functools.partial(relation_layout, size=size, relations=types[1], buckets=buckets)
+        by_relation = make(receivers, senders, types[0][order])
     layout = PreparedEdges(
         features=edges,
         pattern=pattern,
         coefficients=coefficients,
         self_coefficients=self_coefficients,
-        relations=None
-        if types is None
-        else relation_layout(receivers, senders, types[0][order], size, types[1], buckets),
+        relations=by_relation,
         info=LayoutInfo(size, senders.shape[0], backend),
     )
     return graph._replace(edges=layout, senders=pattern.cols, receivers=pattern.rows)

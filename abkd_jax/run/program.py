@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.run.data import PreparedData, make_scores
-from abkd_jax.sampling import prefetch
+from abkd_jax.sampling import prefetch, worker_count
 from abkd_jax.training.accumulate import build_parts
 from abkd_jax.training.loops import fit, fit_minibatches, initial_fit_state
 from abkd_jax.training.resume import Origin, fit_with_checkpoints
@@ -151,10 +151,13 @@ def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> F
         return {name: value for name, value in found.items() if name.startswith("val_")}
 
     def batches(epoch: int) -> Iterable[Any]:
-        rng = np.random.default_rng([seed, epoch])
-        if per_step == 1:
-            return prefetch(sampler(rng))
-        return prefetch(sampler.groups(rng, per_step), put=lambda group: build_parts(group, per_step, mesh))
+        draws = sampler.groups(np.random.default_rng([seed, epoch]), per_step)
+
+        def put_step(draw: Callable[[], Any]) -> Any:
+            built = draw()
+            return jax.device_put(built[0]().batch) if per_step == 1 else build_parts(built, per_step, mesh)
+
+        return prefetch(draws, put=put_step, workers=worker_count())
 
     if mesh is None:
         return functools.partial(fit_minibatches, program.step, evaluate, program.states, batches, program.optim)

@@ -72,9 +72,8 @@ def test_teachers_and_students_have_the_losses_of_one_device_and_go_on_there(tmp
         config = TeacherConfig(model, OptimConfig(epochs=4))
         teacher = Teacher(train_teachers(data, config, 1, folder, may_train=may_train), model, {})
         programs = [(folder / "students", [0])]
-        return train_students(
-            data, Job("soft_label", STUDENT, method), teacher, programs, may_train=may_train
-        ), teacher.models
+        job = Job("soft_label", model, method)
+        return train_students(data, job, teacher, programs, may_train=may_train), teacher.models
 
     expected, found = trained(tmp_path / "one"), trained(tmp_path / "many", f"nodes={PARTS}")
     for one, many in zip(expected, found, strict=True):

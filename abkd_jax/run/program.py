@@ -19,8 +19,9 @@ from abkd_jax.training.accumulate import build_parts
 from abkd_jax.training.loops import fit, fit_minibatches, initial_fit_state
 from abkd_jax.training.resume import Origin, fit_with_checkpoints
 from abkd_jax.training.seeds import over_seeds, put_batch, put_seeds
-from abkd_jax.training.sharding import Fit, axis_size, on_mesh, put, take
+from abkd_jax.training.sharding import Fit, axis_size, on_mesh, put
 from abkd_jax.training.step import Step, TrainState
+from abkd_jax.training.tables import put_tables, take_tables
 from abkd_jax.types import Batch, InputError, Pytree
 
 __all__ = ["Program", "Teacher", "Trained", "select_seed", "stack", "steps_per_epoch", "train"]
@@ -146,8 +147,11 @@ def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> F
     if sampler is None:
         raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")
 
+    def taken(tree: Pytree) -> Pytree:
+        return take_tables(tree, mesh, program.states.params["student"])
+
     def evaluate(state: TrainState) -> dict[str, Array]:
-        found = scores(take({"params": state.params["student"], **state.model_state}, mesh))
+        found = scores(taken({"params": state.params["student"], **state.model_state}))
         return {name: value for name, value in found.items() if name.startswith("val_")}
 
     def batches(epoch: int) -> Iterable[Any]:
@@ -161,9 +165,13 @@ def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> F
 
     if mesh is None:
         return functools.partial(fit_minibatches, program.step, evaluate, program.states, batches, program.optim)
-    states = put(program.states, mesh)
+    states = put_tables(program.states, mesh)
     run = functools.partial(fit_minibatches, program.step, evaluate, states, batches, program.optim)
-    return on_mesh(run, lambda state, history: (put(state, mesh), history), lambda *run: (take(run[0], mesh), run[1]))
+    return on_mesh(
+        run,
+        lambda state, history: (put_tables(state, mesh), history),
+        lambda state, history: (taken(state), history),
+    )
 
 
 def steps_per_epoch(data: PreparedData, config: OptimConfig) -> int:

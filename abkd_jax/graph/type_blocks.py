@@ -115,7 +115,7 @@ def type_layout(
     capacities = np.array(blocks.capacities)
     bounds = np.searchsorted(node_types, np.arange(capacities.shape[0] + 1))
     starts = np.minimum(bounds[:-1], size - capacities)  # a slice from there stays inside
-    real = receivers < node_types.shape[0]
+    real = slice(0, int(np.searchsorted(receivers, node_types.shape[0])))
     pairs = [
         _pairs(nodes[real], relations[real], node_types, starts, capacities, of_types)
         for nodes, of_types in ((receivers, blocks.relations.entering), (senders, blocks.relations.leaving))
@@ -146,9 +146,10 @@ def _pairs(
     """Returns the pair of the node and the relation of each edge, and the number of pairs without the last one."""
     widths = np.array([len(some) for some in of_types])
     begins = np.cumsum(capacities * widths) - capacities * widths
-    positions = np.zeros((len(of_types), max(max(some, default=0) for some in of_types) + 1), np.int32)
+    highest = max(max(some, default=0) for some in of_types) + 1
+    positions = np.zeros((len(of_types), highest), np.int32)
     for node_type, some in enumerate(of_types):
         positions[node_type, list(some)] = np.arange(len(some))
-    types = node_types[nodes]
-    numbers = begins[types] + (nodes - starts[types]) * widths[types] + positions[types, relations]
+    first = begins[node_types] + (np.arange(node_types.shape[0]) - starts[node_types]) * widths[node_types]
+    numbers = first[nodes] + positions.ravel()[(highest * node_types)[nodes] + relations]
     return numbers, int(capacities @ widths)

@@ -16,6 +16,7 @@ from abkd_jax.run.data import PreparedData, build_model, prepare_data
 from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.types import Batch
 from experiments.bench.ahead_of_time.blocks import rgcn_block
+from experiments.bench.ahead_of_time.papers100m import papers100m_step
 from experiments.bench.ahead_of_time.steps import Program, Site, distilled, supervised
 
 __all__ = ["PROGRAMS", "TOPOLOGIES"]
@@ -120,5 +121,6 @@ PROGRAMS: dict[str, Make] = {
     "molbace_gin": _minibatches("ogbg-molbace"),
     "mag_layer": _mag_layer,
     "mag_rgcn": _minibatches("ogbn-mag"),
+    "papers100m_sage": papers100m_step,
 }
-TOPOLOGIES: dict[tuple[str, str], str] = {}  # of programs for several devices, by program and target
+TOPOLOGIES = {("papers100m_sage", "v4"): "v4:2x2x4"}  # of programs for several devices: a v4-32 has 16 chips

@@ -116,7 +116,7 @@ def count(text: str) -> Counts:
 def launched(op: Instruction) -> bool:
     """Tells whether an instruction outside of fusions is a kernel.
 
-    Copies and collectives that run beside kernels are none, nor is arithmetic on single numbers: a TPU has a scalar unit.
+    Copies and collectives that run beside kernels are none, nor is arithmetic on single numbers.
     """
     if op.opcode in NAMES + ORDER or op.opcode.endswith(("-start", "-update", "-done")):
         return False

@@ -17,7 +17,7 @@ from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.types import Batch
 from experiments.bench.ahead_of_time.blocks import rgcn_block
 from experiments.bench.ahead_of_time.papers100m import papers100m_step
-from experiments.bench.ahead_of_time.steps import Program, Site, distilled, supervised
+from experiments.bench.ahead_of_time.steps import Program, Site, distilled, prepared_for, supervised
 
 __all__ = ["PROGRAMS", "TOPOLOGIES"]
 
@@ -26,8 +26,9 @@ TARGETS: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # axes of j
 Make = Callable[[Site], Program]
 
 
-def _data(name: str, site: Site, batches: BatchConfig | None = None) -> tuple[PreparedData, DistillConfig]:
-    return prepare_data(name, site.root, batches), presets.distill_config(name)
+def _data(name: str, site: Site) -> tuple[PreparedData, DistillConfig]:
+    data = prepare_data(name, site.root)
+    return prepared_for(data, site.platform), presets.distill_config(name)
 
 
 def _teacher(name: str) -> Make:

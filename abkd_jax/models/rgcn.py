@@ -9,8 +9,9 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate import Features, feature_matmul, receiving
+from abkd_jax.aggregate import Features, feature_matmul, join_types, receiving, split_types, typed_layout_of
 from abkd_jax.graph import edge_relations, layout_of, node_entry, node_features, num_edges, with_raw_edges
+from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
 from abkd_jax.models.stack import Convolution, Stack, lookup
 from abkd_jax.types import InputError
@@ -56,7 +57,7 @@ class RGCN(Stack):
                 f"RGCN: {self.embeddings} embeddings, expected graph.nodes with 'embedding' [n]: their rows, or -1"
             )
         table = _Embedded(self.embeddings, self.embedding_width or self.hidden, self.dtype, name="input")
-        return table(features, rows)
+        return table(features, rows, node_entry(graph, "embedded"))
 
     def graph(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
         return _of_one_type(graph) if self.relations == 1 and edge_relations(graph) is None else graph
@@ -80,16 +81,22 @@ class _Embedded(nn.Module):
     dtype: DTypeLike | None
 
     @nn.compact
-    def __call__(self, x: Features, embedding: Int[Array, " n"]) -> Float[Array, "n {self.width}"]:
-        table = self.param("embedding", nn.initializers.glorot_uniform(), (self.rows, self.width))
-        embedded = lookup("RGCN: nodes['embedding']", table, jnp.maximum(embedding, 0), self.dtype)
+    def __call__(
+        self, x: Features, embedding: Int[Array, " n"], embedded: Float[Array, "n {self.width}"] | None
+    ) -> Float[Array, "n {self.width}"]:
+        """Looks up the rows; `embedded` are rows that were looked up already, where devices share the table."""
+        if embedded is None:
+            table = self.param("embedding", nn.initializers.glorot_uniform(), (self.rows, self.width))
+            learned = lookup("RGCN: nodes['embedding']", table, jnp.maximum(embedding, 0), self.dtype)
+        else:
+            learned = cast(embedded, self.dtype)
         if x.shape[1] == 0:
-            features = jnp.zeros_like(embedded)
+            features = jnp.zeros_like(learned)
         elif x.shape[1] != self.width:
             features = Dense(self.width, dtype=self.dtype, name="linear")(x)
         else:
             features = dense_features(x)
-        return jnp.where((embedding >= 0)[:, None], embedded, features)
+        return jnp.where((embedding >= 0)[:, None], learned, features)
 
 
 class _TypedConv(nn.Module):
@@ -120,7 +127,7 @@ class _TypedConv(nn.Module):
         layout = layout_of(graph)
         present = None if layout is None else layout.info.types
         root = _TypedDense(self.features, self.node_types, self.dtype, present, name="root")
-        return relations(graph, x) + root(receiving(graph, x), receiving(graph, types))
+        return relations(graph, x) + root(receiving(graph, x), receiving(graph, types), typed_layout_of(graph))
 
 
 class _TypedDense(nn.Module):
@@ -135,9 +142,16 @@ class _TypedDense(nn.Module):
     present: tuple[int, ...] | None
 
     @nn.compact
-    def __call__(self, x: Features, types: Int[Array, " n"]) -> Float[Array, "n {self.features}"]:
+    def __call__(
+        self, x: Features, types: Int[Array, " n"], layout: TypedLayout | None = None
+    ) -> Float[Array, "n {self.features}"]:
+        """Computes the map; in a batch whose nodes are sorted by type each type is multiplied by its weights alone."""
         kernel = self.param("kernel", _GLOROT_OF_MANY, (self.types, x.shape[1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.types, self.features))
+        if layout is not None:
+            kernel, bias = cast(kernel, self.dtype), cast(bias, self.dtype)
+            rows = enumerate(split_types(layout, dense_features(x)))
+            return join_types(layout, [block @ kernel[t] + bias[t][None] for t, block in rows], x.shape[0])
         kernel, out = cast(kernel, self.dtype), lookup("RGCN: nodes['type']", bias, types, self.dtype)
         present = range(self.types) if self.present is None else self.present
         for node_type in present:  # few, and no [n, types, out] is built

@@ -2,7 +2,8 @@
 
 `sampler = neighbour_batches(graph, 1024, (15, 10, 5))` once, then `for batch in prefetch(sampler(rng))` in each epoch;
 `walk_batches`, `cluster_batches` and `graph_batches` likewise. `sampler.minibatches(rng)` also tells which nodes each
-batch holds.
+batch holds. With `prefetch(sampler.groups(rng, 1), put=lambda draw: jax.device_put(draw()[0]().batch), workers=4)` four
+threads draw the same batches.
 """
 
 from abkd_jax.sampling.batches import EpochSampler, Minibatch, gather_outputs, node_sampler, to_batch
@@ -10,7 +11,7 @@ from abkd_jax.sampling.buckets import BucketSizes, Capacity, bucket_size, fit_ca
 from abkd_jax.sampling.clusters import cluster_batches, partition
 from abkd_jax.sampling.graphs import all_graphs, graph_batches
 from abkd_jax.sampling.neighbours import neighbour_batches, sample_neighbours
-from abkd_jax.sampling.prefetch import PrefetchStats, prefetch
+from abkd_jax.sampling.prefetch import PrefetchStats, prefetch, worker_count
 from abkd_jax.sampling.subgraph import Subgraph, as_indices, induced
 from abkd_jax.sampling.walks import random_walks, walk_batches
 
@@ -38,4 +39,5 @@ __all__ = [
     "sample_neighbours",
     "to_batch",
     "walk_batches",
+    "worker_count",
 ]

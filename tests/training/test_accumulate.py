@@ -94,7 +94,7 @@ def test_distillation_on_sampled_neighbours_is_the_same_on_four_devices():
     """The teacher runs inside the step, on the parts of each device; two steps, the second from the first's result."""
     host = host_graph(datasets.load("synthetic"))
     sampler = sampling.neighbour_batches(host, 40, (4, 3))
-    builds = next(sampler.groups(np.random.default_rng(0), PARTS))
+    builds = next(sampler.groups(np.random.default_rng(0), PARTS))()
     student, teacher = models.GraphSAGE(4, 2, 3, dropout=0.2), models.GraphSAGE(8, 2, 3)
     terms = [distill.Term("soft", 1.0, distill.soft_label()), distill.Term("abkd", 1.0, distill.abkd_paper(dim=3))]
     objective = distill.weighted_sum(*terms)
@@ -125,7 +125,7 @@ def test_parts_of_a_step_have_one_shape_and_hold_the_epoch():
     sampler = sampling.cluster_batches(host, np.append(np.arange(200) // 2, np.full(100, 100)), 1)
     drawn = list(sampler.minibatches(np.random.default_rng(5)))
     assert len({minibatch.batch.labels.shape for minibatch in drawn}) > 1
-    groups = [[build() for build in of] for of in sampler.groups(np.random.default_rng(5), 3)]
+    groups = [[build() for build in of()] for of in sampler.groups(np.random.default_rng(5), 3)]
     assert [len(of) for of in groups] == 33 * [3] + [2]
     for of in groups:
         assert len({minibatch.batch.labels.shape for minibatch in of}) == 1

@@ -18,11 +18,13 @@ def on_device(tree: Any, sharding: Any) -> Any:
     """Returns arrays, or shapes, as shapes on a device that need not be there; typed keys stay keys.
 
     Args:
-        tree: arrays of NumPy or JAX, or `jax.ShapeDtypeStruct`.
-        sharding: where they are, for all of them.
+        tree: arrays of NumPy or JAX, or `jax.ShapeDtypeStruct`; those with a sharding keep it.
+        sharding: where all others are.
     """
 
     def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is not None:
+            return leaf
         return jax.ShapeDtypeStruct(jax.numpy.shape(leaf), jax.dtypes.result_type(leaf), sharding=sharding)
 
     return jax.tree.map(shape, tree)

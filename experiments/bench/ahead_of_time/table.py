@@ -1,5 +1,6 @@
 """The table of all cells, as Markdown: one row per program and target, states of the code as `before -> after`."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -43,10 +44,12 @@ def _large(number: int) -> str:
 
 
 def _memory(cell: dict[str, Any]) -> str:
+    """Returns GB per device; what the compiler says where they are more than there is."""
     if "failed" in cell:
-        return cell["failed"]
+        needed = re.search(r"\(([\d.]+)G\) exceeds available", cell["failed"])
+        return f"{needed.group(1)}, does not fit" if needed else cell["failed"]
     over = cell["bytes_per_device"] > TARGETS[cell["target"]].memory
-    return f"{cell['bytes_per_device'] / 1e9:.3g}" + (" (too much)" if over else "")
+    return f"{cell['bytes_per_device'] / 1e9:.3g}" + (", does not fit" if over else "")
 
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {

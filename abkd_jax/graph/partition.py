@@ -90,7 +90,7 @@ def partition(
     weights = weights_of(edges, senders.shape[0])
     weights = checked_weights(np.ones(senders.shape[0]) if weights is None else weights, senders.shape[0])
     weights = weights.astype(accumulation_dtype(weights.dtype))
-    edge_scale, self_scale = symmetric_coefficients(senders, receivers, weights[order], size)
+    edge_scale, self_scale, _ = symmetric_coefficients(senders, receivers, weights[order], size)
     columns, sent = _columns(cut, senders, receivers, halo)
     blocks = _blocks(
         cut,

@@ -2,10 +2,10 @@
 
     out[i, h] = sum over the entries e of row i of values[e, h] * x[cols[e], h]
 
-- `"csr"`: XLA's native CSR kernel; nothing of size `[entries, f]` is built. CPU only.
-- `"bucketed"`: rows grouped by degree, gathers alone, no scatter; for TPUs and CPUs of many cores.
-- `"segment"`: a sorted `segment_sum`; any platform, and the choice for GPUs.
-- `"dense"`: a dense matrix product; for tiny graphs.
+- `"csr"`: row by row, by this package's kernel or XLA's own; nothing of size `[entries, f]` is built. CPU only.
+- `"bucketed"`: rows in slots (`graph.slots`), one gather of rows per group, no scatter; the choice for TPUs.
+- `"segment"`: a sorted `segment_sum`; any platform, and the choice for GPUs and for TPUs without slots.
+- `"dense"`: a dense matrix product where the weights are constants (`constants`), elsewhere as `"auto"`.
 - `"auto"`: by the platform that the program is compiled for.
 
 Sums of 16-bit numbers accumulate in float32.
@@ -22,9 +22,9 @@ from jax.experimental.sparse import BCSR
 from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import native
-from abkd_jax.aggregate.bucketed import bucketed_reduce, buckets_of
 from abkd_jax.aggregate.chunks import chunk_size, in_chunks
-from abkd_jax.aggregate.entries import RowEntries
+from abkd_jax.aggregate.entries import RowEntries, in_row_order
+from abkd_jax.aggregate.slots import slot_maxima, slot_sums, slots_of, slotted_values
 from abkd_jax.graph.layout import BACKENDS, Backend
 from abkd_jax.graph.precision import accumulation_dtype, widened
 from abkd_jax.types import InputError
@@ -36,12 +36,12 @@ __all__ = [
     "segment_sums",
 ]
 
-DENSE_NODES = 1024  # on a TPU, a matrix of so many rows and columns costs less than its gathers (by arithmetic)
+LANES = 128  # numbers in a row of a TPU's tile: narrower rows cost as much
 NARROW_HEAD = 16  # units; the native product of narrower heads costs more than their messages
 
 
 def row_sums(
-    matrix: RowEntries, values: Float[Array, "nnz h"], x: Float[Array, "m h f"], backend: Backend
+    matrix: RowEntries, values: Float[Array, "nnz h"] | None, x: Float[Array, "m h f"], backend: Backend
 ) -> Float[Array, "n h f"]:
     """Computes the SpMM at the head of this file, for `h` heads.
 
@@ -49,7 +49,7 @@ def row_sums(
 
     Args:
         matrix: positions of the entries of an `[n, m]` matrix.
-        values: `[nnz, h]`, in row order.
+        values: `[nnz, h]`, in the order that the matrix names (`RowEntries.order`); None where all are 1.
         x: `[m, h, f]`.
         backend: the form of the product.
 
@@ -57,22 +57,23 @@ def row_sums(
         `[n, h, f]` in the type of `x`; float32 or wider inside.
 
     Raises:
-        InputError: the backend is unknown, or `"bucketed"` without buckets.
+        InputError: the backend is unknown, or `"bucketed"` without slots.
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> matrix = RowEntries(jnp.array([0, 0]), jnp.array([0, 1]), jnp.array([0, 2, 2]), None)
+        >>> matrix = RowEntries(jnp.array([0, 0]), jnp.array([0, 1]), jnp.array([0, 2, 2]))
         >>> row_sums(matrix, jnp.array([[2.0], [3.0]]), jnp.ones((2, 1, 1)), "segment")[:, 0, 0].tolist()
         [5.0, 0.0]
     """
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
     if backend == "bucketed":
-        buckets_of(matrix)
-    if not values.size:
+        slots_of(matrix)
+    if not matrix.cols.size:
         return jnp.zeros((matrix.row_ptr.shape[0] - 1, *x.shape[1:]), x.dtype)
-    dtype = accumulation_dtype(values.dtype, x.dtype)
-    return _folding(backend)(matrix, values.astype(dtype), x.astype(dtype)).astype(x.dtype)
+    dtype = accumulation_dtype(x.dtype, *([] if values is None else [values.dtype]))
+    values = None if values is None else values.astype(dtype)
+    return _folding(backend)(matrix, values, x.astype(dtype)).astype(x.dtype)
 
 
 def gather_rows(x: Float[Array, "n *f"], ids: Int[Array, " e"]) -> Float[Array, "e *f"]:
@@ -86,15 +87,17 @@ def segment_sums(messages: Float[Array, "e *f"], ids: Int[Array, " e"], rows: in
 
 
 @functools.cache
-def _folding(backend: Backend) -> Callable[[RowEntries, Array, Array], Array]:
+def _folding(backend: Backend) -> Callable[[RowEntries, Array | None, Array], Array]:
     """Returns the SpMM by one backend, with a custom rule for `vmap`."""
 
     @jax.custom_batching.custom_vmap
-    def sums(matrix: RowEntries, values: Array, x: Array) -> Array:
+    def sums(matrix: RowEntries, values: Array | None, x: Array) -> Array:
         return _FORMS[backend](matrix, values, x)
 
     @sums.def_vmap
-    def _over_seeds(size: int, batched: list[Any], matrix: RowEntries, values: Array, x: Array) -> tuple[Array, bool]:
+    def _over_seeds(
+        size: int, batched: list[Any], matrix: RowEntries, values: Array | None, x: Array
+    ) -> tuple[Array, bool]:
         if any(jax.tree.leaves(batched[0])):  # graphs that differ: one after the other
             arguments = (matrix, values, x)
 
@@ -104,7 +107,7 @@ def _folding(backend: Backend) -> Callable[[RowEntries, Array, Array], Array]:
             return jax.lax.map(of_graph, jnp.arange(size)), True
         x = x if batched[2] else jnp.broadcast_to(x[None], (size, *x.shape))
         heads, width = x.shape[2:]
-        if batched[1]:
+        if values is not None and batched[1]:
             folded = jnp.moveaxis(x, 0, 1).reshape(x.shape[1], size * heads, width)
             out = sums(matrix, jnp.moveaxis(values, 0, 1).reshape(values.shape[1], size * heads), folded)
             return jnp.moveaxis(out.reshape(out.shape[0], size, heads, width), 1, 0), True
@@ -122,34 +125,39 @@ def row_maxima(matrix: RowEntries, values: Float[Array, "nnz h"], backend: Backe
         rows = matrix.row_ptr.shape[0] - 1
         return jax.ops.segment_max(values, matrix.rows, num_segments=rows, indices_are_sorted=True)
 
-    def bucketed(matrix: RowEntries, values: Array) -> Array:
-        lowest = jnp.asarray(-jnp.inf, values.dtype)
-        return bucketed_reduce(matrix, lambda ids, _: values[ids], jnp.maximum, lowest, values.shape[1])
+    def slotted(matrix: RowEntries, values: Array) -> Array:
+        return slot_maxima(slots_of(matrix), values)
 
     def on_cpu(matrix: RowEntries, values: Array) -> Array:
         return native.row_maxima(matrix.row_ptr, values) if native.reads(values) else segment(matrix, values)
 
-    if backend == "csr":
-        return jax.lax.platform_dependent(matrix, values, cpu=on_cpu, default=segment)
-    if backend in ("segment", "dense"):
-        return segment(matrix, values)
     if backend == "bucketed":
-        return bucketed(matrix, values)
-    tpu = segment if matrix.buckets is None else bucketed
+        return slotted(matrix, values)
+    if backend == "segment":
+        return segment(matrix, values)
+    tpu = segment if matrix.slots is None or backend == "csr" else slotted
     return jax.lax.platform_dependent(matrix, values, cpu=on_cpu, tpu=tpu, default=segment)
 
 
-def _auto(matrix: RowEntries, values: Array, x: Array) -> Array:
-    rows = matrix.row_ptr.shape[0] - 1
-    tiny = max(rows, x.shape[0]) <= DENSE_NODES
-    tpu = _dense if tiny else _bucketed if matrix.buckets is not None else _segment
+def _auto(matrix: RowEntries, values: Array | None, x: Array) -> Array:
+    tpu = _segment if matrix.slots is None else _slotted
     return jax.lax.platform_dependent(matrix, values, x, cpu=_csr, tpu=tpu, default=_segment)
 
 
-def _csr(matrix: RowEntries, values: Array, x: Array) -> Array:
-    """Computes one native product per head; narrow heads run together, a chunk of entries at a time."""
-    if native.reads(values, x):
-        return native.row_sums(matrix.row_ptr, matrix.cols, values, x)
+def _csr(matrix: RowEntries, values: Array | None, x: Array) -> Array:
+    """Computes the product row by row: on a CPU by a kernel of this package where one is built, else by XLA's own."""
+    values = jnp.ones((matrix.cols.shape[0], x.shape[1]), x.dtype) if values is None else values
+    on_cpu = _of_package if native.reads(values, x) else _of_xla
+    return jax.lax.platform_dependent(matrix, values, x, cpu=on_cpu, default=_of_xla)
+
+
+def _of_package(matrix: RowEntries, values: Array, x: Array) -> Array:
+    return native.row_sums(matrix.row_ptr, matrix.cols, values, x, matrix.order)
+
+
+def _of_xla(matrix: RowEntries, values: Array, x: Array) -> Array:
+    """Computes one product per head; narrow heads run together, a chunk of entries at a time."""
+    values = in_row_order(matrix, values)
     heads, width = x.shape[1:]
     rows = matrix.row_ptr.shape[0] - 1
     if heads > 1 and width < NARROW_HEAD:
@@ -179,27 +187,30 @@ def _chunked(matrix: RowEntries, values: Array, x: Array) -> Array:
     return jax.lax.fori_loop(0, ids.shape[0], add, jnp.zeros((rows, *x.shape[1:]), x.dtype))
 
 
-def _segment(matrix: RowEntries, values: Array, x: Array) -> Array:
-    messages = (values[:, :, None] * x[matrix.cols]).reshape(values.shape[0], math.prod(x.shape[1:]))
+def _segment(matrix: RowEntries, values: Array | None, x: Array) -> Array:
+    sent = x[matrix.cols]
+    messages = sent if values is None else in_row_order(matrix, values)[:, :, None] * sent
     rows = matrix.row_ptr.shape[0] - 1
-    sums = jax.ops.segment_sum(messages, matrix.rows, num_segments=rows, indices_are_sorted=True)
-    return sums.reshape(rows, *x.shape[1:])
+    flat = messages.reshape(messages.shape[0], math.prod(x.shape[1:]))
+    return jax.ops.segment_sum(flat, matrix.rows, num_segments=rows, indices_are_sorted=True).reshape(
+        rows, *x.shape[1:]
+    )
 
 
-def _dense(matrix: RowEntries, values: Array, x: Array) -> Array:
-    shape = (matrix.row_ptr.shape[0] - 1, x.shape[0], values.shape[1])
-    dense = jnp.zeros(shape, values.dtype).at[matrix.rows, matrix.cols].add(values)
-    return jnp.einsum("nmh,mhf->nhf", dense, x, precision="highest")
+def _slotted(matrix: RowEntries, values: Array | None, x: Array) -> Array:
+    """Computes the product in slots: heads side by side as long as they fill one row of a tile, else in turn."""
+    slots = slots_of(matrix)
+    heads, width = x.shape[1:]
+    if values is None or (heads > 1 and heads * width <= LANES):
+        weights = None if values is None else slotted_values(slots, jnp.repeat(values, width, axis=1))
+        return slot_sums(slots, x.reshape(-1, heads * width), weights).reshape(-1, heads, width)
+
+    def one_head(own: tuple[Array, Array]) -> Array:
+        return slot_sums(slots, own[1], slotted_values(slots, own[0]))
+
+    if heads == 1:
+        return one_head((values[:, 0], x[:, 0]))[:, None]
+    return jnp.moveaxis(jax.lax.map(one_head, (values.T, jnp.moveaxis(x, 1, 0))), 0, 1)
 
 
-def _bucketed(matrix: RowEntries, values: Array, x: Array) -> Array:
-    width = math.prod(x.shape[1:])
-
-    def message(ids: Array, _: Array) -> Array:
-        return (values[ids][:, :, None] * x[matrix.cols[ids]]).reshape(ids.shape[0], width)
-
-    sums = bucketed_reduce(matrix, message, jnp.add, jnp.zeros((), x.dtype), width)
-    return sums.reshape(sums.shape[0], *x.shape[1:])
-
-
-_FORMS = {"auto": _auto, "csr": _csr, "segment": _segment, "dense": _dense, "bucketed": _bucketed}
+_FORMS = {"auto": _auto, "csr": _csr, "segment": _segment, "dense": _auto, "bucketed": _slotted}

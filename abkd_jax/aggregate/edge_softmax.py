@@ -192,7 +192,7 @@ def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, .
     dots = edge_dots(pattern.rows, pattern.cols, g, x)  # SDDMM, <g, x> of each edge, [e, h]
     kept = _times(weights, keep)
     inner: Float[Array, "r h"] = row_totals(pattern, backend, kept * dots)
-    grad_x = row_sums(by_column(pattern), kept[pattern.order_t], g, backend)  # the transposed SpMM
+    grad_x = row_sums(by_column(pattern), kept, g, backend)  # the transposed SpMM
     loop_dots = None
     if loop_weights is not None:  # a loop is an edge of its node to itself: the same terms, without a gather
         own = first_rows(x, g.shape[0])

@@ -175,17 +175,17 @@ def _at_columns(pattern: CSR, backend: Backend, x: Array) -> Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def row_totals(pattern: CSR, backend: Backend, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
     """Computes the sum of the values of the entries of each row of a pattern."""
-    positions = jnp.arange(values.shape[0], dtype=jnp.int32)
-    return _totals(by_row(pattern)._replace(cols=positions), backend, values)
+    return _totals(by_row(pattern), jnp.arange(values.shape[0], dtype=jnp.int32), backend, values)
 
 
 def _column_totals(pattern: CSR, backend: Backend, values: Array) -> Array:
-    return _totals(by_column(pattern)._replace(cols=pattern.order_t), backend, values)
+    return _totals(by_column(pattern), pattern.order_t, backend, values)
 
 
-def _totals(matrix: RowEntries, backend: Backend, values: Array) -> Array:
+def _totals(matrix: RowEntries, positions: Array, backend: Backend, values: Array) -> Array:
     """Computes the product of a matrix of ones, whose columns are the edges themselves, with their values."""
-    return row_sums(matrix, jnp.ones((values.shape[0], 1), values.dtype), values[:, None], backend)[:, 0]
+    slots = matrix.slots and matrix.slots._replace(cols=matrix.slots.entries)
+    return row_sums(matrix._replace(cols=positions, slots=slots), None, values[:, None], backend)[:, 0]
 
 
 _at_rows.defvjp(lambda p, backend, x: (x[p.rows], p), lambda backend, p, g: (None, row_totals(p, backend, g)))

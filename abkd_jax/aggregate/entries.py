@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Shaped
 
 from abkd_jax.graph.buckets import Buckets
 from abkd_jax.graph.layout import CSR
+from abkd_jax.graph.slots import Slots
 
-__all__ = ["RowEntries", "by_column", "by_row"]
+__all__ = ["RowEntries", "by_column", "by_row", "in_row_order"]
 
 
 class RowEntries(NamedTuple):
@@ -18,20 +19,31 @@ class RowEntries(NamedTuple):
         cols: `[nnz]` int32.
         row_ptr: `[n + 1]` int32.
         buckets: of the rows, or None.
+        slots: of the rows, or None; they say themselves where the values of the entries are.
+        order: `[nnz]` int32, where the value of each entry is; None where values are in row order.
     """
 
     rows: Int[Array, " nnz"]
     cols: Int[Array, " nnz"]
     row_ptr: Int[Array, " n_plus_1"]
-    buckets: Buckets | None
+    buckets: Buckets | None = None
+    slots: Slots | None = None
+    order: Int[Array, " nnz"] | None = None
 
 
 def by_row(pattern: CSR) -> RowEntries:
     """Returns the entries of a pattern in row order."""
-    return RowEntries(pattern.rows, pattern.cols, pattern.row_ptr, pattern.buckets and pattern.buckets[0])
+    buckets, slots = pattern.buckets and pattern.buckets[0], pattern.slots and pattern.slots[0]
+    return RowEntries(pattern.rows, pattern.cols, pattern.row_ptr, buckets, slots)
 
 
 def by_column(pattern: CSR) -> RowEntries:
-    """Returns the entries of the transpose in its row order, which is `pattern.order_t`."""
+    """Returns the entries of the transpose; their values are those of the pattern, in its row order."""
     buckets = pattern.buckets and (pattern.buckets[1] or pattern.buckets[0])
-    return RowEntries(pattern.cols[pattern.order_t], pattern.rows_t, pattern.col_ptr, buckets)
+    slots = pattern.slots and pattern.slots[1]
+    return RowEntries(pattern.cols_t, pattern.rows_t, pattern.col_ptr, buckets, slots, pattern.order_t)
+
+
+def in_row_order(matrix: RowEntries, values: Shaped[Array, "e *h"]) -> Shaped[Array, "e *h"]:
+    """Brings values of the entries into row order."""
+    return values if matrix.order is None else values[matrix.order]

@@ -117,8 +117,7 @@ def _needed_rows(halo: CSR, x: Array) -> Array:
 
 def _summed(halo: CSR, cotangent: Array) -> tuple[None, Array]:
     places = by_column(halo)._replace(cols=halo.order_t)
-    ones = jnp.ones((cotangent.shape[0], 1), cotangent.dtype)
-    return None, row_sums(places, ones, cotangent[:, None], "auto")[:, 0]
+    return None, row_sums(places, None, cotangent[:, None], "auto")[:, 0]
 
 
 _needed_rows.defvjp(lambda halo, x: (_needed_rows(halo, x), halo), _summed)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from abkd_jax.aggregate import native
 from abkd_jax.aggregate.backends import NARROW_HEAD, gather_rows, row_sums, segment_sums
 from abkd_jax.aggregate.chunks import CHUNK_BYTES, chunk_size, in_chunks
+from abkd_jax.aggregate.constant import constant_matmul
 from abkd_jax.aggregate.edges import checked_layout, first_rows
 from abkd_jax.aggregate.entries import by_column, by_row
 from abkd_jax.aggregate.partitioned import by_blocks
@@ -34,17 +36,19 @@ __all__ = [
 
 Features = Float[Array, "n f"] | SparseFeatures
 
+TPU_CHUNKS = 64  # of a CPU in one of a TPU: 32 MiB of messages, a quarter of the vector memory of a v5e
+
 
 @by_blocks(sent="x", edges="weights")
 def weighted_sum(
-    graph: jraph.GraphsTuple, x: Float[Array, "n f"], weights: Float[Array, " e"], backend: Backend | None = None
+    graph: jraph.GraphsTuple, x: Float[Array, "n f"], weights: Float[Array, " e"] | None, backend: Backend | None = None
 ) -> Float[Array, "r f"]:
     """Sums `weights[e] * x[sender of e]` over the edges that enter each node.
 
     Args:
         graph: plain or prepared.
         x: `[n, f]` node features.
-        weights: `[e]`, in the order of `graph.senders`; differentiable.
+        weights: `[e]`, in the order of `graph.senders`; differentiable. None where all are 1.
         backend: as `aggregate.backends` lists them; None takes that of the graph. Only for prepared graphs.
 
     Returns:
@@ -61,7 +65,10 @@ def weighted_sum(
         >>> weighted_sum(star, jnp.array([[9.0], [2.0], [1.0]]), jnp.array([10.0, 1.0]))[:, 0].tolist()
         [21.0, 0.0, 0.0]
     """
-    layout, x, weights = checked_layout(graph, sent=x, edges=weights), floats(x), floats(weights)
+    layout, x = checked_layout(graph, sent=x, edges=weights), floats(x)
+    if weights is None:
+        return _neighbour_sum(graph, layout, x, backend).astype(x.dtype)
+    weights = floats(weights)
     if weights.ndim != 1:
         raise InputError(f"weighted_sum: weights have shape {weights.shape}, expected one weight an edge")
     return _weighted_sum(graph, layout, widened(x), weights, backend).astype(x.dtype)
@@ -87,10 +94,10 @@ def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | No
         [1.5, 0.0, 0.0]
     """
     layout, x = checked_layout(graph, sent=x), floats(x)
-    wide = widened(x)  # until the division: the sum over a hub need not fit 16 bits
-    ones = jnp.ones(num_edges(graph), wide.dtype)
-    degrees = _in_degrees(graph, layout, wide.dtype)
-    return (_weighted_sum(graph, layout, wide, ones, backend) / jnp.maximum(degrees, 1)[:, None]).astype(x.dtype)
+    total = _neighbour_sum(
+        graph, layout, x, backend
+    )  # float32 until the division: that over a hub need not fit 16 bits
+    return (total / jnp.maximum(_in_degrees(graph, layout, total.dtype), 1)[:, None]).astype(x.dtype)
 
 
 @by_blocks()
@@ -128,9 +135,24 @@ def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend
     layout, x = checked_layout(graph, sent=x), floats(x)
     edges = normalised_edges(graph) if layout is None else layout
     wide = widened(x)
-    neighbours = _weighted_sum(graph, layout, wide, jnp.asarray(edges.coefficients, wide.dtype), backend)
+    coefficients = jnp.asarray(edges.coefficients, wide.dtype)
+    if layout is None or layout.constants is None:
+        neighbours = _weighted_sum(graph, layout, wide, coefficients, backend)
+    else:
+        scale, ones, weights = layout.constants
+        chosen, half = backend or layout.info.backend, x.dtype.itemsize < 4
+        neighbours = constant_matmul(layout.pattern, coefficients, scale, weights or ones, wide, chosen, half=half)
     loops = jnp.asarray(edges.self_coefficients, wide.dtype)
     return (neighbours + loops[:, None] * first_rows(wide, loops.shape[0])).astype(x.dtype)
+
+
+def _neighbour_sum(graph: jraph.GraphsTuple, layout: PreparedEdges | None, x: Array, backend: Backend | None) -> Array:
+    """Sums the features of the neighbours, float32 or wider."""
+    wide = widened(x)
+    if layout is None or layout.constants is None:
+        return _weighted_sum(graph, layout, wide, jnp.ones(num_edges(graph), wide.dtype), backend)
+    chosen, half = backend or layout.info.backend, x.dtype.itemsize < 4
+    return constant_matmul(layout.pattern, None, None, layout.constants.ones, wide, chosen, half=half)
 
 
 def _weighted_sum(
@@ -198,7 +220,7 @@ def _forward(pattern: CSR, values: Array, x: Array, backend: Backend) -> tuple[A
 
 def _backward(backend: Backend, saved: tuple[CSR, Array, Array], cotangent: Array) -> tuple[None, Array, Array]:
     pattern, values, x = saved
-    grad_x = row_sums(by_column(pattern), values[pattern.order_t][:, None], cotangent[:, None], backend)[:, 0]
+    grad_x = row_sums(by_column(pattern), values[:, None], cotangent[:, None], backend)[:, 0]
     grad_values = edge_dots(pattern.rows, pattern.cols, cotangent, x)  # dropped by XLA where unused
     return None, grad_values.astype(values.dtype), grad_x.astype(x.dtype)
 
@@ -211,7 +233,7 @@ def edge_dots(
 ) -> Float[Array, "e *h"]:
     """Computes `<a[rows[e]], b[cols[e]]>` over the last axis (SDDMM): the gradient of the weights of a sum.
 
-    On a CPU many entries run in chunks, so that no `[e, f]` is built.
+    On a CPU, and where they are many on a TPU, entries run in chunks, so that no `[e, f]` is built.
 
     Args:
         rows: `[e]` int32.
@@ -226,10 +248,13 @@ def edge_dots(
     def direct(rows: Array, cols: Array, a: Array, b: Array) -> Array:
         return last_axis_sum(widened(a[rows]) * widened(b[cols]))
 
-    def chunked(rows: Array, cols: Array, a: Array, b: Array) -> Array:
-        ids = in_chunks(rows, size), in_chunks(cols, size)
-        out = jax.lax.map(lambda pair: direct(pair[0], pair[1], a, b), ids)
-        return out.reshape(-1, *out.shape[2:])[: rows.shape[0]]
+    def chunked(size: int) -> Callable[..., Array]:
+        def dots(rows: Array, cols: Array, a: Array, b: Array) -> Array:
+            ids = in_chunks(rows, size), in_chunks(cols, size)
+            out = jax.lax.map(lambda pair: direct(pair[0], pair[1], a, b), ids)
+            return out.reshape(-1, *out.shape[2:])[: rows.shape[0]]
+
+        return dots if rows.shape[0] > size else direct
 
     def of_heads(rows: Array, cols: Array, a: Array, b: Array) -> Array:
         heads = a.shape[1:-1]
@@ -237,8 +262,10 @@ def edge_dots(
         return native.edge_dots(rows, cols, *wide).reshape(rows.shape[0], *heads)
 
     size = chunk_size(a)
-    on_cpu = of_heads if native.reads(a, b) else chunked if rows.shape[0] > size else direct
-    return jax.lax.platform_dependent(rows, cols, a, b, cpu=on_cpu, default=direct)
+    on_cpu = of_heads if native.reads(a, b) else chunked(size)
+    if rows.shape[0] <= size and on_cpu is not of_heads:
+        return direct(rows, cols, a, b)
+    return jax.lax.platform_dependent(rows, cols, a, b, cpu=on_cpu, tpu=chunked(size * TPU_CHUNKS), default=direct)
 
 
 def last_axis_sum(x: Float[Array, "n *h f"]) -> Float[Array, "n *h"]:

@@ -1,5 +1,6 @@
 """Buckets of rows of equal degree, for sums over the rows of a sparse matrix by gathers alone."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,11 +30,17 @@ class Buckets(NamedTuple):
     place: Int[HostOrDevice, " n"]
 
 
-def bucketise(row_ptr: np.ndarray) -> Buckets:
+def bucketise(
+    row_ptr: np.ndarray,
+    longest: int = BUCKET_SIZES[-1],
+    sizes_of: Callable[[np.ndarray], Sequence[int]] = lambda lengths: BUCKET_SIZES,
+) -> Buckets:
     """Groups rows by their number of entries; long rows are split into parts, over as many levels as it takes.
 
     Args:
         row_ptr: `[n + 1]`.
+        longest: entries of the longest part.
+        sizes_of: chooses the bucket sizes of a level, ascending, by the lengths of its parts; the last holds them all.
     """
     place = np.full(row_ptr.shape[0] - 1, np.iinfo(np.int32).max, np.int32)
     # A level sums `lengths[i]` consecutive items from `starts[i]` on for each of `rows`. The items of the first level
@@ -43,12 +50,12 @@ def bucketise(row_ptr: np.ndarray) -> Buckets:
     levels, offset = [], 0
     while (lengths > 0).any():
         # Every row is split into parts of the largest bucket size, the last one shorter; rows without items have none.
-        parts = -(-lengths // BUCKET_SIZES[-1])
+        parts = -(-lengths // longest)
         owner = np.repeat(np.arange(rows.shape[0]), parts)  # of each part its row, a position in `rows`
         nth = np.arange(owner.shape[0]) - np.repeat(np.cumsum(parts) - parts, parts)  # its number within the row
-        begins = starts[owner] + nth * BUCKET_SIZES[-1]
-        sizes = np.minimum(lengths[owner] - nth * BUCKET_SIZES[-1], BUCKET_SIZES[-1])
-        level, position = _fill_buckets(begins, sizes, items)
+        begins = starts[owner] + nth * longest
+        lengths_of_parts = np.minimum(lengths[owner] - nth * longest, longest)
+        level, position = _fill_buckets(begins, lengths_of_parts, items, sizes_of(lengths_of_parts))
         levels.append(level)
         # A row of one part is finished: its sum is in the output of this level. `owner` ascends, so that the parts of
         # each other row are consecutive items of the next level.
@@ -63,20 +70,21 @@ def bucketise(row_ptr: np.ndarray) -> Buckets:
 
 
 def _fill_buckets(
-    begins: np.ndarray, sizes: np.ndarray, items: np.ndarray
+    begins: np.ndarray, lengths: np.ndarray, items: np.ndarray, sizes: Sequence[int]
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """Sorts parts into the smallest buckets that hold them.
 
     Args:
         begins: `[p]`, where each part begins in `items`.
-        sizes: `[p]`, number of its items, 1 to the largest bucket size.
+        lengths: `[p]`, number of its items, 1 to the largest bucket size.
         items: where each item is in the input of the level.
+        sizes: those of the buckets, ascending.
 
     Returns:
         Of each bucket that is not empty `[size, parts]` int32, a column per part; `[p]`, the position of each part's
         sum in the output of the level.
     """
-    bucket_of = np.searchsorted(BUCKET_SIZES, sizes)
+    bucket_of = np.searchsorted(sizes, lengths)
     order = np.argsort(bucket_of, kind="stable")  # the output of a level: bucket by bucket, parts as they came
     position = np.empty(order.shape[0], np.int64)
     position[order] = np.arange(order.shape[0])
@@ -84,7 +92,7 @@ def _fill_buckets(
     level = []
     for bucket in np.unique(bucket_of):
         members = order[bucket_of[order] == bucket]
-        steps = np.arange(BUCKET_SIZES[bucket])[:, None]
-        inside = steps < sizes[members][None, :]
+        steps = np.arange(sizes[bucket])[:, None]
+        inside = steps < lengths[members][None, :]
         level.append(padded[np.where(inside, begins[members][None, :] + steps, -1)].astype(np.int32))
     return tuple(level), position

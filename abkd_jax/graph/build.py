@@ -14,6 +14,7 @@ import jraph
 import numpy as np
 
 from abkd_jax.graph.access import edge_relations, edge_weights, fits, layout_of, num_edges, num_nodes, raw_edges
+from abkd_jax.graph.forms import choose_forms, constants_of, without_sparse_features
 from abkd_jax.graph.host import host_graph, whole_graph
 from abkd_jax.graph.input_checks import (
     check_graph,
@@ -132,6 +133,7 @@ def prepare(
     buckets: bool = True,
     relations: int | None = None,
     typed: Callable[[np.ndarray, np.ndarray, np.ndarray], TypedLayout] | None = None,
+    platform: str | None = None,
 ) -> jraph.GraphsTuple:
     """Adds the sorted layout, its transpose and the symmetric normalisation; on the host, once per graph.
 
@@ -147,6 +149,9 @@ def prepare(
         relations: number of edge types, where the graph has them (`edge_relations`); None counts up to the largest.
         typed: `(receivers, senders, relations) -> layout` of a batch whose nodes are sorted by type, see
             `type_blocks.type_layout`.
+        platform: `"tpu"` adds what the forms of a TPU read, slots and up to some size (`constants.dense_wins`) the
+            dense matrix, and makes sparse features of up to 64 MiB dense, for programs that are compiled for one
+            elsewhere; None takes that of JAX's default device. Graphs without buckets stay as they are.
 
     Raises:
         InputError: an edge points outside, its type is not in `0 .. relations - 1` or its weight no finite number;
@@ -174,14 +179,15 @@ def prepare(
     order = edge_order(senders, receivers, size, types)
     edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], raw_edges(graph))
     senders, receivers = senders[order], receivers[order]
-    pattern = build_pattern(receivers, senders, (size, size), buckets)
-    weights = weights_of(edges, senders.shape[0])
-    weights = checked_weights(np.ones(senders.shape[0]) if weights is None else weights, senders.shape[0])
+    forms = choose_forms(backend, platform if buckets else "any", size, senders.shape[0])
+    pattern = build_pattern(receivers, senders, (size, size), buckets=buckets, slots=forms.slots)
+    given = weights_of(edges, senders.shape[0])
+    weights = checked_weights(np.ones(senders.shape[0]) if given is None else given, senders.shape[0])
     weights = weights.astype(accumulation_dtype(weights.dtype))
-    coefficients, self_coefficients = symmetric_coefficients(senders, receivers, weights, size)
+    coefficients, self_coefficients, scale = symmetric_coefficients(senders, receivers, weights, size)
     by_relation = None
     if types is not None:
-        make = typed or functools.partial(relation_layout, size=size, relations=types[1], buckets=buckets)
+        make = typed or functools.partial(relation_layout, size=size, relations=types[1], slots=forms.slots)
         by_relation = make(receivers, senders, types[0][order])
     layout = PreparedEdges(
         features=edges,
@@ -190,8 +196,10 @@ def prepare(
         self_coefficients=self_coefficients,
         relations=by_relation,
         info=LayoutInfo(size, senders.shape[0], backend),
+        constants=constants_of(pattern, scale, None if given is None else weights, matrix=forms.matrix),
     )
-    return graph._replace(edges=layout, senders=pattern.cols, receivers=pattern.rows)
+    nodes = without_sparse_features(graph.nodes) if forms.dense_features else graph.nodes
+    return graph._replace(nodes=nodes, edges=layout, senders=pattern.cols, receivers=pattern.rows)
 
 
 def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:

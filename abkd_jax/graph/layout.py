@@ -13,6 +13,8 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from abkd_jax.graph.buckets import Buckets, bucketise
+from abkd_jax.graph.constants import Constants
+from abkd_jax.graph.slots import Slots, lay_out_slots
 from abkd_jax.types import HostOrDevice, InputError, shape_of
 
 __all__ = [
@@ -45,16 +47,18 @@ class CSR(NamedTuple):
         cols: `[nnz]` int32.
         row_ptr: `[n + 1]` int32; row `i` holds the entries `row_ptr[i]` to `row_ptr[i + 1]`.
         order_t: `[nnz]` int32, permutation from row order to column order.
-        transpose: `rows_t` and `col_ptr` below; None where they are `cols` and `row_ptr`, see `build_pattern`.
+        transpose: `rows_t`, `col_ptr` and `cols_t` below; None where the matrix is symmetric, see `build_pattern`.
         buckets: of the rows, and of the columns (None where `transpose` is); None without buckets.
+        slots: of the rows, and of the columns; None without slots.
     """
 
     rows: Int[HostOrDevice, " nnz"]
     cols: Int[HostOrDevice, " nnz"]
     row_ptr: Int[HostOrDevice, " n_plus_1"]
     order_t: Int[HostOrDevice, " nnz"]
-    transpose: tuple[Int[HostOrDevice, " nnz"], Int[HostOrDevice, " m_plus_1"]] | None
+    transpose: tuple[Int[HostOrDevice, " nnz"], Int[HostOrDevice, " m_plus_1"], Int[HostOrDevice, " nnz"]] | None
     buckets: tuple[Buckets, Buckets | None] | None = None
+    slots: tuple[Slots, Slots] | None = None
 
     @property
     def rows_t(self) -> Int[HostOrDevice, " nnz"]:
@@ -65,6 +69,11 @@ class CSR(NamedTuple):
     def col_ptr(self) -> Int[HostOrDevice, " m_plus_1"]:
         """`[m + 1]` int32: the row pointers of the transpose."""
         return self.row_ptr if self.transpose is None else self.transpose[1]
+
+    @property
+    def cols_t(self) -> Int[HostOrDevice, " nnz"]:
+        """`[nnz]` int32, `cols[order_t]`, ascending: the rows of the transpose."""
+        return self.rows if self.transpose is None else self.transpose[2]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -143,6 +152,7 @@ class PreparedEdges(NamedTuple):
         self_coefficients: `[n]`, those of the self loops that the symmetric normalisation adds.
         relations: the layout of typed edges, a `RelationLayout`, or `type_blocks.TypedLayout` of a minibatch; or None.
         info: static sizes and choices.
+        constants: what sums with constant weights read on accelerators; None in blocks of a graph (`inference`).
     """
 
     features: Any
@@ -151,6 +161,7 @@ class PreparedEdges(NamedTuple):
     self_coefficients: Float[HostOrDevice, " n"]
     relations: Any
     info: LayoutInfo
+    constants: Constants | None = None
 
 
 def graphs_tuple(
@@ -179,7 +190,9 @@ def graphs_tuple(
     )
 
 
-def build_pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], buckets: bool = False) -> CSR:
+def build_pattern(
+    rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], *, buckets: bool = False, slots: bool = False
+) -> CSR:
     """Builds a sparsity pattern and its transpose from the positions of the entries.
 
     Args:
@@ -187,7 +200,8 @@ def build_pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], bu
         cols: `[nnz]` int32, in any order within a row.
         shape: `(n, m)`.
         buckets: whether to group rows and columns by degree too. Then a symmetric pattern also shares its arrays with
-            its transpose. Without buckets the shapes and the pytree's structure follow from the sizes alone.
+            its transpose. Without buckets and slots the shapes and the pytree's structure follow from the sizes alone.
+        slots: whether to lay out rows and columns in slots.
 
     Examples:
         >>> import numpy as np
@@ -199,11 +213,15 @@ def build_pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], bu
     row_ptr = _pointers(np.bincount(rows, minlength=shape[0]))
     order_t, col_ptr = stable_order(cols, shape[1])
     rows_t = rows[order_t]
+    pattern = CSR(rows, cols, row_ptr, order_t, (rows_t, col_ptr, cols[order_t]))
+    if slots:
+        by_row = lay_out_slots(row_ptr, cols, shape[1])
+        pattern = pattern._replace(slots=(by_row, lay_out_slots(col_ptr, rows_t, shape[0], order_t)))
     if not buckets:
-        return CSR(rows, cols, row_ptr, order_t, (rows_t, col_ptr))
+        return pattern
     symmetric = shape[0] == shape[1] and np.array_equal(rows_t, cols) and np.array_equal(col_ptr, row_ptr)
     grouped = bucketise(row_ptr), None if symmetric else bucketise(col_ptr)
-    return CSR(rows, cols, row_ptr, order_t, None if symmetric else (rows_t, col_ptr), grouped)
+    return pattern._replace(transpose=None if symmetric else pattern.transpose, buckets=grouped)
 
 
 def sparse_features(matrix: sp.csr_matrix) -> SparseFeatures:
@@ -248,13 +266,13 @@ def edge_order(
 
 
 def relation_layout(
-    receivers: np.ndarray, senders: np.ndarray, types: np.ndarray, size: int, relations: int, buckets: bool
+    receivers: np.ndarray, senders: np.ndarray, types: np.ndarray, size: int, relations: int, slots: bool
 ) -> RelationLayout:
     """Builds the two layouts of typed edges; arguments as in `edge_order`, the edges in its order."""
     pairs = size * relations
     return RelationLayout(
-        rows=build_pattern(receivers * relations + types, senders, (pairs, size), buckets),
-        columns=build_pattern(receivers, senders * relations + types, (size, pairs), buckets),
+        rows=build_pattern(receivers * relations + types, senders, (pairs, size), slots=slots),
+        columns=build_pattern(receivers, senders * relations + types, (size, pairs), slots=slots),
     )
 
 
@@ -284,7 +302,7 @@ def stable_order(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def symmetric_coefficients(
     senders: np.ndarray, receivers: np.ndarray, weights: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Computes the coefficients of `graph.normalise` on the host, with degrees in double precision.
 
     Args:
@@ -294,7 +312,8 @@ def symmetric_coefficients(
         size: number of nodes.
 
     Returns:
-        `[e]` coefficients of the edges and `[size]` of the self loops, in the precision of the weights.
+        `[e]` coefficients of the edges, `[size]` of the self loops, and `[size]` the factors `D^-1/2` of the nodes, in
+        the precision of the weights.
     """
     self_weights = np.ones(size)
     self_weights[receivers[senders == receivers]] = 0.0
@@ -302,7 +321,8 @@ def symmetric_coefficients(
     scale = np.zeros(size)
     scale[degrees > 0] = degrees[degrees > 0] ** -0.5
     coefficients = weights * scale[senders] * scale[receivers]
-    return coefficients.astype(weights.dtype), (self_weights * scale**2).astype(weights.dtype)
+    of_loops = self_weights * scale**2
+    return coefficients.astype(weights.dtype), of_loops.astype(weights.dtype), scale.astype(weights.dtype)
 
 
 def _pointers(counts: np.ndarray) -> np.ndarray:

@@ -91,4 +91,4 @@ def _pattern(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> CSR:
     row_ptr = np.zeros(shape[0] + 1, np.int32)
     np.cumsum(np.bincount(rows, minlength=shape[0]), out=row_ptr[1:])
     nothing = np.zeros(0, np.int32)
-    return CSR(rows, cols, row_ptr, nothing, (nothing, np.zeros(shape[1] + 1, np.int32)))
+    return CSR(rows, cols, row_ptr, nothing, (nothing, np.zeros(shape[1] + 1, np.int32), nothing))

@@ -49,7 +49,7 @@ class GINConv(nn.Module):
         """
         x = cast(x, self.dtype)
         if edges is None:
-            total = weighted_sum(graph, x, jnp.ones(num_edges(graph), x.dtype))
+            total = weighted_sum(graph, x, None)
         else:
             check_rows("edge", edges, num_edges(graph))
             if edges.shape[1:] != x.shape[1:]:

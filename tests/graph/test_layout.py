@@ -92,16 +92,16 @@ def test_a_pattern_that_is_not_square_has_a_transpose_of_its_own():
     assert pattern.col_ptr.tolist() == [0, 1, 2, 2]
 
 
-@pytest.mark.parametrize("buckets", [True, False])
-def test_typed_edges_are_two_matrices(buckets):
-    layout = prepare(typed_graph(MANY), relations=RELATIONS, buckets=buckets).edges.relations
+@pytest.mark.parametrize("backend", ["bucketed", "segment"])
+def test_typed_edges_are_two_matrices(backend):
+    layout = prepare(typed_graph(MANY), relations=RELATIONS, backend=backend).edges.relations
     types = types_of(MANY)
     for pattern, rows, cols, shape in (
         (layout.rows, MANY.receivers * RELATIONS + types, MANY.senders, (9 * RELATIONS, 9)),
         (layout.columns, MANY.receivers, MANY.senders * RELATIONS + types, (9, 9 * RELATIONS)),
     ):
         assert pattern.shape == shape
-        assert (pattern.buckets is not None) == buckets
+        assert (pattern.slots is not None) == (backend == "bucketed")
         expected = np.zeros(shape)
         np.add.at(expected, (rows, cols), 1)
         by_row = sp.csr_matrix((np.ones(20), pattern.cols, pattern.row_ptr), shape=shape)

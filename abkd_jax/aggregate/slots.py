@@ -1,0 +1,83 @@
+"""Sums and maxima over the rows of a sparse matrix in slots: one gather of rows, and one sum, per group of rows."""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from abkd_jax.aggregate.entries import RowEntries
+from abkd_jax.graph.slots import SUBLANES, Slots
+from abkd_jax.types import InputError
+
+__all__ = ["slot_maxima", "slot_sums", "slots_of", "slotted_values"]
+
+
+def slots_of(matrix: RowEntries) -> Slots:
+    """Returns the slots of a matrix.
+
+    Raises:
+        InputError: there are none.
+    """
+    if matrix.slots is None:
+        raise InputError(
+            "backend 'bucketed': the graph has no slots, expected one from graph.prepare(backend='bucketed')"
+        )
+    return matrix.slots
+
+
+def slot_sums(
+    slots: Slots, x: Float[Array, "m f"], weights: Sequence[Float[Array, "_ *f"]] | None = None
+) -> Float[Array, "n f"]:
+    """Computes the sum of `weight * x[col]` over the slots of each row.
+
+    Args:
+        slots: of an `[n, m]` matrix.
+        x: `[m, f]`.
+        weights: per group of the first level `[slots]` or `[slots, f]`, zero in empty slots; None where all are 1.
+    """
+    groups = _first_level(slots, _with_rows(x, 0.0), slots.cols)
+    if weights is not None:
+        groups = [rows * own.reshape(*rows.shape[:2], -1) for rows, own in zip(groups, weights, strict=True)]
+    return _levels(slots, groups, lambda rows: jnp.sum(rows, axis=0), 0.0)
+
+
+def slot_maxima(slots: Slots, values: Float[Array, "nnz h"]) -> Float[Array, "n h"]:
+    """Computes the maximum of the values of the entries of each row; minus infinity for a row without entries."""
+    if not slots.entries:
+        return jnp.full((slots.place.shape[0], *values.shape[1:]), -jnp.inf, values.dtype)
+    groups = _first_level(slots, _with_rows(values, -jnp.inf), slots.entries)
+    return _levels(slots, groups, lambda rows: jnp.max(rows, axis=0), -jnp.inf)
+
+
+def slotted_values(slots: Slots, values: Shaped[Array, "e *h"]) -> list[Shaped[Array, "_ *h"]]:
+    """Gathers values of the entries into the slots, zero in empty ones."""
+    padded = _with_rows(values, 0.0)
+    return [_rows_of(padded, ids) for ids in slots.entries]
+
+
+def _first_level(slots: Slots, x: Array, ids: Sequence[Array]) -> list[Array]:
+    return [_at(x, own, size) for own, size in zip(ids, slots.sizes.levels[0], strict=True)]
+
+
+def _levels(
+    slots: Slots, groups: Sequence[Array], reduce: Callable[[Array], Array], identity: float
+) -> Float[Array, "n f"]:
+    """Reduces each group `[size, rows, f]` of the first level over its slots, and the parts of long rows thereafter."""
+    outputs = [_with_rows(jnp.concatenate([reduce(rows) for rows in groups]), identity)]
+    for parts, sizes in zip(slots.parts, slots.sizes.levels[1:], strict=True):
+        reduced = [reduce(_at(outputs[-1], ids, size)) for ids, size in zip(parts, sizes, strict=True)]
+        outputs.append(_with_rows(jnp.concatenate(reduced), identity))
+    return _rows_of(outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs), slots.place)
+
+
+def _at(x: Array, ids: Array, size: int) -> Float[Array, "{size} rows f"]:
+    return _rows_of(x, ids).reshape(size, -1, *x.shape[1:])
+
+
+def _rows_of(x: Array, ids: Array) -> Array:
+    return x.at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def _with_rows(x: Array, value: float) -> Array:
+    """Appends a tile of rows, which empty slots read."""
+    return jnp.concatenate([x, jnp.full((SUBLANES, *x.shape[1:]), value, x.dtype)])

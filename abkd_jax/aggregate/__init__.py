@@ -21,6 +21,7 @@ from abkd_jax.aggregate.products import (
     weighted_sum,
 )
 from abkd_jax.aggregate.readout import readout
+from abkd_jax.aggregate.typed_sums import join_types, split_types, typed_layout_of, typed_means, typed_sum
 from abkd_jax.graph.layout import BACKENDS, Backend
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "edge_softmax",
     "feature_matmul",
     "in_degrees",
+    "join_types",
     "maximum",
     "mean",
     "num_receivers",
@@ -43,5 +45,9 @@ __all__ = [
     "relation_sum",
     "sender_values",
     "sparse_matmul",
+    "split_types",
+    "typed_layout_of",
+    "typed_means",
+    "typed_sum",
     "weighted_sum",
 ]

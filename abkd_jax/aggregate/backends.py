@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCSR
 from jaxtyping import Array, Float, Int
 
+from abkd_jax.aggregate import native
 from abkd_jax.aggregate.chunks import chunk_size, in_chunks
 from abkd_jax.aggregate.entries import RowEntries, in_row_order
 from abkd_jax.aggregate.slots import slot_maxima, slot_sums, slots_of, slotted_values
@@ -127,11 +128,15 @@ def row_maxima(matrix: RowEntries, values: Float[Array, "nnz h"], backend: Backe
     def slotted(matrix: RowEntries, values: Array) -> Array:
         return slot_maxima(slots_of(matrix), values)
 
+    def on_cpu(matrix: RowEntries, values: Array) -> Array:
+        return native.row_maxima(matrix.row_ptr, values) if native.reads(values) else segment(matrix, values)
+
     if backend == "bucketed":
         return slotted(matrix, values)
-    if matrix.slots is None or backend in ("csr", "segment"):
+    if backend == "segment":
         return segment(matrix, values)
-    return jax.lax.platform_dependent(matrix, values, tpu=slotted, default=segment)
+    tpu = segment if matrix.slots is None or backend == "csr" else slotted
+    return jax.lax.platform_dependent(matrix, values, cpu=on_cpu, tpu=tpu, default=segment)
 
 
 def _auto(matrix: RowEntries, values: Array | None, x: Array) -> Array:
@@ -146,6 +151,8 @@ def _native(matrix: RowEntries, values: Array | None, x: Array) -> Array:
 
 def _csr(matrix: RowEntries, values: Array, x: Array) -> Array:
     """Computes one native product per head; narrow heads run together, a chunk of entries at a time."""
+    if native.reads(values, x):
+        return native.row_sums(matrix.row_ptr, matrix.cols, values, x)
     heads, width = x.shape[1:]
     rows = matrix.row_ptr.shape[0] - 1
     if heads > 1 and width < NARROW_HEAD:

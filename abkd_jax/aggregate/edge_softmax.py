@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from abkd_jax.aggregate.backends import gather_rows, row_maxima, row_sums, segment_sums
 from abkd_jax.aggregate.edges import (
     checked_layout,
+    first_rows,
     receiver_maxima,
     receiver_sums,
     receiver_values,
@@ -19,6 +20,7 @@ from abkd_jax.aggregate.edges import (
 )
 from abkd_jax.aggregate.entries import by_column, by_row
 from abkd_jax.aggregate.heads import heads_first
+from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.aggregate.products import edge_dots, last_axis_sum
 from abkd_jax.graph import num_edges, num_nodes
 from abkd_jax.graph.layout import CSR, Backend
@@ -28,6 +30,7 @@ from abkd_jax.types import InputError
 __all__ = ["attention_sum", "edge_softmax"]
 
 
+@by_blocks(sent="x", received="self_logits self_keep", edges="logits keep mask")
 def attention_sum(
     graph: jraph.GraphsTuple,
     logits: Float[Array, "e h"],
@@ -91,6 +94,7 @@ def attention_sum(
     return out.astype(x.dtype)
 
 
+@by_blocks(edges="logits", gives="edges")
 def edge_softmax(graph: jraph.GraphsTuple, logits: Float[Array, "e h"]) -> Float[Array, "e h"]:
     """Computes the attention weights `alpha` of `attention_sum` themselves, to inspect or to distil.
 
@@ -192,8 +196,9 @@ def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, .
     grad_x = row_sums(by_column(pattern), kept, g, backend)  # the transposed SpMM
     loop_dots = None
     if loop_weights is not None:  # a loop is an edge of its node to itself: the same terms, without a gather
-        loop_dots, loop_kept = last_axis_sum(g * x), _times(loop_weights, loop_keep)
-        inner, grad_x = inner + loop_kept * loop_dots, grad_x + loop_kept[:, :, None] * g
+        own = first_rows(x, g.shape[0])
+        loop_dots, loop_kept = last_axis_sum(g * own), _times(loop_weights, loop_keep)
+        inner, grad_x = inner + loop_kept * loop_dots, _plus_rows(grad_x, loop_kept[:, :, None] * g)
     mean = inner / totals
     grad_logits = weights * (_times(dots, keep) - mean[pattern.rows])
     grad_loops = None
@@ -213,6 +218,11 @@ def _times(weights: Array, keep: Array | None) -> Array:
 def _of_loops(weights: Array, keep: Array | None, x: Array) -> Array:
     """Weights the features of the receivers themselves, which are the first nodes, by those of their self loops."""
     return _times(weights, keep)[:, :, None] * x[: weights.shape[0]]
+
+
+def _plus_rows(x: Array, added: Array) -> Array:
+    """Adds to the first rows, which are all but in a block of a graph."""
+    return x + added if x.shape == added.shape else x.at[: added.shape[0]].add(added)
 
 
 def _finite(largest: Array) -> Array:

@@ -12,16 +12,19 @@ from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate.backends import gather_rows, segment_sums
 from abkd_jax.aggregate.edges import checked_layout, rows_of_sums
+from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.aggregate.products import sparse_matmul
 from abkd_jax.graph import edge_relations, num_edges
 from abkd_jax.graph.input_checks import checked_relations, host_values
 from abkd_jax.graph.layout import PreparedEdges
 from abkd_jax.graph.precision import floats, widened
+from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.types import InputError
 
 __all__ = ["relation_means", "relation_sum"]
 
 
+@by_blocks(sent="x")
 def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: int) -> Float[Array, "m r f"]:
     """Computes the mean of `x` over the edges of each type that enter each node; zero where there are none.
 
@@ -44,7 +47,7 @@ def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: 
         >>> relation_means(star, jnp.array([[9.0], [2.0], [1.0]]), 2)[0, :, 0].tolist()
         [2.0, 1.0]
     """
-    layout, x = checked_layout(graph, sent=x), floats(x)
+    layout, x = _without_type_blocks(checked_layout(graph, sent=x)), floats(x)
     wide = widened(x)
     n, weights = _by_relation(graph, layout, relations, wide.dtype)
     if layout is None or layout.relations is None:
@@ -56,6 +59,7 @@ def relation_means(graph: jraph.GraphsTuple, x: Float[Array, "n f"], relations: 
     return sums.astype(x.dtype)
 
 
+@by_blocks(sent="x")
 def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Array, "m f"]:
     """Computes the sum over the types of the mean of `x[:, type]` over the edges of that type that enter each node.
 
@@ -69,7 +73,7 @@ def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Ar
     Raises:
         InputError: as `relation_means`.
     """
-    layout, x = checked_layout(graph, sent=x), floats(x)
+    layout, x = _without_type_blocks(checked_layout(graph, sent=x)), floats(x)
     relations, width = x.shape[1:]
     wide = widened(x)
     n, weights = _by_relation(graph, layout, relations, wide.dtype)
@@ -80,6 +84,12 @@ def relation_sum(graph: jraph.GraphsTuple, x: Float[Array, "n r f"]) -> Float[Ar
         flat = wide.reshape(-1, width)
         sums = sparse_matmul(layout.relations.columns, weights, flat, layout.info.backend)
     return sums.astype(x.dtype)
+
+
+def _without_type_blocks(layout: PreparedEdges | None) -> PreparedEdges | None:
+    """Drops the layout of a batch whose nodes are sorted by type: its pairs are others, see `typed_sums`."""
+    held = None if layout is None else layout.relations
+    return layout._replace(relations=None) if layout is not None and isinstance(held, TypedLayout) else layout
 
 
 def _by_relation(

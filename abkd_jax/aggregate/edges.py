@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Shaped
 from abkd_jax.aggregate.backends import gather_rows, row_maxima, row_sums, segment_sums
 from abkd_jax.aggregate.entries import RowEntries, by_column, by_row
 from abkd_jax.aggregate.heads import heads_first
+from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.graph import SparseFeatures, layout_of, num_edges, num_nodes
 from abkd_jax.graph.input_checks import check_graph, check_rows
 from abkd_jax.graph.layout import CSR, Backend, PreparedEdges
@@ -86,6 +87,7 @@ def first_rows(x: Any, rows: int) -> Any:
     return x[:rows]
 
 
+@by_blocks(sent="x", gives="edges")
 def sender_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:
     """Gathers `x` at the sender of each edge.
 
@@ -112,6 +114,7 @@ def sender_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Arr
     return _at_columns(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, x)
 
 
+@by_blocks(received="x", gives="edges")
 def receiver_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[Array, "e h"]:
     """Gathers `x` at the receiver of each edge: as `sender_values`, `[e, h]`."""
     layout = checked_layout(graph, received=x)
@@ -120,6 +123,7 @@ def receiver_values(graph: jraph.GraphsTuple, x: Float[Array, "n h"]) -> Float[A
     return _at_rows(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, x)
 
 
+@by_blocks(edges="values")
 def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
     """Computes the sum of `values` over the edges that enter each node.
 
@@ -146,6 +150,7 @@ def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Floa
     return row_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, values)
 
 
+@by_blocks(edges="values")
 def receiver_maxima(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
     """Computes the maximum of `values` `[e, h]` over the edges that enter each node, minus infinity without any.
 

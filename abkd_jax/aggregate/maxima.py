@@ -8,12 +8,14 @@ from jaxtyping import Array, Float
 from abkd_jax.aggregate.bucketed import bucketed_reduce
 from abkd_jax.aggregate.edges import checked_layout, rows_of_sums
 from abkd_jax.aggregate.entries import by_column, by_row
+from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.graph.layout import CSR, PreparedEdges
 from abkd_jax.graph.precision import accumulation_dtype, floats, widened
 
 __all__ = ["maximum"]
 
 
+@by_blocks(sent="x")
 def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "r f"]:
     """Computes the maximum of `x` over the edges that enter each node, unit by unit.
 

@@ -10,11 +10,13 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from abkd_jax.aggregate import native
 from abkd_jax.aggregate.backends import NARROW_HEAD, gather_rows, row_sums, segment_sums
 from abkd_jax.aggregate.chunks import CHUNK_BYTES, chunk_size, in_chunks
 from abkd_jax.aggregate.constant import constant_matmul
 from abkd_jax.aggregate.edges import checked_layout, first_rows
 from abkd_jax.aggregate.entries import by_column, by_row
+from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.graph import SparseFeatures, normalised_edges, num_edges, num_nodes
 from abkd_jax.graph.layout import CSR, Backend, PreparedEdges
 from abkd_jax.graph.precision import floats, widened
@@ -37,6 +39,7 @@ Features = Float[Array, "n f"] | SparseFeatures
 TPU_CHUNKS = 64  # of a CPU in one of a TPU: 32 MiB of messages, a quarter of the vector memory of a v5e
 
 
+@by_blocks(sent="x", edges="weights")
 def weighted_sum(
     graph: jraph.GraphsTuple, x: Float[Array, "n f"], weights: Float[Array, " e"] | None, backend: Backend | None = None
 ) -> Float[Array, "r f"]:
@@ -71,6 +74,7 @@ def weighted_sum(
     return _weighted_sum(graph, layout, widened(x), weights, backend).astype(x.dtype)
 
 
+@by_blocks(sent="x")
 def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
     """Computes the mean of `x` over the edges that enter each node; zero for a node without incoming edges.
 
@@ -90,12 +94,12 @@ def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | No
         [1.5, 0.0, 0.0]
     """
     layout, x = checked_layout(graph, sent=x), floats(x)
-    total = _neighbour_sum(
-        graph, layout, x, backend
-    )  # float32 until the division: that over a hub need not fit 16 bits
+    # Float32 until the division: the sum over a hub need not fit 16 bits.
+    total = _neighbour_sum(graph, layout, x, backend)
     return (total / jnp.maximum(_in_degrees(graph, layout, total.dtype), 1)[:, None]).astype(x.dtype)
 
 
+@by_blocks()
 def in_degrees(graph: jraph.GraphsTuple, dtype: DTypeLike) -> Float[Array, " n"]:
     """Counts the edges that enter each node, exactly, and converts the numbers to `dtype`.
 
@@ -108,6 +112,7 @@ def in_degrees(graph: jraph.GraphsTuple, dtype: DTypeLike) -> Float[Array, " n"]
     return _in_degrees(graph, checked_layout(graph), dtype)
 
 
+@by_blocks(sent="x")
 def propagate(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | None = None) -> Float[Array, "r f"]:
     """Computes `D^-1/2 (A + I) D^-1/2 x` (Kipf & Welling, arXiv 1609.02907, equation 2); missing self loops are added.
 
@@ -250,12 +255,14 @@ def edge_dots(
 
         return dots if rows.shape[0] > size else direct
 
+    def of_heads(rows: Array, cols: Array, a: Array, b: Array) -> Array:
+        heads = a.shape[1:-1]
+        wide = [x.reshape(x.shape[0], math.prod(heads), x.shape[-1]) for x in (a, b)]
+        return native.edge_dots(rows, cols, *wide).reshape(rows.shape[0], *heads)
+
     size = chunk_size(a)
-    if rows.shape[0] <= size:
-        return direct(rows, cols, a, b)
-    return jax.lax.platform_dependent(
-        rows, cols, a, b, cpu=chunked(size), tpu=chunked(size * TPU_CHUNKS), default=direct
-    )
+    on_cpu = of_heads if native.reads(a, b) else chunked(size)
+    return jax.lax.platform_dependent(rows, cols, a, b, cpu=on_cpu, tpu=chunked(size * TPU_CHUNKS), default=direct)
 
 
 def last_axis_sum(x: Float[Array, "n *h f"]) -> Float[Array, "n *h"]:

@@ -169,6 +169,9 @@ class BatchConfig:
     """walks: number of batches per epoch."""
     parts: int = 100
     """clusters: number of parts that METIS divides the graph into."""
+    per_step: int = 1
+    """Number of batches that one step reads: its loss is the mean of theirs, and so is its gradient (gradient
+    accumulation). A multiple of the data=N devices of --mesh, which share them."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,9 @@ class RunConfig:
     """File .safetensors with the state_dict of a PyTorch Geometric model of the architecture --teacher.model."""
     teacher_ensemble: int = 1
     """All students learn from the mean of the teachers of so many seeds, instead of each from its own."""
+    mesh: tuple[str, ...] = ()
+    """Devices to train on: data=N (minibatches of one step), seeds=N (seeds side by side), nodes=N (blocks of one
+    graph), in any order, as in data=4 seeds=2; default: one device."""
 
 
 @dataclass(frozen=True)

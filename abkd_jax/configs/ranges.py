@@ -81,6 +81,7 @@ RANGES: dict[str, Range] = {
     "length": Range(1, 10_000),
     "steps": Range(1, 10_000_000),
     "parts": _COUNT,
+    "per_step": Range(1, 1_000_000),
     # RunConfig
     "seeds": Range(1, 10_000),
     "max_epochs": _COUNT,

@@ -26,6 +26,7 @@ from abkd_jax.distill.losses.logits import output_error, soft_label, soft_label_
 from abkd_jax.distill.losses.node_relations import geometric, gsp, lsp
 from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
+from abkd_jax.distill.ops.staged import batch_targets, needs_basis, teacher_basis
 from abkd_jax.distill.teacher_units import attention_map
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "all_to_last",
     "attention_map",
     "attention_transfer",
+    "batch_targets",
     "check_objective",
     "cka",
     "cka_targets",
@@ -62,12 +64,14 @@ __all__ = [
     "lsp",
     "masked_rows",
     "mustad",
+    "needs_basis",
     "output_error",
     "positive",
     "soft_label",
     "soft_label_multilabel",
     "stride",
     "structure",
+    "teacher_basis",
     "teacher_directions",
     "term_losses",
     "trained_heads",

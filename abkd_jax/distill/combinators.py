@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
 from abkd_jax.distill.ops.checks import require_choice, require_weights
+from abkd_jax.distill.ops.staged import joined, with_outputs
 from abkd_jax.types import GNNOutput, InputError, Mask, NodeMasks, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["Part", "Term", "combined", "term_losses", "weighted_sum", "with_logits"]
@@ -66,9 +67,6 @@ def weighted_sum(*terms: Term) -> Objective:
         keys = _keys(key, terms)
         return {term.name: term.objective.init(keys[term.name], teacher, student) for term in terms}
 
-    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: NodeMasks) -> Pytree:
-        return {term.name: term.objective.targets(teacher, graph=graph, mask=_mask_of(term, mask)) for term in terms}
-
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: NodeMasks, key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
@@ -80,7 +78,9 @@ def weighted_sum(*terms: Term) -> Objective:
             metrics |= {f"{term.name}/{metric}": value for metric, value in ({"loss": loss} | details).items()}
         return sum(losses[1:], losses[0]), metrics
 
-    return Objective(init, targets, apply)
+    by_name = {term.name: term for term in terms}
+    parts = {name: term.objective.targets for name, term in by_name.items()}
+    return Objective(init, joined(parts, lambda name, masks: _mask_of(by_name[name], masks)), apply)
 
 
 def term_losses(
@@ -154,9 +154,6 @@ def combined(*parts: Part) -> PairMap:
         keys = _keys(key, parts)
         return {part.name: part.dissimilarity.init(keys[part.name], teacher, student) for part in parts}
 
-    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
-        return {part.name: part.dissimilarity.targets(teacher, graph=graph, mask=mask) for part in parts}
-
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
@@ -169,7 +166,7 @@ def combined(*parts: Part) -> PairMap:
         d, variance = (jnp.sum(jnp.stack(values), axis=0) for values in zip(*weighted, strict=True))
         return d, details | {"variance": variance}
 
-    return PairMap(init, targets, apply)
+    return PairMap(init, joined({part.name: part.dissimilarity.targets for part in parts}), apply)
 
 
 def with_logits(loss: Loss) -> Loss:
@@ -193,13 +190,10 @@ def with_logits(loss: Loss) -> Loss:
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         return loss.init(key, extended(teacher), extended(student))
 
-    def targets(teacher: GNNOutput, **context: Any) -> Pytree:
-        return loss.targets(extended(teacher), **context)
-
     def apply(params: Pytree, targets: Pytree, student: GNNOutput, **context: Any) -> tuple[Array, dict[str, Array]]:
         return loss.apply(params, targets, extended(student), **context)
 
-    return type(loss)(init, targets, apply)
+    return type(loss)(init, with_outputs(loss.targets, extended), apply)
 
 
 def _apply(
@@ -215,7 +209,7 @@ def _apply(
     return term.objective.apply(params[name], targets[name], student, graph=graph, mask=nodes, key=keys[name])
 
 
-def _mask_of(term: Term, masks: NodeMasks) -> Mask:
+def _mask_of(term: Term, masks: NodeMasks) -> Any:
     mask = getattr(masks, term.nodes)
     if mask is None:
         raise InputError(f"weighted_sum: nodes of the term {term.name!r} is {term.nodes!r}, expected all or train here")

@@ -24,11 +24,14 @@ from abkd_jax.graph.layout import (
     graphs_tuple,
     sparse_features,
 )
+from abkd_jax.graph.partition import partition
+from abkd_jax.graph.partitioned import PartitionedEdges, partition_of, place
 
 __all__ = [
     "Backend",
     "LayoutInfo",
     "NormalisedEdges",
+    "PartitionedEdges",
     "PreparedEdges",
     "RelationLayout",
     "SparseFeatures",
@@ -47,6 +50,9 @@ __all__ = [
     "num_edges",
     "num_nodes",
     "pad_to_bucket",
+    "partition",
+    "partition_of",
+    "place",
     "prepare",
     "raw_edges",
     "sparse_features",

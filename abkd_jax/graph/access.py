@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from abkd_jax.graph.input_checks import relations_of, weights_of
 from abkd_jax.graph.layout import LayoutInfo, NormalisedEdges, PreparedEdges, SparseFeatures
+from abkd_jax.graph.partitioned import PartitionedEdges
 from abkd_jax.types import HostOrDevice, InputError, Pytree
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "raw_edges",
     "with_raw_edges",
 ]
+
+_LaidOut = NormalisedEdges | PreparedEdges | PartitionedEdges
 
 
 def layout_of(graph: jraph.GraphsTuple) -> PreparedEdges | None:
@@ -65,15 +68,13 @@ def _node_dict(graph: jraph.GraphsTuple) -> dict[str, Any]:
 def raw_edges(graph: jraph.GraphsTuple) -> Any:
     """Returns the `edges` that the graph had before it was normalised or prepared, in the order of `graph.senders`."""
     edges = graph.edges
-    return edges.features if isinstance(edges, NormalisedEdges | PreparedEdges) else edges
+    return edges.features if isinstance(edges, _LaidOut) else edges
 
 
 def with_raw_edges(graph: jraph.GraphsTuple, edges: Any) -> jraph.GraphsTuple:
     """Returns the graph with other `raw_edges`, in the order of `graph.senders`; its layout stays."""
     held = graph.edges
-    return graph._replace(
-        edges=held._replace(features=edges) if isinstance(held, NormalisedEdges | PreparedEdges) else edges
-    )
+    return graph._replace(edges=held._replace(features=edges) if isinstance(held, _LaidOut) else edges)
 
 
 def edge_relations(graph: jraph.GraphsTuple) -> Int[HostOrDevice, " e"] | None:
@@ -138,7 +139,7 @@ def num_nodes(graph: jraph.GraphsTuple) -> int:
     if leaves:
         return leaves[0].shape[0]
     edges = graph.edges
-    if isinstance(edges, NormalisedEdges | PreparedEdges) and edges.info.edges == num_edges(graph):
+    if isinstance(edges, _LaidOut) and edges.info.edges == num_edges(graph):
         return edges.info.nodes
     return int(np.sum(graph.n_node))
 

@@ -5,6 +5,9 @@ Everything here that builds a graph runs on the host in NumPy and checks its inp
 transpose, and the coefficients of the symmetric normalisation.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import jraph
@@ -35,7 +38,9 @@ from abkd_jax.graph.layout import (
     relation_layout,
     symmetric_coefficients,
 )
+from abkd_jax.graph.partitioned import partition_of
 from abkd_jax.graph.precision import accumulation_dtype, widened
+from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.types import Dataset, InputError, Pytree
 
 __all__ = ["from_dataset", "from_edges", "normalise", "normalised_edges", "pad_to_bucket", "prepare"]
@@ -128,6 +133,7 @@ def prepare(
     buckets: bool = True,
     relations: int | None = None,
     platform: str | None = None,
+    typed: Callable[[np.ndarray, np.ndarray, np.ndarray], TypedLayout] | None = None,
 ) -> jraph.GraphsTuple:
     """Adds the sorted layout, its transpose and the symmetric normalisation; on the host, once per graph.
 
@@ -144,6 +150,8 @@ def prepare(
         platform: `"tpu"` adds what the forms of a TPU read, slots and up to some size (`constants.dense_wins`) the
             dense matrix, and makes sparse features of up to 64 MiB dense, for programs that are compiled for one
             elsewhere; None takes that of JAX's default device. Graphs without buckets stay as they are.
+        typed: `(receivers, senders, relations) -> layout` of a batch whose nodes are sorted by type, see
+            `type_blocks.type_layout`.
 
     Raises:
         InputError: an edge points outside, its type is not in `0 .. relations - 1` or its weight no finite number;
@@ -177,15 +185,16 @@ def prepare(
     weights = checked_weights(np.ones(senders.shape[0]) if given is None else given, senders.shape[0])
     weights = weights.astype(accumulation_dtype(weights.dtype))
     coefficients, self_coefficients, scale = symmetric_coefficients(senders, receivers, weights, size)
-
+    by_relation = None
+    if types is not None:
+        make = typed or functools.partial(relation_layout, size=size, relations=types[1], slots=forms.slots)
+        by_relation = make(receivers, senders, types[0][order])
     layout = PreparedEdges(
         features=edges,
         pattern=pattern,
         coefficients=coefficients,
         self_coefficients=self_coefficients,
-        relations=None
-        if types is None
-        else relation_layout(receivers, senders, types[0][order], size, types[1], forms.slots),
+        relations=by_relation,
         info=LayoutInfo(size, senders.shape[0], backend),
         constants=constants_of(pattern, scale, None if given is None else weights, matrix=forms.matrix),
     )
@@ -202,6 +211,8 @@ def normalise(graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
     Raises:
         InputError: the graph is malformed, see `input_checks.check_graph`.
     """
+    if partition_of(graph) is not None:
+        return graph
     edges = normalised_edges(graph)
     return graph if edges is graph.edges else graph._replace(edges=edges)
 

@@ -150,7 +150,7 @@ class PreparedEdges(NamedTuple):
         pattern: receivers as rows, senders as columns.
         coefficients: `[e]`, `w_e / sqrt(d_sender d_receiver)`.
         self_coefficients: `[n]`, those of the self loops that the symmetric normalisation adds.
-        relations: the layout of typed edges, or None.
+        relations: the layout of typed edges, a `RelationLayout`, or `type_blocks.TypedLayout` of a minibatch; or None.
         info: static sizes and choices.
         constants: what sums with constant weights read on accelerators; None in blocks of a graph (`inference`).
     """
@@ -159,7 +159,7 @@ class PreparedEdges(NamedTuple):
     pattern: CSR
     coefficients: Float[HostOrDevice, " e"]
     self_coefficients: Float[HostOrDevice, " n"]
-    relations: RelationLayout | None
+    relations: Any
     info: LayoutInfo
     constants: Constants | None = None
 

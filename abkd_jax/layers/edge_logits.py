@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import receiver_values, sender_values
 from abkd_jax.aggregate.chunks import in_chunks
+from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.graph import num_edges
 from abkd_jax.graph.precision import accumulation_dtype, widened
 
@@ -23,6 +24,7 @@ def leaky_relu(x: Array, negative_slope: float) -> Array:
     return jnp.where(x > 0, x, negative_slope * x)
 
 
+@by_blocks(sent="sent", received="received", gives="edges")
 def pair_logits(
     graph: jraph.GraphsTuple,
     sent: Float[Array, "n h d"],

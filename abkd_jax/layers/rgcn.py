@@ -7,9 +7,22 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate import Features, feature_matmul, num_receivers, receiving, relation_means, relation_sum
+from abkd_jax.aggregate import (
+    Features,
+    feature_matmul,
+    join_types,
+    num_receivers,
+    receiving,
+    relation_means,
+    relation_sum,
+    split_types,
+    typed_layout_of,
+    typed_means,
+    typed_sum,
+)
 from abkd_jax.graph import SparseFeatures, layout_of
-from abkd_jax.layers.dense import Dense, cast
+from abkd_jax.graph.type_blocks import TypedLayout
+from abkd_jax.layers.dense import Dense, cast, dense_features
 from abkd_jax.types import InputError
 
 __all__ = ["RGCNConv"]
@@ -68,6 +81,9 @@ class RGCNConv(nn.Module):
         if self.bases is not None:
             mix = self.param("coefficients", _GLOROT, (self.relations, self.bases))
             kernel = jnp.einsum("rb,bfd->rfd", cast(mix, self.dtype), kernel)
+        by_type = typed_layout_of(graph)
+        if by_type is not None:
+            return _by_type(by_type, x, kernel)
         kernel = _of_present(graph, kernel)
         relations = kernel.shape[0]
         whole = num_receivers(graph) == x.shape[0]  # not a block, whose many senders are better not transformed
@@ -95,6 +111,19 @@ class RGCNConv(nn.Module):
             return relation_sum(graph, sent)
         parts = relation_means(graph, x, relations).reshape(-1, relations, blocks, shape[2])
         return jnp.einsum("nrbf,rbfd->nbd", parts, kernel).reshape(-1, self.features)
+
+
+def _by_type(layout: TypedLayout, x: Features, kernel: Float[Array, "r f d"]) -> Float[Array, "n d"]:
+    """Multiplies the nodes of each type by the weights of its own relations, on the narrower side."""
+    x, (_, width, out) = dense_features(x), kernel.shape
+    entering, leaving = layout.blocks.relations
+    if width > out:
+        flat = (jnp.moveaxis(kernel[np.array(some, int)], 0, 1).reshape(width, -1) for some in leaving)
+        rows = zip(split_types(layout, x), flat, strict=True)
+        return typed_sum(layout, [block @ matrix for block, matrix in rows], out)
+    flat = (kernel[np.array(some, int)].reshape(-1, out) for some in entering)
+    rows = zip(typed_means(layout, x), flat, strict=True)
+    return join_types(layout, [block @ matrix for block, matrix in rows], x.shape[0])
 
 
 def _of_present(graph: jraph.GraphsTuple, kernel: Array) -> Array:

@@ -9,8 +9,9 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate import Features, feature_matmul, receiving
+from abkd_jax.aggregate import Features, feature_matmul, join_types, receiving, split_types, typed_layout_of
 from abkd_jax.graph import edge_relations, layout_of, node_entry, node_features, num_edges, with_raw_edges
+from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
 from abkd_jax.models.stack import Convolution, Stack, lookup
 from abkd_jax.types import InputError
@@ -120,7 +121,7 @@ class _TypedConv(nn.Module):
         layout = layout_of(graph)
         present = None if layout is None else layout.info.types
         root = _TypedDense(self.features, self.node_types, self.dtype, present, name="root")
-        return relations(graph, x) + root(receiving(graph, x), receiving(graph, types))
+        return relations(graph, x) + root(receiving(graph, x), receiving(graph, types), typed_layout_of(graph))
 
 
 class _TypedDense(nn.Module):
@@ -135,9 +136,16 @@ class _TypedDense(nn.Module):
     present: tuple[int, ...] | None
 
     @nn.compact
-    def __call__(self, x: Features, types: Int[Array, " n"]) -> Float[Array, "n {self.features}"]:
+    def __call__(
+        self, x: Features, types: Int[Array, " n"], layout: TypedLayout | None = None
+    ) -> Float[Array, "n {self.features}"]:
+        """Computes the map; in a batch whose nodes are sorted by type each type is multiplied by its weights alone."""
         kernel = self.param("kernel", _GLOROT_OF_MANY, (self.types, x.shape[1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.types, self.features))
+        if layout is not None:
+            kernel, bias = cast(kernel, self.dtype), cast(bias, self.dtype)
+            rows = enumerate(split_types(layout, dense_features(x)))
+            return join_types(layout, [block @ kernel[t] + bias[t][None] for t, block in rows], x.shape[0])
         kernel, out = cast(kernel, self.dtype), lookup("RGCN: nodes['type']", bias, types, self.dtype)
         present = range(self.types) if self.present is None else self.present
         for node_type in present:  # few, and no [n, types, out] is built

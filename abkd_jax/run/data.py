@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from abkd_jax import datasets, sampling
 from abkd_jax.configs.options import BatchConfig, ModelConfig
@@ -51,6 +52,8 @@ class PreparedData(NamedTuple):
         host: the graph on the host, where it is sampled.
         eval_nodes: nodes that are evaluated, layer by layer from the host; None evaluates `batch` as a whole.
         split: seed of the split that the data set was loaded with.
+        per_step: minibatches that one step reads.
+        mesh: devices that models are trained on; None is the default device.
     """
 
     dataset: Dataset | GraphDataset
@@ -65,6 +68,8 @@ class PreparedData(NamedTuple):
     host: HostGraph | None = None
     eval_nodes: np.ndarray | None = None
     split: int = 0
+    per_step: int = 1
+    mesh: Mesh | None = None
 
     @property
     def outputs(self) -> int:
@@ -108,6 +113,7 @@ def prepare_data(
     data_root: str | Path | None = None,
     batches: BatchConfig | None = None,
     split: int = 0,
+    mesh: Mesh | None = None,
 ) -> PreparedData:
     """Loads a data set and puts what fits of it on the device.
 
@@ -116,6 +122,7 @@ def prepare_data(
         data_root: see `datasets.data_root`.
         batches: how steps are sampled; None is the whole graph.
         split: seed of the split, where there is no official one.
+        mesh: devices that models are trained on; None is the default device.
 
     Raises:
         InputError: the data set cannot be loaded, or its graphs cannot be sampled so.
@@ -143,7 +150,7 @@ def prepare_data(
         data = _of_graphs(dataset, batches)
     else:
         data = _whole(dataset) if batches.kind == "full" else _sampled(dataset, batches)
-    return data._replace(split=split)
+    return data._replace(split=split, per_step=batches.per_step, mesh=mesh)
 
 
 def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:

@@ -41,10 +41,10 @@ __all__ = [
 TRAINING_VERSION = 1
 
 # Settings that change no record of a method; the split is part of the data's fingerprint.
-NOT_THE_NUMBERS = ("data_root", "out", "overwrite", "teachers", "max_epochs", "methods", "split", "seeds")
+NOT_THE_NUMBERS = ("data_root", "out", "overwrite", "teachers", "max_epochs", "methods", "split", "seeds", "mesh")
 
-# Options of a run that are left out at their default, as before they existed.
-_ADDED = {"teacher_outputs": (), "teacher_weights": None, "teacher_ensemble": 1}
+# Options of a run or of its batches that are left out at their default, as before they existed.
+_ADDED = {"teacher_outputs": (), "teacher_weights": None, "teacher_ensemble": 1, "per_step": 1}
 
 # Options of a model that are written down even at their default, as they were before the others existed.
 _ALWAYS_DESCRIBED = ("name", "layers", "hidden", "dropout", "alpha", "lam")
@@ -67,8 +67,8 @@ class DataIdentity(NamedTuple):
 def config_dict(config: Any) -> dict[str, Any]:
     """Returns a config as nested dicts, to be written down and compared.
 
-    Options of a model at their default are left out, batches that are the whole graph, and teachers from outside where
-    there are none.
+    Options of a model at their default are left out, batches that are the whole graph, teachers from outside where
+    there are none, and steps of one batch.
 
     Examples:
         >>> config_dict(BatchConfig(kind="clusters", parts=8, size=2))["kind"]
@@ -78,7 +78,8 @@ def config_dict(config: Any) -> dict[str, Any]:
     for option in dataclasses.fields(config):
         value = getattr(config, option.name)
         silent = isinstance(config, ModelConfig) and option.name not in _ALWAYS_DESCRIBED and value == option.default
-        silent |= isinstance(config, RunConfig) and option.name in _ADDED and value == _ADDED[option.name]
+        added = isinstance(config, RunConfig | BatchConfig) and option.name in _ADDED
+        silent |= added and value == _ADDED[option.name]
         if not silent and value != BatchConfig():
             entries[option.name] = config_dict(value) if dataclasses.is_dataclass(value) else value
     return entries

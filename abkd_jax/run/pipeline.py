@@ -16,6 +16,7 @@ from abkd_jax.run.program import Teacher, Trained
 from abkd_jax.run.resolve import Job, resolve
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import read_teacher, teacher_of
+from abkd_jax.training.sharding import make_mesh
 from abkd_jax.types import InputError
 
 __all__ = [
@@ -49,8 +50,8 @@ def distill(config: DistillConfig) -> Path:
 
 
 def prepare(config: RunConfig) -> PreparedData:
-    """Prepares the data of a config."""
-    return prepare_data(config.dataset, config.data_root, config.batches, config.split)
+    """Prepares the data of a config, for its devices."""
+    return prepare_data(config.dataset, config.data_root, config.batches, config.split, make_mesh(config.mesh))
 
 
 class Scored(NamedTuple):

@@ -9,13 +9,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.run.data import PreparedData, make_scores
-from abkd_jax.sampling import prefetch
-from abkd_jax.training.loops import FitState, fit, fit_minibatches, initial_fit_state
+from abkd_jax.sampling import prefetch, worker_count
+from abkd_jax.training.accumulate import build_parts
+from abkd_jax.training.loops import fit, fit_minibatches, initial_fit_state
 from abkd_jax.training.resume import Origin, fit_with_checkpoints
+from abkd_jax.training.seeds import over_seeds, put_batch, put_seeds
+from abkd_jax.training.sharding import Fit, on_mesh, put, take
 from abkd_jax.training.step import Step, TrainState
 from abkd_jax.types import Batch, InputError, Pytree
 
@@ -100,12 +104,9 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     Raises:
         InputError: see `training.resume.fit_with_checkpoints`.
     """
-    run: Callable[..., tuple[FitState, dict[str, np.ndarray]]]
     if data.sampler is None:
         template = jax.eval_shape(jax.vmap(initial_fit_state), program.states)
-        run = functools.partial(
-            fit, program.step, program.validate, program.states, program.batch, program.batch_axes, program.optim
-        )
+        run = _on_whole_graph(program, data.mesh)
     else:
         template = jax.eval_shape(initial_fit_state, program.states)
         run = _on_minibatches(data, model, program)
@@ -121,29 +122,50 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     return Trained(last, best, epochs, best_epochs, history, (origin,) * len(program.seeds), model)
 
 
-def _on_minibatches(
-    data: PreparedData, model: nn.Module, program: Program
-) -> Callable[..., tuple[FitState, dict[str, np.ndarray]]]:
+def _on_whole_graph(program: Program, mesh: Mesh | None) -> Fit:
+    """Returns `fit` of a program, without `resume` and `on_chunk`."""
+    states, batch = program.states, program.batch
+    if mesh is not None:
+        states, batch = put_seeds(states, mesh), put_batch(batch, program.batch_axes, mesh)
+    run = functools.partial(
+        fit, program.step, program.validate, states, batch, program.batch_axes, program.optim, mesh=mesh
+    )
+    return run if mesh is None else over_seeds(run, len(program.seeds), mesh)
+
+
+def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> Fit:
     """Returns `fit_minibatches` on the minibatches of the data, without `resume` and `on_chunk`."""
     scores, sampler, (seed,) = make_scores(data, model), data.sampler, program.seeds
+    mesh, per_step = data.mesh, data.per_step
     if sampler is None:
         raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")
 
     def evaluate(state: TrainState) -> dict[str, Array]:
-        found = scores({"params": state.params["student"], **state.model_state})
+        found = scores(take({"params": state.params["student"], **state.model_state}, mesh))
         return {name: value for name, value in found.items() if name.startswith("val_")}
 
-    def batches(epoch: int) -> Iterable[Batch]:
-        return prefetch(sampler(np.random.default_rng([seed, epoch])))
+    def batches(epoch: int) -> Iterable[Any]:
+        draws = sampler.groups(np.random.default_rng([seed, epoch]), per_step)
 
-    return functools.partial(fit_minibatches, program.step, evaluate, program.states, batches, program.optim)
+        def put_step(draw: Callable[[], Any]) -> Any:
+            built = draw()
+            return jax.device_put(built[0]().batch) if per_step == 1 else build_parts(built, per_step, mesh)
+
+        return prefetch(draws, put=put_step, workers=worker_count())
+
+    if mesh is None:
+        return functools.partial(fit_minibatches, program.step, evaluate, program.states, batches, program.optim)
+    states = put(program.states, mesh)
+    run = functools.partial(fit_minibatches, program.step, evaluate, states, batches, program.optim)
+    return on_mesh(run, lambda state, history: (put(state, mesh), history), lambda *run: (take(run[0], mesh), run[1]))
 
 
 def steps_per_epoch(data: PreparedData, config: OptimConfig) -> int:
     """Returns the number of steps per epoch, as a schedule counts them; 1 where the rate is constant."""
     if data.sampler is None or config.schedule == "constant":
         return 1
-    return data.sampler.steps or sum(1 for _ in data.sampler(np.random.default_rng(0)))
+    batches = data.sampler.steps or sum(1 for _ in data.sampler(np.random.default_rng(0)))
+    return -(-batches // data.per_step)
 
 
 def select_seed(tree: Pytree, seed: int) -> Pytree:

@@ -22,6 +22,7 @@ from abkd_jax.configs.ranges import RANGES, Range
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.distill.build import build_objective
 from abkd_jax.models import build
+from abkd_jax.training.sharding import make_mesh, mesh_sizes
 from abkd_jax.training.step import make_optimizer
 from abkd_jax.types import InputError
 
@@ -88,6 +89,7 @@ def resolve(config: Run) -> Run:
     _check_options(config)
     config = _capped(config)
     _check_batches(config)
+    _check_mesh(config)
     teacher = _checked_teacher(config)
     if isinstance(config, DistillConfig):
         _check_model("student", config.student, config.batches)
@@ -202,6 +204,25 @@ def _check_batches(config: RunConfig) -> None:
     kind = config.batches.kind
     if is_listed(config.dataset) and distill_config(config.dataset).batches.kind == "graphs" and kind != "graphs":
         raise InputError(f"{config.dataset} labels graphs: --batches.kind is {kind}, expected graphs")
+
+
+def _check_mesh(config: RunConfig) -> None:
+    """Checks that the devices are there, and that the batches can be shared among them."""
+    kind, per_step = config.batches.kind, config.batches.per_step
+    if kind == "full" and per_step > 1:
+        raise InputError(
+            f"--batches.per-step is {per_step}, expected 1: --batches.kind is full, one batch is the graph"
+        )
+    sizes = mesh_sizes(config.mesh)
+    if sizes["data"] > 1 and (kind == "full" or per_step % sizes["data"]):
+        raise InputError(
+            f"--mesh data={sizes['data']} shares the minibatches of a step: --batches.kind is {kind} and "
+            f"--batches.per-step {per_step}, expected minibatches and a multiple of {sizes['data']}"
+        )
+    for axis in ("seeds", "nodes"):
+        if sizes[axis] > 1 and kind != "full":
+            raise InputError(f"--mesh {axis}={sizes[axis]}: --batches.kind is {kind}, expected full")
+    make_mesh(config.mesh)
 
 
 def _check_model(path: str, model: ModelConfig, batches: BatchConfig) -> None:

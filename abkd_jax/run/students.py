@@ -19,17 +19,21 @@ from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.identity import student_identity
 from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job
+from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.seeds import vmap_seeds
+from abkd_jax.training.sharding import put
 from abkd_jax.training.step import (
     Step,
     TrainState,
     init_state,
     make_distill_step,
     make_gradient_shares,
+    make_gradients,
     make_optimizer,
     make_validate,
     with_teacher_targets,
 )
+from abkd_jax.training.teacher_sample import make_sample_outputs
 from abkd_jax.types import Batch, GNNOutput, Objective, Pytree
 
 __all__ = ["train_students"]
@@ -74,7 +78,8 @@ def train_students(
         variables = {}
     objective = build_objective(method, context)
     optimizer = make_optimizer(method.optim, steps_per_epoch(data, method.optim))
-    prepare = jax.jit(_make_prepare(None if stored else module.apply, student, objective, method, optimizer))
+    apply = None if stored else module.apply
+    prepare = jax.jit(_make_prepare(apply, student, objective, method, optimizer, whole=data.sampler is None))
     step = make_distill_step(student, objective, optimizer, data.task, method.task_weight)
     score = make_validate(student, data.task, data.val_mask)
     if data.sampler is None:
@@ -83,8 +88,12 @@ def train_students(
             data, job, prepare, step, lambda state, batch: score(state, batch) | shares(state, batch)
         )
     else:
-        learn = with_teacher_targets(step, objective, None if stored else module.apply)
-        make = _make_one(data, job, prepare, learn, score)
+        if data.per_step == 1:
+            learn = with_teacher_targets(step, objective, apply)
+        else:
+            gradients = make_gradients(student, objective, data.task, method.task_weight)
+            learn = make_parts_step(with_teacher_targets(gradients, objective, apply), optimizer, data.mesh)
+        make = _make_one(data, job, prepare, learn, score, _make_basis(data, objective, apply))
     parts = []
     for directory, seeds in folders:
         identity = student_identity(data.identity, seeds, teacher.source, job.name, method, job.model)
@@ -122,7 +131,14 @@ def _make_side_by_side(data: PreparedData, job: Job, prepare: Prepare, step: Ste
     return make
 
 
-def _make_one(data: PreparedData, job: Job, prepare: Prepare, learn: Callable[..., Any], validate: Validate) -> Make:
+def _make_one(
+    data: PreparedData,
+    job: Job,
+    prepare: Prepare,
+    learn: Callable[..., Any],
+    validate: Validate,
+    basis_of: Callable[[int, Pytree], Pytree],
+) -> Make:
     """Returns the maker of programs that train one seed on minibatches; the teacher is evaluated on each of them."""
     example = next(iter(data.sampler(np.random.default_rng(0)))) if data.sampler else data.batch
 
@@ -131,14 +147,31 @@ def _make_one(data: PreparedData, job: Job, prepare: Prepare, learn: Callable[..
     ) -> tuple[Program, dict[str, np.ndarray]]:
         (seed,), (variables,) = seeds, teachers
         state, _ = prepare(jax.random.key(seed), variables, example)
+        read = (variables, basis_of(seed, variables))
+        read = read if data.mesh is None else put(read, data.mesh)
 
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-            return learn(state, batch, variables)
+            return learn(state, batch, *read)
 
         label = f"{job.name} seed {seed}"
         return Program(label, directory, identity, seeds, job.method.optim, step, state, validate, example), {}
 
     return make
+
+
+def _make_basis(
+    data: PreparedData, objective: Objective | None, teacher: Callable[[Pytree, Any], GNNOutput] | None
+) -> Callable[[int, Pytree], Pytree]:
+    """Makes `(seed, teacher's variables) -> basis`, from minibatches of an epoch 0 that is not trained on."""
+    sampler, sample = data.sampler, make_sample_outputs(teacher)
+    if objective is None or sampler is None or not distill.needs_basis(objective):
+        return lambda seed, variables: None
+
+    def basis(seed: int, variables: Pytree) -> Pytree:
+        outputs, masks = sample(variables, sampler(np.random.default_rng([seed, 0])))
+        return jax.device_put(distill.teacher_basis(objective, outputs, masks))
+
+    return basis
 
 
 def _with_untrained(history: dict[str, np.ndarray], untrained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -162,10 +195,13 @@ def _make_prepare(
     objective: Objective | None,
     method: MethodConfig,
     optimizer: Any,
+    *,
+    whole: bool,
 ) -> Callable[[Any, Pytree, Batch], tuple[TrainState, Pytree]]:
     """Makes `(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed.
 
-    Without a `teacher` function the batch holds the teacher's outputs as its targets.
+    Without a `teacher` function the batch holds the teacher's outputs as its targets. The targets are those of the
+    whole graph: None where the batch is a part of it.
     """
 
     def prepare(key: Any, teacher_variables: Pytree, batch: Batch) -> tuple[TrainState, Pytree]:
@@ -187,7 +223,7 @@ def _make_prepare(
         projections, targets = None, None
         if objective is not None:
             projections = objective.init(objective_key, out, shapes)
-            targets = objective.targets(out, graph=batch.graph, mask=batch.masks)
+            targets = objective.targets(out, graph=batch.graph, mask=batch.masks) if whole else None
         state = init_state(state_key, student, optimizer, batch, objective_params=projections, student_params=params)
         return state, targets
 

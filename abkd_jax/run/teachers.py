@@ -15,9 +15,10 @@ from abkd_jax.run.given_teachers import ensemble_of, given_teacher, repeated
 from abkd_jax.run.identity import DataIdentity, config_dict, digest, source_of, teacher_identity
 from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job, jobs
+from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.resume import Origin
-from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, make_validate
+from abkd_jax.training.step import init_state, make_distill_step, make_gradients, make_optimizer, make_validate
 from abkd_jax.types import InputError
 
 __all__ = [
@@ -177,13 +178,17 @@ def _train_or_load(data: PreparedData, config: TeacherConfig, seed: int, root: P
         states = jax.vmap(lambda key: init_state(key, model, optimizer, data.batch))(key[None])
     else:
         states = init_state(key, model, optimizer, data.batch)
+    if data.per_step == 1:
+        step = make_distill_step(model, None, optimizer, data.task)
+    else:
+        step = make_parts_step(make_gradients(model, None, data.task), optimizer, data.mesh)
     program = Program(
         label=f"teacher {data.dataset.name} seed {seed}",
         directory=teacher_folder(root, data.identity, config, seed),
         identity=teacher_identity(data.identity, config, seed),
         seeds=[seed],
         optim=config.optim,
-        step=make_distill_step(model, None, optimizer, data.task),
+        step=step,
         states=states,
         validate=make_validate(model, data.task, data.val_mask),
         batch=data.batch,

@@ -10,7 +10,7 @@ from abkd_jax.sampling.buckets import BucketSizes, Capacity, bucket_size, fit_ca
 from abkd_jax.sampling.clusters import cluster_batches, partition
 from abkd_jax.sampling.graphs import all_graphs, graph_batches
 from abkd_jax.sampling.neighbours import neighbour_batches, sample_neighbours
-from abkd_jax.sampling.prefetch import PrefetchStats, prefetch
+from abkd_jax.sampling.prefetch import PrefetchStats, prefetch, worker_count
 from abkd_jax.sampling.subgraph import Subgraph, as_indices, induced
 from abkd_jax.sampling.walks import random_walks, walk_batches
 
@@ -38,4 +38,5 @@ __all__ = [
     "sample_neighbours",
     "to_batch",
     "walk_batches",
+    "worker_count",
 ]

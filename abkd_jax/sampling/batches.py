@@ -1,9 +1,11 @@
 """Subgraphs to minibatches of few shapes: features, labels, masks, padding, layout; and the sampler of an epoch."""
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,11 +13,15 @@ from jaxtyping import Int
 
 from abkd_jax.graph import graphs_tuple, prepare
 from abkd_jax.graph.host import HostGraph, edge_entries
+from abkd_jax.graph.type_blocks import TypeBlocks, TypedRelations, type_layout, typed_relations
 from abkd_jax.sampling.buckets import Capacity, fit_capacities, padded
-from abkd_jax.sampling.subgraph import Subgraph, as_indices
+from abkd_jax.sampling.subgraph import Positions, Subgraph, as_indices, sorted_by_type
 from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
 
-__all__ = ["EpochSampler", "Minibatch", "gather_outputs", "node_sampler", "to_batch"]
+__all__ = ["Build", "Draw", "EpochSampler", "Minibatch", "gather_outputs", "in_groups", "node_sampler", "to_batch"]
+
+Item = TypeVar("Item")
+Job = Any  # see `node_sampler`
 
 TRIALS = 4  # minibatches that are drawn to fit the capacities
 
@@ -40,17 +46,28 @@ class Minibatch(NamedTuple):
         return gather_outputs(stored, self.nodes, self.batch.masks.all.shape[0], graphs=rows)
 
 
+Build = Callable[[], Minibatch]  # of a subgraph that is drawn
+Draw = Callable[[], list[Build]]  # of a group
+
+
 @dataclass(frozen=True)
 class EpochSampler:
     """Draws the minibatches of one epoch per call; the same generator state gives the same batches, bit for bit.
 
     Attributes:
-        minibatches: `rng -> iterator` over the minibatches of one epoch.
+        groups: `(rng, size) -> iterator` over groups of `size` consecutive minibatches of one epoch; the last one may
+            be smaller. All of a group have one shape. An item is a function that draws the group, whose numbers depend
+            on the state of the generator and its position alone: several threads may call theirs at a time. It returns
+            functions that build the minibatches: of a group that several hosts share, each builds its own.
         steps: minibatches per epoch; None where that depends on the draws.
     """
 
-    minibatches: Callable[[np.random.Generator], Iterator[Minibatch]]
+    groups: Callable[[np.random.Generator, int], Iterator[Draw]]
     steps: int | None
+
+    def minibatches(self, rng: np.random.Generator) -> Iterator[Minibatch]:
+        """Returns an iterator over the minibatches of one epoch."""
+        return (build() for draw in self.groups(rng, 1) for build in draw())
 
     def __call__(self, rng: np.random.Generator) -> Iterator[Batch]:
         """Returns an iterator over the batches of one epoch, NumPy arrays."""
@@ -63,38 +80,93 @@ class EpochSampler:
             stored: arrays of the host, for the whole data set; see `Minibatch.outputs`.
         """
 
-        def minibatches(rng: np.random.Generator) -> Iterator[Minibatch]:
-            for minibatch in self.minibatches(rng):
-                yield minibatch._replace(batch=minibatch.batch._replace(targets=minibatch.outputs(stored)))
+        def with_targets(build: Build) -> Minibatch:
+            minibatch = build()
+            return minibatch._replace(batch=minibatch.batch._replace(targets=minibatch.outputs(stored)))
 
-        return EpochSampler(minibatches, self.steps)
+        def with_all(draw: Draw) -> list[Build]:
+            return [functools.partial(with_targets, build) for build in draw()]
+
+        def groups(rng: np.random.Generator, size: int) -> Iterator[Draw]:
+            return (functools.partial(with_all, draw) for draw in self.groups(rng, size))
+
+        return EpochSampler(groups, self.steps)
+
+
+def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Returns an iterator over lists of `size` consecutive items; the last one may be shorter.
+
+    Examples:
+        >>> list(in_groups("abcde", 2))
+        [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    remaining = iter(items)
+    return iter(lambda: list(itertools.islice(remaining, size)), [])
 
 
 def node_sampler(
-    graph: HostGraph, draw: Callable[[np.random.Generator], Iterator[Subgraph]], steps: int, *, roots_only: bool
+    graph: HostGraph,
+    plan: Callable[[np.random.Generator], Sequence[Job]],
+    draw: Callable[[Job, np.random.Generator, Positions], Subgraph],
+    *,
+    roots_only: bool,
 ) -> EpochSampler:
     """Makes a sampler of padded minibatches from one of subgraphs.
 
-    The padding buckets are fitted to a few subgraphs that are drawn with a separate seed.
+    Every subgraph is drawn with a generator of its own, seeded by that of the epoch: the numbers of one do not depend
+    on who has drawn the others, or when. The padding buckets are fitted to a few subgraphs of a separate seed.
 
     Args:
         graph: the whole graph.
-        draw: `rng -> iterator` over the subgraphs of one epoch.
-        steps: how many that are.
+        plan: `rng -> jobs` of one epoch, one per subgraph: what differs between them beside their random numbers.
+        draw: `(job, rng, positions) -> subgraph`; it leaves the scratch memory empty.
         roots_only: see `to_batch`.
     """
-    trials = itertools.islice(draw(np.random.default_rng(0)), TRIALS)
-    sizes = fit_capacities((drawn.nodes.shape[0], drawn.senders.shape[0]) for drawn in trials)
 
-    def minibatches(rng: np.random.Generator) -> Iterator[Minibatch]:
-        for drawn in draw(rng):
-            capacity = sizes.smallest_fitting(drawn.nodes.shape[0], drawn.senders.shape[0])
-            yield Minibatch(to_batch(graph, drawn, capacity, roots_only=roots_only), drawn.nodes)
+    def seeded(rng: np.random.Generator) -> list[tuple[Job, int]]:
+        jobs = plan(rng)
+        return list(zip(jobs, rng.integers(2**63, size=len(jobs)).tolist(), strict=True))
 
-    return EpochSampler(minibatches, steps)
+    def drawn_with(job: Job, seed: int, scratch: threading.local) -> Subgraph:
+        if not hasattr(scratch, "positions"):
+            scratch.positions = Positions(graph.num_nodes)
+        return draw(job, np.random.default_rng(seed), scratch.positions)
+
+    relations = typed_relations(graph)
+
+    def sizes_of(drawn: Subgraph) -> tuple[int, ...]:
+        sizes = drawn.nodes.shape[0], drawn.senders.shape[0]
+        if relations is None or graph.node_types is None:
+            return sizes
+        return *sizes, *np.bincount(graph.node_types[drawn.nodes], minlength=len(relations.entering)).tolist()
+
+    def build(drawn: Subgraph, capacity: Capacity) -> Minibatch:
+        if relations is not None:
+            drawn = sorted_by_type(graph, drawn)
+        return Minibatch(to_batch(graph, drawn, capacity, roots_only=roots_only, relations=relations), drawn.nodes)
+
+    def draw_group(jobs: list[tuple[Job, int]], scratch: threading.local) -> list[Build]:
+        group = [drawn_with(*job, scratch) for job in jobs]
+        nodes, edges, *types = map(max, zip(*map(sizes_of, group), strict=True))
+        return [functools.partial(build, drawn, sizes.smallest_fitting(nodes, edges, types)) for drawn in group]
+
+    def groups(rng: np.random.Generator, size: int) -> Iterator[Draw]:
+        scratch = threading.local()  # of this epoch: an exception may leave it with nodes
+        return (functools.partial(draw_group, jobs, scratch) for jobs in in_groups(seeded(rng), size))
+
+    jobs, scratch = seeded(np.random.default_rng(0)), threading.local()
+    sizes = fit_capacities(sizes_of(drawn_with(*job, scratch)) for job in jobs[:TRIALS])
+    return EpochSampler(groups, len(jobs))
 
 
-def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_only: bool) -> Batch:
+def to_batch(
+    graph: HostGraph,
+    drawn: Subgraph,
+    capacity: Capacity,
+    *,
+    roots_only: bool,
+    relations: TypedRelations | None = None,
+) -> Batch:
     """Gathers the features of a subgraph, pads and prepares it: a batch of NumPy arrays.
 
     Its shapes and tree structure follow from graph and capacity alone. Padding is one more graph, as in
@@ -108,6 +180,7 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
         drawn: at most `capacity.nodes - 1` nodes and `capacity.edges` edges.
         capacity: shape of the batch.
         roots_only: whether losses are computed on the roots alone, or on all nodes; on `target_mask` in both cases.
+        relations: of the node types, where the nodes of the subgraph are sorted by type and `capacity` has their sizes.
 
     Raises:
         InputError: the capacity is too small.
@@ -127,12 +200,17 @@ def to_batch(graph: HostGraph, drawn: Subgraph, capacity: Capacity, *, roots_onl
     )
     chosen = graph.target_mask[drawn.nodes]
     if roots_only:
-        chosen[drawn.num_roots :] = False
+        chosen &= drawn.is_root
     masks = NodeMasks(
         all=padded(chosen, capacity.nodes, False),
         train=padded(chosen & graph.train_mask[drawn.nodes], capacity.nodes, False),
     )
-    prepared = prepare(plain, buckets=False, relations=None if graph.relations is None else graph.num_relations)
+    typed = None
+    if relations is not None and graph.node_types is not None:
+        types, blocks = graph.node_types[drawn.nodes], TypeBlocks(capacity.types, relations)
+        typed = functools.partial(type_layout, node_types=types, size=capacity.nodes, blocks=blocks)
+    count_of_relations = None if graph.relations is None else graph.num_relations
+    prepared = prepare(plain, buckets=False, relations=count_of_relations, typed=typed)
     return Batch(prepared, padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
 
 

@@ -1,6 +1,6 @@
 """Sizes of padded batches: few of them, so that few programs are compiled, and little of a batch is padding."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +16,11 @@ WASTE, WORTH = 32, 128  # a capacity 32 times the size that is needed is divided
 
 
 class Capacity(NamedTuple):
-    """The shape of a batch, padding included."""
+    """The shape of a batch, padding included; where its nodes are sorted by type, also the most nodes of each type."""
 
     nodes: int
     edges: int
+    types: tuple[int, ...] = ()
 
 
 class BucketSizes(NamedTuple):
@@ -40,23 +41,37 @@ class BucketSizes(NamedTuple):
 
     lowest: Capacity
 
-    def smallest_fitting(self, nodes: int, edges: int) -> Capacity:
-        """Returns the lowest capacity for so many nodes, one padding node and so many edges."""
+    def smallest_fitting(self, nodes: int, edges: int, types: Sequence[int] = ()) -> Capacity:
+        """Returns the lowest capacity for so many nodes, one padding node, so many edges, and nodes of each type.
+
+        The capacities of the types grow together.
+        """
+        whole = self._of_all(nodes, edges)
+        step = 0
+        while any(count > size for count, size in zip(types, self._of_types(step), strict=True)):
+            step += 1
+        return whole._replace(types=tuple(min(size, whole.nodes) for size in self._of_types(step)))
+
+    def _of_types(self, step: int) -> tuple[int, ...]:
+        return tuple(_rounded(size * GROWTH**step) for size in self.lowest.types)
+
+    def _of_all(self, nodes: int, edges: int) -> Capacity:
         capacity, step = self.lowest, 0
         while nodes >= capacity.nodes or edges > capacity.edges:
             step += 1
             if step > STEPS:
                 capacity = Capacity(_grown(self.lowest.nodes, nodes + 1), _grown(self.lowest.edges, edges))
             else:
-                capacity = Capacity(*(_rounded(size * GROWTH**step) for size in self.lowest))
+                grown = GROWTH**step
+                capacity = Capacity(_rounded(self.lowest.nodes * grown), _rounded(self.lowest.edges * grown))
         return Capacity(_reduced(capacity.nodes, nodes + 1), _reduced(capacity.edges, edges))
 
 
-def fit_capacities(sizes: Iterable[tuple[int, int]]) -> BucketSizes:
+def fit_capacities(sizes: Iterable[tuple[int, ...]]) -> BucketSizes:
     """Computes the padding buckets for batches like these: the lowest one is a tenth above the largest of them.
 
     Args:
-        sizes: numbers of nodes and edges of some batches.
+        sizes: numbers of nodes and edges of some batches; where their nodes are sorted by type, then those of each.
 
     Raises:
         InputError: there is no batch.
@@ -68,8 +83,9 @@ def fit_capacities(sizes: Iterable[tuple[int, int]]) -> BucketSizes:
     known = np.array(list(sizes))
     if not known.size:
         raise InputError("capacities of no batch, expected the sizes of at least one")
-    nodes, edges = np.max(known, axis=0)
-    return BucketSizes(Capacity(_rounded(SLACK * nodes + 1), _rounded(SLACK * edges)))
+    nodes, edges, *types = np.max(known, axis=0)
+    of_types = tuple(_rounded(SLACK * max(count, 1)) for count in types)
+    return BucketSizes(Capacity(_rounded(SLACK * nodes + 1), _rounded(SLACK * edges), of_types))
 
 
 def bucket_size(size: int) -> int:

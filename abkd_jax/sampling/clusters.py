@@ -1,6 +1,5 @@
 """Minibatches of clusters with the edges between them (Cluster-GCN: Chiang et al., arXiv 1905.07953, section 3.2)."""
 
-from collections.abc import Iterator
 from numbers import Integral
 
 import numpy as np
@@ -83,14 +82,13 @@ def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: i
     sizes = np.diff(begins)
     clusters = np.arange(sizes.shape[0])
 
-    def draw(rng: np.random.Generator) -> Iterator[Subgraph]:
-        positions = Positions(graph.num_nodes)
-        order = rng.permutation(clusters)
-        for first in range(0, order.shape[0], per_batch):
-            chosen = order[first : first + per_batch]
-            yield induced(graph, members[edges_into(begins[chosen], sizes[chosen])], positions)
+    def plan(rng: np.random.Generator) -> list[Int[np.ndarray, " c"]]:
+        return np.split(rng.permutation(clusters), range(per_batch, clusters.size, per_batch))
 
-    return node_sampler(graph, draw, -(-clusters.size // per_batch), roots_only=False)
+    def draw(chosen: Int[np.ndarray, " c"], _: np.random.Generator, positions: Positions) -> Subgraph:
+        return induced(graph, members[edges_into(begins[chosen], sizes[chosen])], positions)
+
+    return node_sampler(graph, plan, draw, roots_only=False)
 
 
 def _neighbours(graph: HostGraph) -> tuple[Int[np.ndarray, " n_plus_1"], Int[np.ndarray, " e"]]:

@@ -1,5 +1,6 @@
 """Minibatches of whole graphs, for graph-level tasks."""
 
+import functools
 from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from abkd_jax.graph import graphs_tuple, prepare
-from abkd_jax.sampling.batches import EpochSampler, Minibatch
+from abkd_jax.sampling.batches import Draw, EpochSampler, Minibatch, in_groups
 from abkd_jax.sampling.subgraph import as_indices, edges_into
 from abkd_jax.types import Batch, GraphDataset, HostOrDevice, InputError, NodeMasks
 
@@ -44,20 +45,39 @@ def graph_batches(
     capacity = [max(int(np.ceil(SLACK * batch_size * size.mean() / 8)) * 8, int(size.max())) for size in sizes]
     starts = tuple(np.cumsum(size) - size for size in (dataset.n_node, dataset.n_edge))
 
-    def minibatches(rng: np.random.Generator) -> Iterator[Minibatch]:
-        single = (_graph(dataset, starts, graph) for graph in rng.permutation(chosen).tolist())
-        for padded in jraph.dynamically_batch(single, capacity[0] + 1, capacity[1], batch_size + 1):
-            numbers: Int[HostOrDevice, " g"] = padded.globals
-            members = numbers[numbers > 0] - 1
-            nodes = edges_into(starts[0][members], dataset.n_node[members]).astype(np.int32)
-            graph = padded._replace(
-                globals=None,
-                n_node=_padding_last(padded.n_node, members.size),
-                n_edge=_padding_last(padded.n_edge, members.size),
-            )
-            yield Minibatch(_batch(dataset, graph, members, buckets=False), nodes, members)
+    def build(chosen: list[int]) -> Minibatch:
+        single = (_graph(dataset, starts, graph) for graph in chosen)
+        (padded,) = jraph.dynamically_batch(single, capacity[0] + 1, capacity[1], batch_size + 1)
+        numbers: Int[HostOrDevice, " g"] = padded.globals
+        members = numbers[numbers > 0] - 1
+        nodes = edges_into(starts[0][members], dataset.n_node[members]).astype(np.int32)
+        graph = padded._replace(
+            globals=None,
+            n_node=_padding_last(padded.n_node, members.size),
+            n_edge=_padding_last(padded.n_edge, members.size),
+        )
+        return Minibatch(_batch(dataset, graph, members, buckets=False), nodes, members)
 
-    return EpochSampler(minibatches, None)
+    def groups(rng: np.random.Generator, size: int) -> Iterator[Draw]:
+        for group in in_groups(_packed(dataset, rng.permutation(chosen), capacity, batch_size), size):
+            yield functools.partial(list, [functools.partial(build, graphs) for graphs in group])
+
+    return EpochSampler(groups, None)
+
+
+def _packed(dataset: GraphDataset, order: Int[np.ndarray, " r"], capacity: list[int], most: int) -> Iterator[list[int]]:
+    """Yields the graphs of each minibatch: in order, as many as fit, as `jraph.dynamically_batch` takes them."""
+    pack, room = [], (*capacity, most)
+    for graph, *sizes in zip(
+        order.tolist(), dataset.n_node[order].tolist(), dataset.n_edge[order].tolist(), strict=True
+    ):
+        needed = (*sizes, 1)
+        if any(size > left for size, left in zip(needed, room, strict=True)):
+            yield pack
+            pack, room = [], (*capacity, most)
+        pack.append(graph)
+        room = tuple(left - size for size, left in zip(needed, room, strict=True))
+    yield pack
 
 
 def all_graphs(dataset: GraphDataset) -> Batch:

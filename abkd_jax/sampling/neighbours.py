@@ -1,6 +1,6 @@
 """Uniform neighbour sampling without replacement (GraphSAGE: Hamilton et al., arXiv 1706.02216, algorithm 2)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 import numpy as np
@@ -43,13 +43,13 @@ def neighbour_batches(
         raise InputError(f"{chosen.size} roots in batches of {batch_size}, expected at least one in each")
     _check_fan_outs(fan_outs)
 
-    def draw(rng: np.random.Generator) -> Iterator[Subgraph]:
-        positions = Positions(graph.num_nodes)
-        order = rng.permutation(chosen)
-        for begin in range(0, order.shape[0], batch_size):
-            yield sample_neighbours(graph, order[begin : begin + batch_size], fan_outs, rng, positions)
+    def plan(rng: np.random.Generator) -> list[Int[np.ndarray, " b"]]:
+        return np.split(rng.permutation(chosen), range(batch_size, chosen.size, batch_size))
 
-    return node_sampler(graph, draw, -(-chosen.size // batch_size), roots_only=True)
+    def draw(some: Int[np.ndarray, " b"], rng: np.random.Generator, positions: Positions) -> Subgraph:
+        return sample_neighbours(graph, some, fan_outs, rng, positions)
+
+    return node_sampler(graph, plan, draw, roots_only=True)
 
 
 def sample_neighbours(

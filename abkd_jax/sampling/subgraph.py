@@ -3,23 +3,25 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from abkd_jax.graph.host import HostGraph
+from abkd_jax.graph.layout import stable_order
 from abkd_jax.types import InputError
 
-__all__ = ["Positions", "Subgraph", "as_indices", "edges_into", "induced"]
+__all__ = ["Positions", "Subgraph", "as_indices", "edges_into", "induced", "sorted_by_type"]
 
 
 class Subgraph(NamedTuple):
     """Nodes and edges of one minibatch, before padding.
 
     Attributes:
-        nodes: `[k]` int32 indices in the whole graph, roots first.
+        nodes: `[k]` int32 indices in the whole graph, roots first as long as they are not sorted.
         num_roots: how many of them are roots.
         senders: `[e]` int32 local indices: positions in `nodes`.
         receivers: `[e]` int32, likewise.
         edges: `[e]` indices of the edges in the whole graph, which has their types, weights and features.
+        order: `[k]` places of the nodes before they were sorted; None where they are not.
     """
 
     nodes: Int[np.ndarray, " k"]
@@ -27,6 +29,25 @@ class Subgraph(NamedTuple):
     senders: Int[np.ndarray, " e"]
     receivers: Int[np.ndarray, " e"]
     edges: Int[np.ndarray, " e"]
+    order: Int[np.ndarray, " k"] | None = None
+
+    @property
+    def is_root(self) -> Bool[np.ndarray, " k"]:
+        """Returns which nodes are roots."""
+        return (np.arange(self.nodes.shape[0]) if self.order is None else self.order) < self.num_roots
+
+
+def sorted_by_type(graph: HostGraph, drawn: Subgraph) -> Subgraph:
+    """Returns the same subgraph with its nodes sorted by their type, those of a type in the order they had."""
+    if graph.node_types is None:
+        return drawn
+    types = graph.node_types[drawn.nodes]
+    order, _ = stable_order(types, int(types.max(initial=0)) + 1)
+    places = np.empty_like(order)
+    places[order] = np.arange(order.shape[0], dtype=order.dtype)
+    return drawn._replace(
+        nodes=drawn.nodes[order], senders=places[drawn.senders], receivers=places[drawn.receivers], order=order
+    )
 
 
 def as_indices(what: str, indices: Any, count: int) -> Int[np.ndarray, " k"]:

@@ -1,6 +1,5 @@
 """Subgraphs of random walks (GraphSAINT: Zeng et al., arXiv 1907.04931, algorithm 2)."""
 
-from collections.abc import Iterator
 from numbers import Integral
 
 import numpy as np
@@ -35,17 +34,15 @@ def walk_batches(graph: HostGraph, roots: int, length: int, steps: int) -> Epoch
             f"{roots} walks of length {length} and {steps} steps on {graph.num_nodes} nodes, expected positive numbers"
         )
 
-    def draw(rng: np.random.Generator) -> Iterator[Subgraph]:
-        positions = Positions(graph.num_nodes)
-        for _ in range(steps):
-            starts = rng.integers(graph.num_nodes, size=roots, dtype=np.int32)
-            visited = random_walks(graph, starts, length, rng)
-            distinct = positions.add(visited[0], 0)
-            nodes = np.concatenate([distinct, positions.add(visited[1:].ravel(), distinct.shape[0])])
-            positions.clear(nodes)
-            yield induced(graph, nodes, positions)._replace(num_roots=distinct.shape[0])
+    def draw(_: int, rng: np.random.Generator, positions: Positions) -> Subgraph:
+        starts = rng.integers(graph.num_nodes, size=roots, dtype=np.int32)
+        visited = random_walks(graph, starts, length, rng)
+        distinct = positions.add(visited[0], 0)
+        nodes = np.concatenate([distinct, positions.add(visited[1:].ravel(), distinct.shape[0])])
+        positions.clear(nodes)
+        return induced(graph, nodes, positions)._replace(num_roots=distinct.shape[0])
 
-    return node_sampler(graph, draw, steps, roots_only=False)
+    return node_sampler(graph, lambda rng: range(steps), draw, roots_only=False)
 
 
 def random_walks(

@@ -10,6 +10,7 @@ from abkd_jax.training.step import (
     make_validate,
     with_teacher_targets,
 )
+from abkd_jax.training.teacher_sample import make_sample_outputs
 
 __all__ = [
     "FitState",
@@ -20,6 +21,7 @@ __all__ = [
     "make_distill_step",
     "make_gradient_shares",
     "make_optimizer",
+    "make_sample_outputs",
     "make_validate",
     "with_teacher_targets",
 ]

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.training.divergence import is_healthy
 from abkd_jax.training.seeds import vmap_seeds
+from abkd_jax.training.sharding import take
 from abkd_jax.training.step import Step, TrainState
 from abkd_jax.types import Batch, InputError, Pytree
 
@@ -49,6 +51,7 @@ def fit(
     batch_axes: Batch | None,
     config: OptimConfig,
     *,
+    mesh: Mesh | None = None,
     resume: tuple[FitState, dict[str, np.ndarray]] | None = None,
     on_chunk: Callable[[FitState, dict[str, np.ndarray], int], None] | None = None,
 ) -> tuple[FitState, dict[str, np.ndarray]]:
@@ -66,6 +69,7 @@ def fit(
         batch: training batch.
         batch_axes: which parts of the batch differ between seeds, as `jax.vmap` takes it: 0, or None where shared.
         config: epochs, how often to evaluate, patience, and what to monitor.
+        mesh: its axis `seeds` shares the seeds; states and batch must lie on it, see `seeds.vmap_seeds`.
         resume: what `on_chunk` was given; the run goes on from there to the same numbers.
         on_chunk: called on the host after every chunk with the state, the history so far and the epochs done. The
             history is one set of arrays that fills up: copy what must not change.
@@ -84,21 +88,24 @@ def fit(
     nodes = config.eval_every * (1 if batch.labels is None else batch.labels.shape[0])
     chunks = -(-evaluations // max(1, min(CHUNK_EVALUATIONS, CHUNK_NODES // nodes)))
     length = -(-evaluations // chunks)
-    block = vmap_seeds(_make_block(step, validate, config), batch_axes, states.params["student"])
+    block = vmap_seeds(_make_block(step, validate, config), batch_axes, states.params["student"], mesh)
 
     @jax.jit
     def run_chunk(state: FitState, batch: Batch) -> tuple[FitState, dict[str, Array]]:
         return jax.lax.scan(lambda carry, _: block(carry, batch), state, None, length=length)
 
+    batch = jax.device_put(batch)  # the loop itself moves nothing between host and device
     state = jax.jit(jax.vmap(initial_fit_state))(states) if resume is None else resume[0]
     shapes = jax.eval_shape(run_chunk, state, batch)[1]
     history = {k: np.zeros((chunks * length, *v.shape[1:]), v.dtype) for k, v in shapes.items()}
     if resume is not None:
         history |= {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1)))
-    while done < chunks * length and bool(np.any(np.asarray(state.active))):
-        state, metrics = run_chunk(state, batch)
-        for name, values in jax.device_get(metrics).items():
+    while done < chunks * length and bool(np.any(jax.device_get(take(state.active, mesh)))):
+        with jax.transfer_guard("disallow"):
+            state, metrics = run_chunk(state, batch)
+            metrics = jax.device_get(take(metrics, mesh))
+        for name, values in metrics.items():
             history[name][done : done + length] = values  # host arrays, filled in place
         done += length
         if on_chunk is not None:
@@ -245,11 +252,14 @@ def _train_epochs(
     collected = []
     for epoch in epochs:
         for batch in batches(epoch):
-            train, metrics = step(train, batch)
+            placed = jax.device_put(batch)  # arrays of the host are moved here, those of a device stay where they are
+            with jax.transfer_guard("disallow"):
+                train, metrics = step(train, placed)
             collected.append(metrics)
     if not collected:
         raise InputError(f"epoch {epochs[-1]} has no batch, expected at least one with a labelled node or graph")
-    return train, jax.device_get({name: sum(m[name] for m in collected) / len(collected) for name in collected[0]})
+    found = jax.device_get(collected)
+    return train, {name: np.asarray(sum(of[name] for of in found) / len(found)) for name in found[0]}
 
 
 def _copy(tree: Pytree) -> Pytree:

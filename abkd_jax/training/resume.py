@@ -91,7 +91,8 @@ def _fit(
     unfinished = InputError(f"{label}: {directory} holds no finished checkpoint; `distill` makes one")
     if resume is None and not may_train:
         raise unfinished
-    before = float(resume[1]["seconds"]) if resume else 0.0
+    seconds = resume[1]["seconds"] if resume else np.zeros(())
+    before = float(seconds)
     made_by: tuple[dict[str, Any], ...] = _made_by(directory) if resume else ()
     trained = False
     began = last_save = time.perf_counter()
@@ -100,13 +101,13 @@ def _fit(
     with progress.training(label, optim.epochs, resume) as show:
 
         def on_chunk(state: FitState, history: dict[str, np.ndarray], epochs: int) -> None:
-            nonlocal last_save, pause, trained, made_by
+            nonlocal last_save, pause, trained, made_by, seconds
             if not may_train:
                 raise unfinished
             if not trained:
                 trained, made_by = True, _sign(directory, made_by)
             now = time.perf_counter()
-            history["seconds"] = np.asarray(before + now - began)
+            history["seconds"] = seconds = np.asarray(before + now - began)
             show(history)
             if now - last_save > pause or epochs >= optim.epochs or not np.asarray(state.active).any():
                 checkpoint.save(directory, state, history, config, step=epochs)
@@ -114,7 +115,7 @@ def _fit(
                 pause = max(SAVE_EVERY, (last_save - now) / SAVE_SHARE)
 
         state, history = fit(resume=resume, on_chunk=on_chunk)
-    return state, history, Origin(trained, made_by)
+    return state, history | {"seconds": seconds}, Origin(trained, made_by)
 
 
 def _made_by(directory: Path) -> tuple[dict[str, Any], ...]:

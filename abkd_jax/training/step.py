@@ -1,7 +1,7 @@
 """The training step, its evaluation, and the shares of its losses in the gradient."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -10,21 +10,26 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.distill import Term, gradient_shares, term_losses
+from abkd_jax.distill import Term, batch_targets, gradient_shares, term_losses
 from abkd_jax.graph.precision import in_float32
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, GNNOutput, InputError, Objective, PRNGKey, Pytree
 
 __all__ = [
+    "Gradients",
     "Step",
     "TrainState",
     "init_state",
     "make_distill_step",
     "make_gradient_shares",
+    "make_gradients",
     "make_optimizer",
+    "make_update",
     "make_validate",
     "with_teacher_targets",
 ]
+
+Result = TypeVar("Result")
 
 
 class TrainState(NamedTuple):
@@ -43,6 +48,20 @@ class TrainState(NamedTuple):
     opt_state: Pytree
     key: PRNGKey
     step: Int[Array, ""]
+
+
+class Gradients(NamedTuple):
+    """What one batch contributes to a step.
+
+    Attributes:
+        params: gradient of the loss with respect to the parameters of the state.
+        model_state: mutable collections of the model after the batch.
+        metrics: the loss and its terms, by name.
+    """
+
+    params: dict[str, Pytree]
+    model_state: Pytree
+    metrics: dict[str, Array]
 
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
@@ -115,7 +134,7 @@ def make_distill_step(
     optimizer: optax.GradientTransformation,
     task: Task,
     task_weight: float = 1.0,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+) -> Step:
     """Makes one jitted training step that donates its state.
 
     The loss is `task_weight * task loss + objective`; the optimizer updates the student and the objective's parameters.
@@ -127,6 +146,18 @@ def make_distill_step(
         task: the loss on labelled nodes.
         task_weight: weight of that loss; 0 trains on the teacher alone.
     """
+    gradients, update = make_gradients(student, objective, task, task_weight), make_update(optimizer)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        return update(state, gradients(state, batch))
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def make_gradients(
+    student: nn.Module, objective: Objective | None, task: Task, task_weight: float = 1.0
+) -> Callable[[TrainState, Batch], Gradients]:
+    """Makes the first half of a step: the gradient of the loss of `make_distill_step` on one batch."""
 
     def losses(params: Pytree, state: TrainState, batch: Batch) -> tuple[Array, tuple[Pytree, dict[str, Array]]]:
         dropout_key, objective_key = jax.random.split(jax.random.fold_in(state.key, state.step))
@@ -146,14 +177,25 @@ def make_distill_step(
             total, metrics = total + distilled, metrics | extra
         return total, (model_state, metrics | {"loss": total})
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def gradients(state: TrainState, batch: Batch) -> Gradients:
         (_, (model_state, metrics)), grads = jax.value_and_grad(losses, has_aux=True)(state.params, state, batch)
-        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params: Any = optax.apply_updates(state.params, updates)
-        return TrainState(params, model_state, opt_state, state.key, state.step + 1), metrics
+        return Gradients(grads, model_state, metrics)
 
-    return jax.jit(step, donate_argnums=0)
+    return gradients
+
+
+def make_update(
+    optimizer: optax.GradientTransformation,
+) -> Callable[[TrainState, Gradients], tuple[TrainState, dict[str, Array]]]:
+    """Makes the second half of a step: what the optimizer does with the gradient."""
+
+    def update(state: TrainState, found: Gradients) -> tuple[TrainState, dict[str, Array]]:
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
+            updates, opt_state = optimizer.update(found.params, state.opt_state, state.params)
+        params: Any = optax.apply_updates(state.params, updates)
+        return TrainState(params, found.model_state, opt_state, state.key, state.step + 1), found.metrics
+
+    return update
 
 
 def make_validate(model: nn.Module, task: Task, val_mask: Bool[Array, " n"]) -> Callable[..., dict[str, Array]]:
@@ -218,24 +260,32 @@ def make_gradient_shares(
 
 
 def with_teacher_targets(
-    step: Step, objective: Objective | None, teacher: Callable[[Pytree, Any], GNNOutput] | None
-) -> Callable[[TrainState, Batch, Pytree], tuple[TrainState, dict[str, Array]]]:
-    """Makes a distillation step that computes the targets of its batch, `(state, batch, teacher's variables) -> ...`.
+    step: Callable[[TrainState, Batch], Result],
+    objective: Objective | None,
+    teacher: Callable[[Pytree, Any], GNNOutput] | None,
+) -> Callable[..., Result]:
+    """Makes a distillation step that computes the targets of its batch, `(state, batch, variables, basis) -> ...`.
 
     Args:
-        step: from `make_distill_step`.
+        step: from `make_distill_step`, or the first half of one from `make_gradients`.
         objective: the loss that `step` has, or None.
         teacher: `(variables, graph) -> GNNOutput` in evaluation mode, run on the batch; None where `batch.targets`
             holds the teacher's stored outputs of the batch's nodes (`sampling.gather_outputs`).
 
     Returns:
-        One jitted step, which donates the state.
+        One jitted step, which donates the state. `variables` are the teacher's, `basis` is `distill.teacher_basis` of
+        the objective and of a sample of the teacher's outputs; without it the targets are `objective.targets` of the
+        batch alone, with an eigendecomposition in every step where the loss has principal components.
     """
 
-    def run(state: TrainState, batch: Batch, variables: Pytree) -> tuple[TrainState, dict[str, Array]]:
+    def run(state: TrainState, batch: Batch, variables: Pytree, basis: Pytree = None) -> Result:
         if objective is None:
             return step(state, batch._replace(targets=None))
         out = batch.targets if teacher is None else teacher(variables, batch.graph)
-        return step(state, batch._replace(targets=objective.targets(out, graph=batch.graph, mask=batch.masks)))
+        if basis is None:
+            targets = objective.targets(out, graph=batch.graph, mask=batch.masks)
+        else:
+            targets = batch_targets(objective, basis, out, graph=batch.graph, mask=batch.masks)
+        return step(state, batch._replace(targets=targets))
 
     return jax.jit(run, donate_argnums=0)

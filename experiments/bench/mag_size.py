@@ -22,7 +22,7 @@ import tabulate
 import tyro
 from flax import linen as nn
 
-from abkd_jax import datasets, sampling
+from abkd_jax import datasets, distill, sampling
 from abkd_jax.configs import presets
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.datasets.files.atomic import write_atomic
@@ -33,6 +33,7 @@ from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models import build
 from abkd_jax.training.step import TrainState, init_state, make_distill_step, make_optimizer, with_teacher_targets
 from abkd_jax.training.tasks import classification
+from abkd_jax.training.teacher_sample import make_sample_outputs
 from abkd_jax.types import Batch, Dataset, Objective
 
 
@@ -136,12 +137,15 @@ def train(
     """Returns the state after an epoch of distillation steps, of which the first compiles."""
     step = make_distill_step(models.student, models.objective, models.optimizer, classification(), models.task_weight)
     step = with_teacher_targets(step, models.objective, models.teacher.apply)
-    state, metrics = step(state, jax.device_put(example), models.variables)
+    sample = make_sample_outputs(models.teacher.apply)(models.variables, sampler(np.random.default_rng(0)))
+    basis = jax.device_put(distill.teacher_basis(models.objective, *sample))
+    stages.done("basis of the teacher, from four batches")
+    state, metrics = step(state, jax.device_put(example), models.variables, basis)
     jax.block_until_ready(metrics)
     stages.done("first step, with compilation")
     waits, edges = sampling.PrefetchStats(), 0
     for batch in sampling.prefetch(sampler(np.random.default_rng(1)), stats=waits):
-        state, metrics = step(state, batch, models.variables)
+        state, metrics = step(state, batch, models.variables, basis)
         edges += int(batch.graph.n_edge[0])
         jax.block_until_ready(metrics)
     programs = step._cache_size()

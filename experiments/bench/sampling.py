@@ -2,12 +2,13 @@
 
 `python -m experiments.bench.sampling --edges edge.csv.gz` reads the real edges (two columns, as in the files of OGB);
 without it, it takes a random graph with as many nodes and edges. Neighbour sampling, undirected, one process and one
-thread on both sides, in turn, medians of the rounds. "draw" is the choice of nodes and edges alone; "ready" is the
-input of a training step: here features gathered, padded, laid out for the kernels and normalised, there a `Data` of
-`NeighborLoader`, which neither pads nor normalises. PyTorch Geometric samples with `torch-sparse` or `pyg-lib`; without
-either it is left out.
+thread on both sides, in turn, medians of the rounds; "ahead" is as in training, by several threads. "draw" is the
+choice of nodes and edges alone; "ready" is the input of a training step: here features gathered, padded, laid out for
+the kernels and normalised, there a `Data` of `NeighborLoader`, which neither pads nor normalises. PyTorch Geometric
+samples with `torch-sparse` or `pyg-lib`; without either it is left out.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -25,7 +26,7 @@ import tyro
 
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.graph.host import HostGraph, host_graph
-from abkd_jax.sampling import neighbour_batches, sample_neighbours
+from abkd_jax.sampling import neighbour_batches, prefetch, sample_neighbours
 from abkd_jax.types import Dataset
 
 NODES, EDGES, WIDTH, CLASSES = 169_343, 1_166_243, 128, 40  # ogbn-arxiv
@@ -43,6 +44,8 @@ class Args:
     """Root nodes per batch."""
     batches: int = 10
     """Batches per round."""
+    threads: tuple[int, ...] = (1, 2, 4)
+    """Numbers of threads that draw ahead of a consumer that does nothing."""
     rounds: int = 7
     """Number of timed rounds per side."""
     out: Path = Path("experiments/results/bench_sampling.json")
@@ -64,13 +67,14 @@ def main(args: Args) -> None:
         {
             "what": name,
             "edges_a_second_millions": float(np.median([edges / seconds / 1e6 for seconds, edges in rounds])),
+            "batches_a_second": float(np.median([args.batches / seconds for seconds, _ in rounds])),
             "ms_a_batch": float(np.median([1e3 * seconds / args.batches for seconds, _ in rounds])),
             "min_ms": min(1e3 * seconds / args.batches for seconds, _ in rounds),
             "edges_a_batch": float(np.mean([edges / args.batches for _, edges in rounds])),
         }
         for name, rounds in timings.items()
     ]
-    hardware = f"{os.cpu_count()} x {platform.machine()} cores, one thread"
+    hardware = f"{os.cpu_count()} x {platform.machine()} cores, one thread where nothing else is said"
     settings = {"fan_outs": args.fan_outs, "batch_size": args.batch_size, "rounds": args.rounds}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(args.out, json.dumps({"hardware": hardware, **settings, "rows": rows}, indent=1) + "\n")
@@ -111,7 +115,13 @@ def _abkd_jax(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
         batches = itertools.islice(epochs(np.random.default_rng(seed)), args.batches)
         return sum(int(batch.graph.n_edge[0]) for batch in batches)
 
-    return {"draw, abkd_jax": draw, "ready, abkd_jax": ready}
+    def ahead(seed: int, workers: int) -> int:
+        draws = itertools.islice(epochs.groups(np.random.default_rng(seed), 1), args.batches)
+        batches = prefetch(draws, put=lambda draw: draw()[0]().batch, workers=workers)
+        return sum(int(batch.graph.n_edge[0]) for batch in batches)
+
+    in_threads = {f"ready, {n} threads ahead": functools.partial(ahead, workers=n) for n in args.threads}
+    return {"draw, abkd_jax": draw, "ready, abkd_jax": ready} | in_threads
 
 
 def _pytorch_geometric(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:

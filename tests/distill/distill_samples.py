@@ -3,11 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxprs_in_params
 
 from abkd_jax.graph import from_edges
 from abkd_jax.types import GNNOutput, Objective, PairMap, Pytree
 
-__all__ = ["EDGELESS", "given_map", "make_output", "random_params"]
+__all__ = ["DECOMPOSITIONS", "EDGELESS", "given_map", "make_output", "primitives", "random_params"]
+
+DECOMPOSITIONS = {"eigh", "svd", "qr", "geqrf", "householder_product", "schur", "eig"}
 
 EDGELESS = from_edges(np.array([], np.int32), np.array([], np.int32), 1)  # for losses that read no graph
 
@@ -36,3 +39,9 @@ def given_map(values, variance=None) -> PairMap:
         lambda teacher, *, graph, mask: {},
         lambda params, targets, student, *, graph, mask, key: (values, {"variance": variance}),
     )
+
+
+def primitives(jaxpr) -> set[str]:
+    """Names of the operations of a program, inner programs included."""
+    names = {eqn.primitive.name for eqn in jaxpr.eqns}
+    return names.union(*(primitives(sub) for eqn in jaxpr.eqns for sub in jaxprs_in_params(eqn.params)))

@@ -13,6 +13,7 @@ from problem_samples import AUTHORS, PAPERS, graph_dataset, several_dataset, tar
 from abkd_jax import datasets
 from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.configs.presets import distill_config
+from abkd_jax.distill.alignment import dissimilarity
 from abkd_jax.run import data, pipeline
 from abkd_jax.run import folder as runfolder
 from abkd_jax.run.data import build_model, make_scores, prepare_data, with_powers
@@ -54,6 +55,7 @@ def run(dataset, model, batches, folder, methods=("supervised", "abkd")):
 
 def test_a_typed_graph_is_distilled_on_walks_and_counts_both_ways(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "MAX_FULL_BATCH_NODES", 10)  # evaluated layer by layer
+    monkeypatch.setattr(dissimilarity, "principal_axes", None)  # no batch is decomposed
     folder = run("typed", RGCN, WALKS, tmp_path)
     records = {r["method"]: r for r in runfolder.read_results(folder)["records"]}
     assert list(records) == ["teacher", "supervised", "abkd"]

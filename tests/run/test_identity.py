@@ -68,6 +68,14 @@ def test_options_of_models_are_described_where_they_are_used():
     assert written.keys() == dataclasses.asdict(run).keys() - {"batches"} - outside
     sampled = dataclasses.replace(run, batches=BatchConfig(kind="walks"))
     assert config_dict(sampled)["batches"]["kind"] == "walks"
+    assert "per_step" not in config_dict(sampled)["batches"]
+    assert config_dict(BatchConfig(kind="walks", per_step=8))["per_step"] == 8
+
+
+def test_devices_change_no_number():
+    sharded = dataclasses.replace(CONFIG, mesh=("seeds=2",))
+    assert run_digest(sharded) == run_digest(CONFIG)
+    assert settings(sharded) == settings(CONFIG)
 
 
 def test_sets_of_one_short_name_have_run_folders_of_their_own(tmp_path, monkeypatch):

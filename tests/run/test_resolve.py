@@ -224,3 +224,23 @@ def test_settings_of_a_teacher_from_files_are_not_looked_at():
     idle = changed(BASE, "teacher.model.heads", 2)
     assert "--teacher.model: gcnii: it has no option heads" in refused(idle)
     resolve.resolve(dataclasses.replace(idle, teacher_outputs=(Path("~/a.npz"),)))
+
+
+WALKS = config.BatchConfig(kind="walks", per_step=4)
+
+
+@pytest.mark.parametrize(
+    ("batches", "mesh", "message"),
+    [
+        (config.BatchConfig(per_step=2), (), "--batches.per-step is 2, expected 1: --batches.kind is full"),
+        (config.BatchConfig(), ("data=2",), "--batches.kind is full and --batches.per-step 1, expected minibatches"),
+        (WALKS, ("data=3",), "--batches.per-step 4, expected minibatches and a multiple of 3"),
+        (WALKS, ("seeds=2",), "--mesh seeds=2: --batches.kind is walks, expected full"),
+        (WALKS, ("nodes=2",), "--mesh nodes=2: --batches.kind is walks, expected full"),
+        (config.BatchConfig(), ("seeds=1000",), "--mesh seeds=1000 has 1,000 devices, expected at most"),
+        (config.BatchConfig(), ("seeds=two",), "--mesh seeds=two: 'seeds=two', expected data=N, seeds=N, nodes=N"),
+    ],
+    ids=["full", "data", "multiple", "seeds", "nodes", "devices", "word"],
+)
+def test_devices_fit_the_batches(batches, mesh, message):
+    assert message in refused(dataclasses.replace(BASE, batches=batches, mesh=mesh))

@@ -48,11 +48,25 @@ def test_metrics_are_means_over_the_steps_and_epochs_hold_all_batches(setup):
     def step(state, batch):
         seen.append(batch)
         state, metrics = setup[1](state, batch)
-        return state, metrics | {"loss": jnp.asarray(float(len(seen)))}
+        return state, metrics | {"loss": jax.device_put(np.float32(len(seen)))}
 
     found, history = run((setup[0], step, *setup[2:]), batches=3)
     assert len(seen) == int(found.train.step) == 8 * 3
     assert_array_equal(history["loss"][:, 0], [3.5, 9.5, 15.5, 21.5])
+
+
+def test_a_step_that_moves_data_between_host_and_device_is_refused(setup):
+    """Batches in NumPy are moved by the loop, explicitly; a step that reads an array of the host stalls the device."""
+    batch, step, *rest = setup
+    on_host = jax.device_get(batch)
+    found, _ = run((on_host, step, *rest), dataclasses.replace(CONFIG, epochs=2), batches=2)
+    assert int(found.train.step) == 4
+
+    def stalls(state, batch):
+        return step(state, batch._replace(labels=np.asarray(on_host.labels)))
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
+        run((batch, stalls, *rest))
 
 
 @pytest.mark.parametrize("name", ["loss", "val_loss"])
@@ -64,7 +78,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(setup, name):
     def learn(state, batch):
         calls.append(1)
         state, metrics = step(state, batch)
-        return state, metrics | ({"loss": jnp.asarray(jnp.inf)} if name == "loss" and len(calls) == 4 else {})
+        return state, metrics | (
+            {"loss": jax.device_put(np.float32(np.inf))} if name == "loss" and len(calls) == 4 else {}
+        )
 
     def judge(state, batch):
         found = validate(state, batch)

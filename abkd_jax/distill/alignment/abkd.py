@@ -16,6 +16,7 @@ from abkd_jax.distill.combinators import Part, combined
 from abkd_jax.distill.losses.contrastive import gcrd
 from abkd_jax.distill.ops.checks import require_choice
 from abkd_jax.distill.ops.outputs import last_hidden, last_layers
+from abkd_jax.distill.ops.staged import joined, with_outputs
 from abkd_jax.types import GNNOutput, Mask, Objective, PairMap, PRNGKey, Pytree
 
 __all__ = ["abkd", "abkd_closed_form", "abkd_paper", "stride"]
@@ -63,9 +64,9 @@ def abkd(
         keys = jax.random.split(key)
         return {name: part.init(k, teacher, student) for (name, part), k in zip(parts.items(), keys, strict=True)}
 
-    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
+    def checked(teacher: GNNOutput) -> GNNOutput:
         last_hidden("abkd", "teacher", teacher)
-        return {name: part.targets(teacher, graph=graph, mask=mask) for name, part in parts.items()}
+        return teacher
 
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
@@ -79,7 +80,8 @@ def abkd(
         divisor = {"rows_mean": a.shape[0], "mean": a.size, "sum": 1}[normalisation]
         return jnp.sum(a * d) / divisor, jax.lax.stop_gradient(_metrics(a, details | {"dissimilarity": d}))
 
-    return Objective(init, targets, apply)
+    targets = joined({name: part.targets for name, part in parts.items()})
+    return Objective(init, with_outputs(targets, checked), apply)
 
 
 def abkd_paper(dim: int = 16, reduce: Literal["per_node", "pooled"] = "per_node") -> Objective:

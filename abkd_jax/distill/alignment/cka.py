@@ -13,6 +13,7 @@ from abkd_jax.distill.ops.checks import require_optional_count
 from abkd_jax.distill.ops.moments import centre, covariance, cross_covariance, node_rows, stack_layers
 from abkd_jax.distill.ops.numerics import safe_norm
 from abkd_jax.distill.ops.outputs import freeze
+from abkd_jax.distill.ops.staged import exact_in_batches
 from abkd_jax.types import GNNOutput, Mask, PairMap, PRNGKey, Pytree
 
 __all__ = ["cka", "cka_targets", "layer_cka"]
@@ -50,7 +51,7 @@ def cka(rank: int | None = None) -> PairMap:
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         return {}
 
-    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask, rank: int | None = rank) -> Pytree:
         return cka_targets(teacher, mask, rank)
 
     def apply(
@@ -58,7 +59,7 @@ def cka(rank: int | None = None) -> PairMap:
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
         return _dissimilarity(targets, student, mask), {"variance": targets["variance"]}
 
-    return PairMap(init, targets, apply)
+    return PairMap(init, exact_in_batches(targets, rank), apply)
 
 
 def cka_targets(teacher: GNNOutput, mask: Mask, rank: int | None = None) -> Pytree:

@@ -8,6 +8,7 @@ Each `apply` also returns `"variance"` `[T_l]`: the variance over nodes of the p
 dissimilarity is relative to it by construction. Its fall is the sign of a collapse.
 """
 
+import functools
 import math
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
+from abkd_jax.distill.ops.axis_basis import AxisBasis, axis_basis, rows_on_axes
 from abkd_jax.distill.ops.checks import require_choice, require_count, require_in_range, require_optional_count
 from abkd_jax.distill.ops.chunked_moments import student_moments
 from abkd_jax.distill.ops.heads import apply_heads, init_heads
@@ -30,6 +32,7 @@ from abkd_jax.distill.ops.moments import (
 )
 from abkd_jax.distill.ops.numerics import sqrt_or_one, widen
 from abkd_jax.distill.ops.outputs import freeze
+from abkd_jax.distill.ops.staged import StagedTargets, exact_in_batches
 from abkd_jax.graph.precision import accumulation_dtype
 from abkd_jax.types import GNNOutput, InputError, Mask, PairMap, PRNGKey, Pytree
 
@@ -92,7 +95,7 @@ def trained_heads(
             params["projection"] = jax.random.normal(projection_key, (dim, dim), dtype) / math.sqrt(dim)
         return params
 
-    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
+    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask, rank: int | None = rank) -> Pytree:
         mean, centred = centre(stack_layers(freeze(teacher).hiddens), mask)
         moments = {"mean": mean, "covariance": covariance(centred, mask)}
         return moments | ({"rows": node_rows(centred, mask, rank)} if reduce == "per_node" else {})
@@ -116,7 +119,7 @@ def trained_heads(
             distance = distance + jnp.maximum(both - 2.0 * shared, 0.0)
         return distance, {"variance": variance}
 
-    return PairMap(init, targets, apply)
+    return PairMap(init, exact_in_batches(targets, rank), apply)
 
 
 def fixed_axes(k: int = 8, rank: int | None = None) -> PairMap:
@@ -151,6 +154,10 @@ def fixed_axes(k: int = 8, rank: int | None = None) -> PairMap:
         axes, variance = principal_axes(covariance(centred, mask), k)
         return {"rows": node_rows(_on_axes(centred, axes), mask, rank), "variance": jnp.sum(variance, axis=-1)}
 
+    def of_batch(basis: AxisBasis, teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
+        rows, variance = rows_on_axes(basis, teacher, mask)
+        return {"rows": rows, "variance": variance}
+
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
@@ -161,7 +168,8 @@ def fixed_axes(k: int = 8, rank: int | None = None) -> PairMap:
         correlation = shared / (sqrt_or_one(targets["variance"])[:, None] * s_deviation[None, :])
         return jnp.maximum(2.0 - 2.0 * correlation, 0.0), {"variance": jnp.ones_like(targets["variance"])}
 
-    return PairMap(init, targets, apply)
+    sampled = functools.partial(axis_basis, k=k, whitened=False)
+    return PairMap(init, StagedTargets(targets, sampled, of_batch), apply)
 
 
 def closed_form(k: int = 8, ridge: float = 1e-3, rank: int | None = None) -> PairMap:
@@ -174,6 +182,10 @@ def closed_form(k: int = 8, ridge: float = 1e-3, rank: int | None = None) -> Pai
     invariant to scale, shift and rotation of the student layer: nothing is trained, and nothing can collapse.
     Components of negligible variance are left out, of the trace and of `k`. A constant layer on either side gives
     D = 1 with zero gradients. This project's own; it is not in the paper.
+
+    On minibatches (`distill.batch_targets`) the components are those of a sample of the teacher's outputs, `z_t` is
+    scaled by their deviations there, and `tr(C_ts ...)` is divided by the variance `E||z_t||^2` of the batch, `k` but
+    for the noise of the batch: D is again the share of it that is left.
 
     Args:
         k: components per teacher layer; a layer that varies along fewer uses those.
@@ -213,6 +225,10 @@ def closed_form(k: int = 8, ridge: float = 1e-3, rank: int | None = None) -> Pai
         kept = jnp.maximum(jnp.sum(variance > 0.0, axis=-1), 1).astype(centred.dtype)
         return {"rows": node_rows(_on_axes(centred, whitening), mask, rank), "axes": kept}
 
+    def of_batch(basis: AxisBasis, teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
+        rows, variance = rows_on_axes(basis, teacher, mask)
+        return {"rows": rows, "axes": jnp.where(variance > 0.0, variance, 1.0)}
+
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
@@ -222,7 +238,8 @@ def closed_form(k: int = 8, ridge: float = 1e-3, rank: int | None = None) -> Pai
         unexplained = 1.0 - explained / targets["axes"][:, None]
         return jnp.maximum(unexplained, 0.0), {"variance": jnp.ones_like(targets["axes"])}
 
-    return PairMap(init, targets, apply)
+    sampled = functools.partial(axis_basis, k=k, whitened=True)
+    return PairMap(init, StagedTargets(targets, sampled, of_batch), apply)
 
 
 def _head_widths(side: str, output: GNNOutput, per_layer: bool) -> tuple[int, ...]:

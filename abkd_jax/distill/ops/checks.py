@@ -7,9 +7,9 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Bool
 
-from abkd_jax.types import InputError
+from abkd_jax.types import HostOrDevice, InputError
 
 __all__ = [
     "require_choice",
@@ -125,7 +125,7 @@ def require_optional_count(factory: str, **values: int | None) -> None:
     require_count(factory, **{name: value for name, value in values.items() if value is not None})
 
 
-def require_rows(noun: str, rows: int, mask: Bool[Array, " n"]) -> None:
+def require_rows(noun: str, rows: int, mask: Bool[HostOrDevice, " n"]) -> None:
     """Requires a boolean mask with one entry per row of an array; reads shapes alone, so it works in `jit`.
 
     Args:

@@ -18,6 +18,7 @@ from abkd_jax.distill.ops.numerics import product, widen
 from abkd_jax.types import InputError, Mask
 
 __all__ = [
+    "NEGLIGIBLE_VARIANCE",
     "NodeRows",
     "centre",
     "covariance",
@@ -47,7 +48,7 @@ class NodeRows(NamedTuple):
 
 # A component with less than this share of its layer's largest variance is taken as absent: the smaller eigenvalues of a
 # float32 covariance are rounding (width * 1e-7), and dividing by them would turn rounding into targets.
-_NEGLIGIBLE_VARIANCE = 1e-5
+NEGLIGIBLE_VARIANCE = 1e-5
 
 
 def layer_widths(hiddens: Sequence[Float[Array | jax.ShapeDtypeStruct, "n _"]]) -> tuple[int, ...]:
@@ -160,7 +161,7 @@ def principal_axes(covariances: Float[Array, "L d d"], k: int) -> tuple[Float[Ar
     """
     variance, axes = jnp.linalg.eigh(covariances)
     variance, axes = variance[:, ::-1][:, :k], axes[:, :, ::-1][:, :, :k]
-    kept = variance > _NEGLIGIBLE_VARIANCE * jnp.maximum(variance[:, :1], 0.0)
+    kept = variance > NEGLIGIBLE_VARIANCE * jnp.maximum(variance[:, :1], 0.0)
     largest = jnp.take_along_axis(axes, jnp.argmax(jnp.abs(axes), axis=1, keepdims=True), axis=1)
     return jnp.where(kept[:, None, :], axes * jnp.sign(largest), 0.0), jnp.where(kept, variance, 0.0)
 

@@ -1,0 +1,131 @@
+"""The mesh of devices of a run, and the placement of arrays on it.
+
+Three axes, each of size 1 unless it is named: `data` (minibatches of one step), `seeds` (models that train side by
+side) and `nodes` (blocks of receivers of one large graph).
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from abkd_jax.types import InputError, Pytree
+
+__all__ = ["AXES", "Fit", "axis_size", "make_mesh", "mesh_sizes", "on_mesh", "put", "take"]
+
+Fit = Callable[..., tuple[Any, Any]]
+
+AXES = ("data", "seeds", "nodes")
+
+
+def mesh_sizes(words: Sequence[str]) -> dict[str, int]:
+    """Reads the sizes of the axes of a mesh, as the command line gives them; 1 where an axis is not named.
+
+    Args:
+        words: one `axis=size` per axis, in any order.
+
+    Raises:
+        InputError: an unknown axis, one that is named twice, or a size that is no whole number above 0.
+
+    Examples:
+        >>> mesh_sizes(["seeds=2", "data=4"])
+        {'data': 4, 'seeds': 2, 'nodes': 1}
+    """
+    sizes: dict[str, int] = {}
+    for word in words:
+        axis, _, size = word.partition("=")
+        if axis not in AXES or axis in sizes or not (size.isascii() and size.isdecimal() and int(size) > 0):
+            raise InputError(
+                f"--mesh {' '.join(words)}: {word!r}, expected {'=N, '.join(AXES)}=N, each at most once, N at least 1"
+            )
+        sizes[axis] = int(size)
+    return {axis: sizes.get(axis, 1) for axis in AXES}
+
+
+def make_mesh(words: Sequence[str]) -> Mesh | None:
+    """Makes the mesh of a run over the devices of all its processes; None where no axis is named.
+
+    Args:
+        words: see `mesh_sizes`.
+
+    Raises:
+        InputError: the sizes multiply to more devices than there are, or with several processes to fewer.
+
+    Examples:
+        >>> make_mesh(["data=1"]).axis_names
+        ('data', 'seeds', 'nodes')
+    """
+    if not words:
+        return None
+    sizes, found = mesh_sizes(words), jax.device_count()
+    wanted = sizes["data"] * sizes["seeds"] * sizes["nodes"]
+    if wanted > found or (wanted < found and jax.process_count() > 1):
+        bound = "exactly" if jax.process_count() > 1 else "at most"
+        raise InputError(
+            f"--mesh {' '.join(words)} has {wanted:,} devices, expected {bound} {found:,}, the number found"
+        )
+    shape, devices = tuple(sizes.values()), jax.devices()[:wanted]
+    return jax.make_mesh(shape, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def axis_size(mesh: Mesh | None, axis: str) -> int:
+    """Returns the number of devices along an axis; 1 without a mesh."""
+    return 1 if mesh is None else mesh.shape[axis]
+
+
+def put(tree: Pytree, mesh: Mesh, *axes: str | None) -> Pytree:
+    """Puts arrays that every process holds as a whole on a mesh: an explicit transfer.
+
+    Args:
+        tree: of arrays and typed PRNG keys.
+        mesh: of devices of all processes.
+        axes: for each leading dimension the axis of the mesh that shares it, or None; without any, every device holds
+            everything.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(*axes))
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def of_process(leaf: Any) -> Any:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(of_process(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        whole = jax.device_get(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(of_process, tree)
+
+
+def take(tree: Pytree, mesh: Mesh | None) -> Pytree:
+    """Returns arrays that lie on a mesh as whole arrays on one device of this process; without a mesh as they are."""
+    if mesh is None:
+        return tree
+    if not all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
+        tree = _replicate(mesh)(tree)
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+@functools.cache
+def _replicate(mesh: Mesh) -> Callable[[Pytree], Pytree]:
+    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+
+def on_mesh(fit: Fit, put_run: Callable[..., tuple[Any, Any]], take_run: Callable[..., tuple[Any, Any]]) -> Fit:
+    """Returns a fit on a mesh that is resumed and saved as on one device: checkpoints know nothing of the mesh.
+
+    Args:
+        fit: a loop of `training.loops` that is given everything but `resume` and `on_chunk`.
+        put_run: `(state, history) -> (state, history)`, from one device to the mesh.
+        take_run: the same back.
+    """
+
+    def run(*, resume: Any = None, on_chunk: Any = None) -> tuple[Any, Any]:
+        def taken(state: Any, history: Any, epochs: int) -> None:
+            on_chunk(*take_run(state, history), epochs)
+
+        found = fit(resume=resume and put_run(*resume), on_chunk=on_chunk and taken)
+        return take_run(*found)
+
+    return run

@@ -11,6 +11,7 @@ DEVICES = "--xla_force_host_platform_device_count=4"
 UNOPTIMISED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", f"{DEVICES} {UNOPTIMISED}")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("NPROC", "16")  # threads of XLA: each of the devices may hold some while it waits for the others
 
 import jax
 

@@ -2,7 +2,7 @@
 
     out[i, h] = sum over the entries e of row i of values[e, h] * x[cols[e], h]
 
-- `"csr"`: XLA's native CSR kernel; nothing of size `[entries, f]` is built. CPU only.
+- `"csr"`: row by row, by this package's kernel or XLA's own; nothing of size `[entries, f]` is built. CPU only.
 - `"bucketed"`: rows in slots (`graph.slots`), one gather of rows per group, no scatter; the choice for TPUs.
 - `"segment"`: a sorted `segment_sum`; any platform, and the choice for GPUs and for TPUs without slots.
 - `"dense"`: a dense matrix product where the weights are constants (`constants`), elsewhere as `"auto"`.
@@ -141,18 +141,23 @@ def row_maxima(matrix: RowEntries, values: Float[Array, "nnz h"], backend: Backe
 
 def _auto(matrix: RowEntries, values: Array | None, x: Array) -> Array:
     tpu = _segment if matrix.slots is None else _slotted
-    return jax.lax.platform_dependent(matrix, values, x, cpu=_native, tpu=tpu, default=_segment)
+    return jax.lax.platform_dependent(matrix, values, x, cpu=_csr, tpu=tpu, default=_segment)
 
 
-def _native(matrix: RowEntries, values: Array | None, x: Array) -> Array:
-    ones = jnp.ones((matrix.cols.shape[0], x.shape[1]), x.dtype)
-    return _csr(matrix, ones if values is None else in_row_order(matrix, values), x)
+def _csr(matrix: RowEntries, values: Array | None, x: Array) -> Array:
+    """Computes the product row by row: on a CPU by a kernel of this package where one is built, else by XLA's own."""
+    values = jnp.ones((matrix.cols.shape[0], x.shape[1]), x.dtype) if values is None else values
+    on_cpu = _of_package if native.reads(values, x) else _of_xla
+    return jax.lax.platform_dependent(matrix, values, x, cpu=on_cpu, default=_of_xla)
 
 
-def _csr(matrix: RowEntries, values: Array, x: Array) -> Array:
-    """Computes one native product per head; narrow heads run together, a chunk of entries at a time."""
-    if native.reads(values, x):
-        return native.row_sums(matrix.row_ptr, matrix.cols, values, x)
+def _of_package(matrix: RowEntries, values: Array, x: Array) -> Array:
+    return native.row_sums(matrix.row_ptr, matrix.cols, values, x, matrix.order)
+
+
+def _of_xla(matrix: RowEntries, values: Array, x: Array) -> Array:
+    """Computes one product per head; narrow heads run together, a chunk of entries at a time."""
+    values = in_row_order(matrix, values)
     heads, width = x.shape[1:]
     rows = matrix.row_ptr.shape[0] - 1
     if heads > 1 and width < NARROW_HEAD:
@@ -208,4 +213,4 @@ def _slotted(matrix: RowEntries, values: Array | None, x: Array) -> Array:
     return jnp.moveaxis(jax.lax.map(one_head, (values.T, jnp.moveaxis(x, 1, 0))), 0, 1)
 
 
-_FORMS = {"auto": _auto, "csr": _native, "segment": _segment, "dense": _auto, "bucketed": _slotted}
+_FORMS = {"auto": _auto, "csr": _csr, "segment": _segment, "dense": _auto, "bucketed": _slotted}

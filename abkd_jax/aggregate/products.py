@@ -262,6 +262,8 @@ def edge_dots(
 
     size = chunk_size(a)
     on_cpu = of_heads if native.reads(a, b) else chunked(size)
+    if rows.shape[0] <= size and on_cpu is not of_heads:
+        return direct(rows, cols, a, b)
     return jax.lax.platform_dependent(rows, cols, a, b, cpu=on_cpu, tpu=chunked(size * TPU_CHUNKS), default=direct)
 
 

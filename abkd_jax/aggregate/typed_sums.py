@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from abkd_jax.aggregate.products import sparse_matmul
 from abkd_jax.graph import layout_of
 from abkd_jax.graph.precision import widened
-from abkd_jax.graph.type_blocks import TypedLayout
+from abkd_jax.graph.type_blocks import ConstantMatrix, TypedLayout
 
 __all__ = ["join_types", "split_types", "typed_layout_of", "typed_means", "typed_sum"]
 
@@ -36,7 +36,7 @@ def typed_means(layout: TypedLayout, x: Float[Array, "n f"]) -> list[Float[Array
     Returns:
         For each type `[capacity, relations * f]`, of the relations that enter it.
     """
-    sums = sparse_matmul(layout.rows, jnp.asarray(layout.weights), widened(x)).astype(x.dtype)
+    sums = _product(layout.rows, widened(x)).astype(x.dtype)
     blocks, begin, means = layout.blocks, 0, []
     for capacity, relations in zip(blocks.capacities, blocks.relations.entering, strict=True):
         end = begin + capacity * len(relations)
@@ -58,7 +58,7 @@ def typed_sum(layout: TypedLayout, sent: Sequence[Float[Array, "_ _"]], width: i
     """
     parts = [block.reshape(-1, width) for block in sent]
     pairs = jnp.concatenate([*parts, jnp.zeros((1, width), parts[0].dtype)])  # the last is that of padding edges
-    return sparse_matmul(layout.columns, jnp.asarray(layout.weights), widened(pairs)).astype(pairs.dtype)
+    return _product(layout.columns, widened(pairs)).astype(pairs.dtype)
 
 
 def split_types(layout: TypedLayout, x: Float[Array, "n f"]) -> list[Float[Array, "_ f"]]:
@@ -71,7 +71,18 @@ def join_types(layout: TypedLayout, blocks: Sequence[Float[Array, "_ f"]], size:
     return _join(size, jnp.asarray(layout.starts), jnp.asarray(layout.bounds), list(blocks))
 
 
-# Either is the transpose of the other, without the sums of zeros that JAX would make of the slices.
+@jax.custom_vjp
+def _product(matrix: ConstantMatrix, x: Array) -> Array:
+    """Multiplies; the gradient is the product with the transpose, for which nothing is gathered but rows of it."""
+    return sparse_matmul(matrix.pattern, jnp.asarray(matrix.values), x)
+
+
+_product.defvjp(
+    lambda matrix, x: (_product(matrix, x), matrix),
+    lambda matrix, slope: (None, sparse_matmul(matrix.pattern_t, jnp.asarray(matrix.values_t), slope)),
+)
+
+# Either of these is the transpose of the other, without the sums of zeros that JAX would make of the slices.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = ["ready"]
 SIZE = 512 * 2**20  # bytes of compiled programs on disk; the least recently used go first
 LEAST_SECONDS = 0.5  # programs that compile faster are not kept
 SUFFIXES = ("-cache", "-atime")  # of the two files that JAX keeps for each program
+THREADS = 4  # per faked device: independent collectives of a program may wait at once
 WAIT = 10.0  # seconds for the lock of the folder
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ def ready() -> Iterator[None]:
     Raises:
         InputError: there is no device of the platform that `JAX_PLATFORMS` names.
     """
+    _allow_waiting()
     try:
         log.debug("jax %s on %s", jax.__version__, jax.devices()[0].device_kind)
     except (RuntimeError, AssertionError) as error:  # JAX asserts that CUDA, if named, is installed
@@ -52,6 +55,17 @@ def ready() -> Iterator[None]:
         return
     with _kept_programs():
         yield
+
+
+def _allow_waiting() -> None:
+    """Gives XLA threads for the devices that `XLA_FLAGS` fakes on a CPU.
+
+    XLA has as many threads as there are cores, and a device that waits for the others in a collective holds one: where
+    devices are more than cores, all would wait.
+    """
+    faked = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    if faked:
+        os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, THREADS * int(faked[1]))))
 
 
 @contextlib.contextmanager

@@ -132,8 +132,8 @@ def prepare(
     backend: Backend = "auto",
     buckets: bool = True,
     relations: int | None = None,
-    platform: str | None = None,
     typed: Callable[[np.ndarray, np.ndarray, np.ndarray], TypedLayout] | None = None,
+    platform: str | None = None,
 ) -> jraph.GraphsTuple:
     """Adds the sorted layout, its transpose and the symmetric normalisation; on the host, once per graph.
 
@@ -147,11 +147,11 @@ def prepare(
             The shapes of buckets depend on the degrees: graphs that share a program (minibatches) go without, and then
             the pytree and its shapes follow from the numbers of nodes, edges and types alone.
         relations: number of edge types, where the graph has them (`edge_relations`); None counts up to the largest.
+        typed: `(receivers, senders, relations) -> layout` of a batch whose nodes are sorted by type, see
+            `type_blocks.type_layout`.
         platform: `"tpu"` adds what the forms of a TPU read, slots and up to some size (`constants.dense_wins`) the
             dense matrix, and makes sparse features of up to 64 MiB dense, for programs that are compiled for one
             elsewhere; None takes that of JAX's default device. Graphs without buckets stay as they are.
-        typed: `(receivers, senders, relations) -> layout` of a batch whose nodes are sorted by type, see
-            `type_blocks.type_layout`.
 
     Raises:
         InputError: an edge points outside, its type is not in `0 .. relations - 1` or its weight no finite number;

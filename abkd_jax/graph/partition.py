@@ -42,14 +42,18 @@ __all__ = ["pad_rows", "partition"]
 
 
 def partition(
-    graph: jraph.GraphsTuple, parts: int, *, backend: Backend = "auto", relations: int | None = None
+    graph: jraph.GraphsTuple,
+    parts: int,
+    *,
+    backend: Backend = "auto",
+    relations: int | None = None,
+    halo: bool | None = None,
 ) -> jraph.GraphsTuple:
     """Cuts one graph into blocks of consecutive receivers, for `place`: models and losses then run on it as on any.
 
     Nodes keep their order, and padding nodes follow them, at least one, as one more graph (`graph.node_mask`). Edges
     are sorted as by `prepare`, and with them every array in `graph.edges`; every block has as many as the largest one,
-    filled up with edges of zeros. Blocks exchange what they need of each other by an all-to-all of equal parts, or
-    everything, where that is less. Time and memory of a device follow from the largest block, so that hubs should be
+    filled up with edges of zeros. Time and memory of a device follow from the largest block, so that hubs should be
     spread over the nodes.
 
     Args:
@@ -57,6 +61,8 @@ def partition(
         parts: number of blocks, at least 1.
         backend: as for `prepare`; `"bucketed"` is not available.
         relations: number of edge types, as for `prepare`.
+        halo: whether blocks send each other what is needed, by an all-to-all of equal parts, or everything, by an
+            all-gather; None takes what sends less.
 
     Raises:
         InputError: as `prepare`; a batch of graphs, or no whole number of parts above 0.
@@ -85,7 +91,7 @@ def partition(
     weights = checked_weights(np.ones(senders.shape[0]) if weights is None else weights, senders.shape[0])
     weights = weights.astype(accumulation_dtype(weights.dtype))
     edge_scale, self_scale, _ = symmetric_coefficients(senders, receivers, weights[order], size)
-    columns, halo = _columns(cut, senders, receivers)
+    columns, sent = _columns(cut, senders, receivers, halo)
     blocks = _blocks(
         cut,
         columns,
@@ -98,7 +104,7 @@ def partition(
     return graphs_tuple(
         nodes=pad_rows(graph.nodes, cut.nodes),
         edges=PartitionedEdges(
-            features, blocks, halo, PartitionInfo(cut.nodes, cut.edges * parts, backend, parts=parts)
+            features, blocks, sent, PartitionInfo(cut.nodes, cut.edges * parts, backend, parts=parts)
         ),
         senders=cut.spread(senders, cut.nodes - 1).reshape(-1),
         receivers=cut.spread(receivers, cut.nodes - 1).reshape(-1),
@@ -131,7 +137,9 @@ class _Cut:
         return out
 
 
-def _columns(cut: _Cut, senders: np.ndarray, receivers: np.ndarray) -> tuple[tuple[np.ndarray, int], CSR | None]:
+def _columns(
+    cut: _Cut, senders: np.ndarray, receivers: np.ndarray, halo: bool | None
+) -> tuple[tuple[np.ndarray, int], CSR | None]:
     """Numbers the senders of every block from 0, and lists what every block sends to the others.
 
     Returns:
@@ -146,7 +154,7 @@ def _columns(cut: _Cut, senders: np.ndarray, receivers: np.ndarray) -> tuple[tup
     nth = np.arange(pairs.shape[0]) - (np.cumsum(counts) - counts)[groups]
     width = max(int(counts.max(initial=0)), 1)
     local = senders - cut.block * cut.rows
-    if width * cut.parts >= cut.nodes:
+    if not (width * cut.parts < cut.nodes if halo is None else halo):
         local[~inside] = cut.rows + 1 + senders[~inside]
         return (cut.spread(local, cut.rows), cut.rows + 1 + cut.nodes), None
     local[~inside] = (cut.rows + 1 + sent // cut.rows * width + nth)[which]
@@ -154,8 +162,8 @@ def _columns(cut: _Cut, senders: np.ndarray, receivers: np.ndarray) -> tuple[tup
     slots[sent // cut.rows, to, nth] = sent % cut.rows
     rows = np.arange(cut.parts * width, dtype=np.int32)
     shape = rows.shape[0], cut.rows + 1
-    halo = _stacked([build_pattern(rows, cols, shape) for cols in slots.reshape(cut.parts, -1)])
-    return (cut.spread(local, cut.rows), cut.rows + 1 + rows.shape[0]), halo
+    sent_rows = _stacked([build_pattern(rows, cols, shape) for cols in slots.reshape(cut.parts, -1)])
+    return (cut.spread(local, cut.rows), cut.rows + 1 + rows.shape[0]), sent_rows
 
 
 def _blocks(
@@ -194,7 +202,7 @@ def _stacked(trees: list[Pytree]) -> Pytree:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def pad_rows(rows: Pytree, size: int, fill: float = 0) -> Pytree:
+def pad_rows(rows: Pytree, size: int, fill: int = 0) -> Pytree:
     """Pads arrays `[n, ...]` and sparse features to `size` rows, sparse features with empty ones.
 
     Examples:

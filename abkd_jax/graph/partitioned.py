@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from abkd_jax.graph.layout import CSR, LayoutInfo, PreparedEdges, SparseFeatures
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["NODES_AXIS", "PartitionInfo", "PartitionedEdges", "partition_of", "place", "place_rows"]
+__all__ = ["NODES_AXIS", "PartitionInfo", "PartitionedEdges", "partition_of", "place", "placement", "row_shardings"]
 
 NODES_AXIS = "nodes"  # axis of the mesh that blocks are spread over
 
@@ -70,22 +70,26 @@ def place(graph: jraph.GraphsTuple, mesh: Mesh) -> jraph.GraphsTuple:
     Raises:
         InputError: the graph is not partitioned, or has another number of blocks.
     """
+    return jax.device_put(*placement(graph, mesh))
+
+
+def placement(graph: jraph.GraphsTuple, mesh: Mesh) -> tuple[jraph.GraphsTuple, jraph.GraphsTuple]:
+    """Returns a partitioned graph that knows its mesh, and the shardings of its arrays; see `place`."""
     edges, found = graph.edges, dict(mesh.shape).get(NODES_AXIS, 1)
     if not isinstance(edges, PartitionedEdges) or edges.info.parts != found:
         given = edges.info.parts if isinstance(edges, PartitionedEdges) else "no"
         raise InputError(f"a graph of {given} blocks on {found} devices of the axis {NODES_AXIS}, expected one each")
-    info = dataclasses.replace(edges.info, mesh=mesh)
-    moved = place_rows((graph.nodes, edges._replace(info=info), graph.senders, graph.receivers), mesh)
-    counts = jax.device_put((graph.n_node, graph.n_edge), NamedSharding(mesh, PartitionSpec()))
-    names = ("nodes", "edges", "senders", "receivers", "n_node", "n_edge")
-    return graph._replace(**dict(zip(names, (*moved, *counts), strict=True)))
+    known = graph._replace(edges=edges._replace(info=dataclasses.replace(edges.info, mesh=mesh)))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return known, row_shardings(known, mesh)._replace(n_node=everywhere, n_edge=everywhere)
 
 
-def place_rows(rows: Pytree, mesh: Mesh) -> Pytree:
-    """Spreads arrays `[nodes, ...]` over the axis `nodes` of a mesh; sparse features are copied to all devices."""
+def row_shardings(rows: Pytree, mesh: Mesh) -> Pytree:
+    """Returns the shardings of arrays `[nodes, ...]` over the axis `nodes` of a mesh; sparse features are whole."""
     by_block, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((NODES_AXIS,), ()))
 
-    def moved(part: Any) -> Any:
-        return jax.device_put(part, everywhere if isinstance(part, SparseFeatures) else by_block)
+    def of(part: Any) -> Any:
+        sparse = isinstance(part, SparseFeatures)
+        return jax.tree.map(lambda _: everywhere if sparse else by_block, part)
 
-    return jax.tree.map(moved, rows, is_leaf=lambda part: isinstance(part, SparseFeatures))
+    return jax.tree.map(of, rows, is_leaf=lambda part: isinstance(part, SparseFeatures))

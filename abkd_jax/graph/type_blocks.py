@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from abkd_jax.graph.host import HostGraph
-from abkd_jax.graph.layout import CSR, build_pattern
+from abkd_jax.graph.layout import CSR, stable_order
 from abkd_jax.types import HostOrDevice
 
-__all__ = ["TypeBlocks", "TypedLayout", "TypedRelations", "type_layout", "typed_relations"]
+__all__ = ["ConstantMatrix", "TypeBlocks", "TypedLayout", "TypedRelations", "type_layout", "typed_relations"]
 
 WORTH = 0.5  # share of all pairs of nodes and relations: where types have more of them, nodes are not sorted
 
@@ -47,24 +47,39 @@ class TypeBlocks:
     relations: TypedRelations
 
 
+class ConstantMatrix(NamedTuple):
+    """A sparse matrix that no gradient goes into, and its transpose, each with its values in the order of its rows.
+
+    Attributes:
+        pattern: without its transpose.
+        values: `[nnz]`.
+        pattern_t: of the transpose.
+        values_t: `[nnz]`.
+    """
+
+    pattern: CSR
+    values: Float[HostOrDevice, " nnz"]
+    pattern_t: CSR
+    values_t: Float[HostOrDevice, " nnz"]
+
+
 class TypedLayout(NamedTuple):
     """Typed edges of a batch as matrices between nodes and the pairs of a node and a relation of its type.
 
     The pairs of a type follow those of the types before it, and are numbered `row * relations + position`, with the row
-    of a node its distance from `starts`. One more pair, the last, is that of padding edges.
+    of a node its distance from `starts`. One more pair, the last, is that of padding edges. Values are one over the
+    number of edges of the same relation at the same receiver.
 
     Attributes:
         rows: pairs of receiver and entering relation as rows, senders as columns.
         columns: receivers as rows, pairs of sender and leaving relation as columns.
-        weights: `[e]` one over the number of edges of the same relation at the same receiver.
         starts: `[types]` int32, the node of the first row of each type.
         bounds: `[types, 2]` int32: its real nodes are those from the first to before the second.
         blocks: static sizes.
     """
 
-    rows: CSR
-    columns: CSR
-    weights: Float[HostOrDevice, " e"]
+    rows: ConstantMatrix
+    columns: ConstantMatrix
     starts: Int[HostOrDevice, " t"]
     bounds: Int[HostOrDevice, "t 2"]
     blocks: TypeBlocks
@@ -115,7 +130,7 @@ def type_layout(
     capacities = np.array(blocks.capacities)
     bounds = np.searchsorted(node_types, np.arange(capacities.shape[0] + 1))
     starts = np.minimum(bounds[:-1], size - capacities)  # a slice from there stays inside
-    real = receivers < node_types.shape[0]
+    real = slice(0, int(np.searchsorted(receivers, node_types.shape[0])))
     pairs = [
         _pairs(nodes[real], relations[real], node_types, starts, capacities, of_types)
         for nodes, of_types in ((receivers, blocks.relations.entering), (senders, blocks.relations.leaving))
@@ -124,14 +139,28 @@ def type_layout(
     rows = np.full(receivers.shape, num_entering, np.int32)
     columns = np.full(receivers.shape, num_leaving, np.int32)
     rows[real], columns[real] = entering, leaving
-    by_pair = build_pattern(rows, senders, (num_entering + 1, size))
+    weights = (1.0 / np.bincount(rows, minlength=num_entering + 1)[rows]).astype(np.float32)
     return TypedLayout(
-        rows=by_pair,
-        columns=build_pattern(receivers, columns, (size, num_leaving + 1)),
-        weights=(1.0 / np.diff(by_pair.row_ptr)[rows]).astype(np.float32),
+        rows=_constant_matrix(rows, senders, weights, (num_entering + 1, size)),
+        columns=_constant_matrix(receivers, columns, weights, (size, num_leaving + 1)),
         starts=starts.astype(np.int32),
         bounds=np.stack([bounds[:-1], bounds[1:]], axis=1).astype(np.int32),
         blocks=blocks,
+    )
+
+
+def _constant_matrix(
+    rows: Int[np.ndarray, " e"], cols: Int[np.ndarray, " e"], values: Float[np.ndarray, " e"], shape: tuple[int, int]
+) -> ConstantMatrix:
+    """Builds the matrix; `rows` are ascending."""
+    row_ptr = np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int32)
+    order, col_ptr = stable_order(cols, shape[1])
+    nothing = np.zeros(0, np.int32)  # that only gradients of `sparse_matmul` would read
+    return ConstantMatrix(
+        CSR(rows, cols, row_ptr, nothing, (nothing, col_ptr)),
+        values,
+        CSR(cols[order], rows[order], col_ptr, nothing, (nothing, row_ptr)),
+        values[order],
     )
 
 
@@ -146,9 +175,10 @@ def _pairs(
     """Returns the pair of the node and the relation of each edge, and the number of pairs without the last one."""
     widths = np.array([len(some) for some in of_types])
     begins = np.cumsum(capacities * widths) - capacities * widths
-    positions = np.zeros((len(of_types), max(max(some, default=0) for some in of_types) + 1), np.int32)
+    highest = max(max(some, default=0) for some in of_types) + 1
+    positions = np.zeros((len(of_types), highest), np.int32)
     for node_type, some in enumerate(of_types):
         positions[node_type, list(some)] = np.arange(len(some))
-    types = node_types[nodes]
-    numbers = begins[types] + (nodes - starts[types]) * widths[types] + positions[types, relations]
+    first = begins[node_types] + (np.arange(node_types.shape[0]) - starts[node_types]) * widths[node_types]
+    numbers = first[nodes] + positions.ravel()[(highest * node_types)[nodes] + relations]
     return numbers, int(capacities @ widths)

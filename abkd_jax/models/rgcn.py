@@ -57,7 +57,7 @@ class RGCN(Stack):
                 f"RGCN: {self.embeddings} embeddings, expected graph.nodes with 'embedding' [n]: their rows, or -1"
             )
         table = _Embedded(self.embeddings, self.embedding_width or self.hidden, self.dtype, name="input")
-        return table(features, rows)
+        return table(features, rows, node_entry(graph, "embedded"))
 
     def graph(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
         return _of_one_type(graph) if self.relations == 1 and edge_relations(graph) is None else graph
@@ -81,16 +81,22 @@ class _Embedded(nn.Module):
     dtype: DTypeLike | None
 
     @nn.compact
-    def __call__(self, x: Features, embedding: Int[Array, " n"]) -> Float[Array, "n {self.width}"]:
-        table = self.param("embedding", nn.initializers.glorot_uniform(), (self.rows, self.width))
-        embedded = lookup("RGCN: nodes['embedding']", table, jnp.maximum(embedding, 0), self.dtype)
+    def __call__(
+        self, x: Features, embedding: Int[Array, " n"], embedded: Float[Array, "n {self.width}"] | None
+    ) -> Float[Array, "n {self.width}"]:
+        """Looks up the rows; `embedded` are rows that were looked up already, where devices share the table."""
+        if embedded is None:
+            table = self.param("embedding", nn.initializers.glorot_uniform(), (self.rows, self.width))
+            learned = lookup("RGCN: nodes['embedding']", table, jnp.maximum(embedding, 0), self.dtype)
+        else:
+            learned = cast(embedded, self.dtype)
         if x.shape[1] == 0:
-            features = jnp.zeros_like(embedded)
+            features = jnp.zeros_like(learned)
         elif x.shape[1] != self.width:
             features = Dense(self.width, dtype=self.dtype, name="linear")(x)
         else:
             features = dense_features(x)
-        return jnp.where((embedding >= 0)[:, None], embedded, features)
+        return jnp.where((embedding >= 0)[:, None], learned, features)
 
 
 class _TypedConv(nn.Module):

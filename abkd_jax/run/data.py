@@ -15,14 +15,17 @@ from jax.sharding import Mesh
 from abkd_jax import datasets, sampling
 from abkd_jax.configs.options import BatchConfig, ModelConfig
 from abkd_jax.distill.build import LossContext
-from abkd_jax.graph import from_dataset, node_mask
-from abkd_jax.graph.host import HostGraph, host_graph, target_mask
+from abkd_jax.graph import from_dataset, node_mask, num_nodes, partition, place
+from abkd_jax.graph.host import HostGraph, host_graph, target_mask, whole_graph
+from abkd_jax.graph.partition import pad_rows
+from abkd_jax.graph.partitioned import NODES_AXIS, row_shardings
 from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models import build, with_hops
 from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
 from abkd_jax.models.external import Applied, Ensemble, Stored, combine
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
 from abkd_jax.training import tasks
+from abkd_jax.training.sharding import axis_size
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, Dataset, GNNOutput, GraphDataset, InputError, NodeMasks, Pytree, shape_of
 
@@ -149,7 +152,7 @@ def prepare_data(
     if isinstance(dataset, GraphDataset):
         data = _of_graphs(dataset, batches)
     else:
-        data = _whole(dataset) if batches.kind == "full" else _sampled(dataset, batches)
+        data = _whole(dataset, mesh) if batches.kind == "full" else _sampled(dataset, batches)
     return data._replace(split=split, per_step=batches.per_step, mesh=mesh)
 
 
@@ -244,11 +247,25 @@ def make_scores(data: PreparedData, model: Any) -> Callable[[Pytree], dict[str, 
     return lambda variables: score_all(predict(variables), data.labels, data.val_mask, data.test_mask)
 
 
-def _whole(dataset: Dataset) -> PreparedData:
-    graph = jax.device_put(from_dataset(dataset))
-    targets = node_mask(graph) & jnp.asarray(target_mask(dataset))
-    batch = Batch(graph, jnp.asarray(dataset.labels), NodeMasks(all=targets, train=jnp.asarray(dataset.train_mask)))
-    masks = (jnp.asarray(mask) for mask in _masks(dataset))
+def _whole(dataset: Dataset, mesh: Mesh | None = None) -> PreparedData:
+    """Returns the data of steps that read the whole graph, in blocks where the mesh has an axis `nodes`."""
+    if mesh is not None and axis_size(mesh, NODES_AXIS) > 1:
+        host = host_graph(dataset)
+        cut = partition(whole_graph(host), axis_size(mesh, NODES_AXIS), relations=host.num_relations)
+        graph, size = place(cut, mesh), num_nodes(cut)
+
+        def on_device(rows: np.ndarray, fill: int = 0) -> jax.Array:
+            return jax.device_put(pad_rows(rows, size, fill), row_shardings(rows, mesh))
+
+    else:
+        graph = jax.device_put(from_dataset(dataset))
+
+        def on_device(rows: np.ndarray, fill: int = 0) -> jax.Array:
+            return jnp.asarray(rows)
+
+    train, *_ = masks = [on_device(mask) for mask in _masks(dataset)]
+    targets = node_mask(graph) & on_device(target_mask(dataset))
+    batch = Batch(graph, on_device(dataset.labels, -1), NodeMasks(all=targets, train=train))
     identity = DataIdentity(dataset.name, fingerprint(dataset), {})
     return PreparedData(dataset, TASKS[dataset.task](), batch, batch.labels, *masks, identity=identity)
 

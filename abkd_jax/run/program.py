@@ -19,8 +19,9 @@ from abkd_jax.training.accumulate import build_parts
 from abkd_jax.training.loops import fit, fit_minibatches, initial_fit_state
 from abkd_jax.training.resume import Origin, fit_with_checkpoints
 from abkd_jax.training.seeds import over_seeds, put_batch, put_seeds
-from abkd_jax.training.sharding import Fit, on_mesh, put, take
+from abkd_jax.training.sharding import Fit, axis_size, on_mesh, put
 from abkd_jax.training.step import Step, TrainState
+from abkd_jax.training.tables import put_tables, take_tables
 from abkd_jax.types import Batch, InputError, Pytree
 
 __all__ = ["Program", "Teacher", "Trained", "select_seed", "stack", "steps_per_epoch", "train"]
@@ -117,6 +118,10 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     best = {"params": state.best_params, **state.best_model_state}
     if data.sampler is not None:
         last, best = jax.tree.map(lambda leaf: leaf[None], (last, best))
+    elif (
+        data.mesh is not None and axis_size(data.mesh, "nodes") > 1
+    ):  # they are evaluated on the graph, which is in blocks
+        last, best = put((last, best), data.mesh)  # they are evaluated on the graph, which is in blocks
     epochs = np.max(history["epoch"], axis=0, where=history["recorded"], initial=0)
     best_epochs = np.atleast_1d(np.asarray(state.best_epoch))
     return Trained(last, best, epochs, best_epochs, history, (origin,) * len(program.seeds), model)
@@ -126,7 +131,9 @@ def _on_whole_graph(program: Program, mesh: Mesh | None) -> Fit:
     """Returns `fit` of a program, without `resume` and `on_chunk`."""
     states, batch = program.states, program.batch
     if mesh is not None:
-        states, batch = put_seeds(states, mesh), put_batch(batch, program.batch_axes, mesh)
+        states = put_seeds(states, mesh)
+        if axis_size(mesh, "nodes") == 1:  # else its blocks are where they belong
+            batch = put_batch(batch, program.batch_axes, mesh)
     run = functools.partial(
         fit, program.step, program.validate, states, batch, program.batch_axes, program.optim, mesh=mesh
     )
@@ -140,8 +147,11 @@ def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> F
     if sampler is None:
         raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")
 
+    def taken(tree: Pytree) -> Pytree:
+        return take_tables(tree, mesh, program.states.params["student"])
+
     def evaluate(state: TrainState) -> dict[str, Array]:
-        found = scores(take({"params": state.params["student"], **state.model_state}, mesh))
+        found = scores(taken({"params": state.params["student"], **state.model_state}))
         return {name: value for name, value in found.items() if name.startswith("val_")}
 
     def batches(epoch: int) -> Iterable[Any]:
@@ -155,9 +165,13 @@ def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> F
 
     if mesh is None:
         return functools.partial(fit_minibatches, program.step, evaluate, program.states, batches, program.optim)
-    states = put(program.states, mesh)
+    states = put_tables(program.states, mesh)
     run = functools.partial(fit_minibatches, program.step, evaluate, states, batches, program.optim)
-    return on_mesh(run, lambda state, history: (put(state, mesh), history), lambda *run: (take(run[0], mesh), run[1]))
+    return on_mesh(
+        run,
+        lambda state, history: (put_tables(state, mesh), history),
+        lambda state, history: (taken(state), history),
+    )
 
 
 def steps_per_epoch(data: PreparedData, config: OptimConfig) -> int:

@@ -222,6 +222,11 @@ def _check_mesh(config: RunConfig) -> None:
     for axis in ("seeds", "nodes"):
         if sizes[axis] > 1 and kind != "full":
             raise InputError(f"--mesh {axis}={sizes[axis]}: --batches.kind is {kind}, expected full")
+    if sizes["seeds"] > 1 and sizes["nodes"] > 1:
+        raise InputError(
+            f"--mesh seeds={sizes['seeds']} nodes={sizes['nodes']}, expected one of them: the blocks of a graph hold "
+            "all seeds"
+        )
     make_mesh(config.mesh)
 
 

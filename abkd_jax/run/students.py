@@ -21,7 +21,6 @@ from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, 
 from abkd_jax.run.resolve import Job
 from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.seeds import vmap_seeds
-from abkd_jax.training.sharding import put
 from abkd_jax.training.step import (
     Step,
     TrainState,
@@ -33,6 +32,7 @@ from abkd_jax.training.step import (
     make_validate,
     with_teacher_targets,
 )
+from abkd_jax.training.tables import on_shards, put_tables
 from abkd_jax.training.teacher_sample import make_sample_outputs
 from abkd_jax.types import Batch, GNNOutput, Objective, Pytree
 
@@ -91,8 +91,9 @@ def train_students(
         if data.per_step == 1:
             learn = with_teacher_targets(step, objective, apply)
         else:
-            gradients = make_gradients(student, objective, data.task, method.task_weight)
-            learn = make_parts_step(with_teacher_targets(gradients, objective, apply), optimizer, data.mesh)
+            gradients = make_gradients(on_shards(student, data.mesh), objective, data.task, method.task_weight)
+            evaluated = None if stored else on_shards(module, data.mesh).apply
+            learn = make_parts_step(with_teacher_targets(gradients, objective, evaluated), optimizer, data.mesh)
         make = _make_one(data, job, prepare, learn, score, _make_basis(data, objective, apply))
     parts = []
     for directory, seeds in folders:
@@ -148,7 +149,7 @@ def _make_one(
         (seed,), (variables,) = seeds, teachers
         state, _ = prepare(jax.random.key(seed), variables, example)
         read = (variables, basis_of(seed, variables))
-        read = read if data.mesh is None else put(read, data.mesh)
+        read = read if data.mesh is None else put_tables(read, data.mesh)
 
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
             return learn(state, batch, *read)

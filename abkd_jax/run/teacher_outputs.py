@@ -108,10 +108,9 @@ def check_outputs(output: GNNOutput, data: PreparedData, where: str) -> GNNOutpu
 
 def without_padding(output: GNNOutput, data: PreparedData) -> GNNOutput:
     """Returns the rows of a model's outputs for the batch that is the whole data set, without those of padding."""
-    if not isinstance(data.dataset, GraphDataset):
-        return output
-    graphs, nodes = data.dataset.labels.shape[0], data.dataset.features.shape[0]
-    return GNNOutput(output.logits[:graphs], tuple(hidden[:nodes] for hidden in output.hiddens))
+    dataset, rows = data.dataset, data.dataset.labels.shape[0]
+    nodes = dataset.features.shape[0] if isinstance(dataset, GraphDataset) else rows
+    return GNNOutput(output.logits[:rows], tuple(hidden[:nodes] for hidden in output.hiddens))
 
 
 def save_outputs(path: Path, output: GNNOutput, data: PreparedData, parameters: int | None = None) -> None:

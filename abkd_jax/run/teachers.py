@@ -19,6 +19,7 @@ from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.resume import Origin
 from abkd_jax.training.step import init_state, make_distill_step, make_gradients, make_optimizer, make_validate
+from abkd_jax.training.tables import on_shards
 from abkd_jax.types import InputError
 
 __all__ = [
@@ -181,7 +182,7 @@ def _train_or_load(data: PreparedData, config: TeacherConfig, seed: int, root: P
     if data.per_step == 1:
         step = make_distill_step(model, None, optimizer, data.task)
     else:
-        step = make_parts_step(make_gradients(model, None, data.task), optimizer, data.mesh)
+        step = make_parts_step(make_gradients(on_shards(model, data.mesh), None, data.task), optimizer, data.mesh)
     program = Program(
         label=f"teacher {data.dataset.name} seed {seed}",
         directory=teacher_folder(root, data.identity, config, seed),

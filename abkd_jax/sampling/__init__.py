@@ -2,7 +2,8 @@
 
 `sampler = neighbour_batches(graph, 1024, (15, 10, 5))` once, then `for batch in prefetch(sampler(rng))` in each epoch;
 `walk_batches`, `cluster_batches` and `graph_batches` likewise. `sampler.minibatches(rng)` also tells which nodes each
-batch holds.
+batch holds. With `prefetch(sampler.groups(rng, 1), put=lambda draw: jax.device_put(draw()[0]().batch), workers=4)` four
+threads draw the same batches.
 """
 
 from abkd_jax.sampling.batches import EpochSampler, Minibatch, gather_outputs, node_sampler, to_batch

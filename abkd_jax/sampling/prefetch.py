@@ -11,7 +11,7 @@ import jax
 
 __all__ = ["PrefetchStats", "prefetch", "worker_count"]
 
-MOST_WORKERS = 8  # beyond, threads wait for each other: about a tenth of the time of a batch holds Python's lock
+MOST_WORKERS = 8  # gathers and sorts, which are most of a batch, run without Python's lock; the rest takes turns
 
 
 @dataclass

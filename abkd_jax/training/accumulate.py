@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from abkd_jax.sampling.batches import Build
 from abkd_jax.training.sharding import axis_size
 from abkd_jax.training.step import Gradients, TrainState, make_update
+from abkd_jax.training.tables import sum_over_devices, table_specs, unread
 from abkd_jax.types import Batch
 
 __all__ = ["Parts", "build_parts", "make_parts_step"]
@@ -46,21 +47,23 @@ def make_parts_step(
         gradients: of one minibatch, `(state, batch, *more) -> Gradients`: `make_gradients`, with or without
             `with_teacher_targets`.
         optimizer: as for `make_distill_step`.
-        mesh: its axis `data` shares the parts, whose number it divides; everything else is copied to all devices.
+        mesh: its axis `data` shares the parts, whose number it divides, and tables of learned node embeddings, see
+            `tables`; everything else is copied to all devices.
     """
     update, alone = make_update(optimizer), axis_size(mesh, "data") == 1
 
     def mean(state: TrainState, parts: Parts, *more: Any) -> Gradients:
         found = _weighted_sum(gradients, state, parts, more)
-        total, weight = found if alone else jax.lax.psum(found, "data")
+        total, weight = found if alone else sum_over_devices(found)
         return jax.tree.map(lambda leaf: leaf / weight.astype(leaf.dtype), total)
 
     def step(state: TrainState, parts: Parts, *more: Any) -> tuple[TrainState, dict[str, Array]]:
         if alone:
             return update(state, mean(state, parts, *more))
         whole, shared = PartitionSpec(), PartitionSpec("data")
-        specs = (whole, shared, *(whole for _ in more))
-        sharded = jax.shard_map(mean, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False)
+        specs = (table_specs(state), shared, *map(table_specs, more))
+        out = Gradients(table_specs(state.params), whole, whole)  # type: ignore[arg-type]  # specs in place of arrays
+        sharded = jax.shard_map(mean, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
         return update(state, sharded(state, parts, *more))
 
     return jax.jit(step, donate_argnums=0)
@@ -73,7 +76,8 @@ def _weighted_sum(
 
     def weighted(part: Parts) -> Gradients:
         own = state._replace(key=jax.random.fold_in(state.key, part.positions))
-        return jax.tree.map(lambda leaf: leaf * part.weights.astype(leaf.dtype), gradients(own, part.batches, *more))
+        found = gradients(own, unread(part.batches, part.weights), *more)
+        return jax.tree.map(lambda leaf: leaf * part.weights.astype(leaf.dtype), found)
 
     def add(total: Gradients, part: Parts) -> tuple[Gradients, None]:
         return jax.tree.map(jnp.add, total, weighted(part)), None

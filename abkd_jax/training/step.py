@@ -155,9 +155,12 @@ def make_distill_step(
 
 
 def make_gradients(
-    student: nn.Module, objective: Objective | None, task: Task, task_weight: float = 1.0
+    student: Any, objective: Objective | None, task: Task, task_weight: float = 1.0
 ) -> Callable[[TrainState, Batch], Gradients]:
-    """Makes the first half of a step: the gradient of the loss of `make_distill_step` on one batch."""
+    """Makes the first half of a step: the gradient of the loss of `make_distill_step` on one batch.
+
+    The student is a module, or what else has its `apply` (`tables.on_shards`).
+    """
 
     def losses(params: Pytree, state: TrainState, batch: Batch) -> tuple[Array, tuple[Pytree, dict[str, Array]]]:
         dropout_key, objective_key = jax.random.split(jax.random.fold_in(state.key, state.step))

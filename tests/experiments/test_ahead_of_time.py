@@ -178,3 +178,20 @@ def test_a_missing_compiler_is_one_line(monkeypatch):
     monkeypatch.setattr(targets.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"^v5e: no compiler for tpu, expected pip install 'abkd_jax\[tpu\]'$"):
         targets.require("v5e")
+
+
+def test_arithmetic_on_single_numbers_is_no_kernel():
+    text = """HloModule m
+ENTRY %main (k: u32[1], x: f32[8]) -> (u32[1], f32[8]) {
+  %k = u32[1]{0:T(128)S(6)} parameter(0)
+  %x = f32[8]{0} parameter(1)
+  %xor.1 = u32[1]{0:T(128)S(6)} xor(%k, %k)
+  %slice-start.1 = ((f32[8]{0}), f32[4]{0:S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[0:4]}
+  %slice-done.1 = f32[4]{0:S(1)} slice-done(%slice-start.1)
+  %custom-call.1 = f32[8]{0} custom-call(%slice-done.1), custom_call_target="ConcatBitcast"
+  %negate.1 = f32[8]{0} negate(%custom-call.1)
+  ROOT %tuple.1 = (u32[1]{0:T(128)S(6)}, f32[8]{0}) tuple(%xor.1, %negate.1)
+}
+"""
+    found = counts.count(text)
+    assert (found.kernels, found.launches, found.custom_calls) == (1, 1, {})

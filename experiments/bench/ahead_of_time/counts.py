@@ -9,14 +9,13 @@ from experiments.bench.ahead_of_time.hlo import Instruction, Module, parse, shap
 
 __all__ = ["Counts", "Loop", "count", "launched"]
 
-# Not launched: data that is there and other names for it, control flow, copies beside the kernels.
+# Not launched: data that is there and other names for it, and control flow.
 NAMES = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "partition-id", "replica-id")
 ORDER = ("while", "conditional", "call", "after-all", "add-dependency", "opt-barrier")
-BESIDE = ("copy-start", "async-start", "async-update")
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 HOST_OPS = ("infeed", "outfeed", "send", "recv")
 HOST_MEMORY = "S(5)"  # in a layout
-ANNOTATIONS = ("AssumeGatherIndicesInBound", "Sharding")  # custom calls that compute nothing
+ANNOTATIONS = ("AssumeGatherIndicesInBound", "Sharding", "AllocateBuffer", "ConcatBitcast")  # calls that do nothing
 SORTS = ("TopK", "ApproxTopK", "__cub$DeviceRadixSort")  # custom calls
 
 
@@ -115,12 +114,16 @@ def count(text: str) -> Counts:
 
 
 def launched(op: Instruction) -> bool:
-    """Tells whether an instruction outside of fusions is a kernel; arithmetic on scalars is none."""
-    if op.opcode in NAMES + ORDER + BESIDE or op.opcode.endswith("-done"):
+    """Tells whether an instruction outside of fusions is a kernel.
+
+    Copies and collectives that run beside kernels are none, nor is arithmetic on single numbers.
+    """
+    if op.opcode in NAMES + ORDER or op.opcode.endswith(("-start", "-update", "-done")):
         return False
     if op.opcode == "custom-call" and _target(op) in ANNOTATIONS:
         return False
-    return op.opcode in ("fusion", "custom-call", "reduce") or any(sizes for _, sizes in shapes(op.shape))
+    several = any(math.prod(sizes) > 1 for _, sizes in shapes(op.shape))
+    return several or op.opcode in ("fusion", "custom-call", "reduce")
 
 
 def _of_one(module: Module, op: Instruction, times: int) -> dict[str, int]:

@@ -16,7 +16,8 @@ from abkd_jax.run.data import PreparedData, build_model, prepare_data
 from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.types import Batch
 from experiments.bench.ahead_of_time.blocks import rgcn_block
-from experiments.bench.ahead_of_time.steps import Program, Site, distilled, supervised
+from experiments.bench.ahead_of_time.papers100m import papers100m_step
+from experiments.bench.ahead_of_time.steps import Program, Site, distilled, prepared_for, supervised
 
 __all__ = ["PROGRAMS", "TOPOLOGIES"]
 
@@ -25,8 +26,9 @@ TARGETS: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # axes of j
 Make = Callable[[Site], Program]
 
 
-def _data(name: str, site: Site, batches: BatchConfig | None = None) -> tuple[PreparedData, DistillConfig]:
-    return prepare_data(name, site.root, batches), presets.distill_config(name)
+def _data(name: str, site: Site) -> tuple[PreparedData, DistillConfig]:
+    data = prepare_data(name, site.root)
+    return prepared_for(data, site.platform), presets.distill_config(name)
 
 
 def _teacher(name: str) -> Make:
@@ -120,5 +122,6 @@ PROGRAMS: dict[str, Make] = {
     "molbace_gin": _minibatches("ogbg-molbace"),
     "mag_layer": _mag_layer,
     "mag_rgcn": _minibatches("ogbn-mag"),
+    "papers100m_sage": papers100m_step,
 }
-TOPOLOGIES: dict[tuple[str, str], str] = {}  # of programs for several devices, by program and target
+TOPOLOGIES = {("papers100m_sage", "v4"): "v4:2x2x4"}  # of programs for several devices: a v4-32 has 16 chips

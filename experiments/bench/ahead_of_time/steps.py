@@ -9,11 +9,13 @@ import numpy as np
 from abkd_jax import distill
 from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, OptimConfig
 from abkd_jax.distill.build import build_objective
+from abkd_jax.graph import prepare
+from abkd_jax.graph.host import host_graph, whole_graph
 from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, with_teacher_targets
-from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks, Objective
+from abkd_jax.types import Batch, GNNOutput, GraphDataset, InputError, NodeMasks, Objective
 
-__all__ = ["Learning", "Program", "Site", "distilled", "learning", "supervised"]
+__all__ = ["Learning", "Program", "Site", "distilled", "learning", "prepared_for", "supervised"]
 
 SAMPLE = 2048  # rows of random outputs of a teacher
 
@@ -77,6 +79,15 @@ def _basis(objective: Objective, out: GNNOutput) -> Any:
     drawn = [rng.normal(size=(SAMPLE, leaf.shape[1])).astype(np.float32) for leaf in jax.tree.leaves(out)]
     sample = jax.tree.unflatten(jax.tree.structure(out), drawn)
     return distill.teacher_basis(objective, sample, NodeMasks(mask, mask, mask, mask))
+
+
+def prepared_for(data: PreparedData, platform: str) -> PreparedData:
+    """Returns data whose whole graph is laid out for another platform than that of this process."""
+    if data.sampler is not None or isinstance(data.dataset, GraphDataset):
+        return data
+    host = host_graph(data.dataset)
+    graph = prepare(whole_graph(host), relations=host.num_relations, platform=platform)
+    return data._replace(batch=data.batch._replace(graph=graph))
 
 
 def supervised(data: PreparedData, model: ModelConfig, optim: OptimConfig) -> Program:

@@ -1,0 +1,89 @@
+"""Runs whose graph is spread over devices: the numbers of one device."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from graphs import features
+from model_samples import CLASSES, HIDDEN, NODES, assert_close, initialised, make, trained_once, typed_graph
+from partition_samples import needs_devices, spread
+from pipeline_samples import tiny
+
+from abkd_jax import distill
+from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
+from abkd_jax.graph import node_mask, prepare
+from abkd_jax.run.data import prepare_data
+from abkd_jax.run.program import Teacher
+from abkd_jax.run.resolve import Job, resolve
+from abkd_jax.run.students import train_students
+from abkd_jax.run.teachers import train_teachers
+from abkd_jax.training import tasks
+from abkd_jax.training.sharding import make_mesh
+from abkd_jax.training.step import init_state, make_distill_step
+from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
+
+PARTS = min(8, jax.device_count())
+
+
+@needs_devices
+@pytest.mark.parametrize("name", ["gcn", "gat", "gin", "rgcn"])
+def test_a_training_step_has_the_gradients_and_statistics_of_one_device(name):
+    """With batch norm over the nodes of all blocks, and dropout by the number of a node, which stays."""
+    model = make(name, layers=2, dropout=0.4)
+    variables, run = initialised(model), trained_once(model)
+    gradients, out, state = run(variables, spread(typed_graph(), PARTS), jax.random.key(0))
+    own = jax.tree.map(lambda leaf: leaf[:NODES], out)
+    assert_close((gradients, own, state), run(variables, prepare(typed_graph()), jax.random.key(0)), 1e-5, 1e-5)
+
+
+@needs_devices
+def test_a_distillation_step_learns_as_on_one_device():
+    """Soft labels and the closed form of ABKD, which compares layers over the nodes of all blocks."""
+    graph = typed_graph()
+    whole, blocks = prepare(graph), spread(graph, PARTS)
+    objective = distill.weighted_sum(
+        distill.Term("soft", 1.0, distill.soft_label()), distill.Term("abkd", 0.5, distill.abkd_closed_form(2))
+    )
+    student, optimizer = make("gcn", layers=2, norm="none"), optax.sgd(0.1)
+    step = make_distill_step(student, objective, optimizer, tasks.classification())
+    variables, states = initialised(student), []
+    for cut in (whole, blocks):
+        size = cut.nodes.shape[0]
+        out = GNNOutput(*(jnp.asarray(features(seed, size, width)) for seed, width in ((1, CLASSES), (2, HIDDEN))))
+        out = out._replace(hiddens=(out.hiddens,))
+        batch = Batch(cut, jnp.arange(size) % CLASSES, NodeMasks(node_mask(cut), node_mask(cut)))
+        heads = objective.init(jax.random.key(1), out, out)
+        targets = jax.jit(objective.targets)(out, graph=cut, mask=batch.masks)
+        params = jax.tree.map(jnp.copy, variables["params"])
+        state = init_state(jax.random.key(0), student, optimizer, batch, objective_params=heads, student_params=params)
+        states.append(step(state, batch._replace(targets=targets)))
+    (one, metrics), (many, found) = states
+    assert_close((many.params, found), (one.params, metrics), 1e-5, 1e-5)
+
+
+@needs_devices
+def test_teachers_and_students_have_the_losses_of_one_device_and_go_on_there(tmp_path):
+    model = ModelConfig("gcn", layers=2, hidden=4, dropout=0.3)
+    method = MethodConfig(soft_label_weight=1.0, optim=OptimConfig(epochs=4, eval_every=2))
+
+    def trained(folder, *mesh, may_train=True):
+        data = prepare_data("synthetic", mesh=make_mesh(mesh))
+        config = TeacherConfig(model, OptimConfig(epochs=4))
+        teacher = Teacher(train_teachers(data, config, 1, folder, may_train=may_train), model, {})
+        programs = [(folder / "students", [0])]
+        job = Job("soft_label", model, method)
+        return train_students(data, job, teacher, programs, may_train=may_train), teacher.models
+
+    expected, found = trained(tmp_path / "one"), trained(tmp_path / "many", f"nodes={PARTS}")
+    for one, many in zip(expected, found, strict=True):
+        histories = ({k: v for k, v in of.history.items() if k != "seconds"} for of in (many, one))
+        assert_close(*histories, 1e-5, 1e-5)
+        assert_close(many.variables, one.variables, 1e-4, 1e-5)
+    for many, read in zip(found, trained(tmp_path / "many", may_train=False), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, read.variables, many.variables)
+
+
+def test_seeds_and_blocks_share_no_mesh(tmp_path):
+    with pytest.raises(InputError, match="--mesh seeds=2 nodes=2, expected one of them"):
+        resolve(tiny(tmp_path, mesh=("seeds=2", "nodes=2")))

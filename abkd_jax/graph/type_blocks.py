@@ -157,9 +157,9 @@ def _constant_matrix(
     order, col_ptr = stable_order(cols, shape[1])
     nothing = np.zeros(0, np.int32)  # that only gradients of `sparse_matmul` would read
     return ConstantMatrix(
-        CSR(rows, cols, row_ptr, nothing, (nothing, col_ptr)),
+        CSR(rows, cols, row_ptr, nothing, (nothing, col_ptr, nothing)),
         values,
-        CSR(cols[order], rows[order], col_ptr, nothing, (nothing, row_ptr)),
+        CSR(cols[order], rows[order], col_ptr, nothing, (nothing, row_ptr, nothing)),
         values[order],
     )
 

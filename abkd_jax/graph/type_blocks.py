@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from abkd_jax.graph.constants import LaidOut
 from abkd_jax.graph.host import HostGraph
-from abkd_jax.graph.layout import CSR, stable_order
+from abkd_jax.graph.layout import CSR, build_pattern
 from abkd_jax.types import HostOrDevice
 
 __all__ = ["ConstantMatrix", "TypeBlocks", "TypedLayout", "TypedRelations", "type_layout", "typed_relations"]
@@ -48,19 +49,15 @@ class TypeBlocks:
 
 
 class ConstantMatrix(NamedTuple):
-    """A sparse matrix that no gradient goes into, and its transpose, each with its values in the order of its rows.
+    """A sparse matrix that no gradient goes into.
 
     Attributes:
-        pattern: without its transpose.
-        values: `[nnz]`.
-        pattern_t: of the transpose.
-        values_t: `[nnz]`.
+        pattern: of its entries.
+        weights: its values.
     """
 
     pattern: CSR
-    values: Float[HostOrDevice, " nnz"]
-    pattern_t: CSR
-    values_t: Float[HostOrDevice, " nnz"]
+    weights: LaidOut
 
 
 class TypedLayout(NamedTuple):
@@ -153,15 +150,8 @@ def _constant_matrix(
     rows: Int[np.ndarray, " e"], cols: Int[np.ndarray, " e"], values: Float[np.ndarray, " e"], shape: tuple[int, int]
 ) -> ConstantMatrix:
     """Builds the matrix; `rows` are ascending."""
-    row_ptr = np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int32)
-    order, col_ptr = stable_order(cols, shape[1])
-    nothing = np.zeros(0, np.int32)  # that only gradients of `sparse_matmul` would read
-    return ConstantMatrix(
-        CSR(rows, cols, row_ptr, nothing, (nothing, col_ptr)),
-        values,
-        CSR(cols[order], rows[order], col_ptr, nothing, (nothing, row_ptr)),
-        values[order],
-    )
+    pattern = build_pattern(rows, cols, shape)
+    return ConstantMatrix(pattern, LaidOut((values, values[pattern.order_t])))
 
 
 def _pairs(

@@ -40,7 +40,10 @@ def build(seed):
 def test_a_distillation_step_is_that_of_one_device(size):
     batch = build(0).batch
     model = models.RGCN(HIDDEN, 2, CLASSES, relations=RELATIONS, embeddings=ROWS)
-    objective, optimizer = distill.weighted_sum(distill.Term("soft", 1.0, distill.soft_label())), optax.adam(0.01, eps=1e-3)
+    objective, optimizer = (
+        distill.weighted_sum(distill.Term("soft", 1.0, distill.soft_label())),
+        optax.adam(0.01, eps=1e-3),
+    )
     variables = jax.jit(model.init)(jax.random.key(1), batch.graph)
     make = functools.partial(init_state, model=model, optimizer=optimizer, batch=batch, objective_params={"soft": {}})
     state = jax.jit(make)(jax.random.key(0))

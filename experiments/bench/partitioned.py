@@ -93,11 +93,14 @@ def collectives(text: str) -> dict[str, dict[str, int]]:
     for name, ops in module.computations.items():
         for op in ops:
             channel = re.search(r"channel_id=(\d+)", op.attributes)
+            source = re.search(r'op_name="([^"]*)"', op.attributes)
             kind = op.opcode.removesuffix("-start")
             if channel and kind in COLLECTIVES:
                 fused = "reduce-scatter" if "all-reduce-scatter" in name else kind
                 sides = [op.shape, *(module.ops[operand].shape for operand in op.operands if operand in module.ops)]
-                found[channel.group(1)] = fused, max(map(shape_bytes, sides))
+                # The pieces of one collective have its channel and its place in the source.
+                key = fused, channel.group(1), source.group(1) if source else op.name
+                found[key] = fused, max(map(shape_bytes, sides))
     kinds = sorted({kind for kind, _ in found.values()})
     sizes = {kind: [size for own, size in found.values() if own == kind] for kind in kinds}
     return {kind: {"count": len(of), "bytes": sum(of)} for kind, of in sizes.items()}

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from abkd_jax.sampling.batches import Build
 from abkd_jax.training.sharding import axis_size
 from abkd_jax.training.step import Gradients, TrainState, make_update
-from abkd_jax.training.tables import sum_over_devices, table_specs, unread
+from abkd_jax.training.tables import sum_over_devices, table_specs, unread, weigh
 from abkd_jax.types import Batch
 
 __all__ = ["Parts", "build_parts", "make_parts_step"]
@@ -77,7 +77,7 @@ def _weighted_sum(
     def weighted(part: Parts) -> Gradients:
         own = state._replace(key=jax.random.fold_in(state.key, part.positions))
         found = gradients(own, unread(part.batches, part.weights), *more)
-        return jax.tree.map(lambda leaf: leaf * part.weights.astype(leaf.dtype), found)
+        return weigh(found, part.weights)
 
     def add(total: Gradients, part: Parts) -> tuple[Gradients, None]:
         return jax.tree.map(jnp.add, total, weighted(part)), None

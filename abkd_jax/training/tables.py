@@ -18,7 +18,7 @@ from abkd_jax.graph import node_entry
 from abkd_jax.training.sharding import axis_size, put, take
 from abkd_jax.types import Batch, Pytree
 
-__all__ = ["fetch_rows", "on_shards", "put_tables", "sum_over_devices", "table_specs", "take_tables", "unread"]
+__all__ = ["fetch_rows", "on_shards", "put_tables", "sum_over_devices", "table_specs", "take_tables", "unread", "weigh"]
 
 AXIS = "data"
 TABLE = ("input", "embedding")  # of `models.RGCN`, where models and optimizers keep their parameters
@@ -32,10 +32,9 @@ def fetch_rows(block: Float[Array, "r d"], rows: Int[Array, " n"]) -> Float[Arra
         block: rows of the table on this device; those of all devices follow each other.
         rows: of the whole table; below 0 gives zeros.
     """
-    wanted = jax.lax.all_gather(rows, AXIS, tiled=True) - jax.lax.axis_index(AXIS) * block.shape[0]
-    wanted = jnp.where(jax.lax.all_gather(rows >= 0, AXIS, tiled=True), wanted, -1)
-    here = (wanted >= 0) & (wanted < block.shape[0])
-    found = jnp.where(here[:, None], block[jnp.where(here, wanted, 0)], jnp.zeros((), block.dtype))
+    wanted, first = jax.lax.all_gather(rows, AXIS, tiled=True), jax.lax.axis_index(AXIS) * block.shape[0]
+    here = (wanted >= first) & (wanted < first + block.shape[0])  # never of a number below 0
+    found = jnp.where(here[:, None], block[jnp.where(here, wanted - first, 0)], jnp.zeros((), block.dtype))
     return jax.lax.psum_scatter(found, AXIS, tiled=True)
 
 
@@ -92,6 +91,14 @@ def unread(batch: Batch, weight: Float[Array, ""]) -> Batch:
         return batch
     rows = jnp.where(weight > 0, nodes[TABLE[1]], -1)
     return batch._replace(graph=batch.graph._replace(nodes={**nodes, TABLE[1]: rows}))
+
+
+def weigh(tree: Pytree, weight: Float[Array, ""]) -> Pytree:
+    """Multiplies a gradient with the weight of its batch, but for tables: theirs is of the batches of all devices.
+
+    What has no weight reads no rows (`unread`).
+    """
+    return _map_tables(tree, lambda leaf: leaf, lambda leaf: leaf * weight.astype(leaf.dtype))
 
 
 def _map_tables(tree: Pytree, of_table: Any, of_other: Any) -> Pytree:

@@ -1,16 +1,19 @@
 """Compiles steps that are spread over the eight devices of a v5e-8: `python -m experiments.bench.partitioned`.
 
 A full-graph GCN step on a graph of ogbn-arxiv's size, in blocks of receivers, with an all-to-all of what blocks need
-and with an all-gather; and a step of RGCN on eight minibatches of ogbn-mag's walks, with the table of learned node
-embeddings by row and, beside it, whole on every device. Compiled, not run: collectives with bytes, and memory per
-device. Needs `libtpu`.
+and with an all-gather; and a distillation step (soft labels) of ogbn-mag's RGCN on eight minibatches of walks, with the
+tables of learned node embeddings of teacher and student by row and, beside it, whole on every device. Compiled, not
+run: collectives with bytes, and memory per device. Needs `libtpu`.
 """
 
 import dataclasses
+import functools
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +23,10 @@ import numpy as np
 import tyro
 
 from abkd_jax.datasets.files.atomic import write_atomic
+from experiments.bench.ahead_of_time.hlo import parse, shape_bytes
 from experiments.bench.ahead_of_time.targets import environment, require
 
+COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 TOPOLOGY, DEVICES = "v5e:2x4", 8
 ARXIV_NODES, ARXIV_PAIRS, ARXIV_SIZES = 169_343, 1_157_799, (128, 256, 40)  # pairs of neighbours, without loops
 MAG_NODES, MAG_EDGES, MAG_TABLE = 61_888, 349_904, (1_203_354, 128)  # of one minibatch of 20,000 walks
@@ -55,10 +60,9 @@ def main(args: Args) -> None:
 
 def compile_all(edges: str) -> Iterator[dict[str, Any]]:
     """Yields the records of all programs."""
-    import jax
     from jax.sharding import AxisType, Mesh
 
-    from experiments.bench.ahead_of_time.compile import compile_program
+    from experiments.bench.ahead_of_time.compile import memory
     from experiments.bench.ahead_of_time.targets import describe_devices
 
     devices = np.array(describe_devices(require("v5e"), TOPOLOGY)[:DEVICES])
@@ -71,10 +75,32 @@ def compile_all(edges: str) -> Iterator[dict[str, Any]]:
         "rgcn on mag, table on every device": lambda: minibatches(mesh, by_row=False),
     }
     for name, make in programs.items():
-        record = compile_program(*make())
-        counts = record.pop("counts")
-        kept = {key: counts[key] for key in ("collectives", "kernels", "number_gathers", "scatters", "sorts")}
-        yield {"program": name, "devices": len(jax.tree.leaves(devices.tolist())), **record, **kept}
+        function, arguments = make()
+        began = time.perf_counter()
+        compiled = function.lower(*arguments).compile()
+        seconds = time.perf_counter() - began
+        sent = collectives(compiled.as_text())
+        yield {"program": name, "compile_seconds": seconds, **memory(compiled), "collectives": sent}
+
+
+def collectives(text: str) -> dict[str, dict[str, int]]:
+    """Counts the collectives of a program, also those that fusions run piece by piece beside other work.
+
+    Returns:
+        Their number, and the bytes of the larger side of each.
+    """
+    module, found = parse(text), {}
+    for name, ops in module.computations.items():
+        for op in ops:
+            channel = re.search(r"channel_id=(\d+)", op.attributes)
+            kind = op.opcode.removesuffix("-start")
+            if channel and kind in COLLECTIVES:
+                fused = "reduce-scatter" if "all-reduce-scatter" in name else kind
+                sides = [op.shape, *(module.ops[operand].shape for operand in op.operands if operand in module.ops)]
+                found[channel.group(1)] = fused, max(map(shape_bytes, sides))
+    kinds = sorted({kind for kind, _ in found.values()})
+    sizes = {kind: [size for own, size in found.values() if own == kind] for kind in kinds}
+    return {kind: {"count": len(of), "bytes": sum(of)} for kind, of in sizes.items()}
 
 
 def full_graph(edges: str, mesh: Any, *, halo: bool) -> tuple[Any, tuple[Any, ...]]:
@@ -110,30 +136,29 @@ def full_graph(edges: str, mesh: Any, *, halo: bool) -> tuple[Any, tuple[Any, ..
 
 
 def minibatches(mesh: Any, *, by_row: bool) -> tuple[Any, tuple[Any, ...]]:
-    """Returns a step of the student of ogbn-mag on one minibatch per device, and its arguments as shapes."""
+    """Returns a distillation step of ogbn-mag on one minibatch per device, and its arguments as shapes."""
     import jax
     import optax
     from jax.sharding import NamedSharding, PartitionSpec
 
-    from abkd_jax import models
+    from abkd_jax import distill, models
     from abkd_jax.training import accumulate, tables
-    from abkd_jax.training.step import init_state, make_gradients
+    from abkd_jax.training.step import init_state, make_gradients, with_teacher_targets
     from abkd_jax.training.tasks import classification
 
     if not by_row:  # as before tables were spread: with the whole state, and a gradient as large, on every device
         accumulate.table_specs = lambda tree: PartitionSpec()
         accumulate.sum_over_devices = lambda tree: jax.lax.psum(tree, "data")
     one, optimizer = _mag_batch(), optax.adam(0.01)
-    model = models.RGCN(
-        32,
-        2,
-        MAG_CLASSES,
-        relations=MAG_RELATIONS,
-        node_types=MAG_TYPES,
-        embeddings=MAG_TABLE[0],
-        embedding_width=MAG_TABLE[1],
+    sizes = {"relations": MAG_RELATIONS, "node_types": MAG_TYPES, "embeddings": MAG_TABLE[0]}
+    teacher, student = (
+        models.RGCN(hidden, layers, MAG_CLASSES, embedding_width=MAG_TABLE[1], **sizes)
+        for hidden, layers in ((512, 3), (32, 2))
     )
-    state = jax.eval_shape(lambda key, batch: init_state(key, model, optimizer, batch), jax.random.key(0), one)
+    objective = distill.weighted_sum(distill.Term("soft", 1.0, distill.soft_label()))
+    start = functools.partial(init_state, model=student, optimizer=optimizer, objective_params={"soft": {}})
+    state = jax.eval_shape(lambda key, batch: start(key, batch=batch), jax.random.key(0), one)
+    variables = jax.eval_shape(teacher.init, jax.random.key(0), one.graph)
 
     def padded(path: Any, leaf: Any) -> Any:
         if leaf.shape != MAG_TABLE or not by_row:
@@ -142,12 +167,15 @@ def minibatches(mesh: Any, *, by_row: bool) -> tuple[Any, tuple[Any, ...]]:
         spread = NamedSharding(mesh, PartitionSpec("data"))
         return jax.ShapeDtypeStruct((rows, MAG_TABLE[1]), leaf.dtype, sharding=spread)
 
-    state = jax.tree_util.tree_map_with_path(padded, state)
+    state, variables = jax.tree_util.tree_map_with_path(padded, (state, variables))
     own = NamedSharding(mesh, PartitionSpec("data"))
     many = lambda leaf: jax.ShapeDtypeStruct((DEVICES, *np.shape(leaf)), leaf.dtype, sharding=own)  # noqa: E731
     parts = jax.tree.map(many, accumulate.Parts(one, np.zeros((), np.float32), np.zeros((), np.int32)))
-    gradients = make_gradients(tables.on_shards(model, mesh) if by_row else model, None, classification())
-    return accumulate.make_parts_step(gradients, optimizer, mesh), (state, parts)
+    if by_row:
+        teacher, student = (tables.on_shards(model, mesh) for model in (teacher, student))
+    gradients = make_gradients(student, objective, classification())
+    learn = with_teacher_targets(gradients, objective, teacher.apply)
+    return accumulate.make_parts_step(learn, optimizer, mesh), (state, parts, variables)
 
 
 def _mag_batch() -> Any:

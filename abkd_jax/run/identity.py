@@ -38,7 +38,7 @@ __all__ = [
 
 # Raised by every change of the training code that moves the numbers of a trained model: what was trained before is then
 # no longer found, and trained anew. Version 1 is not written down, so that what it made is still found.
-TRAINING_VERSION = 1
+TRAINING_VERSION = {"whole graph": 1, "minibatches": 2}  # 2: a generator for each minibatch, axes of a sample
 
 # Settings that change no record of a method; the split is part of the data's fingerprint.
 NOT_THE_NUMBERS = (
@@ -124,7 +124,7 @@ def teacher_identity(data: DataIdentity, config: TeacherConfig, seed: int) -> di
             "dataset": data.name,
             "data": data.fingerprint,
             "seed": seed,
-            **_version(),
+            **_version(data),
             **({"batches": data.batches} if data.batches else {}),
             **config_dict(config),
         }
@@ -163,7 +163,7 @@ def student_identity(
             "method": name,
             "data": data.fingerprint,
             "seeds": seeds,
-            **_version(),
+            **_version(data),
             **({"batches": data.batches} if data.batches else {}),
             "teacher": teacher,
             **config_dict(method),
@@ -229,8 +229,9 @@ def _file_digest(path: Path, size: int, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _version() -> dict[str, int]:
-    return {} if TRAINING_VERSION == 1 else {"training": TRAINING_VERSION}
+def _version(data: DataIdentity) -> dict[str, int]:
+    version = TRAINING_VERSION["minibatches" if data.batches else "whole graph"]
+    return {} if version == 1 else {"training": version}
 
 
 def _json(value: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from abkd_jax.aggregate.edges import (
     rows_of_sums,
 )
 from abkd_jax.aggregate.entries import by_column, by_row
+from abkd_jax.aggregate.heads import heads_first
 from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.aggregate.products import edge_dots, last_axis_sum
 from abkd_jax.graph import num_edges, num_nodes
@@ -86,7 +87,7 @@ def attention_sum(
         raise InputError(f"attention_sum: mask is {mask.dtype} {mask.shape}, expected booleans ({num_edges(graph)},)")
     logits = logits if mask is None else jnp.where(mask[:, None], logits, -jnp.inf)
     loops = None if self_logits is None else _Loops(self_logits, self_keep)
-    arguments = jax.tree.map(widened, (logits, x, loops, keep))
+    arguments = jax.tree.map(lambda leaf: heads_first(widened(leaf)), (logits, x, loops, keep))
     if layout is None:
         return _plain(graph, *arguments).astype(x.dtype)
     out: Float[Array, "r h d"] = _attention(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, *arguments)
@@ -166,7 +167,7 @@ def _forward(
     # and so has no gradient. A receiver without edges, or whose edges are all masked, has minus infinity here.
     largest = row_maxima(by_row(pattern), logits, backend)
     largest = _finite(largest if loops is None else jnp.maximum(largest, loops.logits))
-    weights = jnp.exp(logits - largest[pattern.rows])  # [e, h]; 0 on masked edges
+    weights = heads_first(jnp.exp(logits - largest[pattern.rows]))  # [e, h]; 0 on masked edges
     totals: Float[Array, "r h"] = row_totals(pattern, backend, weights)
     # Dropout changes the numerator alone: the softmax is over all edges, as in the paper's code.
     out = row_sums(by_row(pattern), _times(weights, keep), x, backend)  # SpMM, [r, h, d]
@@ -188,8 +189,8 @@ def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, .
     totals` over its edges, so the output need not be saved.
     """
     pattern, weights, loop_weights, totals, x, keep, loop_keep = saved
-    g = cotangent / totals[:, :, None]
-    dots = edge_dots(pattern.rows, pattern.cols, g, x)  # SDDMM, <g, x> of each edge, [e, h]
+    g = heads_first(cotangent / totals[:, :, None])
+    dots = heads_first(edge_dots(pattern.rows, pattern.cols, g, x))  # SDDMM, <g, x> of each edge, [e, h]
     kept = _times(weights, keep)
     inner: Float[Array, "r h"] = row_totals(pattern, backend, kept * dots)
     grad_x = row_sums(by_column(pattern), kept, g, backend)  # the transposed SpMM

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Shaped
 
 from abkd_jax.aggregate.backends import gather_rows, row_maxima, row_sums, segment_sums
 from abkd_jax.aggregate.entries import RowEntries, by_column, by_row
+from abkd_jax.aggregate.heads import heads_first
 from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.graph import SparseFeatures, layout_of, num_edges, num_nodes
 from abkd_jax.graph.input_checks import check_graph, check_rows
@@ -164,12 +165,12 @@ def receiver_maxima(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Fl
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _at_rows(pattern: CSR, backend: Backend, x: Array) -> Array:
-    return x[pattern.rows]
+    return heads_first(x[pattern.rows])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _at_columns(pattern: CSR, backend: Backend, x: Array) -> Array:
-    return x[pattern.cols]
+    return heads_first(x[pattern.cols])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -188,6 +189,10 @@ def _totals(matrix: RowEntries, positions: Array, backend: Backend, values: Arra
     return row_sums(matrix._replace(cols=positions, slots=slots), None, values[:, None], backend)[:, 0]
 
 
-_at_rows.defvjp(lambda p, backend, x: (x[p.rows], p), lambda backend, p, g: (None, row_totals(p, backend, g)))
-_at_columns.defvjp(lambda p, backend, x: (x[p.cols], p), lambda backend, p, g: (None, _column_totals(p, backend, g)))
+_at_rows.defvjp(
+    lambda p, backend, x: (_at_rows(p, backend, x), p), lambda backend, p, g: (None, row_totals(p, backend, g))
+)
+_at_columns.defvjp(
+    lambda p, backend, x: (_at_columns(p, backend, x), p), lambda backend, p, g: (None, _column_totals(p, backend, g))
+)
 row_totals.defvjp(lambda p, backend, v: (row_totals(p, backend, v), p), lambda backend, p, g: (None, g[p.rows]))

@@ -94,9 +94,8 @@ def mean(graph: jraph.GraphsTuple, x: Float[Array, "n f"], backend: Backend | No
         [1.5, 0.0, 0.0]
     """
     layout, x = checked_layout(graph, sent=x), floats(x)
-    total = _neighbour_sum(
-        graph, layout, x, backend
-    )  # float32 until the division: that over a hub need not fit 16 bits
+    # Float32 until the division: the sum over a hub need not fit 16 bits.
+    total = _neighbour_sum(graph, layout, x, backend)
     return (total / jnp.maximum(_in_degrees(graph, layout, total.dtype), 1)[:, None]).astype(x.dtype)
 
 

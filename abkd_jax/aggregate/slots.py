@@ -1,7 +1,9 @@
 """Sums and maxima over the rows of a sparse matrix in slots: one gather of rows, and one sum, per group of rows."""
 
+import functools
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
@@ -37,8 +39,8 @@ def slot_sums(
     """
     groups = _first_level(slots, _with_rows(x, 0.0), slots.cols)
     if weights is not None:
-        groups = [rows * own.reshape(*rows.shape[:2], -1) for rows, own in zip(groups, weights, strict=True)]
-    return _levels(slots, groups, lambda rows: jnp.sum(rows, axis=0), 0.0)
+        groups = [_weighted(rows, own) for rows, own in zip(groups, weights, strict=True)]
+    return _levels(slots, groups, jnp.add, 0.0)
 
 
 def slot_maxima(slots: Slots, values: Float[Array, "nnz h"]) -> Float[Array, "n h"]:
@@ -46,7 +48,7 @@ def slot_maxima(slots: Slots, values: Float[Array, "nnz h"]) -> Float[Array, "n 
     if not slots.entries:
         return jnp.full((slots.place.shape[0], *values.shape[1:]), -jnp.inf, values.dtype)
     groups = _first_level(slots, _with_rows(values, -jnp.inf), slots.entries)
-    return _levels(slots, groups, lambda rows: jnp.max(rows, axis=0), -jnp.inf)
+    return _levels(slots, groups, jnp.maximum, -jnp.inf)
 
 
 def slotted_values(slots: Slots, values: Shaped[Array, "e *h"]) -> list[Shaped[Array, "_ *h"]]:
@@ -55,23 +57,35 @@ def slotted_values(slots: Slots, values: Shaped[Array, "e *h"]) -> list[Shaped[A
     return [_rows_of(padded, ids) for ids in slots.entries]
 
 
-def _first_level(slots: Slots, x: Array, ids: Sequence[Array]) -> list[Array]:
+def _first_level(slots: Slots, x: Array, ids: Sequence[Array]) -> list[list[Array]]:
     return [_at(x, own, size) for own, size in zip(ids, slots.sizes.levels[0], strict=True)]
 
 
+def _weighted(rows: list[Array], weights: Float[Array, "_ *f"]) -> list[Array]:
+    by_slot = weights.reshape(len(rows), rows[0].shape[0], -1)
+    return [own * by_slot[i] for i, own in enumerate(rows)]
+
+
 def _levels(
-    slots: Slots, groups: Sequence[Array], reduce: Callable[[Array], Array], identity: float
+    slots: Slots, groups: Sequence[list[Array]], combine: Callable[[Array, Array], Array], identity: float
 ) -> Float[Array, "n f"]:
-    """Reduces each group `[size, rows, f]` of the first level over its slots, and the parts of long rows thereafter."""
-    outputs = [_with_rows(jnp.concatenate([reduce(rows) for rows in groups]), identity)]
+    """Combines the slots of each group of the first level, `[rows, f]` each, and the parts of long rows thereafter."""
+    outputs = [_with_rows(_combined(groups, combine), identity)]
     for parts, sizes in zip(slots.parts, slots.sizes.levels[1:], strict=True):
-        reduced = [reduce(_at(outputs[-1], ids, size)) for ids, size in zip(parts, sizes, strict=True)]
-        outputs.append(_with_rows(jnp.concatenate(reduced), identity))
+        level = [_at(outputs[-1], ids, size) for ids, size in zip(parts, sizes, strict=True)]
+        outputs.append(_with_rows(_combined(level, combine), identity))
     return _rows_of(outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs), slots.place)
 
 
-def _at(x: Array, ids: Array, size: int) -> Float[Array, "{size} rows f"]:
-    return _rows_of(x, ids).reshape(size, -1, *x.shape[1:])
+def _combined(groups: Sequence[list[Array]], combine: Callable[[Array, Array], Array]) -> Float[Array, "rows f"]:
+    # One fused expression per group: as a reduction over the first axis it takes a TPU almost three times the cycles,
+    # and fused with the concatenation still more.
+    return jnp.concatenate([jax.lax.optimization_barrier(functools.reduce(combine, rows)) for rows in groups])
+
+
+def _at(x: Array, ids: Array, size: int) -> list[Float[Array, "rows f"]]:
+    rows = _rows_of(x, ids).reshape(size, -1, *x.shape[1:])
+    return [rows[i] for i in range(size)]
 
 
 def _rows_of(x: Array, ids: Array) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jraph
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate.products import sparse_matmul
+from abkd_jax.aggregate.constant import constant_matmul
 from abkd_jax.graph import layout_of
 from abkd_jax.graph.precision import widened
 from abkd_jax.graph.type_blocks import ConstantMatrix, TypedLayout
@@ -71,16 +71,10 @@ def join_types(layout: TypedLayout, blocks: Sequence[Float[Array, "_ f"]], size:
     return _join(size, jnp.asarray(layout.starts), jnp.asarray(layout.bounds), list(blocks))
 
 
-@jax.custom_vjp
 def _product(matrix: ConstantMatrix, x: Array) -> Array:
-    """Multiplies; the gradient is the product with the transpose, for which nothing is gathered but rows of it."""
-    return sparse_matmul(matrix.pattern, jnp.asarray(matrix.values), x)
+    values = None if matrix.weights.values is None else matrix.weights.values[0]
+    return constant_matmul(matrix.pattern, values, None, matrix.weights, x, "auto", half=False)
 
-
-_product.defvjp(
-    lambda matrix, x: (_product(matrix, x), matrix),
-    lambda matrix, slope: (None, sparse_matmul(matrix.pattern_t, jnp.asarray(matrix.values_t), slope)),
-)
 
 # Either of these is the transpose of the other, without the sums of zeros that JAX would make of the slices.
 

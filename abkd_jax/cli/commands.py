@@ -25,6 +25,7 @@ from abkd_jax.run.resolve import resolve
 from abkd_jax.run.teacher_outputs import save_outputs, without_padding
 from abkd_jax.run.teachers import read_teacher, teacher_of
 from abkd_jax.run.timing import time_model, with_host
+from abkd_jax.training.multihost import is_first
 from abkd_jax.training.provenance import provenance
 from abkd_jax.types import GNNOutput, InputError, Metric
 
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 def distill(config: DistillConfig) -> int:
     """Runs or resumes the comparison and prints its table; returns the exit status."""
     folder = pipeline.distill(config)
+    if not is_first():
+        return 0
     records = runfolder.read_results(folder)["records"]
     _print_table(records)
     print(f"\nreport, figures and records: {folder}")
@@ -71,6 +74,8 @@ def train_teacher(config: RunConfig, outputs: Path | None = None) -> int:
     if outputs is not None and prepared.eval_nodes is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its outputs cannot be saved")
     teachers = teacher_of(prepared, config, read_teacher(prepared, config)).models
+    if not is_first():
+        return 0
     records = make_records(prepared, "teacher", teachers)
     metric = statistics.metric_of(records)
     scores = [[markdown.format_score(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]

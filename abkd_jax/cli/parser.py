@@ -1,16 +1,14 @@
 """Command line: `abkd-jax teacher | distill | evaluate | predict | export | datasets`, or `python -m abkd_jax`."""
 
-import contextlib
 import logging
-import os
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from abkd_jax.cli.endings import in_one_line, output
 from abkd_jax.configs import rules
 from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
@@ -19,9 +17,6 @@ from abkd_jax.configs.presets import DATASETS, distill_config
 __all__ = ["dataset_in", "main"]
 
 Config = TypeVar("Config", bound=RunConfig)
-Result = TypeVar("Result")
-
-INTERRUPTED, PIPE_CLOSED = 130, 141  # exit statuses: 128 + SIGINT, 128 + SIGPIPE
 
 
 class _Suggested(tuple[str, ...]):
@@ -59,7 +54,16 @@ class _Verbosity:
 
 
 @dataclass(frozen=True)
-class Teacher(RunConfig, _Verbosity):
+class _Processes:
+    """Option of the commands that train."""
+
+    process: str | None = None
+    """Which of several processes this one is, where the devices of --mesh are those of several hosts or processes: auto
+    on TPU slices, Slurm and Open MPI, else index/number@address:port of process 0, as in 0/2@10.0.0.1:8476."""
+
+
+@dataclass(frozen=True)
+class Teacher(RunConfig, _Processes, _Verbosity):
     """Train the teachers that are not stored yet, and print their scores."""
 
     dataset: DatasetName = "digits"
@@ -69,7 +73,7 @@ class Teacher(RunConfig, _Verbosity):
 
 
 @dataclass(frozen=True)
-class Distill(DistillConfig, _Verbosity):
+class Distill(DistillConfig, _Processes, _Verbosity):
     """Train or load the teachers, distil the students; print the table and write the run folder."""
 
     dataset: DatasetName = "digits"
@@ -156,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     Exit status: 0; 1 with one line on stderr for bad input; 2 with tyro's message for bad options; 3 if a model
     diverged; 130 after an interrupt; 141 if standard output is a closed pipe.
     """
-    with _output():
+    with output():
         status = _main(sys.argv[1:] if arguments is None else arguments)
         if status:
             sys.exit(status)
@@ -202,11 +206,22 @@ def _main(arguments: list[str]) -> int:
     name = type(command).__name__.lower()
     level = logging.WARNING if command.quiet else logging.DEBUG if command.verbose else logging.INFO
     with progress.logging_to_stderr(level):
+        if getattr(command, "process", None) is not None:
+            in_one_line(name, lambda: _join(command))
         log = logging.getLogger(__name__)
         log.info("%s: starting", " ".join([name, command.dataset]).strip())
         if facts is not None:
             log.info("settings by rule: %s", rules.reason(facts))
-        return _in_one_line(name, lambda: _run(command))
+        return in_one_line(name, lambda: _run(command))
+
+
+def _join(command: Any) -> None:
+    """Joins this process with the others of its run; all but the first stay quiet."""
+    from abkd_jax.training import multihost
+
+    multihost.start(command.process, verbose=command.verbose)
+    if not multihost.is_first():
+        logging.getLogger("abkd_jax").setLevel(logging.WARNING)
 
 
 def _facts(arguments: list[str]) -> rules.Facts | None:
@@ -221,25 +236,7 @@ def _facts(arguments: list[str]) -> rules.Facts | None:
     seed = int(split) if split.isdecimal() else 0  # what is no number is refused with the other options
     quiet = bool({"-q", "--quiet"} & set(arguments))
     with progress.logging_to_stderr(logging.WARNING if quiet else logging.INFO):
-        return _in_one_line(command, lambda: datasets.facts(name, _value_in(arguments, "--data-root"), seed))
-
-
-def _in_one_line(name: str, call: Callable[[], Result]) -> Result:
-    """Returns what a call returns; bad input, errors of the system and an interrupt end the command in one line."""
-    from abkd_jax.datasets.files import progress
-    from abkd_jax.types import InputError  # jax comes with it
-
-    try:
-        return call()
-    except KeyboardInterrupt:
-        progress.write_line(f"abkd_jax {name}: interrupted; the same command goes on from here")
-        sys.exit(INTERRUPTED)
-    except InputError as error:
-        sys.exit(f"abkd_jax {name}: {error}")
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        sys.exit(f"abkd_jax {name}: {error}")
+        return in_one_line(command, lambda: datasets.facts(name, _value_in(arguments, "--data-root"), seed))
 
 
 def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:
@@ -279,33 +276,3 @@ def _run(command: Any) -> int:
 def _settings(command: Any, kind: type[Config]) -> Config:
     """Returns the settings of the run without the options of the command, such as `quiet`."""
     return kind(**{field.name: getattr(command, field.name) for field in fields(kind)})
-
-
-@contextlib.contextmanager
-def _output() -> Iterator[None]:
-    """Ends without a traceback where standard output cannot be written, at the final flush too."""
-    try:
-        try:
-            yield
-        finally:
-            _flush()
-    except BrokenPipeError:
-        _drop_output()
-        sys.exit(PIPE_CLOSED)
-
-
-def _flush() -> None:
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _drop_output()
-        sys.exit(f"abkd_jax: standard output cannot be written: {error.strerror}")
-
-
-def _drop_output() -> None:
-    """Redirects standard output to the null device, since Python flushes its buffer once more at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

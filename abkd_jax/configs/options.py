@@ -210,6 +210,8 @@ class RunConfig:
     mesh: tuple[str, ...] = ()
     """Devices to train on: data=N (minibatches of one step), seeds=N (seeds side by side), nodes=N (blocks of one
     graph), in any order, as in data=4 seeds=2; default: one device."""
+    profile_dir: Path | None = None
+    """Folder for a trace of some steps of every training, for TensorBoard or Perfetto."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,15 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from abkd_jax.graph.constants import LaidOut
 from abkd_jax.graph.host import HostGraph
-from abkd_jax.graph.layout import CSR, stable_order
+from abkd_jax.graph.layout import CSR, build_pattern
 from abkd_jax.types import HostOrDevice
 
 __all__ = ["ConstantMatrix", "TypeBlocks", "TypedLayout", "TypedRelations", "type_layout", "typed_relations"]
 
-WORTH = 0.5  # share of all pairs of nodes and relations: where types have more of them, nodes are not sorted
+EDGES_AT_ONCE = 2**22  # edges whose types are looked up together
+WORTH = 0.6  # share of all pairs of nodes and relations: where types have more of them, nodes are not sorted
 
 
 class TypedRelations(NamedTuple):
@@ -48,19 +50,15 @@ class TypeBlocks:
 
 
 class ConstantMatrix(NamedTuple):
-    """A sparse matrix that no gradient goes into, and its transpose, each with its values in the order of its rows.
+    """A sparse matrix that no gradient goes into.
 
     Attributes:
-        pattern: without its transpose.
-        values: `[nnz]`.
-        pattern_t: of the transpose.
-        values_t: `[nnz]`.
+        pattern: of its entries.
+        weights: its values.
     """
 
     pattern: CSR
-    values: Float[HostOrDevice, " nnz"]
-    pattern_t: CSR
-    values_t: Float[HostOrDevice, " nnz"]
+    weights: LaidOut
 
 
 class TypedLayout(NamedTuple):
@@ -100,8 +98,11 @@ def typed_relations(graph: HostGraph) -> TypedRelations | None:
     enters = np.zeros((counts.shape[0], graph.num_relations), bool)
     leaves = enters.copy()
     receivers = np.repeat(graph.node_types, np.diff(graph.indptr))
-    enters[receivers, graph.relations] = True
-    leaves[graph.node_types[graph.senders], graph.relations] = True
+    for begin in range(0, graph.num_edges, EDGES_AT_ONCE):
+        some = slice(begin, begin + EDGES_AT_ONCE)
+        relations = graph.relations[some]
+        enters[receivers[some], relations] = True
+        leaves[graph.node_types[graph.senders[some]], relations] = True
     pairs = counts @ np.maximum(enters.sum(axis=1), leaves.sum(axis=1))
     if pairs > WORTH * graph.num_nodes * graph.num_relations:
         return None
@@ -153,15 +154,8 @@ def _constant_matrix(
     rows: Int[np.ndarray, " e"], cols: Int[np.ndarray, " e"], values: Float[np.ndarray, " e"], shape: tuple[int, int]
 ) -> ConstantMatrix:
     """Builds the matrix; `rows` are ascending."""
-    row_ptr = np.searchsorted(rows, np.arange(shape[0] + 1)).astype(np.int32)
-    order, col_ptr = stable_order(cols, shape[1])
-    nothing = np.zeros(0, np.int32)  # that only gradients of `sparse_matmul` would read
-    return ConstantMatrix(
-        CSR(rows, cols, row_ptr, nothing, (nothing, col_ptr, nothing)),
-        values,
-        CSR(cols[order], rows[order], col_ptr, nothing, (nothing, row_ptr, nothing)),
-        values[order],
-    )
+    pattern = build_pattern(rows, cols, shape)
+    return ConstantMatrix(pattern, LaidOut((values, values[pattern.order_t])))
 
 
 def _pairs(

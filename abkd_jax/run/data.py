@@ -57,6 +57,7 @@ class PreparedData(NamedTuple):
         split: seed of the split that the data set was loaded with.
         per_step: minibatches that one step reads.
         mesh: devices that models are trained on; None is the default device.
+        profile_dir: folder for traces of the trainings; None writes none.
     """
 
     dataset: Dataset | GraphDataset
@@ -73,6 +74,7 @@ class PreparedData(NamedTuple):
     split: int = 0
     per_step: int = 1
     mesh: Mesh | None = None
+    profile_dir: Path | None = None
 
     @property
     def outputs(self) -> int:

@@ -41,7 +41,18 @@ __all__ = [
 TRAINING_VERSION = 1
 
 # Settings that change no record of a method; the split is part of the data's fingerprint.
-NOT_THE_NUMBERS = ("data_root", "out", "overwrite", "teachers", "max_epochs", "methods", "split", "seeds", "mesh")
+NOT_THE_NUMBERS = (
+    "data_root",
+    "out",
+    "overwrite",
+    "teachers",
+    "max_epochs",
+    "methods",
+    "split",
+    "seeds",
+    "mesh",
+    "profile_dir",
+)
 
 # Options of a run or of its batches that are left out at their default, as before they existed.
 _ADDED = {"teacher_outputs": (), "teacher_weights": None, "teacher_ensemble": 1, "per_step": 1}

@@ -16,6 +16,7 @@ from abkd_jax.run.program import Teacher, Trained
 from abkd_jax.run.resolve import Job, resolve
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import read_teacher, teacher_of
+from abkd_jax.training.multihost import from_first, is_first
 from abkd_jax.training.sharding import make_mesh
 from abkd_jax.types import InputError
 
@@ -42,16 +43,18 @@ def distill(config: DistillConfig) -> Path:
     """
     config = resolve(config)
     path = run_path(config)
-    if config.overwrite or not is_finished(config, open_run(path)):
+    if from_first(lambda: config.overwrite or not is_finished(config, open_run(path))):
         data = prepare(config)  # bad data makes no folder, nor does a teacher of other data
         train_into_folder(config, data, read_teacher(data, config))
-    name_other_origins(path)
+    if is_first():
+        name_other_origins(path)
     return path
 
 
 def prepare(config: RunConfig) -> PreparedData:
     """Prepares the data of a config, for its devices."""
-    return prepare_data(config.dataset, config.data_root, config.batches, config.split, make_mesh(config.mesh))
+    data = prepare_data(config.dataset, config.data_root, config.batches, config.split, make_mesh(config.mesh))
+    return data._replace(profile_dir=config.profile_dir)
 
 
 class Scored(NamedTuple):
@@ -76,6 +79,8 @@ class Scored(NamedTuple):
 def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher | None = None) -> Scored:
     """Trains and scores the models of a config, or what its folder does not hold yet, and writes the folder.
 
+    Of several processes the first one scores and writes; the others train along and return nothing.
+
     Args:
         config: resolved.
         data: the data.
@@ -85,6 +90,10 @@ def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher 
         InputError: an unwritable folder, or one that holds another run; see also `train_all`.
     """
     path = run_path(config)
+    if not is_first():
+        for _ in train_all(from_first(lambda: make_plan(config, open_run(path))), data, given):
+            pass
+        return Scored({}, {}, {})
     with locked(path, "runs a comparison there", wait=False):
         if config.overwrite:
             folder.clear(path)
@@ -92,6 +101,7 @@ def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher 
         plan = make_plan(config, run)
         description = plan.description(data.identity.fingerprint)
         folder.claim(run, description, plan.config.methods, latest=config.out is None)
+        from_first(lambda: plan)
         scored, jobs = Scored({}, {}, {}), {job.name: job for job in plan.jobs}
         for name, scored in train_and_score(plan, data, given, run.records):  # the last is returned
             if name in jobs:

@@ -17,6 +17,7 @@ from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.sampling import prefetch, worker_count
 from abkd_jax.training.accumulate import build_parts
 from abkd_jax.training.loops import fit, fit_minibatches, initial_fit_state
+from abkd_jax.training.profiling import profiled
 from abkd_jax.training.resume import Origin, fit_with_checkpoints
 from abkd_jax.training.seeds import over_seeds, put_batch, put_seeds
 from abkd_jax.training.sharding import Fit, axis_size, on_mesh, put
@@ -111,6 +112,8 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     else:
         template = jax.eval_shape(initial_fit_state, program.states)
         run = _on_minibatches(data, model, program)
+    if data.profile_dir is not None:
+        run = profiled(run, data.profile_dir / program.label.replace(" ", "_"))
     state, history, origin = fit_with_checkpoints(
         program.directory, program.identity, run, template, program.optim, program.label, may_train=may_train
     )

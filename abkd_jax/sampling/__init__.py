@@ -6,7 +6,8 @@ batch holds. With `prefetch(sampler.groups(rng, 1), put=lambda draw: jax.device_
 threads draw the same batches.
 """
 
-from abkd_jax.sampling.batches import EpochSampler, Minibatch, gather_outputs, node_sampler, to_batch
+from abkd_jax.sampling.assembly import gather_outputs, to_batch
+from abkd_jax.sampling.batches import EpochSampler, Minibatch, node_sampler
 from abkd_jax.sampling.buckets import BucketSizes, Capacity, bucket_size, fit_capacities, padded
 from abkd_jax.sampling.clusters import cluster_batches, partition
 from abkd_jax.sampling.graphs import all_graphs, graph_batches

@@ -94,7 +94,7 @@ def fit(
     def run_chunk(state: FitState, batch: Batch) -> tuple[FitState, dict[str, Array]]:
         return jax.lax.scan(lambda carry, _: block(carry, batch), state, None, length=length)
 
-    batch = jax.device_put(batch)  # the loop itself moves nothing between host and device
+    batch = _moved(batch)
     state = jax.jit(jax.vmap(initial_fit_state))(states) if resume is None else resume[0]
     shapes = jax.eval_shape(run_chunk, state, batch)[1]
     history = {k: np.zeros((chunks * length, *v.shape[1:]), v.dtype) for k, v in shapes.items()}
@@ -102,7 +102,7 @@ def fit(
         history |= {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1)))
     while done < chunks * length and bool(np.any(jax.device_get(take(state.active, mesh)))):
-        with jax.transfer_guard("disallow"):
+        with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("epochs", step_num=done):
             state, metrics = run_chunk(state, batch)
             metrics = jax.device_get(take(metrics, mesh))
         for name, values in metrics.items():
@@ -252,14 +252,19 @@ def _train_epochs(
     collected = []
     for epoch in epochs:
         for batch in batches(epoch):
-            placed = jax.device_put(batch)  # arrays of the host are moved here, those of a device stay where they are
-            with jax.transfer_guard("disallow"):
+            placed = _moved(batch)
+            with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("step", step_num=len(collected)):
                 train, metrics = step(train, placed)
             collected.append(metrics)
     if not collected:
         raise InputError(f"epoch {epochs[-1]} has no batch, expected at least one with a labelled node or graph")
     found = jax.device_get(collected)
     return train, {name: np.asarray(sum(of[name] for of in found) / len(found)) for name in found[0]}
+
+
+def _moved(batch: Pytree) -> Pytree:
+    """Moves arrays of the host to the device: the loops themselves move nothing."""
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf), batch)
 
 
 def _copy(tree: Pytree) -> Pytree:

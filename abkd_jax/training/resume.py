@@ -1,18 +1,20 @@
 """A fit with checkpoints: it shows its progress and resumes after an interruption to the same bits."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files import progress
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.datasets.files.locks import locked
-from abkd_jax.training import checkpoint
+from abkd_jax.training import checkpoint, multihost, trees
 from abkd_jax.training.loops import FitState
 from abkd_jax.training.provenance import provenance, same_code
 from abkd_jax.types import InputError
@@ -68,14 +70,38 @@ def fit_with_checkpoints(
     if not may_train:
         finished = checkpoint.restore(directory, template, config)
         return _fit(directory, config, fit, finished, optim, label, may_train=False)
-    with locked(directory, f"trains {label}", wait=True):
-        resume = checkpoint.restore(directory, template, config)
-        try:
-            checkpoint.prepare(directory)
-        except InputError:
-            if resume is None or np.asarray(resume[0].active).any():
-                raise  # else all that is left to do is to read, which a shared, read-only folder allows
+    alone = locked(directory, f"trains {label}", wait=True) if multihost.is_first() else contextlib.nullcontext()
+    with alone:
+        resume = _from_first(lambda: _restored(directory, template, config), template)
         return _fit(directory, config, fit, resume, optim, label, may_train=True)
+
+
+def _restored(
+    directory: Path, template: FitState, config: dict[str, Any]
+) -> tuple[FitState, dict[str, np.ndarray]] | None:
+    """Reads the checkpoint of a program that may train on, and checks that a new one can be written."""
+    resume = checkpoint.restore(directory, template, config)
+    try:
+        checkpoint.prepare(directory)
+    except InputError:
+        if resume is None or np.asarray(resume[0].active).any():
+            raise  # else all that is left to do is to read, which a shared, read-only folder allows
+    return resume
+
+
+def _from_first(
+    read: Callable[[], tuple[FitState, dict[str, np.ndarray]] | None], template: FitState
+) -> tuple[FitState, dict[str, np.ndarray]] | None:
+    """Returns in every process what process 0 has read: the others may have no such folder."""
+    if not multihost.are_several():
+        return read()
+    found = read() if multihost.is_first() else None
+    history = multihost.from_first(lambda: found and found[1])
+    if history is None:
+        return None
+    own = trees.raw(template)
+    state = jax.device_get(trees.raw(found[0])) if found else jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), own)
+    return trees.with_keys(jax.device_put(multihost.arrays_from_first(state)), template), history
 
 
 def _fit(
@@ -104,6 +130,8 @@ def _fit(
             nonlocal last_save, pause, trained, made_by, seconds
             if not may_train:
                 raise unfinished
+            if not multihost.is_first():
+                return
             if not trained:
                 trained, made_by = True, _sign(directory, made_by)
             now = time.perf_counter()

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from abkd_jax.training.multihost import are_several
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["AXES", "Fit", "axis_size", "make_mesh", "mesh_sizes", "on_mesh", "put", "take"]
@@ -58,14 +59,15 @@ def make_mesh(words: Sequence[str]) -> Mesh | None:
         >>> make_mesh(["data=1"]).axis_names
         ('data', 'seeds', 'nodes')
     """
-    if not words:
+    if not words and not are_several():
         return None
     sizes, found = mesh_sizes(words), jax.device_count()
     wanted = sizes["data"] * sizes["seeds"] * sizes["nodes"]
-    if wanted > found or (wanted < found and jax.process_count() > 1):
-        bound = "exactly" if jax.process_count() > 1 else "at most"
+    if wanted > found or (wanted < found and are_several()):
+        bound = "exactly" if are_several() else "at most"
         raise InputError(
-            f"--mesh {' '.join(words)} has {wanted:,} devices, expected {bound} {found:,}, the number found"
+            f"--mesh {' '.join(words) or 'without an axis'} has {wanted:,} devices, expected {bound} {found:,}, the "
+            f"number found"
         )
     shape, devices = tuple(sizes.values()), jax.devices()[:wanted]
     return jax.make_mesh(shape, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))

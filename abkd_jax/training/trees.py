@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from abkd_jax.datasets.files.atomic import read_json
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["TEMPORARY", "described", "raw", "read", "read_described", "write"]
+__all__ = ["TEMPORARY", "described", "raw", "read", "read_described", "with_keys", "write"]
 
 TEMPORARY = "*.orbax-checkpoint-tmp*"  # folders that an interrupted write leaves
 MAX_HISTORY = 1 << 30  # most bytes of a history without a manifest, whose header alone tells its size
@@ -64,6 +64,11 @@ def raw(tree: Pytree) -> Pytree:
     return jax.tree.map(words, tree)
 
 
+def with_keys(tree: Pytree, template: Pytree) -> Pytree:
+    """Returns the tree that `raw` was made of: with PRNG keys where `template` has them."""
+    return jax.tree.map(_as_key, tree, template)
+
+
 def write(folder: Path, state: Pytree, history: dict[str, np.ndarray], config: dict[str, Any]) -> None:
     """Writes into a new folder, which appears once it is complete.
 
@@ -71,12 +76,13 @@ def write(folder: Path, state: Pytree, history: dict[str, np.ndarray], config: d
         OSError: the folder cannot be written, or has no space. Nothing is left of it then.
     """
     history = {name: np.asarray(values) for name, values in history.items()}
+    state = raw(state) if jax.process_count() == 1 else jax.device_get(raw(state))  # else orbax expects global arrays
     arguments = ocp.args.Composite(
-        state=ocp.args.StandardSave(raw(state)),
+        state=ocp.args.StandardSave(state),
         history=ocp.args.StandardSave(history),
         config=ocp.args.JsonSave(config),
     )
-    with _one_error(folder), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    with _one_error(folder), _checkpointer() as checkpointer:
         checkpointer.save(folder, arguments, force=True)
 
 
@@ -96,9 +102,9 @@ def read(folder: Path, template: Pytree) -> tuple[Pytree, dict[str, np.ndarray]]
     arguments = ocp.args.Composite(
         state=ocp.args.StandardRestore(jax.tree.map(wanted, raw(template))), history=ocp.args.StandardRestore()
     )
-    with _one_line(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    with _one_line(), _checkpointer() as checkpointer:
         restored = checkpointer.restore(folder, args=arguments)
-        state = jax.tree.map(_as_key, restored["state"], template)
+        state = with_keys(restored["state"], template)
     if described(state) != described(template):
         raise InputError("its arrays are of other types than its headers say")
     return state, jax.tree.map(np.array, restored["history"])
@@ -121,6 +127,16 @@ def read_described(folder: Path) -> dict[str, Any]:
     if size > MAX_HISTORY:
         raise InputError(f"its history claims {size:,} bytes, expected at most {MAX_HISTORY:,}")
     return {"config": config, "state": described(state)}
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    """Returns orbax's reader and writer for this process alone: of several processes, the others do not come here."""
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(own, {own}, barrier_sync_key_prefix=f"process_{own}")
+    handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone))
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _is_key(leaf: Any) -> bool:

@@ -144,7 +144,9 @@ def train(
     jax.block_until_ready(metrics)
     stages.done("first step, with compilation")
     waits, edges = sampling.PrefetchStats(), 0
-    for batch in sampling.prefetch(sampler(np.random.default_rng(1)), stats=waits):
+    draws, workers = sampler.groups(np.random.default_rng(1), 1), sampling.worker_count()
+    drawn = sampling.prefetch(draws, put=lambda d: jax.device_put(d()[0]().batch), workers=workers, stats=waits)
+    for batch in drawn:
         state, metrics = step(state, batch, models.variables, basis)
         edges += int(batch.graph.n_edge[0])
         jax.block_until_ready(metrics)

@@ -22,7 +22,7 @@ def _results(graph, x, cotangents):
 
 
 @pytest.mark.parametrize("backend", ["bucketed", "dense"])
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=3, deadline=None, derandomize=True)
 @given(edges=edge_lists())
 def test_graphs_without_weights(backend, edges):
     """Loops, isolated nodes, repeated edges: the products of dense matrices, by `vmap` over two seeds as well."""

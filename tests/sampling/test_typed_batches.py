@@ -15,7 +15,7 @@ from abkd_jax.graph import node_mask
 from abkd_jax.graph.host import HostGraph, host_graph
 from abkd_jax.graph.type_blocks import TypedLayout, TypedRelations, typed_relations
 from abkd_jax.layers import RGCNConv, SAGEConv
-from abkd_jax.sampling.batches import to_batch
+from abkd_jax.sampling.assembly import to_batch
 from abkd_jax.sampling.subgraph import induced, sorted_by_type
 from abkd_jax.types import Dataset, Schema
 

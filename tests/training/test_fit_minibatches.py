@@ -1,6 +1,7 @@
 """The loop on minibatches: the same numbers as the loop on the device, resumption, early stopping, the teacher."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from abkd_jax import distill
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.loops import fit, fit_minibatches
+from abkd_jax.training.profiling import profiled
 from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, with_teacher_targets
 from abkd_jax.training.tasks import classification
 from abkd_jax.types import InputError
@@ -67,6 +69,20 @@ def test_a_step_that_moves_data_between_host_and_device_is_refused(setup):
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
         run((batch, stalls, *rest))
+
+
+def test_a_trace_holds_the_steps_between_two_updates(setup, tmp_path):
+    batch, step, validate, states = setup
+    evaluate = jax.jit(lambda state: validate(state, batch))
+    config = dataclasses.replace(CONFIG, epochs=6)
+    fit = functools.partial(fit_minibatches, step, evaluate, one(states), lambda epoch: [batch] * 3, config)
+    expected, _ = fit()
+    found, _ = profiled(fit, tmp_path / "trace")()
+    assert_same_bits(found, expected)
+    (trace,) = (tmp_path / "trace").rglob("*.xplane.pb")
+    planes = jax.profiler.ProfileData.from_file(str(trace)).planes
+    events = [event for plane in planes for line in plane.lines for event in line.events if event.name == "step"]
+    assert [dict(event.stats)["step_num"] for event in events] == list(range(6))
 
 
 @pytest.mark.parametrize("name", ["loss", "val_loss"])

@@ -1,0 +1,84 @@
+"""How a command ends: bad input, an interrupt, a closed pipe and a lost process are one line and an exit status."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+__all__ = ["in_one_line", "output"]
+
+Result = TypeVar("Result")
+
+INTERRUPTED, PIPE_CLOSED = 130, 141  # exit statuses: 128 + SIGINT, 128 + SIGPIPE
+
+
+def in_one_line(name: str, call: Callable[[], Result]) -> Result:
+    """Returns what a call returns; bad input, errors of the system and an interrupt end the command in one line.
+
+    So does a failed program of XLA where several processes train as one: what fails then is their connection.
+
+    Args:
+        name: of the command.
+        call: its work.
+    """
+    import jax
+
+    from abkd_jax.datasets.files import progress
+    from abkd_jax.types import InputError
+
+    try:
+        return call()
+    except KeyboardInterrupt:
+        progress.write_line(f"abkd_jax {name}: interrupted; the same command goes on from here")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        raise
+    except (InputError, OSError) as error:
+        others = _others()
+        if others is not None:
+            others.end(f"abkd_jax {name}: {error}")
+        sys.exit(f"abkd_jax {name}: {error}")
+    except jax.errors.JaxRuntimeError as error:
+        others = _others()
+        if others is None:
+            raise
+        reason = " ".join(str(error).split())[:120]
+        others.end(f"abkd_jax {name}: {others.LOST} ({reason})")
+        raise
+
+
+def _others() -> Any:
+    """Returns the module that has joined this process with others; None where it is alone, without importing it."""
+    multihost = sys.modules.get("abkd_jax.training.multihost")
+    return multihost if multihost is not None and multihost.are_several() else None
+
+
+@contextlib.contextmanager
+def output() -> Iterator[None]:
+    """Ends without a traceback where standard output cannot be written, at the final flush too."""
+    try:
+        try:
+            yield
+        finally:
+            _flush()
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(PIPE_CLOSED)
+
+
+def _flush() -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        sys.exit(f"abkd_jax: standard output cannot be written: {error.strerror}")
+
+
+def _drop_output() -> None:
+    """Redirects standard output to the null device, since Python flushes its buffer once more at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

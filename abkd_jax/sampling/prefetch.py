@@ -81,8 +81,18 @@ class _Ahead:
         self.finished: dict[int, tuple[str, Any]] = {}  # by position
         self.taken = self.used = 0
         self.stopped = False
+        self.failure: BaseException | None = None
 
     def build(self, source: Iterator[Any]) -> None:
+        """Builds batches as `_build_all`; where a thread itself fails, the consumer is told instead of left waiting."""
+        try:
+            self._build_all(source)
+        except BaseException as error:  # raised again where the batches are used
+            with self.changed:
+                self.failure, self.stopped = error, True
+                self.changed.notify_all()
+
+    def _build_all(self, source: Iterator[Any]) -> None:
         """Builds one batch after the other until the source ends, something fails, or the consumer stops."""
         kind = "batch"
         while kind == "batch":
@@ -102,7 +112,9 @@ class _Ahead:
     def next(self) -> tuple[str, Any]:
         """Waits for the next batch, the end, or an exception."""
         with self.changed:
-            self.changed.wait_for(lambda: self.used in self.finished)
+            self.changed.wait_for(lambda: self.used in self.finished or self.failure is not None)
+            if self.used not in self.finished:
+                return "error", self.failure
             self.used += 1
             self.changed.notify_all()
             return self.finished.pop(self.used - 1)

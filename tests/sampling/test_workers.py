@@ -1,5 +1,6 @@
 """Several threads that draw: the batches of one, in their order, and a clean end however it comes."""
 
+import importlib
 import signal
 import threading
 import time
@@ -86,6 +87,17 @@ def test_a_failing_thread_is_reported_after_the_batches_before_it():
     assert not ours()
 
 
+def test_a_thread_that_fails_itself_leaves_nobody_waiting(monkeypatch):
+    def broken(ahead, source):
+        raise MemoryError("no room for a batch")
+
+    module = importlib.import_module("abkd_jax.sampling.prefetch")  # whose function hides it
+    monkeypatch.setattr(module._Ahead, "_build_all", broken)
+    with pytest.raises(MemoryError, match="no room"):
+        next(prefetch(range(3)))
+    assert not ours()
+
+
 def test_an_interruption_ends_all_threads():
     began = threading.Event()
 
@@ -100,7 +112,7 @@ def test_an_interruption_ends_all_threads():
         began.wait(10)
         signal.raise_signal(signal.SIGINT)
 
-    ahead = prefetch(iter(range(10**6)), put=put, workers=3)
+    ahead = prefetch(iter(range(600)), put=put, workers=3)  # ten seconds, should the interrupt be lost
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         for _ in ahead:

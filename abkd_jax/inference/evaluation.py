@@ -119,6 +119,9 @@ def _product_flops(jaxpr: Any) -> int:
             total += 2 * summed * math.prod(equation.outvars[0].aval.shape)
         elif equation.primitive.name == "bcsr_dot_general":
             total += 2 * equation.invars[0].aval.shape[0] * equation.outvars[0].aval.shape[1]
+        elif equation.primitive.name == "ffi_call" and equation.params["target_name"].endswith("row_sums"):
+            entries, x = equation.invars[1].aval.shape[0], equation.invars[-1].aval  # see `aggregate.native`
+            total += 2 * entries * math.prod(x.shape[1:])
         elif equation.primitive.name == "cond":
             # One branch runs. Of a choice by platform the first, for CPUs, is counted: others multiply zeros too.
             total += inner[0] if equation.params.get("branches_platforms") else max(inner)

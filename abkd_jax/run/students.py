@@ -149,7 +149,7 @@ def _make_one(
         (seed,), (variables,) = seeds, teachers
         state, _ = prepare(jax.random.key(seed), variables, example)
         read = (variables, basis_of(seed, variables))
-        read = read if data.mesh is None else put_tables(read, data.mesh)
+        read = jax.device_put(read) if data.mesh is None else put_tables(read, data.mesh)  # once, not in every step
 
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
             return learn(state, batch, *read)

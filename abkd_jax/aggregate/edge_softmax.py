@@ -87,9 +87,10 @@ def attention_sum(
         raise InputError(f"attention_sum: mask is {mask.dtype} {mask.shape}, expected booleans ({num_edges(graph)},)")
     logits = logits if mask is None else jnp.where(mask[:, None], logits, -jnp.inf)
     loops = None if self_logits is None else _Loops(self_logits, self_keep)
-    arguments = jax.tree.map(lambda leaf: heads_first(widened(leaf)), (logits, x, loops, keep))
-    if layout is None:
+    arguments = jax.tree.map(widened, (logits, x, loops, keep))
+    if layout is None:  # as in exported programs, which must not name a layout in memory
         return _plain(graph, *arguments).astype(x.dtype)
+    arguments = jax.tree.map(heads_first, arguments)
     out: Float[Array, "r h d"] = _attention(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, *arguments)
     return out.astype(x.dtype)
 

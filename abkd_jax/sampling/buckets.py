@@ -34,9 +34,9 @@ class BucketSizes(NamedTuple):
 
     Examples:
         >>> BucketSizes(Capacity(nodes=104, edges=40)).smallest_fitting(103, 12)
-        Capacity(nodes=104, edges=40)
+        Capacity(nodes=104, edges=40, types=())
         >>> BucketSizes(Capacity(nodes=104, edges=40)).smallest_fitting(104, 12)
-        Capacity(nodes=136, edges=56)
+        Capacity(nodes=136, edges=56, types=())
     """
 
     lowest: Capacity
@@ -78,7 +78,7 @@ def fit_capacities(sizes: Iterable[tuple[int, ...]]) -> BucketSizes:
 
     Examples:
         >>> fit_capacities([(60, 20), (100, 35)]).lowest
-        Capacity(nodes=112, edges=40)
+        Capacity(nodes=112, edges=40, types=())
     """
     known = np.array(list(sizes))
     if not known.size:

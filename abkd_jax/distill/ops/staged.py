@@ -87,13 +87,14 @@ def batch_targets(
         What `loss.apply` takes. Of a loss without a basis these are its `targets`.
 
     Examples:
-        >>> import jax.numpy as jnp, numpy as np
+        >>> import jax, jax.numpy as jnp, numpy as np
         >>> from abkd_jax import GNNOutput, distill, graph
         >>> g, mask = graph.from_edges(np.array([0]), np.array([1]), 4), np.ones(4, bool)
         >>> x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
         >>> loss, teacher = distill.closed_form(k=2), GNNOutput(x, (x,))
         >>> basis = teacher_basis(loss, teacher, mask)
-        >>> batch_targets(loss, basis, teacher, graph=g, mask=jnp.asarray(mask))["axes"].round(4).tolist()
+        >>> batch = jax.tree.map(jnp.asarray, teacher)
+        >>> batch_targets(loss, basis, batch, graph=g, mask=jnp.asarray(mask))["axes"].round(4).tolist()
         [2.0]
     """
     return _of_batch(loss.targets, basis, teacher, graph, mask)

@@ -98,7 +98,15 @@ def test_a_thread_that_fails_itself_leaves_nobody_waiting(monkeypatch):
     assert not ours()
 
 
-def test_an_interruption_ends_all_threads():
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C, which a process started in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_ends_all_threads(interruptible):
     began = threading.Event()
 
     def put(number):

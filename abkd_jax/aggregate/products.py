@@ -261,9 +261,7 @@ def edge_dots(
         return native.edge_dots(rows, cols, *wide).reshape(rows.shape[0], *heads)
 
     size = chunk_size(a)
-    on_cpu = of_heads if native.reads(a, b) else chunked(size)
-    if rows.shape[0] <= size and on_cpu is not of_heads:
-        return direct(rows, cols, a, b)
+    on_cpu = of_heads if native.reads(a, b) else chunked(size)  # which is `direct` for few entries
     return jax.lax.platform_dependent(rows, cols, a, b, cpu=on_cpu, tpu=chunked(size * TPU_CHUNKS), default=direct)
 
 

@@ -23,7 +23,7 @@ from abkd_jax.types import InputError
 __all__ = ["ready"]
 
 SIZE = 512 * 2**20  # bytes of compiled programs on disk; the least recently used go first
-LEAST_SECONDS = 0.5  # programs that compile faster are not kept
+LEAST_SECONDS = 0.1  # programs that compile faster are not kept
 SUFFIXES = ("-cache", "-atime")  # of the two files that JAX keeps for each program
 THREADS = 4  # per faked device: independent collectives of a program may wait at once
 WAIT = 10.0  # seconds for the lock of the folder

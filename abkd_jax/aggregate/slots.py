@@ -11,7 +11,7 @@ from abkd_jax.aggregate.entries import RowEntries
 from abkd_jax.graph.slots import SUBLANES, Slots
 from abkd_jax.types import InputError
 
-__all__ = ["slot_maxima", "slot_sums", "slots_of", "slotted_values"]
+__all__ = ["placed", "rows_of_levels", "slot_maxima", "slot_sums", "slots_of", "slotted_values"]
 
 
 def slots_of(matrix: RowEntries) -> Slots:
@@ -74,7 +74,27 @@ def _levels(
     for parts, sizes in zip(slots.parts, slots.sizes.levels[1:], strict=True):
         level = [_at(outputs[-1], ids, size) for ids, size in zip(parts, sizes, strict=True)]
         outputs.append(_with_rows(_combined(level, combine), identity))
-    return _rows_of(outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs), slots.place)
+    return placed(slots, outputs)
+
+
+def placed(slots: Slots, outputs: Sequence[Float[Array, "_ f"]]) -> Float[Array, "n f"]:
+    """Gathers the rows of the matrix from the outputs of all levels, which may have further rows at their ends.
+
+    Not from all of them joined: copying the outputs would take a TPU longer than a gather from each.
+    """
+    rows = _rows_of(outputs[0], jnp.minimum(slots.place, outputs[0].shape[0] - 1))
+    begin = 0
+    for before, output in zip(rows_of_levels(slots), outputs[1:], strict=False):
+        begin += before + SUBLANES
+        late = _rows_of(output, jnp.clip(slots.place - begin, 0, output.shape[0] - 1))
+        rows = jnp.where((slots.place < begin)[:, None], rows, late)
+    return rows
+
+
+def rows_of_levels(slots: Slots) -> list[int]:
+    """Returns the number of rows of each level, those that fill up tiles included."""
+    groups = zip((slots.cols, *slots.parts), slots.sizes.levels, strict=False)
+    return [sum(own.shape[0] // size for own, size in zip(*level, strict=True)) for level in groups]
 
 
 def _combined(groups: Sequence[list[Array]], combine: Callable[[Array, Array], Array]) -> Float[Array, "rows f"]:

@@ -14,12 +14,13 @@ from jaxtyping import Int, Shaped
 from abkd_jax.graph.buckets import bucketise
 from abkd_jax.types import HostOrDevice
 
-__all__ = ["SlotSizes", "Slots", "in_slots", "lay_out_slots"]
+__all__ = ["SlotSizes", "Slots", "in_slots", "lay_out_slots", "whole_tiles"]
 
 LONGEST = 32  # entries of a row in one group; a longer row is cut, and its parts are added up in the next level
 MAX_GROUPS = 8  # of a level
 GROUP_COST = 2048  # slots that a TPU gathers in the time that the three kernels of one more group take to start
 SUBLANES = 8  # rows of a tile of a TPU: groups of so many rows need no copy between gather and sum
+MOST_ROWS = 256  # that are copied at a time: XLA copies the rows of a large group in equal parts
 
 
 @jax.tree_util.register_static
@@ -92,15 +93,31 @@ def in_slots(slots: Slots, values: Shaped[np.ndarray, " nnz"]) -> tuple[Shaped[n
     return tuple(padded[np.asarray(ids)] for ids in slots.entries)
 
 
+def whole_tiles(rows: int) -> int:
+    """Rounds the rows of a group up to whole tiles; many rows, by at most a thirty-second, to a power of two of them.
+
+    The number of tiles must have small divisors: XLA copies them in equal parts, and one by one where it is a prime.
+
+    Examples:
+        >>> whole_tiles(3), whole_tiles(1025), whole_tiles(35_333)
+        (8, 1056, 35584)
+    """
+    unit = SUBLANES
+    while unit < MOST_ROWS and 64 * unit <= rows:
+        unit *= 2
+    return rows + -rows % unit
+
+
 def _flat(ids: np.ndarray, moved: np.ndarray, empty: int) -> np.ndarray:
     """Moves the items of a bucket `[size, rows]`, fills its rows up to whole tiles, and numbers its slots."""
-    padded = np.pad(ids, ((0, 0), (0, -ids.shape[1] % SUBLANES)), constant_values=np.iinfo(np.int32).max)
+    more = whole_tiles(ids.shape[1]) - ids.shape[1]
+    padded = np.pad(ids, ((0, 0), (0, more)), constant_values=np.iinfo(np.int32).max)
     return np.append(moved, empty)[np.minimum(padded, moved.shape[0])].astype(np.int32).reshape(-1)
 
 
 def _positions(rows: list[int]) -> tuple[np.ndarray, int]:
     """Returns the position of each row in the output of a level, whose groups are whole tiles, and its length."""
-    sizes = [count + -count % SUBLANES for count in rows]
+    sizes = [whole_tiles(count) for count in rows]
     begins = np.cumsum([0, *sizes])
     return np.concatenate([begin + np.arange(count) for begin, count in zip(begins, rows, strict=False)]), int(
         begins[-1]

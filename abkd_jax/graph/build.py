@@ -40,6 +40,7 @@ from abkd_jax.graph.layout import (
 )
 from abkd_jax.graph.partitioned import partition_of
 from abkd_jax.graph.precision import accumulation_dtype, widened
+from abkd_jax.graph.slot_shapes import EdgeRoom
 from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.types import Dataset, InputError, Pytree
 
@@ -133,6 +134,7 @@ def prepare(
     buckets: bool = True,
     relations: int | None = None,
     typed: Callable[[np.ndarray, np.ndarray, np.ndarray], TypedLayout] | None = None,
+    room: EdgeRoom | None = None,
     platform: str | None = None,
 ) -> jraph.GraphsTuple:
     """Adds the sorted layout, its transpose and the symmetric normalisation; on the host, once per graph.
@@ -149,6 +151,8 @@ def prepare(
         relations: number of edge types, where the graph has them (`edge_relations`); None counts up to the largest.
         typed: `(receivers, senders, relations) -> layout` of a batch whose nodes are sorted by type, see
             `type_blocks.type_layout`.
+        room: lays out slots of these shapes, for a minibatch without buckets whose programs are for a TPU; padding
+            edges come last. In a batch with `typed` only that has them.
         platform: `"tpu"` adds what the forms of a TPU read, slots and up to some size (`constants.dense_wins`) the
             dense matrix, and makes sparse features of up to 64 MiB dense, for programs that are compiled for one
             elsewhere; None takes that of JAX's default device. Graphs without buckets stay as they are.
@@ -167,7 +171,7 @@ def prepare(
         >>> prepare(prepared) is prepared
         True
     """
-    _check_backend(backend, buckets)
+    _check_backend(backend, buckets or room is not None)
     if layout_of(graph) is not None:
         return graph
     size = num_nodes(graph)
@@ -180,14 +184,16 @@ def prepare(
     edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], raw_edges(graph))
     senders, receivers = senders[order], receivers[order]
     forms = choose_forms(backend, platform if buckets else "any", size, senders.shape[0])
-    pattern = build_pattern(receivers, senders, (size, size), buckets=buckets, slots=forms.slots)
+    of_nodes = None if room is None or typed is not None else room.nodes
+    pattern = build_pattern(receivers, senders, (size, size), buckets=buckets, slots=forms.slots, room=of_nodes)
     given = weights_of(edges, senders.shape[0])
     weights = checked_weights(np.ones(senders.shape[0]) if given is None else given, senders.shape[0])
     weights = weights.astype(accumulation_dtype(weights.dtype))
     coefficients, self_coefficients, scale = symmetric_coefficients(senders, receivers, weights, size)
     by_relation = None
     if types is not None:
-        make = typed or functools.partial(relation_layout, size=size, relations=types[1], slots=forms.slots)
+        sizes = {"size": size, "relations": types[1], "slots": forms.slots, "room": room}
+        make = typed or functools.partial(relation_layout, **sizes)
         by_relation = make(receivers, senders, types[0][order])
     layout = PreparedEdges(
         features=edges,
@@ -267,10 +273,10 @@ def pad_to_bucket(graph: jraph.GraphsTuple, growth: float = 1.25) -> jraph.Graph
     )
 
 
-def _check_backend(backend: Backend, buckets: bool) -> None:
+def _check_backend(backend: Backend, slots: bool) -> None:
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
-    if backend == "bucketed" and not buckets:
+    if backend == "bucketed" and not slots:
         raise InputError("backend 'bucketed' needs buckets, expected buckets=True")
 
 

@@ -80,4 +80,5 @@ def _chosen(
 
 
 def _sums(members: Bool[Array, "n m"], x: Float[Array, "m d"]) -> Float[Array, "n d"]:
-    return jnp.matmul(members.astype(x.dtype), x, precision="highest")
+    # Made once, and not again in each of the passes of the product.
+    return jnp.matmul(jax.lax.optimization_barrier(members.astype(x.dtype)), x, precision="highest")

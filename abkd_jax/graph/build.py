@@ -155,7 +155,7 @@ def prepare(
             edges come last. In a batch with `typed` only that has them.
         platform: `"tpu"` adds what the forms of a TPU read, slots and up to some size (`constants.dense_wins`) the
             dense matrix, and makes sparse features of up to 64 MiB dense, for programs that are compiled for one
-            elsewhere; None takes that of JAX's default device. Graphs without buckets stay as they are.
+            elsewhere; None takes that of JAX's default device. Graphs without buckets have what `room` says.
 
     Raises:
         InputError: an edge points outside, its type is not in `0 .. relations - 1` or its weight no finite number;

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.backends import row_sums
-from abkd_jax.aggregate.entries import RowEntries, by_column, by_row
+from abkd_jax.aggregate.entries import by_column, by_row
+from abkd_jax.aggregate.pallas import table_fits, table_sums
 from abkd_jax.aggregate.slots import slot_sums, slots_of
 from abkd_jax.graph.constants import LaidOut
 from abkd_jax.graph.layout import BACKENDS, CSR, Backend
@@ -120,7 +121,11 @@ def _by_backend(backend: Backend, half: bool, transposed: bool, matrix: _Matrix,
         return row_sums(entries._replace(order=None), own, x[:, None], "segment")[:, 0]
 
     def slotted(x: Array) -> Array:
-        return _slotted(entries, laid_out.slots and laid_out.slots[transposed], x)
+        slots = slots_of(entries)
+        if laid_out.by_row is not None and table_fits(slots, x):
+            return table_sums(slots, laid_out.by_row[transposed], x)
+        weights = laid_out.slots and laid_out.slots[transposed]
+        return slot_sums(slots, x, weights and [own.astype(x.dtype) for own in weights])
 
     def dense(matrix: Array, x: Array) -> Array:
         return _dense(matrix.T if transposed else matrix, x, half)
@@ -135,11 +140,6 @@ def _by_backend(backend: Backend, half: bool, transposed: bool, matrix: _Matrix,
         if backend == "dense":
             return scaled(tpu)(x)
     return jax.lax.platform_dependent(x, cpu=native, tpu=scaled(tpu), default=scaled(segment))
-
-
-def _slotted(entries: RowEntries, weights: tuple[Array, ...] | None, x: Array) -> Array:
-    slots = slots_of(entries)
-    return slot_sums(slots, x, weights and [own.astype(x.dtype) for own in weights])
 
 
 def _dense(matrix: Float[Array, "n m"], x: Float[Array, "m f"], half: bool) -> Float[Array, "n f"]:

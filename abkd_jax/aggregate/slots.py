@@ -15,7 +15,9 @@ from abkd_jax.types import InputError
 __all__ = [
     "combined_levels",
     "cut",
+    "placed",
     "rows_of",
+    "rows_of_levels",
     "sent_in_slots",
     "slot_maxima",
     "slot_sums",
@@ -86,13 +88,33 @@ def combined_levels(
     slots: Slots, groups: Sequence[list[Array]], combine: Callable[[Array, Array], Array], identity: float
 ) -> Float[Array, "n f"]:
     """Combines the slots of each group of the first level, `[rows, f]` each, and the parts of long rows thereafter."""
-    if slots.sizes.in_order:
-        return _combined(groups, combine)[: slots.place.shape[0]]
     outputs = [with_rows(_combined(groups, combine), identity)]
     for parts, sizes in zip(slots.parts, slots.sizes.levels[1:], strict=True):
         level = [_at(outputs[-1], ids, size) for ids, size in zip(parts, sizes, strict=True)]
         outputs.append(with_rows(_combined(level, combine), identity))
-    return rows_of(outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs), slots.place)
+    return placed(slots, outputs)
+
+
+def placed(slots: Slots, outputs: Sequence[Float[Array, "_ f"]]) -> Float[Array, "n f"]:
+    """Gathers the rows of the matrix from the outputs of all levels, which may have further rows at their ends.
+
+    Not from all of them joined: copying the outputs would take a TPU longer than a gather from each.
+    """
+    if slots.sizes.in_order:
+        return outputs[0][: slots.place.shape[0]]
+    rows = rows_of(outputs[0], jnp.minimum(slots.place, outputs[0].shape[0] - 1))
+    begin = 0
+    for before, output in zip(rows_of_levels(slots), outputs[1:], strict=False):
+        begin += before + SUBLANES
+        late = rows_of(output, jnp.clip(slots.place - begin, 0, output.shape[0] - 1))
+        rows = jnp.where((slots.place < begin)[:, None], rows, late)
+    return rows
+
+
+def rows_of_levels(slots: Slots) -> list[int]:
+    """Returns the number of rows of each level, those that fill up tiles included."""
+    groups = zip((slots.cols, *slots.parts), slots.sizes.levels, strict=False)
+    return [sum(own.shape[0] // size for own, size in zip(*level, strict=True)) for level in groups]
 
 
 def _combined(groups: Sequence[list[Array]], combine: Callable[[Array, Array], Array]) -> Float[Array, "rows f"]:

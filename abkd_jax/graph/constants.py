@@ -5,16 +5,20 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from abkd_jax.graph.slots import Slots, in_slots
+from abkd_jax.graph.slots import SUBLANES, Slots, in_slots
 from abkd_jax.types import HostOrDevice, InputError
 
-__all__ = ["Constants", "LaidOut", "dense_wins", "lay_out"]
+__all__ = ["TILE", "ByRow", "Constants", "LaidOut", "dense_wins", "lay_out", "slots_by_row"]
 
 SMALL_MATRIX = 2**25  # bytes: up to 4,096 nodes a product costs a TPU less than the start of the kernels it replaces
 BYTES_PER_ENTRY = 800  # of a matrix that a TPU v5e reads in the time of gathering and adding one entry's row
 LARGEST_MATRIX = 2**30  # bytes
+LARGEST_TABLE = 2**27  # bytes of the vector memory of a v5e or v6e
+TILE = 256  # rows whose sums a kernel writes at a time
+
+ByRow = tuple[tuple[Int[HostOrDevice, " _"], ...], ...]  # of each level and group
 
 
 class LaidOut(NamedTuple):
@@ -24,11 +28,14 @@ class LaidOut(NamedTuple):
         values: `[nnz]` in row order and `[nnz]` in column order; None where all are 1.
         slots: per group of the pattern's slots `[slots]`, by row and by column; None without slots, or where all are 1.
         matrix: `[n, m]` the dense matrix, equal entries added up, in bfloat16 where that is exact; None without it.
+        by_row: what `slots_by_row` gives of the pattern and its transpose; None without slots, where not all values are
+            1, or where the rows of `x` are more than vector memory holds.
     """
 
     values: tuple[Float[HostOrDevice, " nnz"], Float[HostOrDevice, " nnz"]] | None = None
     slots: tuple[tuple[Float[HostOrDevice, " slots"], ...], tuple[Float[HostOrDevice, " slots"], ...]] | None = None
     matrix: Float[HostOrDevice, "n m"] | None = None
+    by_row: tuple[ByRow, ByRow] | None = None
 
 
 class Constants(NamedTuple):
@@ -70,9 +77,39 @@ def lay_out(
     """
     dense = _dense(rows, cols, shape, values) if matrix else None
     if values is None:
-        return LaidOut(matrix=dense)
+        by_row = None
+        if slots is not None and 512 * max(shape) < LARGEST_TABLE:
+            by_row = slots_by_row(slots[0], shape[1]), slots_by_row(slots[1], shape[0])
+        return LaidOut(matrix=dense, by_row=by_row)
     own_slots = slots and (in_slots(slots[0], values), in_slots(slots[1], values))
     return LaidOut((values, values[order_t]), own_slots, dense)
+
+
+def slots_by_row(slots: Slots, columns: int) -> ByRow:
+    """Lays out what the slots of each level and group hold row by row, with empty rows up to whole tiles.
+
+    At least 8 empty rows follow those of the last group of a level.
+
+    Args:
+        slots: of a matrix.
+        columns: their number, which stands in empty slots of the first level.
+
+    Examples:
+        >>> from abkd_jax.graph.slots import lay_out_slots
+        >>> ((found,),) = slots_by_row(lay_out_slots(np.array([0, 2, 3]), np.array([1, 0, 1], np.int32), columns=2), 2)
+        >>> found.shape, found[:6].tolist()
+        ((512,), [1, 0, 1, 2, 2, 2])
+    """
+    levels, empty = [], columns
+    for groups, sizes in zip((slots.cols, *slots.parts), slots.sizes.levels, strict=False):
+        by_row = [np.asarray(own).reshape(size, -1).T for own, size in zip(groups, sizes, strict=True)]
+        rows = [own.shape[0] for own in by_row]
+        tiles = [-(-count // TILE) for count in (*rows[:-1], rows[-1] + SUBLANES)]
+        more = [((0, count * TILE - own.shape[0]), (0, 0)) for count, own in zip(tiles, by_row, strict=True)]
+        filled = [np.pad(own, room, constant_values=empty) for own, room in zip(by_row, more, strict=True)]
+        levels.append(tuple(own.reshape(-1) for own in filled))
+        empty = sum(rows)
+    return tuple(levels)
 
 
 def dense_wins(entries: int, shape: tuple[int, int]) -> bool:

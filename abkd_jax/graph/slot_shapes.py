@@ -1,5 +1,6 @@
 """Shapes of slots: how many rows of which length there is room for. Minibatches of one shape share one program."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ LEVELS = 6  # of rows of up to 2^30 entries
 MAX_GROUPS = 8  # of a level
 GROUP_COST = 2048  # slots that a TPU gathers in the time that the three kernels of one more group take to start
 SUBLANES = 8  # rows of a tile of a TPU: groups of so many rows need no copy between gather and sum
+MOST_ROWS = 256  # that are copied at a time: XLA copies the rows of a large group in equal parts
 SLACK = 1.1  # room over the most rows that were seen, beside three standard deviations of a count
 
 Counts = Int[np.ndarray, "levels longest"]  # see `part_counts`
@@ -132,7 +134,7 @@ def rounded_shape(counts: Counts) -> SlotShape:
 
 def grown(shape: SlotShape, factor: float) -> SlotShape:
     """Returns a shape with so many times the rows."""
-    levels = (tuple((size, whole_tiles(rows * factor)) for size, rows in level) for level in shape.levels)
+    levels = (tuple((size, whole_tiles(math.ceil(rows * factor))) for size, rows in level) for level in shape.levels)
     return SlotShape(tuple(levels))
 
 
@@ -164,10 +166,13 @@ def holds_in_order(shape: SlotShape, rows: int) -> bool:
 
 
 def _groups(above: Int[np.ndarray, " longest"]) -> tuple[tuple[int, int], ...]:
+    groups, room = [], 0
     sizes = _fitted_sizes(above)
-    room = [whole_tiles(int(above[shorter])) for shorter in (0, *sizes[:-1])]  # of each group and the longer ones
-    rows = np.array(room) - np.array([*room[1:], 0])
-    return tuple((size, int(count)) for size, count in zip(sizes, rows, strict=True) if count)
+    for shorter, size in reversed(list(zip((0, *sizes[:-1]), sizes, strict=True))):
+        rows = whole_tiles(max(int(above[shorter]) - room, 0))  # those that the longer groups have no room for
+        room += rows
+        groups.append((size, rows))
+    return tuple((size, rows) for size, rows in groups[::-1] if rows)
 
 
 def _fitted_sizes(above: Int[np.ndarray, " longest"]) -> tuple[int, ...]:
@@ -190,6 +195,16 @@ def _fitted_sizes(above: Int[np.ndarray, " longest"]) -> tuple[int, ...]:
     return tuple(chosen[::-1])
 
 
-def whole_tiles(rows: int | float) -> int:
-    """Returns the next multiple of `SUBLANES`."""
-    return int(np.ceil(rows / SUBLANES)) * SUBLANES
+def whole_tiles(rows: int) -> int:
+    """Rounds the rows of a group up to whole tiles; many rows, by at most a thirty-second, to a power of two of them.
+
+    The number of tiles must have small divisors: XLA copies them in equal parts, and one by one where it is a prime.
+
+    Examples:
+        >>> whole_tiles(3), whole_tiles(1025), whole_tiles(35_333)
+        (8, 1056, 35584)
+    """
+    unit = SUBLANES
+    while unit < MOST_ROWS and 64 * unit <= rows:
+        unit *= 2
+    return rows + -rows % unit

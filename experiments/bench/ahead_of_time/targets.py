@@ -6,11 +6,12 @@ plugin need is described in their own documentation; neither uses a device or th
 
 import importlib.util
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from abkd_jax.types import InputError
 
-__all__ = ["TARGETS", "Target", "describe_devices", "environment", "require"]
+__all__ = ["TARGETS", "Target", "describe_devices", "environment", "require", "traced_for"]
 
 
 class Target(NamedTuple):
@@ -118,3 +119,17 @@ def describe_devices(target: Target, topology: str = "") -> list[Any]:
         options |= {"topology": topology or target.topology, "target_config": H100}
         return topologies.get_topology_desc("", "cuda", **options).devices
     return topologies.get_topology_desc(topology or target.topology, "tpu", **options).devices
+
+
+def traced_for(device: Any) -> AbstractContextManager[Any]:
+    """Returns the scope in which programs are traced for a device: by its kind Pallas kernels are chosen.
+
+    Args:
+        device: a described one, alone.
+    """
+    import jax
+
+    if device.platform != "tpu":
+        return nullcontext()
+    kind = jax.sharding.AbstractDevice(device_kind=device.device_kind, num_cores=device.num_cores, platform="tpu")
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("device",), abstract_device=kind))

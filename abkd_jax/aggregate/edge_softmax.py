@@ -27,7 +27,6 @@ from abkd_jax.aggregate.slot_attention import (
     kept_in_slots,
     slot_softmax,
     slot_weighted_sums,
-    split_heads,
 )
 from abkd_jax.aggregate.slots import slots_of
 from abkd_jax.graph import num_edges, num_nodes
@@ -221,16 +220,15 @@ def _in_slots(
     in_slots, totals, largest = slot_softmax(slots, logits, loops and loops.logits)
     if keep is not None:
         in_slots = kept_in_slots(slots, in_slots, keep)
-    features, loop_weights = split_heads(x), None
-    sums = slot_weighted_sums(slots, features, in_slots)
+    sums, loop_weights = slot_weighted_sums(slots, x, in_slots), None
     if loops is not None:
         loop_weights = jnp.exp(loops.logits - largest)
         totals, own = totals + loop_weights, _times(loop_weights, loops.keep)
-        sums = [out + own[:, head, None] * features[head] for head, out in enumerate(sums)]
+        sums = [out + own[:, head, None] * x[:, head] for head, out in enumerate(sums)]
     totals = _divisor(totals)
-    flat = jnp.concatenate([out / totals[:, head, None] for head, out in enumerate(sums)], axis=1)
+    out = jnp.stack([out / totals[:, head, None] for head, out in enumerate(sums)], axis=1)
     weights = jnp.exp(logits - largest[pattern.rows])  # of the edges, for the backward pass
-    return flat.reshape(totals.shape[0], *x.shape[1:]), _Softmax(weights, loop_weights, totals)
+    return out, _Softmax(weights, loop_weights, totals)
 
 
 def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, ...]:

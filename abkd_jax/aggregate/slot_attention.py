@@ -3,15 +3,13 @@
 The logits are gathered into the slots once; maxima, exponentials and totals are then sums over slots.
 """
 
-from collections.abc import Sequence
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.slots import combined_levels, cut, rows_of, sent_in_slots, slotted_values, with_rows
 from abkd_jax.graph.slots import Slots
 
-__all__ = ["attends_in_slots", "kept_in_slots", "slot_softmax", "slot_weighted_sums", "split_heads"]
+__all__ = ["attends_in_slots", "kept_in_slots", "slot_softmax", "slot_weighted_sums"]
 
 LARGEST = 2**18  # slots: each has a row of 512 bytes for its few heads, 128 MiB in all
 MOST_HEADS = 4  # that are written out one after the other
@@ -56,7 +54,7 @@ def kept_in_slots(
 
 
 def slot_weighted_sums(
-    slots: Slots, heads: Sequence[Float[Array, "m f"]], weights: list[list[Float[Array, "_ h"]]]
+    slots: Slots, x: Float[Array, "m h f"], weights: list[list[Float[Array, "_ h"]]]
 ) -> list[Float[Array, "n f"]]:
     """Computes the weighted sums of the features of each head; weights as `slot_softmax` returns them."""
 
@@ -66,11 +64,4 @@ def slot_weighted_sums(
         products = [list(map(jnp.multiply, *pair)) for pair in zip(groups, of_head, strict=True)]
         return combined_levels(slots, products, jnp.add, 0.0)
 
-    return [one_head(head, x) for head, x in enumerate(heads)]
-
-
-def split_heads(x: Float[Array, "n h f"]) -> list[Float[Array, "n f"]]:
-    """Returns the features of each head, cut from rows that hold all of them side by side: tiles stay whole."""
-    heads, width = x.shape[1:]
-    flat = x.reshape(x.shape[0], heads * width)
-    return [flat[:, head * width : (head + 1) * width] for head in range(heads)]
+    return [one_head(head, x[:, head]) for head in range(x.shape[1])]

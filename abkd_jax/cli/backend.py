@@ -15,6 +15,7 @@ import filelock
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from abkd_jax.cli.allocator import keep_freed_memory
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.datasets.files.locations import cache_root
 from abkd_jax.types import InputError
@@ -22,7 +23,7 @@ from abkd_jax.types import InputError
 __all__ = ["ready"]
 
 SIZE = 512 * 2**20  # bytes of compiled programs on disk; the least recently used go first
-LEAST_SECONDS = 0.5  # programs that compile faster are not kept
+LEAST_SECONDS = 0.1  # programs that compile faster are not kept
 SUFFIXES = ("-cache", "-atime")  # of the two files that JAX keeps for each program
 THREADS = 4  # per faked device: independent collectives of a program may wait at once
 WAIT = 10.0  # seconds for the lock of the folder
@@ -41,6 +42,7 @@ def ready() -> Iterator[None]:
         InputError: there is no device of the platform that `JAX_PLATFORMS` names.
     """
     _allow_waiting()
+    keep_freed_memory()
     try:
         log.debug("jax %s on %s", jax.__version__, jax.devices()[0].device_kind)
     except (RuntimeError, AssertionError) as error:  # JAX asserts that CUDA, if named, is installed

@@ -23,12 +23,14 @@ class Args:
 
     cases: tuple[str, ...] = tuple(CASES)
     """Cases to measure."""
-    rounds: int = 11
-    """Number of timings per variant, taken in turn."""
+    rounds: int = 5
+    """Number of timings per variant and start, taken in turn."""
+    starts: int = 3
+    """How often the processes of a case are started: where their memory lies moves small cases by up to 2 times."""
     threads: int = 2
     """Number of threads (and cores) per side."""
-    huge_pages: bool = True
-    """Measure cases with large buffers a second time under GLIBC_TUNABLES=glibc.malloc.hugetlb=1 (Linux only)."""
+    tuned: bool = True
+    """Measure cases with large buffers a second time with the allocator of all sides tuned alike (Linux only)."""
     out: Path = Path("experiments/results/bench_message_passing.json")
     """File of the results, written after every case."""
 
@@ -36,14 +38,15 @@ class Args:
 def main(args: Args) -> None:
     """Measures, stores and prints all cases."""
     unknown = [name for name in args.cases if name not in CASES]
-    if unknown or args.rounds < 1 or args.threads < 1:
-        raise SystemExit(f"cases are {', '.join(CASES)}; rounds and threads at least 1; got {args}")
+    if unknown or min(args.rounds, args.starts, args.threads) < 1:
+        raise SystemExit(f"cases are {', '.join(CASES)}; rounds, starts and threads at least 1; got {args}")
     machine = _machine(args.threads)
     record: dict[str, Any] = {
         "hardware": f"{os.cpu_count()} x {platform.machine()} cores, {platform.system()}",
         "machine": machine,
         "threads": args.threads,
         "rounds": args.rounds,
+        "starts": args.starts,
         "versions": {},
         "cases": {name: asdict(CASES[name]) | least_work(CASES[name])._asdict() for name in args.cases},
         "variants": [],
@@ -51,14 +54,17 @@ def main(args: Args) -> None:
     }
     reported: set[str] = set()
     for name in args.cases:
-        for huge_pages in (False, True) if args.huge_pages and CASES[name].huge_pages else (False,):
-            with Bench(name, args.threads, huge_pages) as bench:
-                bench.load()
-                seconds = bench.time(args.rounds)
-            for failure in set(bench.failures) - reported:
-                print(f"{failure}: left out of the table", flush=True)
-            reported |= set(bench.failures)
-            setting = {"case": name, "huge_pages": huge_pages}
+        for tuned in (False, True) if args.tuned and CASES[name].tuned else (False,):
+            seconds: dict[tuple[str, str], list[float]] = {}
+            for _ in range(args.starts):
+                with Bench(name, args.threads, tuned) as bench:
+                    bench.load()
+                    for variant, times in bench.time(args.rounds).items():
+                        seconds.setdefault(variant, []).extend(times)
+                for failure in set(bench.failures) - reported:
+                    print(f"{failure}: left out of the table", flush=True)
+                reported |= set(bench.failures)
+            setting = {"case": name, "tuned": tuned}
             record["versions"] |= bench.versions
             record["variants"] += [
                 setting | {"side": side, "variant": variant, "seconds": times} | bench.variants[side, variant]
@@ -74,7 +80,7 @@ def main(args: Args) -> None:
 
 def _machine(threads: int) -> dict[str, float]:
     """Returns bandwidth and speed of the machine, measured in a process of their own."""
-    side = Side("jax", threads, huge_pages=False)
+    side = Side("jax", threads, tuned=False)
     side.receive()
     try:
         return side.request("machine", threads=threads)
@@ -117,7 +123,7 @@ def _table(rows: list[dict[str, Any]], facts: dict[tuple[str, str], dict[str, An
     for row in rows:
         bound = max(row["roofline"], key=row["roofline"].get)
         line = {
-            "case": row["case"] + (", huge pages" if row["huge_pages"] else ""),
+            "case": row["case"] + (", allocator tuned" if row["tuned"] else ""),
             "ours": row["ours"],
             "ms": cell(row["ours_ms"]),
             "peer": row["peer"],
@@ -139,7 +145,8 @@ def _legend(record: dict[str, Any]) -> str:
     )
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return (
-        f"{about}\n\nMedians [min max] of {record['rounds']} interleaved rounds, {record['threads']} threads per side; "
+        f"{about}\n\nMedians [min max] of {record['rounds']} interleaved rounds in each of {record['starts']} starts, "
+        f"{record['threads']} threads per side; "
         "the ratio is the median of the rounds' ratios.\nRoofline: the least bytes at copy bandwidth "
         f"({record['machine']['copy_gb_s']:.0f} GB/s), or the least arithmetic at the speed of matrix products "
         f"({record['machine']['gemm_gflop_s']:.0f} GFLOP/s), whichever takes longer, over our time.\n"

@@ -17,6 +17,9 @@ from experiments.bench.message_passing.worker import SIDES
 __all__ = ["Bench", "Side", "SideFailed"]
 
 TUNABLES = "GLIBC_TUNABLES"
+TUNED = ":".join(  # huge pages, and freed memory is kept
+    f"glibc.malloc.{setting}" for setting in ("hugetlb=1", "arena_max=1", "mmap_max=0", f"trim_threshold={2**62}")
+)
 LEAST_SECONDS = 0.2  # per timing: short calls are repeated
 
 
@@ -27,11 +30,11 @@ class SideFailed(RuntimeError):
 class Side:
     """Process of one side."""
 
-    def __init__(self, name: str, threads: int, huge_pages: bool) -> None:
+    def __init__(self, name: str, threads: int, tuned: bool) -> None:
         limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
         environment = {k: v for k, v in os.environ.items() if k != TUNABLES} | limits | {"JAX_PLATFORMS": "cpu"}
-        if huge_pages:
-            environment[TUNABLES] = "glibc.malloc.hugetlb=1"
+        if tuned:
+            environment[TUNABLES] = TUNED
         command = [sys.executable, "-m", "experiments.bench.message_passing.worker", name, str(threads)]
         self.name = name
         self.process = subprocess.Popen(
@@ -73,10 +76,10 @@ class Bench:
         variants: facts of each `(side, variant)`.
     """
 
-    def __init__(self, case: str, threads: int, huge_pages: bool) -> None:
+    def __init__(self, case: str, threads: int, tuned: bool) -> None:
         self.case = case
         needed = {"jax"} | {comparison.side for comparison in CASES[case].comparisons}
-        self.sides = {name: Side(name, threads, huge_pages) for name in SIDES if name in needed}
+        self.sides = {name: Side(name, threads, tuned) for name in SIDES if name in needed}
         self.versions: dict[str, str] = {}
         self.failures: list[str] = []
         self.variants: dict[tuple[str, str], dict[str, Any]] = {}

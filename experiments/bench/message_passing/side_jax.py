@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from abkd_jax import aggregate, distill
+from abkd_jax.cli.allocator import keep_freed_memory
 from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.graph import raw_edges, sparse_features
 from abkd_jax.layers import GATConv
@@ -29,7 +30,11 @@ Leaves = dict[str, jax.Array]
 
 
 def start(threads: int) -> dict[str, str]:
-    """Returns versions; the number of threads is that of the cores which the process may use."""
+    """Returns versions; the number of threads is that of the cores which the process may use.
+
+    Freed memory is kept as in the commands of this package.
+    """
+    keep_freed_memory()
     return {"jax": jax.__version__, "flax": flax.__version__}
 
 

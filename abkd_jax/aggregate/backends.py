@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import native
 from abkd_jax.aggregate.chunks import chunk_size, in_chunks
-from abkd_jax.aggregate.entries import RowEntries, in_row_order
+from abkd_jax.aggregate.entries import RowEntries, in_row_order, one_by_one
 from abkd_jax.aggregate.slots import slot_maxima, slot_sums, slots_of, slotted_values
 from abkd_jax.graph.layout import BACKENDS, Backend
 from abkd_jax.graph.precision import accumulation_dtype, widened
@@ -98,13 +98,8 @@ def _folding(backend: Backend) -> Callable[[RowEntries, Array | None, Array], Ar
     def _over_seeds(
         size: int, batched: list[Any], matrix: RowEntries, values: Array | None, x: Array
     ) -> tuple[Array, bool]:
-        if any(jax.tree.leaves(batched[0])):  # graphs that differ: one after the other
-            arguments = (matrix, values, x)
-
-            def of_graph(i: Array) -> Array:
-                return sums(*jax.tree.map(lambda leaf, many: leaf[i] if many else leaf, arguments, tuple(batched)))
-
-            return jax.lax.map(of_graph, jnp.arange(size)), True
+        if any(jax.tree.leaves(batched[0])):  # graphs that differ
+            return one_by_one(sums, size, batched, matrix, values, x)
         x = x if batched[2] else jnp.broadcast_to(x[None], (size, *x.shape))
         heads, width = x.shape[2:]
         if values is not None and batched[1]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.backends import row_sums
-from abkd_jax.aggregate.entries import by_column, by_row
+from abkd_jax.aggregate.entries import by_column, by_row, one_by_one
 from abkd_jax.aggregate.pallas import table_fits, table_sums
 from abkd_jax.aggregate.slots import slot_sums, slots_of
 from abkd_jax.graph.constants import LaidOut
@@ -88,13 +88,8 @@ def _folding(backend: Backend, half: bool, transposed: bool) -> Callable[[_Matri
 
     @product.def_vmap
     def _over_seeds(size: int, batched: list[Any], matrix: _Matrix, x: Array) -> tuple[Array, bool]:
-        if any(jax.tree.leaves(batched[0])):  # graphs that differ: one after the other
-
-            def of_graph(i: Array) -> Array:
-                own = jax.tree.map(lambda leaf, many: leaf[i] if many else leaf, (matrix, x), tuple(batched))
-                return product(*own)
-
-            return jax.lax.map(of_graph, jnp.arange(size)), True
+        if any(jax.tree.leaves(batched[0])):  # graphs that differ
+            return one_by_one(product, size, batched, matrix, x)
         folded = jnp.moveaxis(x, 0, 1).reshape(x.shape[1], size * x.shape[2])
         out = product(matrix, folded)
         return jnp.moveaxis(out.reshape(out.shape[0], size, x.shape[2]), 1, 0), True

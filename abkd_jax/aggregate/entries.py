@@ -1,14 +1,17 @@
 """Entries of a sparse matrix in row order: of a pattern, or of its transpose."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Int, Shaped
 
 from abkd_jax.graph.buckets import Buckets
 from abkd_jax.graph.layout import CSR
 from abkd_jax.graph.slots import Slots
 
-__all__ = ["RowEntries", "by_column", "by_row", "in_row_order"]
+__all__ = ["RowEntries", "by_column", "by_row", "in_row_order", "one_by_one"]
 
 
 class RowEntries(NamedTuple):
@@ -47,3 +50,24 @@ def by_column(pattern: CSR) -> RowEntries:
 def in_row_order(matrix: RowEntries, values: Shaped[Array, "e *h"]) -> Shaped[Array, "e *h"]:
     """Brings values of the entries into row order."""
     return values if matrix.order is None else values[matrix.order]
+
+
+def one_by_one(
+    function: Callable[..., Array], size: int, batched: Sequence[Any], *arguments: Any
+) -> tuple[Array, bool]:
+    """Maps a product over graphs that differ, one after the other: a rule of `jax.custom_batching.custom_vmap`.
+
+    Args:
+        function: the product.
+        size: number of graphs.
+        batched: which leaves of the arguments have a leading axis of them.
+        arguments: of the function.
+
+    Returns:
+        The products of all graphs, and that they have such an axis.
+    """
+
+    def of_graph(i: Array) -> Array:
+        return function(*jax.tree.map(lambda leaf, many: leaf[i] if many else leaf, arguments, tuple(batched)))
+
+    return jax.lax.map(of_graph, jnp.arange(size)), True

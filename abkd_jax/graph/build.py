@@ -13,17 +13,16 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from abkd_jax.graph.access import edge_relations, edge_weights, fits, layout_of, num_edges, num_nodes, raw_edges
+from abkd_jax.graph.access import edge_weights, fits, layout_of, num_edges, num_nodes, raw_edges
 from abkd_jax.graph.forms import choose_forms, constants_of, without_sparse_features
 from abkd_jax.graph.host import host_graph, whole_graph
 from abkd_jax.graph.input_checks import (
     check_graph,
     check_rows,
+    checked_edges,
     checked_ends,
-    checked_relations,
     checked_size,
     checked_weights,
-    weights_of,
 )
 from abkd_jax.graph.layout import (
     BACKENDS,
@@ -39,7 +38,7 @@ from abkd_jax.graph.layout import (
     symmetric_coefficients,
 )
 from abkd_jax.graph.partitioned import partition_of
-from abkd_jax.graph.precision import accumulation_dtype, widened
+from abkd_jax.graph.precision import widened
 from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.types import Dataset, InputError, Pytree
 
@@ -170,20 +169,13 @@ def prepare(
     _check_backend(backend, buckets)
     if layout_of(graph) is not None:
         return graph
-    size = num_nodes(graph)
-    check_graph(graph, size)
-    senders, receivers = checked_ends(graph.senders, graph.receivers, size)
-    check_rows("edge", raw_edges(graph), senders.shape[0])
-    types = edge_relations(graph)
-    types = None if types is None else checked_relations(np.asarray(types), relations)
+    size, raw = num_nodes(graph), raw_edges(graph)
+    (senders, receivers), types, weights, weighted = checked_edges(graph, raw, size, relations)
     order = edge_order(senders, receivers, size, types)
-    edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], raw_edges(graph))
-    senders, receivers = senders[order], receivers[order]
+    edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], raw)
+    senders, receivers, weights = senders[order], receivers[order], weights[order]
     forms = choose_forms(backend, platform if buckets else "any", size, senders.shape[0])
     pattern = build_pattern(receivers, senders, (size, size), buckets=buckets, slots=forms.slots)
-    given = weights_of(edges, senders.shape[0])
-    weights = checked_weights(np.ones(senders.shape[0]) if given is None else given, senders.shape[0])
-    weights = weights.astype(accumulation_dtype(weights.dtype))
     coefficients, self_coefficients, scale = symmetric_coefficients(senders, receivers, weights, size)
     by_relation = None
     if types is not None:
@@ -196,7 +188,7 @@ def prepare(
         self_coefficients=self_coefficients,
         relations=by_relation,
         info=LayoutInfo(size, senders.shape[0], backend),
-        constants=constants_of(pattern, scale, None if given is None else weights, matrix=forms.matrix),
+        constants=constants_of(pattern, scale, weights if weighted else None, matrix=forms.matrix),
     )
     nodes = without_sparse_features(graph.nodes) if forms.dense_features else graph.nodes
     return graph._replace(nodes=nodes, edges=layout, senders=pattern.cols, receivers=pattern.rows)

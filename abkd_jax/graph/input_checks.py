@@ -4,7 +4,7 @@ Shapes and types of arrays are static, and are checked under `jit` too; values a
 """
 
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,15 @@ import numpy as np
 from jax.core import Tracer
 
 from abkd_jax.graph.layout import SparseFeatures
+from abkd_jax.graph.precision import accumulation_dtype
 from abkd_jax.types import HostOrDevice, InputError
 
 __all__ = [
     "MOST_RELATIONS",
+    "CheckedEdges",
     "check_graph",
     "check_rows",
+    "checked_edges",
     "checked_ends",
     "checked_relations",
     "checked_size",
@@ -29,6 +32,44 @@ __all__ = [
 ]
 
 MOST_RELATIONS = 2**16  # more are hardly types, and (node, type) pairs would not fit int32
+
+
+class CheckedEdges(NamedTuple):
+    """Edges of a graph on the host, as a layout is made of them.
+
+    Attributes:
+        ends: senders and receivers, `[e]` int32 each.
+        types: `[e]` int32 and their number; None without types.
+        weights: `[e]` float32 or wider.
+        weighted: whether the graph has weights; else all are 1.
+    """
+
+    ends: tuple[np.ndarray, np.ndarray]
+    types: tuple[np.ndarray, int] | None
+    weights: np.ndarray
+    weighted: bool
+
+
+def checked_edges(graph: jraph.GraphsTuple, edges: Any, nodes: int, relations: int | None) -> CheckedEdges:
+    """Checks all that a layout reads of a graph, and returns its edges.
+
+    Args:
+        graph: see `check_graph`, as for `nodes`.
+        edges: its `access.raw_edges`.
+        nodes: number of nodes.
+        relations: see `checked_relations`.
+
+    Raises:
+        InputError: the graph is malformed, or an end, a type, a weight or a number of rows is wrong.
+    """
+    check_graph(graph, nodes)
+    ends = checked_ends(graph.senders, graph.receivers, nodes)
+    count = ends[0].shape[0]
+    check_rows("edge", edges, count)
+    types, given = relations_of(edges, count), weights_of(edges, count)
+    types = None if types is None else checked_relations(np.asarray(types), relations)
+    weights = checked_weights(np.ones(count) if given is None else given, count)
+    return CheckedEdges(ends, types, weights.astype(accumulation_dtype(weights.dtype)), given is not None)
 
 
 def check_graph(graph: jraph.GraphsTuple, nodes: int) -> None:

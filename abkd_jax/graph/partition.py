@@ -11,16 +11,8 @@ import jraph
 import numpy as np
 import scipy.sparse as sp
 
-from abkd_jax.graph.access import edge_relations, num_nodes, raw_edges
-from abkd_jax.graph.input_checks import (
-    check_graph,
-    check_rows,
-    checked_ends,
-    checked_relations,
-    checked_size,
-    checked_weights,
-    weights_of,
-)
+from abkd_jax.graph.access import num_nodes, raw_edges
+from abkd_jax.graph.input_checks import checked_edges, checked_size
 from abkd_jax.graph.layout import (
     CSR,
     Backend,
@@ -35,7 +27,6 @@ from abkd_jax.graph.layout import (
     symmetric_coefficients,
 )
 from abkd_jax.graph.partitioned import PartitionedEdges, PartitionInfo
-from abkd_jax.graph.precision import accumulation_dtype
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["pad_rows", "partition"]
@@ -79,17 +70,10 @@ def partition(
         raise InputError(f"partition: a batch of {graph.n_node.shape[0]} graphs, expected one graph")
     if checked_size(parts) < 1 or backend == "bucketed":
         raise InputError(f"partition: {parts} parts, backend {backend!r}, expected at least 1 and none of buckets")
-    check_graph(graph, size)
-    senders, receivers = checked_ends(graph.senders, graph.receivers, size)
-    check_rows("edge", edges, senders.shape[0])
-    types = edge_relations(graph)
-    types = None if types is None else checked_relations(np.asarray(types), relations)
+    (senders, receivers), types, weights, _ = checked_edges(graph, edges, size, relations)
     order = edge_order(senders, receivers, size, types)
     senders, receivers = senders[order], receivers[order]
     cut = _Cut(receivers, size, parts)
-    weights = weights_of(edges, senders.shape[0])
-    weights = checked_weights(np.ones(senders.shape[0]) if weights is None else weights, senders.shape[0])
-    weights = weights.astype(accumulation_dtype(weights.dtype))
     edge_scale, self_scale, _ = symmetric_coefficients(senders, receivers, weights[order], size)
     columns, sent = _columns(cut, senders, receivers, halo)
     blocks = _blocks(

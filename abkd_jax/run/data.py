@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +59,7 @@ class PreparedData(NamedTuple):
         per_step: minibatches that one step reads.
         mesh: devices that models are trained on; None is the default device.
         profile_dir: folder for traces of the trainings; None writes none.
+        stop: set where models that train beside this one have failed, so that it ends; see `slices`.
     """
 
     dataset: Dataset | GraphDataset
@@ -75,6 +77,7 @@ class PreparedData(NamedTuple):
     per_step: int = 1
     mesh: Mesh | None = None
     profile_dir: Path | None = None
+    stop: threading.Event | None = None
 
     @property
     def outputs(self) -> int:

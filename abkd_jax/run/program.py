@@ -1,6 +1,7 @@
 """One training program, of teachers or students: compiled once, resumed as a whole, looped on the device or host."""
 
 import functools
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,10 @@ from abkd_jax.training.tables import put_tables, take_tables
 from abkd_jax.types import Batch, InputError, Pytree
 
 __all__ = ["Program", "Teacher", "Trained", "select_seed", "stack", "steps_per_epoch", "train"]
+
+
+class Stopped(Exception):
+    """The training of a model ends because one beside it has failed."""
 
 
 class Program(NamedTuple):
@@ -112,6 +117,8 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     else:
         template = jax.eval_shape(initial_fit_state, program.states)
         run = _on_minibatches(data, model, program)
+    if data.stop is not None:
+        run = _until(run, data.stop)
     if data.profile_dir is not None:
         run = profiled(run, data.profile_dir / program.label.replace(" ", "_"))
     state, history, origin = fit_with_checkpoints(
@@ -121,9 +128,7 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     best = {"params": state.best_params, **state.best_model_state}
     if data.sampler is not None:
         last, best = jax.tree.map(lambda leaf: leaf[None], (last, best))
-    elif (
-        data.mesh is not None and axis_size(data.mesh, "nodes") > 1
-    ):  # they are evaluated on the graph, which is in blocks
+    elif data.mesh is not None and axis_size(data.mesh, "nodes") > 1:
         last, best = put((last, best), data.mesh)  # they are evaluated on the graph, which is in blocks
     epochs = np.max(history["epoch"], axis=0, where=history["recorded"], initial=0)
     best_epochs = np.atleast_1d(np.asarray(state.best_epoch))
@@ -134,13 +139,29 @@ def _on_whole_graph(program: Program, mesh: Mesh | None) -> Fit:
     """Returns `fit` of a program, without `resume` and `on_chunk`."""
     states, batch = program.states, program.batch
     if mesh is not None:
-        states = put_seeds(states, mesh)
-        if axis_size(mesh, "nodes") == 1:  # else its blocks are where they belong
-            batch = put_batch(batch, program.batch_axes, mesh)
+        states, batch = put_seeds(states, mesh), put_batch(batch, program.batch_axes, mesh)
     run = functools.partial(
         fit, program.step, program.validate, states, batch, program.batch_axes, program.optim, mesh=mesh
     )
     return run if mesh is None else over_seeds(run, len(program.seeds), mesh)
+
+
+def _until(fit: Fit, stop: threading.Event) -> Fit:
+    """Returns a fit that ends with `Stopped` at its next evaluation once the event is set."""
+
+    def run(*, resume: Any = None, on_chunk: Any = None) -> tuple[Any, Any]:
+        def checked(*of: Any) -> None:
+            on_chunk(*of)
+            _check(stop)
+
+        return fit(resume=resume, on_chunk=checked)
+
+    return run
+
+
+def _check(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise Stopped
 
 
 def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> Fit:
@@ -161,8 +182,12 @@ def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> F
         draws = sampler.groups(np.random.default_rng([seed, epoch]), per_step)
 
         def put_step(draw: Callable[[], Any]) -> Any:
+            _check(data.stop)
             built = draw()
-            return jax.device_put(built[0]().batch) if per_step == 1 else build_parts(built, per_step, mesh)
+            if per_step > 1:
+                return build_parts(built, per_step, mesh)
+            batch = built[0]().batch
+            return jax.device_put(batch) if mesh is None else put(batch, mesh)
 
         return prefetch(draws, put=put_step, workers=worker_count())
 

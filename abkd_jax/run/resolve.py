@@ -22,6 +22,7 @@ from abkd_jax.configs.ranges import RANGES, Range
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.distill.build import build_objective
 from abkd_jax.models import build
+from abkd_jax.training.multihost import are_several
 from abkd_jax.training.sharding import make_mesh, mesh_sizes
 from abkd_jax.training.step import make_optimizer
 from abkd_jax.types import InputError
@@ -219,15 +220,25 @@ def _check_mesh(config: RunConfig) -> None:
             f"--mesh data={sizes['data']} shares the minibatches of a step: --batches.kind is {kind} and "
             f"--batches.per-step {per_step}, expected minibatches and a multiple of {sizes['data']}"
         )
-    for axis in ("seeds", "nodes"):
-        if sizes[axis] > 1 and kind != "full":
-            raise InputError(f"--mesh {axis}={sizes[axis]}: --batches.kind is {kind}, expected full")
-    if sizes["seeds"] > 1 and sizes["nodes"] > 1:
-        raise InputError(
-            f"--mesh seeds={sizes['seeds']} nodes={sizes['nodes']}, expected one of them: the blocks of a graph hold "
-            "all seeds"
-        )
+    if sizes["nodes"] > 1 and kind != "full":
+        raise InputError(f"--mesh nodes={sizes['nodes']}: --batches.kind is {kind}, expected full")
+    if are_several():
+        _check_processes(sizes, kind)
     make_mesh(config.mesh)
+
+
+def _check_processes(sizes: dict[str, int], kind: str) -> None:
+    """Checks that several processes can share the axes of a mesh."""
+    if sizes["nodes"] > 1:
+        raise InputError(
+            f"--mesh nodes={sizes['nodes']}: several processes, expected one, since process 0 alone scores the models "
+            "on the graph"
+        )
+    if sizes["seeds"] > 1 and kind != "full":
+        raise InputError(
+            f"--mesh seeds={sizes['seeds']}: --batches.kind is {kind} in several processes, expected full or one "
+            "process: seeds of minibatches are programs of their own, which processes would start in different orders"
+        )
 
 
 def _check_model(path: str, model: ModelConfig, batches: BatchConfig) -> None:

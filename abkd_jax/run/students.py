@@ -19,14 +19,13 @@ from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.identity import student_identity
 from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job
+from abkd_jax.run.slices import in_slices
 from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.training.step import (
-    Step,
     TrainState,
     init_state,
     make_distill_step,
-    make_gradient_shares,
     make_gradients,
     make_optimizer,
     make_validate,
@@ -34,6 +33,7 @@ from abkd_jax.training.step import (
 )
 from abkd_jax.training.tables import on_shards, put_tables
 from abkd_jax.training.teacher_sample import make_sample_outputs
+from abkd_jax.training.term_shares import make_gradient_shares
 from abkd_jax.types import Batch, GNNOutput, Objective, Pytree
 
 __all__ = ["train_students"]
@@ -55,7 +55,8 @@ def train_students(
 
     The student of seed `k` learns from the teacher of seed `k`. Where a step reads the whole graph, the teacher is
     evaluated once and the step is given its targets; on minibatches it is evaluated on every batch, and of stored
-    outputs the rows of the batch are taken.
+    outputs the rows of the batch are taken. The axis `seeds` of a mesh shares the seeds: of one program where a step
+    reads the whole graph, else program by program (`slices.in_slices`).
 
     Args:
         data: the data.
@@ -69,48 +70,49 @@ def train_students(
             False and they are not finished.
     """
     log.info("%s: preparing", job.name)
-    method, context = job.method, data.loss_context
-    student, variables = build_model(data, job.model), teacher.models.variables
-    module = teacher.models.module
-    stored = data.sampler is not None and isinstance(module, Stored)
-    if data.sampler is not None and stored:  # the batches carry them; they are the same for all seeds
+    method, variables, module = job.method, teacher.models.variables, teacher.models.module
+    student, objective = build_model(data, job.model), build_objective(method, data.loss_context)
+    if data.sampler is not None and isinstance(module, Stored):  # the batches carry them, the same for all seeds
         data = data._replace(sampler=data.sampler.with_outputs(select_seed(variables, 0)["outputs"]))
-        variables = {}
-    objective = build_objective(method, context)
+        variables, module = {}, None
     optimizer = make_optimizer(method.optim, steps_per_epoch(data, method.optim))
-    apply = None if stored else module.apply
+    apply = None if module is None else module.apply
     prepare = jax.jit(_make_prepare(apply, student, objective, method, optimizer, whole=data.sampler is None))
-    step = make_distill_step(student, objective, optimizer, data.task, method.task_weight)
-    score = make_validate(student, data.task, data.val_mask)
-    if data.sampler is None:
-        shares = make_gradient_shares(student, terms_of(method, context), data.task, method.task_weight)
-        make = _make_side_by_side(
-            data, job, prepare, step, lambda state, batch: score(state, batch) | shares(state, batch)
-        )
-    else:
-        if data.per_step == 1:
-            learn = with_teacher_targets(step, objective, apply)
+
+    def trainer(data: PreparedData) -> Callable[[tuple[Path, list[int]]], Trained]:
+        if data.sampler is None:
+            make = _make_side_by_side(data, job, prepare, student, objective, optimizer)
         else:
-            gradients = make_gradients(on_shards(student, data.mesh), objective, data.task, method.task_weight)
-            evaluated = None if stored else on_shards(module, data.mesh).apply
-            learn = make_parts_step(with_teacher_targets(gradients, objective, evaluated), optimizer, data.mesh)
-        make = _make_one(data, job, prepare, learn, score, _make_basis(data, objective, apply))
-    parts = []
-    for directory, seeds in folders:
-        identity = student_identity(data.identity, seeds, teacher.source, job.name, method, job.model)
-        program, untrained = make(directory, identity, seeds, [select_seed(variables, seed) for seed in seeds])
-        trained = train(data, student, program, may_train=may_train)
-        parts.append(trained._replace(history=_with_untrained(trained.history, untrained)))
-    return stack(parts)
+            learn = _make_learn(data, method, student, module, objective, optimizer)
+            make = _make_one(data, job, prepare, student, learn, _make_basis(data, objective, apply))
+
+        def train_program(folder: tuple[Path, list[int]]) -> Trained:
+            directory, seeds = folder
+            identity = student_identity(data.identity, seeds, teacher.source, job.name, method, job.model)
+            program, untrained = make(directory, identity, seeds, [select_seed(variables, seed) for seed in seeds])
+            trained = train(data, student, program, may_train=may_train)
+            return trained._replace(history=_with_untrained(trained.history, untrained))
+
+        return train_program
+
+    return stack(list(map(trainer(data), folders)) if data.sampler is None else in_slices(data, folders, trainer))
 
 
 Prepare = Callable[[Any, Pytree, Batch], tuple[TrainState, Pytree]]
-Validate = Callable[[TrainState, Batch], dict[str, Array]]
 Make = Callable[[Path, dict[str, Any], list[int], list[Pytree]], tuple[Program, dict[str, np.ndarray]]]
 
 
-def _make_side_by_side(data: PreparedData, job: Job, prepare: Prepare, step: Step, validate: Validate) -> Make:
+def _make_side_by_side(
+    data: PreparedData, job: Job, prepare: Prepare, student: nn.Module, objective: Objective | None, optimizer: Any
+) -> Make:
     """Returns the maker of programs that train many seeds; the targets of the teachers are computed once."""
+    weight, terms = job.method.task_weight, terms_of(job.method, data.loss_context)
+    step = make_distill_step(student, objective, optimizer, data.task, weight)
+    score = make_validate(student, data.task, data.val_mask)
+    shares = make_gradient_shares(student, terms, data.task, weight)
+
+    def validate(state: TrainState, batch: Batch) -> dict[str, Array]:
+        return score(state, batch) | shares(state, batch)
 
     def evaluate_once(state: TrainState, batch: Batch) -> dict[str, Array]:
         return step(state, batch)[1] | validate(state, batch)
@@ -132,16 +134,34 @@ def _make_side_by_side(data: PreparedData, job: Job, prepare: Prepare, step: Ste
     return make
 
 
+def _make_learn(
+    data: PreparedData,
+    method: MethodConfig,
+    student: nn.Module,
+    teacher: Any,
+    objective: Objective | None,
+    optimizer: Any,
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """Makes the step on minibatches, which evaluates the teacher on them; without one they hold its outputs."""
+    if data.per_step == 1:
+        step = make_distill_step(student, objective, optimizer, data.task, method.task_weight)
+        return with_teacher_targets(step, objective, None if teacher is None else teacher.apply)
+    gradients = make_gradients(on_shards(student, data.mesh), objective, data.task, method.task_weight)
+    evaluated = None if teacher is None else on_shards(teacher, data.mesh).apply
+    return make_parts_step(with_teacher_targets(gradients, objective, evaluated), optimizer, data.mesh)
+
+
 def _make_one(
     data: PreparedData,
     job: Job,
     prepare: Prepare,
+    student: nn.Module,
     learn: Callable[..., Any],
-    validate: Validate,
     basis_of: Callable[[int, Pytree], Pytree],
 ) -> Make:
     """Returns the maker of programs that train one seed on minibatches; the teacher is evaluated on each of them."""
     example = next(iter(data.sampler(np.random.default_rng(0)))) if data.sampler else data.batch
+    validate = make_validate(student, data.task, data.val_mask)
 
     def make(
         directory: Path, identity: dict[str, Any], seeds: list[int], teachers: list[Pytree]
@@ -151,7 +171,7 @@ def _make_one(
         read = (variables, basis_of(seed, variables))
         read = jax.device_put(read) if data.mesh is None else put_tables(read, data.mesh)  # once, not in every step
 
-        def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:  # `Batch`, or `Parts` of them
             return learn(state, batch, *read)
 
         label = f"{job.name} seed {seed}"

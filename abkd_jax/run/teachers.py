@@ -1,6 +1,6 @@
 """Teachers: trained here, one program per seed, kept on disk for all runs; or from outside."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from abkd_jax.run.given_teachers import ensemble_of, given_teacher, repeated
 from abkd_jax.run.identity import DataIdentity, config_dict, digest, source_of, teacher_identity
 from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job, jobs
+from abkd_jax.run.slices import in_slices
 from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.resume import Origin
@@ -151,10 +152,11 @@ def _ensemble(data: PreparedData, members: Trained, seeds: int) -> Trained:
 def train_teachers(
     data: PreparedData, config: TeacherConfig, seeds: int, root: Path, *, may_train: bool = True
 ) -> Trained:
-    """Trains the teachers of seeds `0 .. seeds - 1` one after the other, where `root` does not hold them yet.
+    """Trains the teachers of seeds `0 .. seeds - 1`, where `root` does not hold them yet.
 
     Each runs as its own program: a deep teacher keeps all cores busy by itself, and one that stops early should not
-    wait for the others.
+    wait for the others. They train one after the other, or side by side on the axis `seeds` of a mesh
+    (`slices.in_slices`).
 
     Args:
         data: the data.
@@ -169,7 +171,11 @@ def train_teachers(
     Raises:
         InputError: the config makes no model, or a kept teacher is damaged, missing or of another config.
     """
-    return stack([_train_or_load(data, config, seed, root, may_train=may_train) for seed in range(seeds)])
+
+    def trainer(data: PreparedData) -> Callable[[int], Trained]:
+        return lambda seed: _train_or_load(data, config, seed, root, may_train=may_train)
+
+    return stack(in_slices(data, range(seeds), trainer))
 
 
 def _train_or_load(data: PreparedData, config: TeacherConfig, seed: int, root: Path, *, may_train: bool) -> Trained:

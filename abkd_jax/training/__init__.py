@@ -5,12 +5,12 @@ from abkd_jax.training.step import (
     TrainState,
     init_state,
     make_distill_step,
-    make_gradient_shares,
     make_optimizer,
     make_validate,
     with_teacher_targets,
 )
 from abkd_jax.training.teacher_sample import make_sample_outputs
+from abkd_jax.training.term_shares import make_gradient_shares
 
 __all__ = [
     "FitState",

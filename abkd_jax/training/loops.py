@@ -101,7 +101,8 @@ def fit(
     if resume is not None:
         history |= {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1)))
-    while done < chunks * length and bool(np.any(jax.device_get(take(state.active, mesh)))):
+    while done < evaluations and bool(np.any(jax.device_get(take(state.active, mesh)))):
+        history = _with_room(history, done + length)
         with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("epochs", step_num=done):
             state, metrics = run_chunk(state, batch)
             metrics = jax.device_get(take(metrics, mesh))
@@ -111,6 +112,16 @@ def fit(
         if on_chunk is not None:
             on_chunk(state, history, min(done * config.eval_every, config.epochs))
     return state, history
+
+
+def _with_room(history: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    """Returns a history with at least so many rows: a run may be resumed where its chunks are of another length."""
+    missing = rows - history["recorded"].shape[0]
+    if missing <= 0:
+        return history
+    empty = lambda values: np.zeros((missing, *values.shape[1:]), values.dtype)  # noqa: E731
+    by_row = {name: values for name, values in history.items() if values.ndim > 1}
+    return history | {name: np.concatenate([values, empty(values)]) for name, values in by_row.items()}
 
 
 def initial_fit_state(train: TrainState) -> FitState:

@@ -1,4 +1,4 @@
-"""Seeds side by side: vmap on one device, and shards of them on a mesh."""
+"""Seeds side by side in one program: vmap on one device, and shards of them on a mesh."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,9 +29,13 @@ def vmap_seeds(
         function: of one seed.
         batch_axes: as for `fit`.
         params: the models' parameters; their shapes decide.
-        mesh: its axis `seeds` shares the seeds, whose number it divides: each device maps over its own.
+        mesh: its axis `seeds` shares the seeds, whose number it divides: each device maps over its own. Where the axis
+            `nodes` shares the graph too, sums over its blocks are programs of one device (`aggregate.partitioned`), and
+            XLA spreads all else over both axes.
     """
     if axis_size(mesh, "seeds") > 1:
+        if axis_size(mesh, "nodes") > 1:
+            return jax.vmap(function, in_axes=(0, batch_axes), spmd_axis_name="seeds")
         own = vmap_seeds(function, batch_axes, params)
         shared, specs = PartitionSpec("seeds"), _seed_specs(batch_axes)
         return jax.shard_map(own, mesh=mesh, in_specs=(shared, specs), out_specs=shared, check_vma=False)
@@ -55,23 +59,37 @@ def vmap_seeds(
 
 def put_seeds(tree: Pytree, mesh: Mesh) -> Pytree:
     """Puts arrays `[seeds, ...]` on a mesh; copies of the last seed fill up to a multiple of its axis `seeds`."""
-
-    def filled(leaf: Array) -> Array:
-        missing = -leaf.shape[0] % axis_size(mesh, "seeds")
-        return jnp.concatenate([leaf, *[leaf[-1:]] * missing]) if missing else leaf
-
-    return put(jax.tree.map(filled, tree), mesh, "seeds")
+    return put(_filled(tree, mesh), mesh, "seeds")
 
 
 def put_batch(batch: Batch, batch_axes: Batch | None, mesh: Mesh) -> Batch:
-    """Puts a batch of a fit on a mesh: what differs between seeds with them, as `put_seeds`, all else everywhere."""
-    if batch_axes is None:
-        return put(batch, mesh)
+    """Puts a batch of a fit on a mesh: what differs between seeds with them, as `put_seeds`, all else everywhere.
+
+    With an axis `nodes` the batch is on the mesh already (`graph.place`), in blocks of nodes: there it stays, and only
+    what differs between seeds is moved along the axis `seeds`.
+    """
+    in_blocks = axis_size(mesh, "nodes") > 1
+
+    def spread(filled: Array, leaf: Array) -> Array:
+        rows: Any = leaf.sharding
+        return put(filled, mesh, "seeds", *rows.spec[1:])
 
     def put_part(axis: int | None, part: Pytree) -> Pytree:
-        return put(part, mesh) if axis is None else put_seeds(part, mesh)
+        if axis is None:
+            return part if in_blocks else put(part, mesh)
+        return jax.tree.map(spread, _filled(part, mesh), part) if in_blocks else put_seeds(part, mesh)
 
+    if batch_axes is None:
+        return put_part(None, batch)
     return jax.tree.map(put_part, batch_axes, batch, is_leaf=lambda axis: axis is None)
+
+
+def _filled(tree: Pytree, mesh: Mesh) -> Pytree:
+    def fill(leaf: Array) -> Array:
+        missing = -leaf.shape[0] % axis_size(mesh, "seeds")
+        return jnp.concatenate([leaf, *[leaf[-1:]] * missing]) if missing else leaf
+
+    return jax.tree.map(fill, tree)
 
 
 def over_seeds(fit: Fit, seeds: int, mesh: Mesh) -> Fit:

@@ -1,7 +1,7 @@
 """The mesh of devices of a run, and the placement of arrays on it.
 
 Three axes, each of size 1 unless it is named: `data` (minibatches of one step), `seeds` (models that train side by
-side) and `nodes` (blocks of receivers of one large graph).
+side) and `nodes` (blocks of receivers of one large graph). `seeds` goes together with each of the others.
 """
 
 import functools
@@ -10,12 +10,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from abkd_jax.training.multihost import are_several
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["AXES", "Fit", "axis_size", "make_mesh", "mesh_sizes", "on_mesh", "put", "take"]
+__all__ = ["AXES", "Fit", "axis_size", "make_mesh", "mesh_sizes", "on_mesh", "put", "slices", "take"]
 
 Fit = Callable[..., tuple[Any, Any]]
 
@@ -76,6 +77,18 @@ def make_mesh(words: Sequence[str]) -> Mesh | None:
 def axis_size(mesh: Mesh | None, axis: str) -> int:
     """Returns the number of devices along an axis; 1 without a mesh."""
     return 1 if mesh is None else mesh.shape[axis]
+
+
+def slices(mesh: Mesh, axis: str) -> list[Mesh]:
+    """Returns the parts of a mesh at each place of an axis, which has size 1 in them.
+
+    Examples:
+        >>> [part.size for part in slices(make_mesh(["data=1"]), "seeds")]
+        [1]
+    """
+    place = mesh.axis_names.index(axis)
+    parts = np.split(mesh.devices, mesh.shape[axis], axis=place)
+    return [Mesh(devices, mesh.axis_names, axis_types=mesh.axis_types) for devices in parts]
 
 
 def put(tree: Pytree, mesh: Mesh, *axes: str | None) -> Pytree:

@@ -1,6 +1,6 @@
-"""The training step, its evaluation, and the shares of its losses in the gradient."""
+"""The training step, its optimizer and its evaluation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.distill import Term, batch_targets, gradient_shares, term_losses
+from abkd_jax.distill import batch_targets
 from abkd_jax.graph.precision import in_float32
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, GNNOutput, InputError, Objective, PRNGKey, Pytree
@@ -21,7 +21,6 @@ __all__ = [
     "TrainState",
     "init_state",
     "make_distill_step",
-    "make_gradient_shares",
     "make_gradients",
     "make_optimizer",
     "make_update",
@@ -213,53 +212,6 @@ def make_validate(model: nn.Module, task: Task, val_mask: Bool[Array, " n"]) -> 
         }
 
     return validate
-
-
-def make_gradient_shares(
-    student: nn.Module, terms: Sequence[Term], task: Task, task_weight: float = 1.0
-) -> Callable[[TrainState, Batch], dict[str, Array]]:
-    """`(state, batch) -> {"gradient_share/<term>": share}` of the student's parameters, for use beside `make_validate`.
-
-    See `distill.gradient_shares`. The task loss is the term `"task"`; terms of weight 0 are left out, and where fewer
-    than two remain there is nothing to share: `{}`. The student runs in evaluation mode. Costs a step of the student
-    for each term.
-
-    Args:
-        student: as for `make_distill_step`.
-        terms: those of the `weighted_sum` that is trained.
-        task: as for `make_distill_step`.
-        task_weight: as for `make_distill_step`.
-
-    Raises:
-        InputError: a term is called "task".
-    """
-    if any(term.name == "task" for term in terms):
-        raise InputError("make_gradient_shares: a term is called 'task', expected another name beside the task loss")
-    names = (["task"] if task_weight else []) + [term.name for term in terms if term.weight]
-
-    def shares(state: TrainState, batch: Batch) -> dict[str, Array]:
-        if len(names) < 2:
-            return {}
-        losses: dict[str, Callable[..., Array]] = {
-            "task": lambda out: task_weight * task.loss(out.logits, batch.labels, batch.masks.labelled),
-            **term_losses(
-                terms,
-                state.params["objective"],
-                batch.targets,
-                graph=batch.graph,
-                mask=batch.masks,
-                key=jax.random.fold_in(state.key, state.step),
-            ),
-        }
-
-        def of_params(name: str) -> Callable[[Pytree], Array]:
-            variables = lambda params: {"params": params, **state.model_state}  # noqa: E731
-            return lambda params: losses[name](student.apply(variables(params), batch.graph))
-
-        found = gradient_shares({name: of_params(name) for name in names}, state.params["student"])
-        return {f"gradient_share/{name}": share for name, share in found.items()}
-
-    return shares
 
 
 def with_teacher_targets(

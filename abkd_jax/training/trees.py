@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import textwrap
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ __all__ = ["TEMPORARY", "described", "raw", "read", "read_described", "with_keys
 TEMPORARY = "*.orbax-checkpoint-tmp*"  # folders that an interrupted write leaves
 MAX_HISTORY = 1 << 30  # most bytes of a history without a manifest, whose header alone tells its size
 QUIET = 0.2  # seconds without a new file, after which the threads of a failed write have ended
+
+_quieting = threading.Lock()  # models that train side by side write and read in threads of their own
 
 
 def described(tree: Pytree) -> dict[str, str]:
@@ -184,7 +187,8 @@ def _is_unrelated(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps orbax's threads from printing tracebacks of their own when a read or write fails."""
+    """Keeps orbax's threads from printing tracebacks of their own when a read or write fails; one caller at a time."""
+    _quieting.acquire()
     levels = {log: log.level for log in map(logging.getLogger, ("absl", "asyncio"))}
     hook = sys.unraisablehook
     try:
@@ -201,6 +205,7 @@ def _quiet() -> Iterator[None]:
         for log, level in levels.items():
             log.setLevel(level)
         sys.unraisablehook = hook
+        _quieting.release()
 
 
 def _clear(folder: Path) -> None:

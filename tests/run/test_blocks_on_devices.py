@@ -8,20 +8,19 @@ import pytest
 from graphs import features
 from model_samples import CLASSES, HIDDEN, NODES, assert_close, initialised, make, trained_once, typed_graph
 from partition_samples import needs_devices, spread
-from pipeline_samples import tiny
 
 from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.graph import node_mask, prepare
 from abkd_jax.run.data import prepare_data
 from abkd_jax.run.program import Teacher
-from abkd_jax.run.resolve import Job, resolve
+from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import train_teachers
 from abkd_jax.training import tasks
 from abkd_jax.training.sharding import make_mesh
 from abkd_jax.training.step import init_state, make_distill_step
-from abkd_jax.types import Batch, GNNOutput, InputError, NodeMasks
+from abkd_jax.types import Batch, GNNOutput, NodeMasks
 
 PARTS = min(8, jax.device_count())
 
@@ -87,8 +86,3 @@ def test_a_teacher_has_the_losses_of_one_device_and_is_read_on_fewer(tmp_path):
     same_run(many, one)
     student = student_of(folder, fewer)
     assert np.isfinite(student.history["loss"]).all()
-
-
-def test_seeds_and_blocks_share_no_mesh(tmp_path):
-    with pytest.raises(InputError, match="--mesh seeds=2 nodes=2, expected one of them"):
-        resolve(tiny(tmp_path, mesh=("seeds=2", "nodes=2")))

@@ -235,12 +235,24 @@ WALKS = config.BatchConfig(kind="walks", per_step=4)
         (config.BatchConfig(per_step=2), (), "--batches.per-step is 2, expected 1: --batches.kind is full"),
         (config.BatchConfig(), ("data=2",), "--batches.kind is full and --batches.per-step 1, expected minibatches"),
         (WALKS, ("data=3",), "--batches.per-step 4, expected minibatches and a multiple of 3"),
-        (WALKS, ("seeds=2",), "--mesh seeds=2: --batches.kind is walks, expected full"),
         (WALKS, ("nodes=2",), "--mesh nodes=2: --batches.kind is walks, expected full"),
         (config.BatchConfig(), ("seeds=1000",), "--mesh seeds=1000 has 1,000 devices, expected at most"),
         (config.BatchConfig(), ("seeds=two",), "--mesh seeds=two: 'seeds=two', expected data=N, seeds=N, nodes=N"),
     ],
-    ids=["full", "data", "multiple", "seeds", "nodes", "devices", "word"],
+    ids=["full", "data", "multiple", "nodes", "devices", "word"],
 )
 def test_devices_fit_the_batches(batches, mesh, message):
+    assert message in refused(dataclasses.replace(BASE, batches=batches, mesh=mesh))
+
+
+@pytest.mark.parametrize(
+    ("batches", "mesh", "message"),
+    [
+        (WALKS, ("data=2", "seeds=2"), "--mesh seeds=2: --batches.kind is walks in several processes, expected full"),
+        (config.BatchConfig(), ("nodes=2",), "--mesh nodes=2: several processes, expected one"),
+    ],
+    ids=["seeds", "nodes"],
+)
+def test_several_processes_share_fewer_axes(monkeypatch, batches, mesh, message):
+    monkeypatch.setattr(resolve, "are_several", lambda: True)
     assert message in refused(dataclasses.replace(BASE, batches=batches, mesh=mesh))

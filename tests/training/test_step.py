@@ -25,10 +25,10 @@ from abkd_jax.training.step import (
     TrainState,
     init_state,
     make_distill_step,
-    make_gradient_shares,
     make_optimizer,
 )
 from abkd_jax.training.tasks import classification
+from abkd_jax.training.term_shares import make_gradient_shares
 from abkd_jax.types import GNNOutput, InputError, Objective
 
 

@@ -7,7 +7,15 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, receiving, sender_values
+from abkd_jax.aggregate import (
+    Features,
+    attention_sum,
+    receiver_sums,
+    receiver_values,
+    receiving,
+    sender_sums,
+    sender_values,
+)
 from abkd_jax.graph import num_edges
 from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.layers.dense import Dense, Dropout, cast
@@ -246,9 +254,8 @@ def _degrees(graph: jraph.GraphsTuple, nodes: int, self_loops: bool) -> tuple[Ar
     With `self_loops` one loop per node is counted instead of those of the graph.
     """
     senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
-    counts = jnp.where((senders != receivers) | (not self_loops), 1.0, 0.0)
-    leaving = jax.ops.segment_sum(counts, senders, num_segments=nodes)
-    entering = receiver_sums(graph, counts[:, None])[:, 0]
+    counts = jnp.where((senders != receivers) | (not self_loops), 1.0, 0.0)[:, None]
+    leaving, entering = sender_sums(graph, counts, nodes)[:, 0], receiver_sums(graph, counts)[:, 0]
     if self_loops:
         return leaving + 1.0, entering + 1.0
     return jnp.maximum(leaving, 1.0), jnp.maximum(entering, 1.0)

@@ -28,6 +28,7 @@ __all__ = [
     "Residual",
     "Stack",
     "Stage",
+    "check_lookup",
     "classify",
     "lookup",
     "normalised",
@@ -263,11 +264,16 @@ def lookup(
     Raises:
         InputError: a row does not exist. Under `jit` that is unknown, and the gather reads the last row instead.
     """
-    rows = host_values(ids)
-    if rows is not None and rows.size and not (rows.min() >= 0 and rows.max() < table.shape[0]):
-        node = np.flatnonzero((rows < 0) | (rows >= table.shape[0]))[0]
-        raise InputError(f"{name}: entry {node} is {rows[node]}, expected 0 to {table.shape[0] - 1}")
+    check_lookup(name, table.shape[0], ids)
     return widened(table)[ids].astype(table.dtype if dtype is None else dtype)
+
+
+def check_lookup(name: str, size: int, ids: Int[Array, " n"]) -> None:
+    """Raises an `InputError` where `ids` are known and name a row that a table of this size does not have."""
+    rows = host_values(ids)
+    if rows is not None and rows.size and not (rows.min() >= 0 and rows.max() < size):
+        node = np.flatnonzero((rows < 0) | (rows >= size))[0]
+        raise InputError(f"{name}: entry {node} is {rows[node]}, expected 0 to {size - 1}")
 
 
 def normalised(

@@ -9,8 +9,16 @@ Prepared graphs have first derivatives in reverse mode; forward mode and higher 
 
 from abkd_jax.aggregate.edge_softmax import attention_sum, edge_softmax
 from abkd_jax.aggregate.edge_types import relation_means, relation_sum
-from abkd_jax.aggregate.edges import num_receivers, receiver_sums, receiver_values, receiving, sender_values
+from abkd_jax.aggregate.edges import (
+    num_receivers,
+    receiver_sums,
+    receiver_values,
+    receiving,
+    sender_sums,
+    sender_values,
+)
 from abkd_jax.aggregate.maxima import maximum
+from abkd_jax.aggregate.memberships import category_sums
 from abkd_jax.aggregate.products import (
     Features,
     feature_matmul,
@@ -29,6 +37,7 @@ __all__ = [
     "Backend",
     "Features",
     "attention_sum",
+    "category_sums",
     "edge_softmax",
     "feature_matmul",
     "in_degrees",
@@ -43,6 +52,7 @@ __all__ = [
     "receiving",
     "relation_means",
     "relation_sum",
+    "sender_sums",
     "sender_values",
     "sparse_matmul",
     "split_types",

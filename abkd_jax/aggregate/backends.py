@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from abkd_jax.aggregate import native
 from abkd_jax.aggregate.chunks import chunk_size, in_chunks
 from abkd_jax.aggregate.entries import RowEntries, in_row_order, one_by_one
+from abkd_jax.aggregate.heads import LANES
 from abkd_jax.aggregate.slots import slot_maxima, slot_sums, slots_of, slotted_values
 from abkd_jax.graph.layout import BACKENDS, Backend
 from abkd_jax.graph.precision import accumulation_dtype, widened
@@ -36,7 +37,6 @@ __all__ = [
     "segment_sums",
 ]
 
-LANES = 128  # numbers in a row of a TPU's tile: narrower rows cost as much
 NARROW_HEAD = 16  # units; the native product of narrower heads costs more than their messages
 
 
@@ -201,7 +201,7 @@ def _slotted(matrix: RowEntries, values: Array | None, x: Array) -> Array:
         return slot_sums(slots, x.reshape(-1, heads * width), weights).reshape(-1, heads, width)
 
     def one_head(own: tuple[Array, Array]) -> Array:
-        return slot_sums(slots, own[1], slotted_values(slots, own[0]))
+        return slot_sums(slots, own[1], slotted_values(slots, own[0][:, None]))
 
     if heads == 1:
         return one_head((values[:, 0], x[:, 0]))[:, None]

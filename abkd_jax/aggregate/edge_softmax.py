@@ -22,6 +22,13 @@ from abkd_jax.aggregate.entries import by_column, by_row
 from abkd_jax.aggregate.heads import heads_first
 from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.aggregate.products import edge_dots, last_axis_sum
+from abkd_jax.aggregate.slot_attention import (
+    attends_in_slots,
+    kept_in_slots,
+    slot_softmax,
+    slot_weighted_sums,
+)
+from abkd_jax.aggregate.slots import slots_of
 from abkd_jax.graph import num_edges, num_nodes
 from abkd_jax.graph.layout import CSR, Backend
 from abkd_jax.graph.precision import floats, widened
@@ -90,7 +97,8 @@ def attention_sum(
     arguments = jax.tree.map(widened, (logits, x, loops, keep))
     if layout is None:  # as in exported programs, which must not name a layout in memory
         return _plain(graph, *arguments).astype(x.dtype)
-    arguments = jax.tree.map(heads_first, arguments)
+    if not attends_in_slots(layout.pattern.slots and layout.pattern.slots[0], x.shape[1]):
+        arguments = jax.tree.map(heads_first, arguments)
     out: Float[Array, "r h d"] = _attention(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, *arguments)
     return out.astype(x.dtype)
 
@@ -126,6 +134,14 @@ class _Loops(NamedTuple):
 
     logits: Array
     keep: Array | None
+
+
+class _Softmax(NamedTuple):
+    """Exponentials of the logits of edges `[e, h]` and of loops `[n, h]`, and their sums at each receiver `[n, h]`."""
+
+    weights: Array
+    loop_weights: Array | None
+    totals: Array
 
 
 class _Saved(NamedTuple):
@@ -164,6 +180,21 @@ def _attention(
 def _forward(
     pattern: CSR, backend: Backend, logits: Array, x: Array, loops: _Loops | None, keep: Array | None
 ) -> tuple[Array, _Saved]:
+    slots, forms = pattern.slots and pattern.slots[0], {"csr": _by_edges, "segment": _by_edges, "bucketed": _in_slots}
+    arguments = pattern, logits, x, loops, keep
+    if not attends_in_slots(slots, logits.shape[1]):
+        out, softmax = _by_edges(*arguments, backend=backend)
+    elif backend in forms:
+        out, softmax = forms[backend](*arguments, backend=backend)
+    else:
+        by_edges = functools.partial(_by_edges, backend=backend)
+        out, softmax = jax.lax.platform_dependent(*arguments, tpu=_in_slots, default=by_edges)
+    return out, _Saved(pattern, softmax.weights, softmax.loop_weights, softmax.totals, x, keep, loops and loops.keep)
+
+
+def _by_edges(
+    pattern: CSR, logits: Array, x: Array, loops: _Loops | None, keep: Array | None, *, backend: Backend
+) -> tuple[Array, _Softmax]:
     # The largest logit of each receiver is subtracted before exp, which is then at most 1. It cancels in the quotient,
     # and so has no gradient. A receiver without edges, or whose edges are all masked, has minus infinity here.
     largest = row_maxima(by_row(pattern), logits, backend)
@@ -178,7 +209,26 @@ def _forward(
         totals, out = totals + loop_weights, out + _of_loops(loop_weights, loops.keep, x)
     totals = _divisor(totals)
     # Divided once per receiver and not once per edge.
-    return out / totals[:, :, None], _Saved(pattern, weights, loop_weights, totals, x, keep, loops and loops.keep)
+    return out / totals[:, :, None], _Softmax(weights, loop_weights, totals)
+
+
+def _in_slots(
+    pattern: CSR, logits: Array, x: Array, loops: _Loops | None, keep: Array | None, *, backend: Backend = "bucketed"
+) -> tuple[Array, _Softmax]:
+    """Computes the same in the slots of a minibatch on a TPU, head by head."""
+    slots = slots_of(by_row(pattern))
+    in_slots, totals, largest = slot_softmax(slots, logits, loops and loops.logits)
+    if keep is not None:
+        in_slots = kept_in_slots(slots, in_slots, keep)
+    sums, loop_weights = slot_weighted_sums(slots, x, in_slots), None
+    if loops is not None:
+        loop_weights = jnp.exp(loops.logits - largest)
+        totals, own = totals + loop_weights, _times(loop_weights, loops.keep)
+        sums = [out + own[:, head, None] * x[:, head] for head, out in enumerate(sums)]
+    totals = _divisor(totals)
+    out = jnp.stack([out / totals[:, head, None] for head, out in enumerate(sums)], axis=1)
+    weights = jnp.exp(logits - largest[pattern.rows])  # of the edges, for the backward pass
+    return out, _Softmax(weights, loop_weights, totals)
 
 
 def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, ...]:

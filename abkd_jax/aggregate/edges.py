@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Shaped
 
 from abkd_jax.aggregate.backends import gather_rows, row_maxima, row_sums, segment_sums
 from abkd_jax.aggregate.entries import RowEntries, by_column, by_row
-from abkd_jax.aggregate.heads import heads_first
+from abkd_jax.aggregate.heads import rows_at
 from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.graph import SparseFeatures, layout_of, num_edges, num_nodes
 from abkd_jax.graph.input_checks import check_graph, check_rows
@@ -30,6 +30,7 @@ __all__ = [
     "receiving",
     "row_totals",
     "rows_of_sums",
+    "sender_sums",
     "sender_values",
 ]
 
@@ -150,6 +151,14 @@ def receiver_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Floa
     return row_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, values)
 
 
+def sender_sums(graph: jraph.GraphsTuple, values: Float[Array, "e h"], nodes: int) -> Float[Array, "n h"]:
+    """Computes the sum of `values` `[e, h]` over the edges that leave each of so many nodes; as `receiver_sums`."""
+    layout = layout_of(graph)
+    if layout is None:
+        return segment_sums(values, jnp.asarray(graph.senders), nodes)
+    return _column_totals(jax.tree.map(jnp.asarray, layout.pattern), layout.info.backend, values)
+
+
 @by_blocks(edges="values")
 def receiver_maxima(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Float[Array, "n h"]:
     """Computes the maximum of `values` `[e, h]` over the edges that enter each node, minus infinity without any.
@@ -165,12 +174,12 @@ def receiver_maxima(graph: jraph.GraphsTuple, values: Float[Array, "e h"]) -> Fl
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _at_rows(pattern: CSR, backend: Backend, x: Array) -> Array:
-    return heads_first(x[pattern.rows])
+    return rows_at(x, pattern.rows)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _at_columns(pattern: CSR, backend: Backend, x: Array) -> Array:
-    return heads_first(x[pattern.cols])
+    return rows_at(x, pattern.cols)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -5,8 +5,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import jraph
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from abkd_jax.aggregate.memberships import interval_sums
 from abkd_jax.graph import num_nodes
 from abkd_jax.graph.input_checks import check_graph, check_rows
 from abkd_jax.graph.precision import floats, widened
@@ -46,10 +47,20 @@ def readout(graph: jraph.GraphsTuple, x: Float[Array, "n f"], how: Readout = "me
     wide = widened(x)
     n_node = jnp.asarray(graph.n_node)
     graphs = n_node.shape[0]
-    ids = jnp.repeat(jnp.arange(graphs), n_node, total_repeat_length=x.shape[0])
     if how == "max":
-        largest = jax.ops.segment_max(wide, ids, num_segments=graphs, indices_are_sorted=True)
+        largest = jax.ops.segment_max(
+            wide, _graph_of_each(n_node, x.shape[0]), num_segments=graphs, indices_are_sorted=True
+        )
         return jnp.where((n_node > 0)[:, None], largest, 0.0).astype(x.dtype)
-    total = jax.ops.segment_sum(wide, ids, num_segments=graphs, indices_are_sorted=True)
+    total = interval_sums(n_node, wide, _segment_sums)
     total = total / jnp.maximum(n_node, 1).astype(wide.dtype)[:, None] if how == "mean" else total
     return total.astype(x.dtype)
+
+
+def _segment_sums(n_node: Int[Array, " g"], x: Float[Array, "n f"]) -> Float[Array, "g f"]:
+    ids = _graph_of_each(n_node, x.shape[0])
+    return jax.ops.segment_sum(x, ids, num_segments=n_node.shape[0], indices_are_sorted=True)
+
+
+def _graph_of_each(n_node: Int[Array, " g"], nodes: int) -> Int[Array, " n"]:
+    return jnp.repeat(jnp.arange(n_node.shape[0]), n_node, total_repeat_length=nodes)

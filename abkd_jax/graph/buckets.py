@@ -1,6 +1,6 @@
 """Buckets of rows of equal degree, for sums over the rows of a sparse matrix by gathers alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,18 +30,13 @@ class Buckets(NamedTuple):
     place: Int[HostOrDevice, " n"]
 
 
-def bucketise(
-    row_ptr: np.ndarray,
-    longest: int = BUCKET_SIZES[-1],
-    sizes_of: Callable[[np.ndarray], Sequence[int]] = lambda lengths: BUCKET_SIZES,
-) -> Buckets:
+def bucketise(row_ptr: np.ndarray) -> Buckets:
     """Groups rows by their number of entries; long rows are split into parts, over as many levels as it takes.
 
     Args:
         row_ptr: `[n + 1]`.
-        longest: entries of the longest part.
-        sizes_of: chooses the bucket sizes of a level, ascending, by the lengths of its parts; the last holds them all.
     """
+    longest = BUCKET_SIZES[-1]
     place = np.full(row_ptr.shape[0] - 1, np.iinfo(np.int32).max, np.int32)
     # A level sums `lengths[i]` consecutive items from `starts[i]` on for each of `rows`. The items of the first level
     # are the entries; those of a later level are the sums of the level before that are parts of one row.
@@ -55,7 +50,7 @@ def bucketise(
         nth = np.arange(owner.shape[0]) - np.repeat(np.cumsum(parts) - parts, parts)  # its number within the row
         begins = starts[owner] + nth * longest
         lengths_of_parts = np.minimum(lengths[owner] - nth * longest, longest)
-        level, position = _fill_buckets(begins, lengths_of_parts, items, sizes_of(lengths_of_parts))
+        level, position = _fill_buckets(begins, lengths_of_parts, items, BUCKET_SIZES)
         levels.append(level)
         # A row of one part is finished: its sum is in the output of this level. `owner` ascends, so that the parts of
         # each other row are consecutive items of the next level.

@@ -39,6 +39,7 @@ from abkd_jax.graph.layout import (
 )
 from abkd_jax.graph.partitioned import partition_of
 from abkd_jax.graph.precision import widened
+from abkd_jax.graph.slot_shapes import EdgeRoom
 from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.types import Dataset, InputError, Pytree
 
@@ -132,6 +133,7 @@ def prepare(
     buckets: bool = True,
     relations: int | None = None,
     typed: Callable[[np.ndarray, np.ndarray, np.ndarray], TypedLayout] | None = None,
+    room: EdgeRoom | None = None,
     platform: str | None = None,
 ) -> jraph.GraphsTuple:
     """Adds the sorted layout, its transpose and the symmetric normalisation; on the host, once per graph.
@@ -148,9 +150,11 @@ def prepare(
         relations: number of edge types, where the graph has them (`edge_relations`); None counts up to the largest.
         typed: `(receivers, senders, relations) -> layout` of a batch whose nodes are sorted by type, see
             `type_blocks.type_layout`.
+        room: lays out slots of these shapes, for a minibatch without buckets whose programs are for a TPU; padding
+            edges come last. In a batch with `typed` only that has them.
         platform: `"tpu"` adds what the forms of a TPU read, slots and up to some size (`constants.dense_wins`) the
             dense matrix, and makes sparse features of up to 64 MiB dense, for programs that are compiled for one
-            elsewhere; None takes that of JAX's default device. Graphs without buckets stay as they are.
+            elsewhere; None takes that of JAX's default device. Graphs without buckets have what `room` says.
 
     Raises:
         InputError: an edge points outside, its type is not in `0 .. relations - 1` or its weight no finite number;
@@ -166,7 +170,7 @@ def prepare(
         >>> prepare(prepared) is prepared
         True
     """
-    _check_backend(backend, buckets)
+    _check_backend(backend, buckets or room is not None)
     if layout_of(graph) is not None:
         return graph
     size, raw = num_nodes(graph), raw_edges(graph)
@@ -175,11 +179,13 @@ def prepare(
     edges = jax.tree.map(lambda leaf: np.asarray(leaf)[order], raw)
     senders, receivers, weights = senders[order], receivers[order], weights[order]
     forms = choose_forms(backend, platform if buckets else "any", size, senders.shape[0])
-    pattern = build_pattern(receivers, senders, (size, size), buckets=buckets, slots=forms.slots)
+    of_nodes = None if room is None or typed is not None else room.nodes
+    pattern = build_pattern(receivers, senders, (size, size), buckets=buckets, slots=forms.slots, room=of_nodes)
     coefficients, self_coefficients, scale = symmetric_coefficients(senders, receivers, weights, size)
     by_relation = None
     if types is not None:
-        make = typed or functools.partial(relation_layout, size=size, relations=types[1], slots=forms.slots)
+        sizes = {"size": size, "relations": types[1], "slots": forms.slots, "room": room}
+        make = typed or functools.partial(relation_layout, **sizes)
         by_relation = make(receivers, senders, types[0][order])
     layout = PreparedEdges(
         features=edges,
@@ -259,10 +265,10 @@ def pad_to_bucket(graph: jraph.GraphsTuple, growth: float = 1.25) -> jraph.Graph
     )
 
 
-def _check_backend(backend: Backend, buckets: bool) -> None:
+def _check_backend(backend: Backend, slots: bool) -> None:
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
-    if backend == "bucketed" and not buckets:
+    if backend == "bucketed" and not slots:
         raise InputError("backend 'bucketed' needs buckets, expected buckets=True")
 
 

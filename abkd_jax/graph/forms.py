@@ -10,7 +10,7 @@ from abkd_jax.graph.constants import Constants, LaidOut, dense_wins, lay_out
 from abkd_jax.graph.layout import CSR, Backend, SparseFeatures
 from abkd_jax.types import Pytree
 
-__all__ = ["Forms", "choose_forms", "constants_of", "without_sparse_features"]
+__all__ = ["Forms", "choose_forms", "constants_of", "for_tpu", "without_sparse_features"]
 
 DENSE_FEATURES = 2**26  # bytes: a TPU reads them in the time in which it gathers 6,000 single numbers
 
@@ -21,6 +21,11 @@ class Forms(NamedTuple):
     slots: bool
     matrix: bool
     dense_features: bool
+
+
+def for_tpu(platform: str | None) -> bool:
+    """Tells whether programs are for a TPU; `platform` as in `choose_forms`."""
+    return (platform or jax.default_backend()) == "tpu"
 
 
 def choose_forms(backend: Backend, platform: str | None, size: int, edges: int) -> Forms:
@@ -36,7 +41,7 @@ def choose_forms(backend: Backend, platform: str | None, size: int, edges: int) 
         >>> choose_forms("auto", "tpu", 2708, 10_556), choose_forms("auto", "cpu", 2708, 10_556)
         (Forms(slots=True, matrix=True, dense_features=True), Forms(slots=False, matrix=False, dense_features=False))
     """
-    tpu = backend not in ("csr", "segment") and (platform or jax.default_backend()) == "tpu"
+    tpu = backend not in ("csr", "segment") and for_tpu(platform)
     matrix = backend == "dense" or (tpu and backend == "auto" and dense_wins(edges, (size, size)))
     return Forms(tpu or backend == "bucketed", matrix, tpu)
 

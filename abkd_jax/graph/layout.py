@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from abkd_jax.graph.buckets import Buckets, bucketise
 from abkd_jax.graph.constants import Constants
+from abkd_jax.graph.slot_shapes import EdgeRoom, Room
 from abkd_jax.graph.slots import Slots, lay_out_slots
 from abkd_jax.types import HostOrDevice, InputError, shape_of
 
@@ -191,7 +192,13 @@ def graphs_tuple(
 
 
 def build_pattern(
-    rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], *, buckets: bool = False, slots: bool = False
+    rows: np.ndarray,
+    cols: np.ndarray,
+    shape: tuple[int, int],
+    *,
+    buckets: bool = False,
+    slots: bool = False,
+    room: Room | None = None,
 ) -> CSR:
     """Builds a sparsity pattern and its transpose from the positions of the entries.
 
@@ -201,7 +208,8 @@ def build_pattern(
         shape: `(n, m)`.
         buckets: whether to group rows and columns by degree too. Then a symmetric pattern also shares its arrays with
             its transpose. Without buckets and slots the shapes and the pytree's structure follow from the sizes alone.
-        slots: whether to lay out rows and columns in slots.
+        slots: whether to lay out rows and columns in slots, as few as that takes.
+        room: for slots of given shapes instead; then all shapes follow from it and the sizes.
 
     Examples:
         >>> import numpy as np
@@ -214,7 +222,12 @@ def build_pattern(
     order_t, col_ptr = stable_order(cols, shape[1])
     rows_t = rows[order_t]
     pattern = CSR(rows, cols, row_ptr, order_t, (rows_t, col_ptr, cols[order_t]))
-    if slots:
+    if room is not None:
+        of_rows, of_columns = (np.minimum(pointers, room.entries) for pointers in (row_ptr, col_ptr))
+        by_row = lay_out_slots(of_rows, cols, shape[1], shape=room.rows)
+        by_column = lay_out_slots(of_columns, rows_t, shape[0], order_t, room.columns)
+        pattern = pattern._replace(slots=(by_row, by_column))
+    elif slots:
         by_row = lay_out_slots(row_ptr, cols, shape[1])
         pattern = pattern._replace(slots=(by_row, lay_out_slots(col_ptr, rows_t, shape[0], order_t)))
     if not buckets:
@@ -266,13 +279,20 @@ def edge_order(
 
 
 def relation_layout(
-    receivers: np.ndarray, senders: np.ndarray, types: np.ndarray, size: int, relations: int, slots: bool
+    receivers: np.ndarray,
+    senders: np.ndarray,
+    types: np.ndarray,
+    size: int,
+    relations: int,
+    slots: bool,
+    room: EdgeRoom | None = None,
 ) -> RelationLayout:
     """Builds the two layouts of typed edges; arguments as in `edge_order`, the edges in its order."""
     pairs = size * relations
+    by_row, by_column = (None, None) if room is None else room.typed
     return RelationLayout(
-        rows=build_pattern(receivers * relations + types, senders, (pairs, size), slots=slots),
-        columns=build_pattern(receivers, senders * relations + types, (size, pairs), slots=slots),
+        rows=build_pattern(receivers * relations + types, senders, (pairs, size), slots=slots, room=by_row),
+        columns=build_pattern(receivers, senders * relations + types, (size, pairs), slots=slots, room=by_column),
     )
 
 

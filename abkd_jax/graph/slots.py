@@ -11,24 +11,32 @@ import jax
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from abkd_jax.graph.buckets import bucketise
-from abkd_jax.types import HostOrDevice
+from abkd_jax.graph.slot_shapes import (
+    LONGEST,
+    SUBLANES,
+    SlotShape,
+    exact_shape,
+    holds_in_order,
+    part_counts,
+    whole_tiles,
+)
+from abkd_jax.types import HostOrDevice, InputError
 
-__all__ = ["SlotSizes", "Slots", "in_slots", "lay_out_slots", "whole_tiles"]
-
-LONGEST = 32  # entries of a row in one group; a longer row is cut, and its parts are added up in the next level
-MAX_GROUPS = 8  # of a level
-GROUP_COST = 2048  # slots that a TPU gathers in the time that the three kernels of one more group take to start
-SUBLANES = 8  # rows of a tile of a TPU: groups of so many rows need no copy between gather and sum
-MOST_ROWS = 256  # that are copied at a time: XLA copies the rows of a large group in equal parts
+__all__ = ["SlotSizes", "Slots", "in_slots", "lay_out_slots"]
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class SlotSizes:
-    """Slots per row of each group, level by level: part of the pytree's structure."""
+    """Static sizes: part of the pytree's structure.
+
+    Attributes:
+        levels: slots per row of each group, level by level.
+        in_order: whether the first `n` rows of the only group are the rows of the matrix.
+    """
 
     levels: tuple[tuple[int, ...], ...]
+    in_order: bool = False
 
 
 class Slots(NamedTuple):
@@ -42,6 +50,7 @@ class Slots(NamedTuple):
         parts: per later level and group `[slots]` int32, positions in the output of the level before, whose last row
             is zero: the empty slots read it.
         place: `[n]` int32, position of each row's sum in the joined outputs of all levels.
+        owners: per group of the first level `[rows]` int32, the row of the matrix; `n` in an empty row.
         sizes: slots per row.
     """
 
@@ -49,41 +58,70 @@ class Slots(NamedTuple):
     entries: tuple[Int[HostOrDevice, " slots"], ...]
     parts: tuple[tuple[Int[HostOrDevice, " slots"], ...], ...]
     place: Int[HostOrDevice, " n"]
+    owners: tuple[Int[HostOrDevice, " rows"], ...]
     sizes: SlotSizes
 
 
-def lay_out_slots(row_ptr: np.ndarray, cols: np.ndarray, columns: int, order: np.ndarray | None = None) -> Slots:
+def lay_out_slots(
+    row_ptr: np.ndarray,
+    cols: np.ndarray,
+    columns: int,
+    order: np.ndarray | None = None,
+    shape: SlotShape | None = None,
+) -> Slots:
     """Lays out the entries of a sparse matrix.
 
     Args:
-        row_ptr: `[n + 1]`.
+        row_ptr: `[n + 1]`; entries past the last row get no slot.
         cols: `[nnz]`, in row order.
         columns: their number `m`.
         order: `[nnz]`, position of each entry among the values of the matrix; None where these are in row order.
+        shape: that of the slots; None takes the least room.
+
+    Raises:
+        InputError: the rows do not fit into the shape.
 
     Examples:
         >>> import numpy as np
         >>> slots = lay_out_slots(np.array([0, 2, 2, 3]), np.array([1, 0, 1], np.int32), columns=2)
-        >>> slots.sizes.levels, slots.cols[0].reshape(2, -1)[:, :2].tolist(), slots.place.tolist()
-        (((2,),), [[1, 1], [0, 2]], [0, 8, 1])
+        >>> slots.sizes.levels, slots.cols[0].reshape(2, -1)[:, :3].tolist(), slots.place.tolist()
+        (((2,),), [[1, 2, 1], [0, 2, 2]], [0, 1, 2])
     """
-    buckets, nnz = bucketise(row_ptr, LONGEST, _fitted_sizes), cols.shape[0]
-    flat, places, offset, zero_row = [], [], 0, 0
-    moved, empty = np.arange(nnz), nnz  # where the items of a level are, and what its empty slots read
-    for level in buckets.levels:
-        flat.append(tuple(_flat(ids, moved, empty) for ids in level))
-        moved, empty = _positions([ids.shape[1] for ids in level])
-        places.append(offset + moved)
-        zero_row = zero_row or empty
+    starts, lengths, nnz = row_ptr[:-1].astype(np.int64), np.diff(row_ptr).astype(np.int64), cols.shape[0]
+    shape = exact_shape(part_counts(lengths)) if shape is None else shape
+    in_order = holds_in_order(shape, lengths.shape[0])
+    if in_order:
+        shape = SlotShape((((shape.levels[0][0][0], whole_tiles(lengths.shape[0])),),))
+    place = np.full(lengths.shape[0], sum(rows for _, rows in shape.levels[0]) if shape.levels else 0, np.int32)
+    rows, items, empty, offset, levels, owners = np.arange(lengths.shape[0]), np.arange(nnz), nnz, 0, [], ()
+    for groups in shape.levels:
+        parts = np.maximum(-(-lengths // LONGEST), in_order)
+        owner = np.repeat(np.arange(rows.shape[0]), parts)  # of each part its row, a position in `rows`
+        nth = np.arange(owner.shape[0]) - np.repeat(np.cumsum(parts) - parts, parts)  # its number within the row
+        begins, own = starts[owner] + nth * LONGEST, np.minimum(lengths[owner] - nth * LONGEST, LONGEST)
+        ranked = np.arange(own.shape[0]) if in_order else np.argsort(-own, kind="stable")
+        level, position = _fill(groups, ranked, begins, own, np.append(items, empty))
+        if not levels:
+            owners = _per_group(groups, position, owner, rows.shape[0])
+        levels.append(level)
+        # A row of one part is finished. The parts of another row are consecutive items of the next level.
+        single = parts[owner] == 1
+        place[rows[owner[single]]] = offset + position[single]
+        empty = sum(count for _, count in groups)
         offset += empty + SUBLANES
-    everywhere = np.concatenate([*places, [zero_row]])
-    entries, *parts = flat or [()]
+        split = parts > 1
+        items, rows, lengths = position[~single], rows[split], parts[split]
+        starts = np.cumsum(lengths) - lengths
+    if lengths.any():
+        raise InputError(f"slots: {lengths.shape[0]} rows are longer than their {shape} holds")
+    entries, *later = levels or [()]
     return Slots(
         cols=tuple(np.append(cols, columns)[ids].astype(np.int32) for ids in entries),
         entries=tuple(ids if order is None else np.append(order, nnz)[ids].astype(np.int32) for ids in entries),
-        parts=tuple(parts),
-        place=everywhere[np.minimum(buckets.place, everywhere.shape[0] - 1)].astype(np.int32),
-        sizes=SlotSizes(tuple(tuple(ids.shape[0] for ids in level) for level in buckets.levels)),
+        parts=tuple(later),
+        place=place,
+        owners=owners,
+        sizes=SlotSizes(tuple(tuple(size for size, _ in groups) for groups in shape.levels), in_order),
     )
 
 
@@ -93,52 +131,48 @@ def in_slots(slots: Slots, values: Shaped[np.ndarray, " nnz"]) -> tuple[Shaped[n
     return tuple(padded[np.asarray(ids)] for ids in slots.entries)
 
 
-def whole_tiles(rows: int) -> int:
-    """Rounds the rows of a group up to whole tiles; many rows, by at most a thirty-second, to a power of two of them.
+def _per_group(
+    groups: tuple[tuple[int, int], ...], position: Int[np.ndarray, " p"], values: Int[np.ndarray, " p"], empty: int
+) -> tuple[Int[np.ndarray, " rows"], ...]:
+    """Returns one value for each row of each group: that of the part at its position, or `empty`."""
+    counts = [rows for _, rows in groups]
+    out = np.full(sum(counts), empty, np.int32)
+    out[position] = values
+    return tuple(np.split(out, np.cumsum(counts)[:-1]))
 
-    The number of tiles must have small divisors: XLA copies them in equal parts, and one by one where it is a prime.
 
-    Examples:
-        >>> whole_tiles(3), whole_tiles(1025), whole_tiles(35_333)
-        (8, 1056, 35584)
+def _fill(
+    groups: tuple[tuple[int, int], ...],
+    order: Int[np.ndarray, " p"],
+    begins: Int[np.ndarray, " p"],
+    lengths: Int[np.ndarray, " p"],
+    items: Int[np.ndarray, " i_plus_1"],
+) -> tuple[tuple[Int[np.ndarray, " slots"], ...], Int[np.ndarray, " p"]]:
+    """Gives each part a row of a group that holds it, the last group first.
+
+    Args:
+        groups: slots per row and rows.
+        order: of the parts: the longest first, or any where there is one group.
+        begins: where each part begins in `items`.
+        lengths: number of its items.
+        items: where each item is in the input of the level, and last what empty slots read.
+
+    Returns:
+        The slots of each group; position of each part's sum in the output of the level.
     """
-    unit = SUBLANES
-    while unit < MOST_ROWS and 64 * unit <= rows:
-        unit *= 2
-    return rows + -rows % unit
-
-
-def _flat(ids: np.ndarray, moved: np.ndarray, empty: int) -> np.ndarray:
-    """Moves the items of a bucket `[size, rows]`, fills its rows up to whole tiles, and numbers its slots."""
-    more = whole_tiles(ids.shape[1]) - ids.shape[1]
-    padded = np.pad(ids, ((0, 0), (0, more)), constant_values=np.iinfo(np.int32).max)
-    return np.append(moved, empty)[np.minimum(padded, moved.shape[0])].astype(np.int32).reshape(-1)
-
-
-def _positions(rows: list[int]) -> tuple[np.ndarray, int]:
-    """Returns the position of each row in the output of a level, whose groups are whole tiles, and its length."""
-    sizes = [whole_tiles(count) for count in rows]
-    begins = np.cumsum([0, *sizes])
-    return np.concatenate([begin + np.arange(count) for begin, count in zip(begins, rows, strict=False)]), int(
-        begins[-1]
-    )
-
-
-def _fitted_sizes(lengths: np.ndarray) -> tuple[int, ...]:
-    """Chooses at most `MAX_GROUPS` sizes with the fewest slots; each group costs `GROUP_COST` slots more."""
-    longest = int(lengths.max())
-    up_to = np.concatenate([[0], np.cumsum(np.bincount(lengths, minlength=longest + 1)[1:])])  # rows of such a length
-    sizes = np.arange(longest + 1)
-    # slots[i, j]: of one group of size `j` with the rows of lengths `i + 1` to `j`
-    slots = np.where(sizes[:, None] < sizes[None], (up_to[None] - up_to[:, None]) * sizes[None] + GROUP_COST, np.inf)
-    least, before = slots[0], []
-    fewest = [float(least[-1])]
-    for _ in range(MAX_GROUPS - 1):
-        total = least[:, None] + slots
-        before.append(np.argmin(total, axis=0))
-        least = np.min(total, axis=0)
-        fewest.append(float(least[-1]))
-    chosen = [longest]
-    for choice in before[: int(np.argmin(fewest))][::-1]:
-        chosen.append(int(choice[chosen[-1]]))
-    return tuple(chosen[::-1])
+    position, end, filled = np.zeros(lengths.shape[0], np.int64), sum(rows for _, rows in groups), []
+    for size, rows in reversed(groups):
+        members, order = order[:rows], order[rows:]
+        end -= rows
+        position[members] = end + np.arange(members.shape[0])
+        steps = np.arange(size)[:, None]
+        if lengths[members].max(initial=0) > size:
+            break
+        ids = np.full((size, rows), -1)
+        ids[:, : members.shape[0]] = np.where(steps < lengths[members], begins[members] + steps, -1)
+        filled.append(items[ids].astype(np.int32).reshape(-1))
+    if order.size or len(filled) < len(groups):
+        raise InputError(
+            f"slots: {lengths.shape[0]} rows in groups of {groups} (slots, rows), expected fewer or shorter"
+        )
+    return tuple(filled[::-1]), position

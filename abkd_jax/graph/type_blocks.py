@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from abkd_jax.graph.constants import LaidOut
 from abkd_jax.graph.host import HostGraph
 from abkd_jax.graph.layout import CSR, build_pattern
+from abkd_jax.graph.slot_shapes import EdgeRoom, Room
+from abkd_jax.graph.slots import in_slots
 from abkd_jax.types import HostOrDevice
 
 __all__ = ["ConstantMatrix", "TypeBlocks", "TypedLayout", "TypedRelations", "type_layout", "typed_relations"]
@@ -117,6 +119,7 @@ def type_layout(
     node_types: Int[np.ndarray, " k"],
     size: int,
     blocks: TypeBlocks,
+    room: EdgeRoom | None = None,
 ) -> TypedLayout:
     """Builds the layout of a batch, in NumPy.
 
@@ -127,6 +130,7 @@ def type_layout(
         node_types: `[k]`, ascending: types of the real nodes, which are the first; padding edges touch no such node.
         size: nodes, padding included.
         blocks: no type has more nodes than its capacity, and no capacity is above `size`.
+        room: of the slots of both matrices; None lays out none.
     """
     capacities = np.array(blocks.capacities)
     bounds = np.searchsorted(node_types, np.arange(capacities.shape[0] + 1))
@@ -141,9 +145,10 @@ def type_layout(
     columns = np.full(receivers.shape, num_leaving, np.int32)
     rows[real], columns[real] = entering, leaving
     weights = (1.0 / np.bincount(rows, minlength=num_entering + 1)[rows]).astype(np.float32)
+    by_row, by_column = (None, None) if room is None else room.typed
     return TypedLayout(
-        rows=_constant_matrix(rows, senders, weights, (num_entering + 1, size)),
-        columns=_constant_matrix(receivers, columns, weights, (size, num_leaving + 1)),
+        rows=_constant_matrix(rows, senders, weights, (num_entering + 1, size), by_row),
+        columns=_constant_matrix(receivers, columns, weights, (size, num_leaving + 1), by_column),
         starts=starts.astype(np.int32),
         bounds=np.stack([bounds[:-1], bounds[1:]], axis=1).astype(np.int32),
         blocks=blocks,
@@ -151,11 +156,16 @@ def type_layout(
 
 
 def _constant_matrix(
-    rows: Int[np.ndarray, " e"], cols: Int[np.ndarray, " e"], values: Float[np.ndarray, " e"], shape: tuple[int, int]
+    rows: Int[np.ndarray, " e"],
+    cols: Int[np.ndarray, " e"],
+    values: Float[np.ndarray, " e"],
+    shape: tuple[int, int],
+    room: Room | None,
 ) -> ConstantMatrix:
     """Builds the matrix; `rows` are ascending."""
-    pattern = build_pattern(rows, cols, shape)
-    return ConstantMatrix(pattern, LaidOut((values, values[pattern.order_t])))
+    pattern = build_pattern(rows, cols, shape, room=room)
+    slots = pattern.slots and (in_slots(pattern.slots[0], values), in_slots(pattern.slots[1], values))
+    return ConstantMatrix(pattern, LaidOut((values, values[pattern.order_t]), slots))
 
 
 def _pairs(

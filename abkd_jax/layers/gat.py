@@ -7,7 +7,15 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from abkd_jax.aggregate import Features, attention_sum, receiver_sums, receiver_values, receiving, sender_values
+from abkd_jax.aggregate import (
+    Features,
+    attention_sum,
+    receiver_sums,
+    receiver_values,
+    receiving,
+    sender_sums,
+    sender_values,
+)
 from abkd_jax.graph import num_edges
 from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.layers.dense import Dense, Dropout, cast
@@ -34,7 +42,7 @@ class _AttentionConv(nn.Module):
 
     def _transformed(self, name: str, x: Features, use_bias: bool) -> Float[Array, "n {self.heads} {self.features}"]:
         flat = Dense(self.heads * self.features, use_bias, _GLOROT, self.dtype, name=name)(x)
-        return flat.reshape(-1, self.heads, self.features)
+        return _split(flat, self.heads)
 
     def _attention_vector(self, name: str) -> Float[Array, "{self.heads} {self.features}"]:
         return cast(self.param(name, _GLOROT, (self.heads, self.features)), self.dtype)
@@ -66,7 +74,7 @@ class _AttentionConv(nn.Module):
 
     def _finished(self, out: Float[Array, "n h d"], x: Features) -> Float[Array, "n _"]:
         """Concatenates or averages the heads, and adds residual and bias."""
-        out = out.reshape(-1, self.heads * self.features) if self.concat else jnp.mean(out, axis=1)
+        out = _joined(out) if self.concat else jnp.mean(out, axis=1)
         if self.residual:
             out = out + Dense(out.shape[1], False, _GLOROT, self.dtype, name="residual")(x)
         if self.use_bias:
@@ -208,6 +216,27 @@ class GATv2Conv(_AttentionConv):
         return self._finished(self._attend(graph, logits, self_logits, sent, deterministic, edge_mask), x_received)
 
 
+# A TPU keeps head by head what has few heads. Reshaped, each of its columns would be moved by code of its own.
+
+
+def _split(x: Float[Array, "n _"], heads: int) -> Float[Array, "n {heads} _"]:
+    """Returns `[n, heads, d]` of `[n, heads * d]`."""
+
+    def columns(x: Array) -> Array:
+        return jnp.stack(jnp.split(x, heads, axis=1), axis=1)
+
+    return jax.lax.platform_dependent(x, tpu=columns, default=lambda x: x.reshape(x.shape[0], heads, -1))
+
+
+def _joined(x: Float[Array, "n h d"]) -> Float[Array, "n _"]:
+    """Returns `[n, heads * d]` of `[n, heads, d]`."""
+
+    def columns(x: Array) -> Array:
+        return jnp.concatenate([x[:, head] for head in range(x.shape[1])], axis=1)
+
+    return jax.lax.platform_dependent(x, tpu=columns, default=lambda x: x.reshape(x.shape[0], -1))
+
+
 def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Float[Array, "k n h"]:
     """Computes each head's dot product with its part of each vector.
 
@@ -215,7 +244,7 @@ def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Floa
     """
     count, heads, width = vectors.shape
     blocks = jnp.moveaxis(vectors, 0, 2)[..., None] * jnp.eye(heads, dtype=vectors.dtype)[:, None, None]  # [h, d, k, h]
-    products = h.reshape(-1, heads * width) @ blocks.reshape(heads * width, count * heads)
+    products = _joined(h) @ blocks.reshape(heads * width, count * heads)
     return jnp.moveaxis(products.reshape(-1, count, heads), 1, 0)
 
 
@@ -225,9 +254,8 @@ def _degrees(graph: jraph.GraphsTuple, nodes: int, self_loops: bool) -> tuple[Ar
     With `self_loops` one loop per node is counted instead of those of the graph.
     """
     senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
-    counts = jnp.where((senders != receivers) | (not self_loops), 1.0, 0.0)
-    leaving = jax.ops.segment_sum(counts, senders, num_segments=nodes)
-    entering = receiver_sums(graph, counts[:, None])[:, 0]
+    counts = jnp.where((senders != receivers) | (not self_loops), 1.0, 0.0)[:, None]
+    leaving, entering = sender_sums(graph, counts, nodes)[:, 0], receiver_sums(graph, counts)[:, 0]
     if self_loops:
         return leaving + 1.0, entering + 1.0
     return jnp.maximum(leaving, 1.0), jnp.maximum(entering, 1.0)

@@ -1,6 +1,6 @@
 """Graph isomorphism networks: MLPs of sums over neighbours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,10 +9,10 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from abkd_jax.aggregate import Features
+from abkd_jax.aggregate import Features, category_sums
 from abkd_jax.graph import edge_features, node_features, raw_edges
 from abkd_jax.layers import Dense, GINConv, dense_features
-from abkd_jax.models.stack import Convolution, Stack, lookup
+from abkd_jax.models.stack import Convolution, Stack, check_lookup, lookup
 from abkd_jax.types import InputError
 
 __all__ = ["GIN"]
@@ -91,11 +91,18 @@ class _Categories(nn.Module):
         if x is None or x.shape[1:] != (len(self.vocabulary),) or not jnp.issubdtype(x.dtype, jnp.integer):
             given = "missing" if x is None else f"{x.dtype} {x.shape}"
             raise InputError(f"GIN: {self.name} are {given}, expected {len(self.vocabulary)} integers in a row")
-        rows = []
+        tables = []
         for column, size in enumerate(self.vocabulary):
-            table = self.param(f"table_{column}", nn.initializers.glorot_uniform(), (size, self.width))
-            rows.append(lookup(f"GIN: column {column} of {self.name}", table, x[:, column], self.dtype))
-        return sum(rows, jnp.zeros((x.shape[0], self.width), rows[0].dtype))
+            tables.append(self.param(f"table_{column}", nn.initializers.glorot_uniform(), (size, self.width)))
+            check_lookup(f"GIN: column {column} of {self.name}", size, x[:, column])
+
+        dtype = tables[0].dtype if self.dtype is None else self.dtype
+
+        def gathered(tables: Sequence[Array], x: Array) -> Array:
+            rows = [lookup("", table, x[:, column], dtype) for column, table in enumerate(tables)]
+            return sum(rows, jnp.zeros((x.shape[0], self.width), dtype))
+
+        return category_sums(tables, jnp.asarray(x), dtype, gathered)
 
 
 def _edge_categories(graph: jraph.GraphsTuple) -> Any:

@@ -122,6 +122,7 @@ def prepare_data(
     batches: BatchConfig | None = None,
     split: int = 0,
     mesh: Mesh | None = None,
+    platform: str | None = None,
 ) -> PreparedData:
     """Loads a data set and puts what fits of it on the device.
 
@@ -131,6 +132,7 @@ def prepare_data(
         batches: how steps are sampled; None is the whole graph.
         split: seed of the split, where there is no official one.
         mesh: devices that models are trained on; None is the default device.
+        platform: that of the programs that read minibatches, see `sampling.node_sampler`.
 
     Raises:
         InputError: the data set cannot be loaded, or its graphs cannot be sampled so.
@@ -155,9 +157,9 @@ def prepare_data(
             f"{name}: no validation {'graph' if batches.kind == 'graphs' else 'node'}, expected at least one"
         )
     if isinstance(dataset, GraphDataset):
-        data = _of_graphs(dataset, batches)
+        data = _of_graphs(dataset, batches, platform)
     else:
-        data = _whole(dataset, mesh) if batches.kind == "full" else _sampled(dataset, batches)
+        data = _whole(dataset, mesh) if batches.kind == "full" else _sampled(dataset, batches, platform)
     return data._replace(split=split, per_step=batches.per_step, mesh=mesh)
 
 
@@ -275,9 +277,9 @@ def _whole(dataset: Dataset, mesh: Mesh | None = None) -> PreparedData:
     return PreparedData(dataset, TASKS[dataset.task](), batch, batch.labels, *masks, identity=identity)
 
 
-def _sampled(dataset: Dataset, batches: BatchConfig) -> PreparedData:
+def _sampled(dataset: Dataset, batches: BatchConfig, platform: str | None) -> PreparedData:
     host = host_graph(dataset)
-    sampler = _sampler(host, batches)
+    sampler = _sampler(host, batches, platform)
     if dataset.num_nodes <= MAX_FULL_BATCH_NODES:
         whole = _whole(dataset)
         identity = whole.identity._replace(batches=config_dict(batches))
@@ -300,16 +302,17 @@ def _masks(dataset: Dataset | GraphDataset) -> tuple[np.ndarray, np.ndarray, np.
     return dataset.train_mask, dataset.val_mask, dataset.test_mask
 
 
-def _sampler(host: HostGraph, batches: BatchConfig) -> sampling.EpochSampler:
+def _sampler(host: HostGraph, batches: BatchConfig, platform: str | None) -> sampling.EpochSampler:
     if batches.kind == "neighbours":
         roots = np.flatnonzero(host.train_mask).astype(np.int32)
-        return sampling.neighbour_batches(host, batches.size, batches.fan_outs, roots=roots)
+        return sampling.neighbour_batches(host, batches.size, batches.fan_outs, roots=roots, platform=platform)
     if batches.kind == "walks":
-        return sampling.walk_batches(host, batches.size, batches.length, batches.steps)
-    return sampling.cluster_batches(host, sampling.partition(host, batches.parts), batches.size)
+        return sampling.walk_batches(host, batches.size, batches.length, batches.steps, platform=platform)
+    parts = sampling.partition(host, batches.parts)
+    return sampling.cluster_batches(host, parts, batches.size, platform=platform)
 
 
-def _of_graphs(dataset: GraphDataset, batches: BatchConfig) -> PreparedData:
+def _of_graphs(dataset: GraphDataset, batches: BatchConfig, platform: str | None) -> PreparedData:
     batch = jax.device_put(sampling.all_graphs(dataset))
     return PreparedData(
         dataset,
@@ -318,5 +321,5 @@ def _of_graphs(dataset: GraphDataset, batches: BatchConfig) -> PreparedData:
         batch.labels,
         *(jnp.asarray(np.append(mask, False)) for mask in _masks(dataset)),  # the last graph is padding
         identity=DataIdentity(dataset.name, fingerprint(dataset), config_dict(batches)),
-        sampler=sampling.graph_batches(dataset, batches.size),
+        sampler=sampling.graph_batches(dataset, batches.size, platform=platform),
     )

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from abkd_jax.graph import graphs_tuple, prepare
 from abkd_jax.graph.host import HostGraph, edge_entries
+from abkd_jax.graph.slot_shapes import EdgeRoom
 from abkd_jax.graph.type_blocks import TypeBlocks, TypedRelations, type_layout
 from abkd_jax.sampling.buckets import Capacity, padded
 from abkd_jax.sampling.subgraph import Subgraph, as_indices
@@ -63,12 +64,12 @@ def to_batch(
         all=padded(chosen, capacity.nodes, False),
         train=padded(chosen & graph.train_mask[drawn.nodes], capacity.nodes, False),
     )
-    typed = None
+    typed, room = None, EdgeRoom(edges, capacity.slots) if capacity.slots else None
     if relations is not None and graph.node_types is not None:
         types, blocks = graph.node_types[drawn.nodes], TypeBlocks(capacity.types, relations)
-        typed = functools.partial(type_layout, node_types=types, size=capacity.nodes, blocks=blocks)
+        typed = functools.partial(type_layout, node_types=types, size=capacity.nodes, blocks=blocks, room=room)
     count_of_relations = None if graph.relations is None else graph.num_relations
-    prepared = prepare(plain, buckets=False, relations=count_of_relations, typed=typed)
+    prepared = prepare(plain, buckets=False, relations=count_of_relations, typed=typed, room=room)
     return Batch(prepared, padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
 
 

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Int
 
+from abkd_jax.graph.forms import for_tpu
 from abkd_jax.graph.host import HostGraph
+from abkd_jax.graph.slot_shapes import part_counts
 from abkd_jax.graph.type_blocks import typed_relations
 from abkd_jax.sampling.assembly import gather_outputs, to_batch
-from abkd_jax.sampling.buckets import Capacity, fit_capacities
+from abkd_jax.sampling.buckets import Capacity, PartCounts, fit_capacities
 from abkd_jax.sampling.subgraph import Positions, Subgraph, sorted_by_type
 from abkd_jax.types import Batch, GNNOutput
 
@@ -109,6 +111,7 @@ def node_sampler(
     draw: Callable[[Job, np.random.Generator, Positions], Subgraph],
     *,
     roots_only: bool,
+    platform: str | None = None,
 ) -> EpochSampler:
     """Makes a sampler of padded minibatches from one of subgraphs.
 
@@ -120,6 +123,8 @@ def node_sampler(
         plan: `rng -> jobs` of one epoch, one per subgraph: what differs between them beside their random numbers.
         draw: `(job, rng, positions) -> subgraph`; it leaves the scratch memory empty.
         roots_only: see `to_batch`.
+        platform: that of the programs that read the batches; None takes that of JAX's default device. For a `"tpu"`
+            they have slots, of shapes that are fitted likewise (`graph.slot_shapes`).
     """
 
     def seeded(rng: np.random.Generator) -> list[tuple[Job, int]]:
@@ -139,6 +144,11 @@ def node_sampler(
             return sizes
         return *sizes, *np.bincount(graph.node_types[drawn.nodes], minlength=len(relations.entering)).tolist()
 
+    slotted = for_tpu(platform)
+
+    def most_parts(group: list[Subgraph]) -> PartCounts | None:
+        return np.max([_parts_of(graph, drawn) for drawn in group], axis=0) if slotted else None
+
     def build(drawn: Subgraph, capacity: Capacity) -> Minibatch:
         if relations is not None:
             drawn = sorted_by_type(graph, drawn)
@@ -147,12 +157,23 @@ def node_sampler(
     def draw_group(jobs: list[tuple[Job, int]], scratch: threading.local) -> list[Build]:
         group = [drawn_with(*job, scratch) for job in jobs]
         nodes, edges, *types = map(max, zip(*map(sizes_of, group), strict=True))
-        return [functools.partial(build, drawn, sizes.smallest_fitting(nodes, edges, types)) for drawn in group]
+        capacity = sizes.smallest_fitting(nodes, edges, types, most_parts(group))
+        return [functools.partial(build, drawn, capacity) for drawn in group]
 
     def groups(rng: np.random.Generator, size: int) -> Iterator[Draw]:
         scratch = threading.local()  # of this epoch: an exception may leave it with nodes
         return (functools.partial(draw_group, jobs, scratch) for jobs in in_groups(seeded(rng), size))
 
     jobs, scratch = seeded(np.random.default_rng(0)), threading.local()
-    sizes = fit_capacities(sizes_of(drawn_with(*job, scratch)) for job in jobs[:TRIALS])
+    trials = [drawn_with(*job, scratch) for job in jobs[:TRIALS]]
+    sizes = fit_capacities(map(sizes_of, trials), most_parts(trials))
     return EpochSampler(groups, len(jobs))
+
+
+def _parts_of(graph: HostGraph, drawn: Subgraph) -> PartCounts:
+    """Counts the parts of rows of the matrices that `EdgeRoom` has shapes for."""
+    ends = [drawn.receivers, drawn.senders]
+    if graph.relations is not None:
+        relations = graph.relations[drawn.edges]
+        ends += [nodes.astype(np.int64) * graph.num_relations + relations for nodes in ends]
+    return np.stack([part_counts(np.bincount(rows)) for rows in ends])

@@ -4,10 +4,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
+from abkd_jax.graph.slot_shapes import SlotShape, common_shape, fits, grown, rounded_shape
 from abkd_jax.types import InputError
 
-__all__ = ["BucketSizes", "Capacity", "bucket_size", "fit_capacities", "padded"]
+__all__ = ["BucketSizes", "Capacity", "PartCounts", "bucket_size", "fit_capacities", "fitting_shapes", "padded"]
+
+PartCounts = Int[np.ndarray, "matrices levels longest"]  # `slot_shapes.part_counts` of several matrices
 
 SLACK = 1.1  # of the lowest capacity over the largest batch that it was fitted to
 GROWTH = 1.25  # from one capacity to the next
@@ -16,11 +20,19 @@ WASTE, WORTH = 32, 128  # a capacity 32 times the size that is needed is divided
 
 
 class Capacity(NamedTuple):
-    """The shape of a batch, padding included; where its nodes are sorted by type, also the most nodes of each type."""
+    """The shape of a batch, padding included.
+
+    Attributes:
+        nodes: number of nodes.
+        edges: number of edges.
+        types: the most nodes of each type, where nodes are sorted by type.
+        slots: for programs on a TPU, see `slot_shapes.EdgeRoom`.
+    """
 
     nodes: int
     edges: int
     types: tuple[int, ...] = ()
+    slots: tuple[SlotShape, ...] = ()
 
 
 class BucketSizes(NamedTuple):
@@ -34,23 +46,26 @@ class BucketSizes(NamedTuple):
 
     Examples:
         >>> BucketSizes(Capacity(nodes=104, edges=40)).smallest_fitting(103, 12)
-        Capacity(nodes=104, edges=40, types=())
+        Capacity(nodes=104, edges=40, types=(), slots=())
         >>> BucketSizes(Capacity(nodes=104, edges=40)).smallest_fitting(104, 12)
-        Capacity(nodes=136, edges=56, types=())
+        Capacity(nodes=136, edges=56, types=(), slots=())
     """
 
     lowest: Capacity
 
-    def smallest_fitting(self, nodes: int, edges: int, types: Sequence[int] = ()) -> Capacity:
+    def smallest_fitting(
+        self, nodes: int, edges: int, types: Sequence[int] = (), parts: PartCounts | None = None
+    ) -> Capacity:
         """Returns the lowest capacity for so many nodes, one padding node, so many edges, and nodes of each type.
 
-        The capacities of the types grow together.
+        The capacities of the types grow together, and so do those of slots (`fitting_shapes`).
         """
         whole = self._of_all(nodes, edges)
         step = 0
         while any(count > size for count, size in zip(types, self._of_types(step), strict=True)):
             step += 1
-        return whole._replace(types=tuple(min(size, whole.nodes) for size in self._of_types(step)))
+        sizes = tuple(min(size, whole.nodes) for size in self._of_types(step))
+        return whole._replace(types=sizes, slots=fitting_shapes(self.lowest.slots, parts))
 
     def _of_types(self, step: int) -> tuple[int, ...]:
         return tuple(_rounded(size * GROWTH**step) for size in self.lowest.types)
@@ -67,25 +82,47 @@ class BucketSizes(NamedTuple):
         return Capacity(_reduced(capacity.nodes, nodes + 1), _reduced(capacity.edges, edges))
 
 
-def fit_capacities(sizes: Iterable[tuple[int, ...]]) -> BucketSizes:
+def fit_capacities(sizes: Iterable[tuple[int, ...]], parts: PartCounts | None = None) -> BucketSizes:
     """Computes the padding buckets for batches like these: the lowest one is a tenth above the largest of them.
 
     Args:
         sizes: numbers of nodes and edges of some batches; where their nodes are sorted by type, then those of each.
+        parts: the most parts of rows that the matrices of these batches have; None for batches without slots.
 
     Raises:
         InputError: there is no batch.
 
     Examples:
         >>> fit_capacities([(60, 20), (100, 35)]).lowest
-        Capacity(nodes=112, edges=40, types=())
+        Capacity(nodes=112, edges=40, types=(), slots=())
     """
     known = np.array(list(sizes))
     if not known.size:
         raise InputError("capacities of no batch, expected the sizes of at least one")
     nodes, edges, *types = np.max(known, axis=0)
     of_types = tuple(_rounded(SLACK * max(count, 1)) for count in types)
-    return BucketSizes(Capacity(_rounded(SLACK * nodes + 1), _rounded(SLACK * edges), of_types))
+    slots = () if parts is None else tuple(map(common_shape, parts))
+    return BucketSizes(Capacity(_rounded(SLACK * nodes + 1), _rounded(SLACK * edges), of_types, slots))
+
+
+def fitting_shapes(lowest: tuple[SlotShape, ...], parts: PartCounts | None) -> tuple[SlotShape, ...]:
+    """Returns the lowest shapes of slots for such rows: those of all matrices grow together, for a few steps.
+
+    Beyond, a matrix that is unlike those that the shapes were fitted to has a shape of its own.
+
+    Args:
+        lowest: one per matrix; none where batches have no slots.
+        parts: what they must hold.
+    """
+    if parts is None:
+        return lowest
+    for step in range(STEPS):
+        shapes = tuple(grown(shape, GROWTH**step) for shape in lowest)
+        if all(map(fits, shapes, parts)):
+            return shapes
+    return tuple(
+        shape if fits(shape, counts) else rounded_shape(counts) for shape, counts in zip(lowest, parts, strict=True)
+    )
 
 
 def bucket_size(size: int) -> int:

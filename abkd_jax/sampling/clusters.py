@@ -45,7 +45,9 @@ def partition(graph: HostGraph, parts: int, seed: int = 0) -> Int[np.ndarray, " 
     return np.asarray(clusters, np.int32)
 
 
-def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: int) -> EpochSampler:
+def cluster_batches(
+    graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: int, *, platform: str | None = None
+) -> EpochSampler:
     """Makes a sampler that visits all clusters in random order, several per minibatch.
 
     Losses are computed on all their nodes. The last minibatch of an epoch holds the clusters that are left.
@@ -54,6 +56,7 @@ def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: i
         graph: the whole graph.
         parts: `[n]` the cluster of each node, from `partition` or elsewhere, numbered from 0.
         per_batch: clusters per minibatch.
+        platform: see `node_sampler`.
 
     Raises:
         InputError: `parts` is not one number of at least 0 per node, or `per_batch` is below 1.
@@ -88,7 +91,7 @@ def cluster_batches(graph: HostGraph, parts: Int[np.ndarray, " n"], per_batch: i
     def draw(chosen: Int[np.ndarray, " c"], _: np.random.Generator, positions: Positions) -> Subgraph:
         return induced(graph, members[edges_into(begins[chosen], sizes[chosen])], positions)
 
-    return node_sampler(graph, plan, draw, roots_only=False)
+    return node_sampler(graph, plan, draw, roots_only=False, platform=platform)
 
 
 def _neighbours(graph: HostGraph) -> tuple[Int[np.ndarray, " n_plus_1"], Int[np.ndarray, " e"]]:

@@ -1,6 +1,7 @@
 """Minibatches of whole graphs, for graph-level tasks."""
 
 import functools
+import itertools
 from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
@@ -10,7 +11,10 @@ import numpy as np
 from jaxtyping import Int
 
 from abkd_jax.graph import graphs_tuple, prepare
-from abkd_jax.sampling.batches import Draw, EpochSampler, Minibatch, in_groups
+from abkd_jax.graph.forms import for_tpu
+from abkd_jax.graph.slot_shapes import EdgeRoom, SlotShape, common_shape, part_counts
+from abkd_jax.sampling.batches import TRIALS, Draw, EpochSampler, Minibatch, in_groups
+from abkd_jax.sampling.buckets import PartCounts, fitting_shapes
 from abkd_jax.sampling.subgraph import as_indices, edges_into
 from abkd_jax.types import Batch, GraphDataset, HostOrDevice, InputError, NodeMasks
 
@@ -20,7 +24,11 @@ SLACK = 1.1  # capacity of a batch over that for graphs of mean size
 
 
 def graph_batches(
-    dataset: GraphDataset, batch_size: int, *, graphs: Int[np.ndarray, " r"] | None = None
+    dataset: GraphDataset,
+    batch_size: int,
+    *,
+    graphs: Int[np.ndarray, " r"] | None = None,
+    platform: str | None = None,
 ) -> EpochSampler:
     """Makes a sampler that visits the graphs in random order, as many per minibatch as fit: all have one shape.
 
@@ -33,6 +41,7 @@ def graph_batches(
         dataset: graph-level data set.
         batch_size: most graphs per minibatch.
         graphs: `[r]` graphs that an epoch visits; None for those of the training set.
+        platform: see `node_sampler`.
 
     Raises:
         InputError: no graphs, indices that are none of the graphs, or a batch size below 1.
@@ -45,7 +54,20 @@ def graph_batches(
     capacity = [max(int(np.ceil(SLACK * batch_size * size.mean() / 8)) * 8, int(size.max())) for size in sizes]
     starts = tuple(np.cumsum(size) - size for size in (dataset.n_node, dataset.n_edge))
 
-    def build(chosen: list[int]) -> Minibatch:
+    degrees = _degrees(dataset, starts[0]) if for_tpu(platform) else None
+
+    def most_parts(group: list[list[int]]) -> PartCounts | None:
+        """Counts the parts of rows of two matrices, see `EdgeRoom`; None where batches have no slots."""
+        if degrees is None:
+            return None
+        nodes = [edges_into(starts[0][graphs], dataset.n_node[graphs]) for graphs in map(np.asarray, group)]
+        return np.max([[part_counts(own[some]) for own in degrees] for some in nodes], axis=0)
+
+    packs = _packed(dataset, np.random.default_rng(0).permutation(chosen), capacity, batch_size)
+    counts, longest = most_parts(list(itertools.islice(packs, TRIALS))), most_parts([chosen.tolist()])
+    shapes = () if counts is None or longest is None else tuple(map(common_shape, np.maximum(counts, longest > 0)))
+
+    def build(chosen: list[int], shapes: tuple[SlotShape, ...]) -> Minibatch:
         single = (_graph(dataset, starts, graph) for graph in chosen)
         (padded,) = jraph.dynamically_batch(single, capacity[0] + 1, capacity[1], batch_size + 1)
         numbers: Int[HostOrDevice, " g"] = padded.globals
@@ -56,13 +78,23 @@ def graph_batches(
             n_node=_padding_last(padded.n_node, members.size),
             n_edge=_padding_last(padded.n_edge, members.size),
         )
-        return Minibatch(_batch(dataset, graph, members, buckets=False), nodes, members)
+        room = EdgeRoom(int(dataset.n_edge[members].sum()), shapes) if shapes else None
+        return Minibatch(_batch(dataset, graph, members, buckets=False, room=room), nodes, members)
 
     def groups(rng: np.random.Generator, size: int) -> Iterator[Draw]:
         for group in in_groups(_packed(dataset, rng.permutation(chosen), capacity, batch_size), size):
-            yield functools.partial(list, [functools.partial(build, graphs) for graphs in group])
+            fitting = fitting_shapes(shapes, most_parts(group))
+            yield functools.partial(list, [functools.partial(build, graphs, fitting) for graphs in group])
 
     return EpochSampler(groups, None)
+
+
+def _degrees(dataset: GraphDataset, starts: Int[np.ndarray, " g"]) -> tuple[np.ndarray, np.ndarray]:
+    """Counts the edges that enter and that leave each node of the data set."""
+    offsets = np.repeat(starts, dataset.n_edge)
+    count = dataset.features.shape[0]
+    into, out_of = (np.bincount(ends + offsets, minlength=count) for ends in (dataset.receivers, dataset.senders))
+    return into, out_of
 
 
 def _packed(dataset: GraphDataset, order: Int[np.ndarray, " r"], capacity: list[int], most: int) -> Iterator[list[int]]:
@@ -130,7 +162,14 @@ def _padding_last(sizes: Any, graphs: int) -> Int[np.ndarray, " g"]:
     return moved
 
 
-def _batch(dataset: GraphDataset, graph: jraph.GraphsTuple, members: Int[np.ndarray, " g"], *, buckets: bool) -> Batch:
+def _batch(
+    dataset: GraphDataset,
+    graph: jraph.GraphsTuple,
+    members: Int[np.ndarray, " g"],
+    *,
+    buckets: bool,
+    room: EdgeRoom | None = None,
+) -> Batch:
     sizes = np.asarray(graph.n_node)
     labels = np.zeros((sizes.shape[0], *dataset.labels.shape[1:]), dataset.labels.dtype)
     labels[: members.shape[0]] = dataset.labels[members]
@@ -138,4 +177,4 @@ def _batch(dataset: GraphDataset, graph: jraph.GraphsTuple, members: Int[np.ndar
     train = np.zeros_like(real)
     train[: members.shape[0]] = dataset.train_mask[members]
     masks = NodeMasks(all=np.repeat(real, sizes), train=np.repeat(train, sizes), graphs=real, train_graphs=train)
-    return Batch(prepare(graph, buckets=buckets), labels, masks)
+    return Batch(prepare(graph, buckets=buckets, room=room), labels, masks)

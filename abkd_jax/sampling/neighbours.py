@@ -15,7 +15,12 @@ __all__ = ["neighbour_batches", "sample_neighbours"]
 
 
 def neighbour_batches(
-    graph: HostGraph, batch_size: int, fan_outs: Sequence[int], *, roots: Int[np.ndarray, " r"] | None = None
+    graph: HostGraph,
+    batch_size: int,
+    fan_outs: Sequence[int],
+    *,
+    roots: Int[np.ndarray, " r"] | None = None,
+    platform: str | None = None,
 ) -> EpochSampler:
     """Makes a sampler that visits the roots in random order, `batch_size` per minibatch, with sampled neighbours.
 
@@ -26,6 +31,7 @@ def neighbour_batches(
         batch_size: roots per minibatch.
         fan_outs: see `sample_neighbours`; one per message-passing layer.
         roots: `[r]` distinct nodes that an epoch visits; None for all nodes that may have a loss (`target_mask`).
+        platform: see `node_sampler`.
 
     Raises:
         InputError: no roots, indices that are none of the nodes, a batch size below 1, or bad fan-outs.
@@ -49,7 +55,7 @@ def neighbour_batches(
     def draw(some: Int[np.ndarray, " b"], rng: np.random.Generator, positions: Positions) -> Subgraph:
         return sample_neighbours(graph, some, fan_outs, rng, positions)
 
-    return node_sampler(graph, plan, draw, roots_only=True)
+    return node_sampler(graph, plan, draw, roots_only=True, platform=platform)
 
 
 def sample_neighbours(

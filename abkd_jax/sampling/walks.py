@@ -13,7 +13,7 @@ from abkd_jax.types import InputError
 __all__ = ["random_walks", "walk_batches"]
 
 
-def walk_batches(graph: HostGraph, roots: int, length: int, steps: int) -> EpochSampler:
+def walk_batches(graph: HostGraph, roots: int, length: int, steps: int, *, platform: str | None = None) -> EpochSampler:
     """Makes a sampler of the subgraphs that random walks visit; losses are computed on all their nodes.
 
     Without the paper's normalisation by how often a node is visited, as the distillation experiments on MAG train: with
@@ -24,6 +24,7 @@ def walk_batches(graph: HostGraph, roots: int, length: int, steps: int) -> Epoch
         roots: walks per minibatch.
         length: steps of a walk.
         steps: minibatches per epoch.
+        platform: see `node_sampler`.
 
     Raises:
         InputError: no nodes, no roots, or no steps.
@@ -42,7 +43,7 @@ def walk_batches(graph: HostGraph, roots: int, length: int, steps: int) -> Epoch
         positions.clear(nodes)
         return induced(graph, nodes, positions)._replace(num_roots=distinct.shape[0])
 
-    return node_sampler(graph, lambda rng: range(steps), draw, roots_only=False)
+    return node_sampler(graph, lambda rng: range(steps), draw, roots_only=False, platform=platform)
 
 
 def random_walks(

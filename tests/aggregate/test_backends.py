@@ -22,9 +22,10 @@ from hypothesis import given, settings
 
 from abkd_jax import aggregate
 from abkd_jax.graph import prepare
+from abkd_jax.graph.slot_shapes import EdgeRoom, SlotShape
 from abkd_jax.types import InputError
 
-compiled_results = jax.jit(all_results)
+compiled_results, in_slots = jax.jit(all_results), jax.jit(all_results)
 NATIVE = ("plain", "auto", "csr", "segment", "dense")  # layouts whose programs do not depend on the degrees
 
 
@@ -43,6 +44,17 @@ def test_any_graph_in_buckets(edges):
     """Uncompiled, as the programs depend on the degrees."""
     inputs = all_inputs(edges)
     same(all_results(arranged(typed_graph(edges), "bucketed"), *inputs), all_models(edges, *inputs))
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(edges=edge_lists(SIZES[-1:]))
+def test_any_graph_in_slots_of_one_shape(edges):
+    """As minibatches for a TPU: one program for all of them, which is compiled once."""
+    inputs = all_inputs(edges)
+    shape = SlotShape((((4, 16), (32, 8)),))  # of 20 edges at most 4 rows have more than 4
+    graph = arranged(typed_graph(edges), "bucketed", buckets=False, room=EdgeRoom(20, (shape,) * 4))
+    same(in_slots(graph, *inputs), all_models(edges, *inputs))
+    assert in_slots._cache_size() == 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

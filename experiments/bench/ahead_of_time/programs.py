@@ -58,7 +58,8 @@ def _minibatches(name: str, batches: BatchConfig | None = None, student: str = "
         config = presets.distill_config(name)
         model = dataclasses.replace(config.student, name=student or config.student.name)
         method = dataclasses.replace(config.abkd, student=model)
-        return distilled(prepare_data(name, site.root, batches or config.batches), config, method)
+        data = prepare_data(name, site.root, batches or config.batches, platform=site.platform)
+        return distilled(data, config, method)
 
     return make
 

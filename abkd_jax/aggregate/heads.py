@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
-__all__ = ["LANES", "heads_first", "rows_at"]
+__all__ = ["LANES", "heads_first", "joined_heads", "rows_at", "split_heads"]
 
 SMALL = 2**27  # bytes of an array in whole tiles, which a TPU has room for
 MANY = 32  # more columns are features
@@ -30,6 +30,27 @@ def heads_first(x: Shaped[Array, "n h *f"]) -> Shaped[Array, "n h *f"]:
         return with_layout_constraint(x, Layout(major_to_minor=(1, 0, *rest)))
 
     return jax.lax.platform_dependent(x, tpu=constrained, default=lambda x: x)
+
+
+def split_heads(x: Float[Array, "n _"], heads: int) -> Float[Array, "n {heads} _"]:
+    """Returns `[n, heads, d]` of `[n, heads * d]`.
+
+    A TPU cuts the rows: a reshape to heads that are kept one after the other moves each column by code of its own.
+    """
+
+    def columns(x: Array) -> Array:
+        return jnp.stack(jnp.split(x, heads, axis=1), axis=1)
+
+    return jax.lax.platform_dependent(x, tpu=columns, default=lambda x: x.reshape(x.shape[0], heads, -1))
+
+
+def joined_heads(x: Float[Array, "n h d"]) -> Float[Array, "n _"]:
+    """Returns `[n, heads * d]` of `[n, heads, d]`; a TPU joins the heads, see `split_heads`."""
+
+    def columns(x: Array) -> Array:
+        return jnp.concatenate([x[:, head] for head in range(x.shape[1])], axis=1)
+
+    return jax.lax.platform_dependent(x, tpu=columns, default=lambda x: x.reshape(x.shape[0], -1))
 
 
 def rows_at(x: Shaped[Array, "n h"], ids: Int[Array, " e"]) -> Shaped[Array, "e h"]:

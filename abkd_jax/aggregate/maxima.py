@@ -9,6 +9,7 @@ from abkd_jax.aggregate.bucketed import bucketed_reduce
 from abkd_jax.aggregate.edges import checked_layout, rows_of_sums
 from abkd_jax.aggregate.entries import by_column, by_row
 from abkd_jax.aggregate.partitioned import by_blocks
+from abkd_jax.aggregate.slots import combined_levels, rows_of, sent_in_slots, slots_of, with_rows
 from abkd_jax.graph.layout import CSR, PreparedEdges
 from abkd_jax.graph.precision import accumulation_dtype, floats, widened
 
@@ -20,7 +21,8 @@ def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "r
     """Computes the maximum of `x` over the edges that enter each node, unit by unit.
 
     Neighbours that attain it share the gradient equally, as in `jax.ops.segment_max` and PyTorch's `scatter_reduce`.
-    A graph with buckets (`graph.prepare`) runs by gathers alone, forwards and backwards.
+    A graph with buckets or slots (`graph.prepare`) runs by gathers alone, forwards and backwards; with slots, for a
+    TPU, by gathers of rows.
 
     Args:
         graph: plain or prepared.
@@ -42,7 +44,9 @@ def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "r
     layout, x = checked_layout(graph, sent=x), floats(x)
     if layout is None or layout.pattern.buckets is None or layout.info.backend not in ("auto", "bucketed"):
         return _segment_maximum(graph, layout, x)
-    return _bucketed_maximum(jax.tree.map(jnp.asarray, layout.pattern), x)
+    by_slots = layout.pattern.slots is not None and layout.pattern.slots[0].cols
+    form = _slotted_maximum if by_slots else _bucketed_maximum
+    return form(jax.tree.map(jnp.asarray, layout.pattern), x)
 
 
 def _segment_maximum(graph: jraph.GraphsTuple, layout: PreparedEdges | None, x: Array) -> Array:
@@ -88,6 +92,42 @@ def _backward(saved: tuple[CSR, Array, Array, Array], cotangent: Array) -> tuple
 
 
 _bucketed_maximum.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def _slotted_maximum(pattern: CSR, x: Array) -> Array:
+    slots = slots_of(by_row(pattern))
+    largest = combined_levels(slots, sent_in_slots(slots, x, -jnp.inf), jnp.maximum, -jnp.inf)
+    return jnp.where(jnp.isneginf(largest), 0.0, largest)
+
+
+def _slotted_forward(pattern: CSR, x: Array) -> tuple[Array, tuple[CSR, Array, Array, Array]]:
+    """Computes the maximum, and then how many entries attain it."""
+    slots = slots_of(by_row(pattern))
+    sent = sent_in_slots(slots, x, -jnp.inf)
+    largest = combined_levels(slots, sent, jnp.maximum, -jnp.inf)
+    of_rows = [rows_of(with_rows(largest, 0.0), ids) for ids in slots.owners]
+    wide = accumulation_dtype(x.dtype)
+    pairs = zip(sent, of_rows, strict=True)
+    attain = [[(slot == own).astype(wide) for slot in group] for group, own in pairs]
+    count = combined_levels(slots, attain, jnp.add, 0.0)
+    return jnp.where(jnp.isneginf(largest), 0.0, largest), (pattern, x, largest, count)
+
+
+def _slotted_backward(saved: tuple[CSR, Array, Array, Array], cotangent: Array) -> tuple[None, Array]:
+    pattern, x, largest, count = saved
+    share = jnp.where(jnp.isneginf(largest), 0.0, cotangent.astype(count.dtype) / jnp.maximum(count, 1.0))
+    slots, width = slots_of(by_column(pattern)), x.shape[1]
+    both = sent_in_slots(slots, jnp.concatenate([largest.astype(share.dtype), share], axis=1))
+    of_rows = [rows_of(with_rows(x.astype(share.dtype), 0.0), ids) for ids in slots.owners]
+    received = [
+        [jnp.where(slot[:, :width] == own, slot[:, width:], 0.0) for slot in group]
+        for group, own in zip(both, of_rows, strict=True)
+    ]
+    return None, combined_levels(slots, received, jnp.add, 0.0).astype(x.dtype)
+
+
+_slotted_maximum.defvjp(_slotted_forward, _slotted_backward)
 
 
 def _lowest(x: Array) -> Array:

@@ -56,9 +56,9 @@ def slot_sums(
     return combined_levels(slots, groups, jnp.add, 0.0)
 
 
-def sent_in_slots(slots: Slots, x: Float[Array, "m f"]) -> list[list[Float[Array, "_ f"]]]:
-    """Gathers `x[col]` into the slots, zero in empty ones: `[rows, f]` for each slot of each group."""
-    return _first_level(slots, with_rows(x, 0.0), slots.cols)
+def sent_in_slots(slots: Slots, x: Float[Array, "m f"], empty: float = 0.0) -> list[list[Float[Array, "_ f"]]]:
+    """Gathers `x[col]` into the slots, `empty` in empty ones: `[rows, f]` for each slot of each group."""
+    return _first_level(slots, with_rows(x, empty), slots.cols)
 
 
 def slot_maxima(slots: Slots, values: Float[Array, "nnz h"]) -> Float[Array, "n h"]:

@@ -101,7 +101,7 @@ class Teacher(NamedTuple):
     source: dict[str, Any]
 
 
-def train(data: PreparedData, model: nn.Module | ReducedInput, program: Program, *, may_train: bool = True) -> Trained:
+def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: bool = True) -> Trained:
     """Trains a program, or what is left of it, or reads its finished checkpoint.
 
     Args:
@@ -139,7 +139,7 @@ def train(data: PreparedData, model: nn.Module | ReducedInput, program: Program,
     return Trained(last, best, epochs, best_epochs, history, (origin,) * len(program.seeds), module)
 
 
-def _plain(model: nn.Module | ReducedInput, data: PreparedData) -> tuple[nn.Module, Callable[[Pytree], Pytree]]:
+def _plain(model: nn.Module, data: PreparedData) -> tuple[nn.Module, Callable[[Pytree], Pytree]]:
     """Returns the module that reads the features as they are, and the function that makes its variables."""
     if isinstance(model, ReducedInput):
         return model.module, lambda variables: model.plain(variables, data.batch.graph)
@@ -175,7 +175,7 @@ def _check(stop: threading.Event | None) -> None:
         raise Stopped
 
 
-def _on_minibatches(data: PreparedData, model: nn.Module | ReducedInput, program: Program) -> Fit:
+def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> Fit:
     """Returns `fit_minibatches` on the minibatches of the data, without `resume` and `on_chunk`."""
     module, as_module = _plain(model, data)
     scores, sampler, (seed,) = make_scores(data, module), data.sampler, program.seeds

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.distill.build import build_objective, terms_of
 from abkd_jax.models.external import Stored
-from abkd_jax.models.reduced_input import ReducedInput, input_kernel, with_identity
+from abkd_jax.models.reduced_input import ReducedInput, input_kernel, reduced, with_identity
 from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.identity import student_identity
 from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
@@ -39,8 +40,6 @@ from abkd_jax.types import Batch, GNNOutput, Objective, Pytree
 __all__ = ["train_students"]
 
 log = logging.getLogger(__name__)
-
-Model = Any  # a Flax module, or a `ReducedInput` of one
 
 TARGETS: Any = Batch(None, None, None, 0)  # type: ignore[arg-type]  # axes of jax.vmap: a teacher per seed, one graph
 
@@ -73,7 +72,7 @@ def train_students(
     """
     log.info("%s: preparing", job.name)
     method, variables, module = job.method, teacher.models.variables, teacher.models.module
-    student: Model = build_model(data, job.model)
+    student: nn.Module = build_model(data, job.model)
     if method.input == "teacher":
         student = ReducedInput(student)
     objective = build_objective(method, data.loss_context)
@@ -108,7 +107,7 @@ Make = Callable[[Path, dict[str, Any], list[int], list[Pytree]], tuple[Program, 
 
 
 def _make_side_by_side(
-    data: PreparedData, job: Job, prepare: Prepare, student: Model, objective: Objective | None, optimizer: Any
+    data: PreparedData, job: Job, prepare: Prepare, student: nn.Module, objective: Objective | None, optimizer: Any
 ) -> Make:
     """Returns the maker of programs that train many seeds; the targets of the teachers are computed once."""
     weight, terms = job.method.task_weight, terms_of(job.method, data.loss_context)
@@ -142,7 +141,7 @@ def _make_side_by_side(
 def _make_learn(
     data: PreparedData,
     method: MethodConfig,
-    student: Model,
+    student: nn.Module,
     teacher: Any,
     objective: Objective | None,
     optimizer: Any,
@@ -160,7 +159,7 @@ def _make_one(
     data: PreparedData,
     job: Job,
     prepare: Prepare,
-    student: Model,
+    student: nn.Module,
     learn: Callable[..., Any],
     basis_of: Callable[[int, Pytree], Pytree],
 ) -> Make:
@@ -217,7 +216,7 @@ def _with_untrained(history: dict[str, np.ndarray], untrained: dict[str, np.ndar
 
 def _make_prepare(
     teacher: Any,
-    student: Model,
+    student: nn.Module,
     objective: Objective | None,
     method: MethodConfig,
     optimizer: Any,
@@ -233,14 +232,14 @@ def _make_prepare(
     def prepare(key: Any, teacher_variables: Pytree, batch: Batch) -> tuple[TrainState, Pytree]:
         state_key, objective_key, start_key = jax.random.split(key, 3)
         graph, teacher_params = batch.graph, teacher_variables.get("params", {})
-        drawn: Model = student
+        drawn = student
         # Dropped by XLA where nothing reads it.
         out = batch.targets if teacher is None else teacher.apply(teacher_variables, graph)
         if isinstance(student, ReducedInput):  # it starts from what it reads, and the teacher's first layer is that
             drawn = ReducedInput(student.module, input_kernel(teacher, teacher_params, graph))
             if method.start in STARTS_OF_WEIGHTS:
                 teacher_params = with_identity(teacher, teacher_params, graph)
-            graph = drawn.reduced(graph, drawn.kernel)
+            graph = reduced(graph, drawn.kernel)
         variables = drawn.init(state_key, batch.graph)
         shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
         params = distill.initialise(

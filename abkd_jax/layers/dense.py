@@ -54,6 +54,8 @@ class Dropout(nn.Module):
         if isinstance(x, SparseFeatures):
             return x._replace(values=self._drop(jnp.asarray(x.values)))
         keep = _hashed_bits(self.make_rng("dropout"), x.shape) >= jnp.uint32(round(self.rate * 2**32))
+        # Else a TPU draws the bits again inside of the products of the backward pass, which then compile slowly.
+        keep = jax.lax.platform_dependent(keep, tpu=jax.lax.optimization_barrier, default=lambda keep: keep)
         return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros((), x.dtype))
 
 

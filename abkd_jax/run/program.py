@@ -17,7 +17,8 @@ from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.sampling import prefetch, worker_count
 from abkd_jax.training.accumulate import build_parts
-from abkd_jax.training.loops import fit, fit_minibatches, initial_fit_state
+from abkd_jax.training.fit_state import initial_fit_state
+from abkd_jax.training.loops import fit, fit_minibatches
 from abkd_jax.training.profiling import profiled
 from abkd_jax.training.resume import Origin, fit_with_checkpoints
 from abkd_jax.training.seeds import over_seeds, put_batch, put_seeds

@@ -1,6 +1,7 @@
 """Training: one jitted step, two loops around it, and checkpoints that resume to the same bits."""
 
-from abkd_jax.training.loops import FitState, fit, fit_minibatches
+from abkd_jax.training.fit_state import FitState
+from abkd_jax.training.loops import fit, fit_minibatches
 from abkd_jax.training.step import (
     TrainState,
     init_state,

@@ -1,46 +1,26 @@
 """The two loops of training: `fit` keeps a whole run on the device, `fit_minibatches` is fed by the host."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array
 
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.training.divergence import is_healthy
+from abkd_jax.training.fit_state import FitState, after_evaluation, initial_fit_state, select
 from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.training.sharding import take
 from abkd_jax.training.step import Step, TrainState
 from abkd_jax.types import Batch, InputError, Pytree
 
-__all__ = ["FitState", "fit", "fit_minibatches", "initial_fit_state"]
+__all__ = ["fit", "fit_minibatches"]
 
 # Evaluations per dispatch, fewer where an epoch of the graph takes long: seconds between two updates of the progress,
 # with little idling at the end.
 CHUNK_EVALUATIONS, CHUNK_NODES = 20, 4_000_000
-
-
-class FitState(NamedTuple):
-    """A fit in progress: the training state and the best evaluation so far.
-
-    Attributes:
-        train: the training state.
-        best_params: student parameters at the best evaluation.
-        best_model_state: its mutable collections.
-        best_score: that evaluation's monitored value, as a score (a loss with its sign turned).
-        best_epoch: when that was.
-        active: False once early stopping or the last epoch has been reached, or the training has diverged.
-    """
-
-    train: TrainState
-    best_params: Pytree
-    best_model_state: Pytree
-    best_score: Float[Array, ""]
-    best_epoch: Int[Array, ""]
-    active: Bool[Array, ""]
 
 
 def fit(
@@ -124,18 +104,6 @@ def _with_room(history: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarra
     return history | {name: np.concatenate([values, empty(values)]) for name, values in by_row.items()}
 
 
-def initial_fit_state(train: TrainState) -> FitState:
-    """Returns the state of a fit of one seed before its first epoch."""
-    return FitState(
-        train=train,
-        best_params=train.params["student"],
-        best_model_state=train.model_state,
-        best_score=jnp.asarray(-jnp.inf, jnp.float32),
-        best_epoch=jnp.zeros((), jnp.int32),
-        active=jnp.ones((), bool),
-    )
-
-
 def _make_block(
     step: Callable[..., Any], validate: Callable[..., Any], config: OptimConfig
 ) -> Callable[[FitState, Batch], tuple[FitState, dict[str, Array]]]:
@@ -145,55 +113,14 @@ def _make_block(
         train, metrics = jax.lax.scan(lambda carry, _: step(carry, batch), state.train, None, length=config.eval_every)
         finite = jnp.isfinite(metrics["loss"]).all()
         metrics = jax.tree.map(lambda values: values[-1], metrics) | validate(train, batch)
-        new, healthy = _after_evaluation(state, train, metrics, finite, train.step, config)
+        new, healthy = after_evaluation(state, train, metrics, finite, train.step, config)
         metrics = metrics | {"epoch": train.step, "recorded": state.active, "diverged": state.active & ~healthy}
-        return _select(state.active, new, state), metrics  # a seed that has stopped keeps its state to the bit
+        return select(state.active, new, state), metrics  # a seed that has stopped keeps its state to the bit
 
     return block
 
 
-def _after_evaluation(
-    state: FitState,
-    train: TrainState,
-    metrics: dict[str, Any],
-    finite: Bool[Array, ""],
-    epoch: Int[Array, ""],
-    config: OptimConfig,
-) -> tuple[FitState, Bool[Array, ""]]:
-    """Applies the rule of both loops after an evaluation: the best one so far, early stopping, divergence.
-
-    Args:
-        state: of one seed before the steps that led here.
-        train: the training state now.
-        metrics: with `val_loss` and `val_accuracy`.
-        finite: whether all training losses since the last evaluation are.
-        epoch: epochs trained.
-        config: patience, epochs, and the metric that is monitored.
-
-    Returns:
-        The state now, and whether the seed is healthy: not diverged.
-    """
-    healthy = finite & jnp.isfinite(metrics["val_loss"]) & is_healthy(train)
-    score = metrics["val_accuracy"] if config.monitor == "val_accuracy" else -metrics["val_loss"]
-    better = healthy & (score > state.best_score)
-    best_epoch = jnp.where(better, epoch, state.best_epoch)
-    patient = jnp.asarray(config.patience == 0) | (epoch - best_epoch < config.patience)
-    new = FitState(
-        train=train,
-        best_params=_select(better, train.params["student"], state.best_params),
-        best_model_state=_select(better, train.model_state, state.best_model_state),
-        best_score=jnp.where(better, score, state.best_score),
-        best_epoch=best_epoch,
-        active=(epoch < config.epochs) & patient & healthy,
-    )
-    return new, healthy
-
-
-_after_evaluation_on_host = jax.jit(_after_evaluation, static_argnames="config")  # compiled once for all seeds
-
-
-def _select(condition: Bool[Array, ""], new: Pytree, old: Pytree) -> Pytree:
-    return jax.tree.map(lambda a, b: jax.lax.select(condition, a, b), new, old)
+_after_evaluation_on_host = jax.jit(after_evaluation, static_argnames="config")  # compiled once for all seeds
 
 
 def fit_minibatches(

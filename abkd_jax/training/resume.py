@@ -15,7 +15,7 @@ from abkd_jax.datasets.files import progress
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.datasets.files.locks import locked
 from abkd_jax.training import checkpoint, multihost, trees
-from abkd_jax.training.loops import FitState
+from abkd_jax.training.fit_state import FitState
 from abkd_jax.training.provenance import provenance, same_code
 from abkd_jax.types import InputError
 

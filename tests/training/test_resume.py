@@ -10,7 +10,7 @@ import pytest
 
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.training import checkpoint, resume
-from abkd_jax.training.loops import FitState
+from abkd_jax.training.fit_state import FitState
 from abkd_jax.types import InputError
 
 CONFIG = {"seed": 0}

@@ -1,0 +1,88 @@
+"""What both loops of training carry from one evaluation to the next, and the rule by which an evaluation changes it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from abkd_jax.configs.options import OptimConfig
+from abkd_jax.training.divergence import is_healthy
+from abkd_jax.training.step import TrainState
+from abkd_jax.types import Pytree
+
+__all__ = ["FitState", "after_evaluation", "initial_fit_state", "select"]
+
+
+class FitState(NamedTuple):
+    """A fit in progress: the training state and the best evaluation so far.
+
+    Attributes:
+        train: the training state.
+        best_params: student parameters at the best evaluation.
+        best_model_state: its mutable collections.
+        best_score: that evaluation's monitored value, as a score (a loss with its sign turned).
+        best_epoch: when that was.
+        active: False once early stopping or the last epoch has been reached, or the training has diverged.
+    """
+
+    train: TrainState
+    best_params: Pytree
+    best_model_state: Pytree
+    best_score: Float[Array, ""]
+    best_epoch: Int[Array, ""]
+    active: Bool[Array, ""]
+
+
+def initial_fit_state(train: TrainState) -> FitState:
+    """Returns the state of a fit of one seed before its first epoch."""
+    return FitState(
+        train=train,
+        best_params=train.params["student"],
+        best_model_state=train.model_state,
+        best_score=jnp.asarray(-jnp.inf, jnp.float32),
+        best_epoch=jnp.zeros((), jnp.int32),
+        active=jnp.ones((), bool),
+    )
+
+
+def after_evaluation(
+    state: FitState,
+    train: TrainState,
+    metrics: dict[str, Any],
+    finite: Bool[Array, ""],
+    epoch: Int[Array, ""],
+    config: OptimConfig,
+) -> tuple[FitState, Bool[Array, ""]]:
+    """Applies the rule of both loops after an evaluation: the best one so far, early stopping, divergence.
+
+    Args:
+        state: of one seed before the steps that led here.
+        train: the training state now.
+        metrics: with `val_loss` and `val_accuracy`.
+        finite: whether all training losses since the last evaluation are.
+        epoch: epochs trained.
+        config: patience, epochs, and the metric that is monitored.
+
+    Returns:
+        The state now, and whether the seed is healthy: not diverged.
+    """
+    healthy = finite & jnp.isfinite(metrics["val_loss"]) & is_healthy(train)
+    score = metrics["val_accuracy"] if config.monitor == "val_accuracy" else -metrics["val_loss"]
+    better = healthy & (score > state.best_score)
+    best_epoch = jnp.where(better, epoch, state.best_epoch)
+    patient = jnp.asarray(config.patience == 0) | (epoch - best_epoch < config.patience)
+    new = FitState(
+        train=train,
+        best_params=select(better, train.params["student"], state.best_params),
+        best_model_state=select(better, train.model_state, state.best_model_state),
+        best_score=jnp.where(better, score, state.best_score),
+        best_epoch=best_epoch,
+        active=(epoch < config.epochs) & patient & healthy,
+    )
+    return new, healthy
+
+
+def select(condition: Bool[Array, ""], new: Pytree, old: Pytree) -> Pytree:
+    """Returns one of two trees of arrays, the new one where the condition holds."""
+    return jax.tree.map(lambda a, b: jax.lax.select(condition, a, b), new, old)

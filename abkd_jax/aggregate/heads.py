@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
-__all__ = ["LANES", "heads_first", "rows_at"]
+__all__ = ["LANES", "heads_first", "join_heads", "rows_at", "split_heads"]
 
 SMALL = 2**27  # bytes of an array in whole tiles, which a TPU has room for
 MANY = 32  # more columns are features
@@ -30,6 +30,39 @@ def heads_first(x: Shaped[Array, "n h *f"]) -> Shaped[Array, "n h *f"]:
         return with_layout_constraint(x, Layout(major_to_minor=(1, 0, *rest)))
 
     return jax.lax.platform_dependent(x, tpu=constrained, default=lambda x: x)
+
+
+# Of a large array a TPU keeps head by head what has few heads: reshaped, each of its columns would be moved by code of
+# its own. Small ones stay rows of all heads, between which XLA drops the reshapes.
+
+
+def split_heads(x: Float[Array, "n _"], heads: int) -> Float[Array, "n {heads} _"]:
+    """Returns `[n, heads, d]` of `[n, heads * d]`."""
+
+    def whole(x: Array) -> Array:
+        return x.reshape(x.shape[0], heads, -1)
+
+    def columns(x: Array) -> Array:
+        return jnp.stack(jnp.split(x, heads, axis=1), axis=1)
+
+    return whole(x) if _is_small(x) else jax.lax.platform_dependent(x, tpu=columns, default=whole)
+
+
+def join_heads(x: Float[Array, "n h d"]) -> Float[Array, "n _"]:
+    """Returns `[n, heads * d]` of `[n, heads, d]`."""
+
+    def whole(x: Array) -> Array:
+        return x.reshape(x.shape[0], x.shape[1] * x.shape[2])
+
+    def columns(x: Array) -> Array:
+        return jnp.concatenate([x[:, head] for head in range(x.shape[1])], axis=1)
+
+    return whole(x) if _is_small(x) else jax.lax.platform_dependent(x, tpu=columns, default=whole)
+
+
+def _is_small(x: Any) -> bool:
+    """Tells whether an array is; of exported programs the size is unknown, and they are for any."""
+    return not isinstance(x.size, int) or x.size * x.dtype.itemsize <= SMALL
 
 
 def rows_at(x: Shaped[Array, "n h"], ids: Int[Array, " e"]) -> Shaped[Array, "e h"]:

@@ -1,7 +1,6 @@
 """Graph attention layers: GAT and GATv2."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import jraph
 from jax.typing import DTypeLike
@@ -16,6 +15,7 @@ from abkd_jax.aggregate import (
     sender_sums,
     sender_values,
 )
+from abkd_jax.aggregate.heads import join_heads, split_heads
 from abkd_jax.graph import num_edges
 from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.layers.dense import Dense, Dropout, cast
@@ -42,7 +42,7 @@ class _AttentionConv(nn.Module):
 
     def _transformed(self, name: str, x: Features, use_bias: bool) -> Float[Array, "n {self.heads} {self.features}"]:
         flat = Dense(self.heads * self.features, use_bias, _GLOROT, self.dtype, name=name)(x)
-        return _split(flat, self.heads)
+        return split_heads(flat, self.heads)
 
     def _attention_vector(self, name: str) -> Float[Array, "{self.heads} {self.features}"]:
         return cast(self.param(name, _GLOROT, (self.heads, self.features)), self.dtype)
@@ -74,7 +74,7 @@ class _AttentionConv(nn.Module):
 
     def _finished(self, out: Float[Array, "n h d"], x: Features) -> Float[Array, "n _"]:
         """Concatenates or averages the heads, and adds residual and bias."""
-        out = _joined(out) if self.concat else jnp.mean(out, axis=1)
+        out = join_heads(out) if self.concat else jnp.mean(out, axis=1)
         if self.residual:
             out = out + Dense(out.shape[1], False, _GLOROT, self.dtype, name="residual")(x)
         if self.use_bias:
@@ -216,27 +216,6 @@ class GATv2Conv(_AttentionConv):
         return self._finished(self._attend(graph, logits, self_logits, sent, deterministic, edge_mask), x_received)
 
 
-# A TPU keeps head by head what has few heads. Reshaped, each of its columns would be moved by code of its own.
-
-
-def _split(x: Float[Array, "n _"], heads: int) -> Float[Array, "n {heads} _"]:
-    """Returns `[n, heads, d]` of `[n, heads * d]`."""
-
-    def columns(x: Array) -> Array:
-        return jnp.stack(jnp.split(x, heads, axis=1), axis=1)
-
-    return jax.lax.platform_dependent(x, tpu=columns, default=lambda x: x.reshape(x.shape[0], heads, -1))
-
-
-def _joined(x: Float[Array, "n h d"]) -> Float[Array, "n _"]:
-    """Returns `[n, heads * d]` of `[n, heads, d]`."""
-
-    def columns(x: Array) -> Array:
-        return jnp.concatenate([x[:, head] for head in range(x.shape[1])], axis=1)
-
-    return jax.lax.platform_dependent(x, tpu=columns, default=lambda x: x.reshape(x.shape[0], -1))
-
-
 def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Float[Array, "k n h"]:
     """Computes each head's dot product with its part of each vector.
 
@@ -244,7 +223,7 @@ def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Floa
     """
     count, heads, width = vectors.shape
     blocks = jnp.moveaxis(vectors, 0, 2)[..., None] * jnp.eye(heads, dtype=vectors.dtype)[:, None, None]  # [h, d, k, h]
-    products = _joined(h) @ blocks.reshape(heads * width, count * heads)
+    products = join_heads(h) @ blocks.reshape(heads * width, count * heads)
     return jnp.moveaxis(products.reshape(-1, count, heads), 1, 0)
 
 

@@ -19,11 +19,12 @@ from abkd_jax.aggregate.edges import (
     rows_of_sums,
 )
 from abkd_jax.aggregate.entries import by_column, by_row
-from abkd_jax.aggregate.heads import heads_first
+from abkd_jax.aggregate.heads import heads_first, split_heads
 from abkd_jax.aggregate.partitioned import by_blocks
 from abkd_jax.aggregate.products import edge_dots, last_axis_sum
 from abkd_jax.aggregate.slot_attention import (
     attends_in_slots,
+    features_of_heads,
     kept_in_slots,
     slot_softmax,
     slot_weighted_sums,
@@ -220,15 +221,15 @@ def _in_slots(
     in_slots, totals, largest = slot_softmax(slots, logits, loops and loops.logits)
     if keep is not None:
         in_slots = kept_in_slots(slots, in_slots, keep)
-    sums, loop_weights = slot_weighted_sums(slots, x, in_slots), None
+    sums, features, loop_weights = slot_weighted_sums(slots, x, in_slots), features_of_heads(x), None
     if loops is not None:
         loop_weights = jnp.exp(loops.logits - largest)
         totals, own = totals + loop_weights, _times(loop_weights, loops.keep)
-        sums = [out + own[:, head, None] * x[:, head] for head, out in enumerate(sums)]
+        sums = [out + own[:, head, None] * features[head] for head, out in enumerate(sums)]
     totals = _divisor(totals)
-    out = jnp.stack([out / totals[:, head, None] for head, out in enumerate(sums)], axis=1)
+    flat = jnp.concatenate([out / totals[:, head, None] for head, out in enumerate(sums)], axis=1)
     weights = jnp.exp(logits - largest[pattern.rows])  # of the edges, for the backward pass
-    return out, _Softmax(weights, loop_weights, totals)
+    return split_heads(flat, x.shape[1]), _Softmax(weights, loop_weights, totals)
 
 
 def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float, Int, Shaped
 
-__all__ = ["LANES", "heads_first", "joined_heads", "rows_at", "split_heads"]
+__all__ = ["LANES", "heads_first", "join_heads", "rows_at", "split_heads"]
 
 SMALL = 2**27  # bytes of an array in whole tiles, which a TPU has room for
 MANY = 32  # more columns are features
@@ -32,25 +32,37 @@ def heads_first(x: Shaped[Array, "n h *f"]) -> Shaped[Array, "n h *f"]:
     return jax.lax.platform_dependent(x, tpu=constrained, default=lambda x: x)
 
 
-def split_heads(x: Float[Array, "n _"], heads: int) -> Float[Array, "n {heads} _"]:
-    """Returns `[n, heads, d]` of `[n, heads * d]`.
+# Of a large array a TPU keeps head by head what has few heads: reshaped, each of its columns would be moved by code of
+# its own. Small ones stay rows of all heads, between which XLA drops the reshapes.
 
-    A TPU cuts the rows: a reshape to heads that are kept one after the other moves each column by code of its own.
-    """
+
+def split_heads(x: Float[Array, "n _"], heads: int) -> Float[Array, "n {heads} _"]:
+    """Returns `[n, heads, d]` of `[n, heads * d]`."""
+
+    def whole(x: Array) -> Array:
+        return x.reshape(x.shape[0], heads, -1)
 
     def columns(x: Array) -> Array:
         return jnp.stack(jnp.split(x, heads, axis=1), axis=1)
 
-    return jax.lax.platform_dependent(x, tpu=columns, default=lambda x: x.reshape(x.shape[0], heads, -1))
+    return whole(x) if _is_small(x) else jax.lax.platform_dependent(x, tpu=columns, default=whole)
 
 
-def joined_heads(x: Float[Array, "n h d"]) -> Float[Array, "n _"]:
-    """Returns `[n, heads * d]` of `[n, heads, d]`; a TPU joins the heads, see `split_heads`."""
+def join_heads(x: Float[Array, "n h d"]) -> Float[Array, "n _"]:
+    """Returns `[n, heads * d]` of `[n, heads, d]`."""
+
+    def whole(x: Array) -> Array:
+        return x.reshape(x.shape[0], x.shape[1] * x.shape[2])
 
     def columns(x: Array) -> Array:
         return jnp.concatenate([x[:, head] for head in range(x.shape[1])], axis=1)
 
-    return jax.lax.platform_dependent(x, tpu=columns, default=lambda x: x.reshape(x.shape[0], -1))
+    return whole(x) if _is_small(x) else jax.lax.platform_dependent(x, tpu=columns, default=whole)
+
+
+def _is_small(x: Any) -> bool:
+    """Tells whether an array is; of exported programs the size is unknown, and they are for any."""
+    return not isinstance(x.size, int) or x.size * x.dtype.itemsize <= SMALL
 
 
 def rows_at(x: Shaped[Array, "n h"], ids: Int[Array, " e"]) -> Shaped[Array, "e h"]:

@@ -6,10 +6,11 @@ The logits are gathered into the slots once; maxima, exponentials and totals are
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from abkd_jax.aggregate.heads import join_heads
 from abkd_jax.aggregate.slots import combined_levels, cut, rows_of, sent_in_slots, slotted_values, with_rows
 from abkd_jax.graph.slots import Slots
 
-__all__ = ["attends_in_slots", "kept_in_slots", "slot_softmax", "slot_weighted_sums"]
+__all__ = ["attends_in_slots", "features_of_heads", "kept_in_slots", "slot_softmax", "slot_weighted_sums"]
 
 LARGEST = 2**18  # slots: each has a row of 512 bytes for its few heads, 128 MiB in all
 MOST_HEADS = 4  # that are written out one after the other
@@ -64,4 +65,10 @@ def slot_weighted_sums(
         products = [list(map(jnp.multiply, *pair)) for pair in zip(groups, of_head, strict=True)]
         return combined_levels(slots, products, jnp.add, 0.0)
 
-    return [one_head(head, x[:, head]) for head in range(x.shape[1])]
+    return [one_head(head, own) for head, own in enumerate(features_of_heads(x))]
+
+
+def features_of_heads(x: Float[Array, "n h f"]) -> list[Float[Array, "n f"]]:
+    """Returns the features of each head, cut from rows that hold all heads side by side."""
+    flat, width = join_heads(x), x.shape[2]
+    return [flat[:, head * width : (head + 1) * width] for head in range(x.shape[1])]

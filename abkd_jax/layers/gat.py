@@ -15,7 +15,7 @@ from abkd_jax.aggregate import (
     sender_sums,
     sender_values,
 )
-from abkd_jax.aggregate.heads import joined_heads, split_heads
+from abkd_jax.aggregate.heads import join_heads, split_heads
 from abkd_jax.graph import num_edges
 from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.layers.dense import Dense, Dropout, cast
@@ -74,7 +74,7 @@ class _AttentionConv(nn.Module):
 
     def _finished(self, out: Float[Array, "n h d"], x: Features) -> Float[Array, "n _"]:
         """Concatenates or averages the heads, and adds residual and bias."""
-        out = joined_heads(out) if self.concat else jnp.mean(out, axis=1)
+        out = join_heads(out) if self.concat else jnp.mean(out, axis=1)
         if self.residual:
             out = out + Dense(out.shape[1], False, _GLOROT, self.dtype, name="residual")(x)
         if self.use_bias:
@@ -223,7 +223,7 @@ def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Floa
     """
     count, heads, width = vectors.shape
     blocks = jnp.moveaxis(vectors, 0, 2)[..., None] * jnp.eye(heads, dtype=vectors.dtype)[:, None, None]  # [h, d, k, h]
-    products = joined_heads(h) @ blocks.reshape(heads * width, count * heads)
+    products = join_heads(h) @ blocks.reshape(heads * width, count * heads)
     return jnp.moveaxis(products.reshape(-1, count, heads), 1, 0)
 
 

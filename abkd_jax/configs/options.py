@@ -142,6 +142,9 @@ class MethodConfig:
     """gsp and gcrd compare all pairs of at most this number of nodes, drawn anew every step where there are more."""
     start: Literal["default", "positive", "teacher_directions", "attention_map"] = "positive"
     """Initialisation of the student: the first three concern its input layer, attention_map all layers of a GCNII."""
+    input: Literal["full", "teacher"] = "full"
+    """What the student reads while it trains: the features, or the features through the teacher's first layer, which is
+    folded into the student's own afterwards. For few labelled nodes, and nodes whose soft labels are not seen."""
     student: ModelConfig | None = None
     """Student of this method; default: the student of the run."""
     optim: OptimConfig = field(

@@ -5,7 +5,6 @@ Written as `B A`, with `B` `[f, k]` the teacher's input kernel and `A` `[k, d]` 
 teacher found useful. After the training `B A` is one kernel: the same student, with the same number of parameters.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -16,16 +15,15 @@ from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import feature_matmul
 from abkd_jax.graph import node_features
-from abkd_jax.types import InputError, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, Pytree
 
-__all__ = ["ReducedInput", "input_kernel", "with_identity"]
+__all__ = ["ReducedInput", "input_kernel", "reduced", "with_identity"]
 
 COLLECTION = "input_map"  # of the variables, beside `params`
 
 
-@dataclass(frozen=True)
-class ReducedInput:
-    """Model whose node features `x` are replaced by `x B`; used as the module that it wraps, by `init` and `apply`.
+class ReducedInput(nn.Module):
+    """Model whose node features `x` are replaced by `x B`.
 
     Its variables are those of the module for features `[n, k]`, and `B` in the collection `input_map`. Dropout of the
     features acts on `x B`.
@@ -38,23 +36,17 @@ class ReducedInput:
     module: nn.Module
     kernel: Float[Array, "f k"] | None = None
 
-    def init(self, key: PRNGKey, graph: jraph.GraphsTuple) -> Pytree:
-        """Draws the variables for a graph with features `[n, f]`."""
-        return {**self.module.init(key, self.reduced(graph, self.kernel)), COLLECTION: {"kernel": self.kernel}}
+    def setup(self) -> None:
+        """Gives the parameters of the module the paths that they have without this one."""
+        nn.share_scope(self, self.module)
+        self.read_through = self.variable(COLLECTION, "kernel", lambda: self.kernel)
 
-    def apply(self, variables: Pytree, graph: jraph.GraphsTuple, **options: Any) -> Any:
-        """Applies the module to the reduced features; the options are those of `flax.linen.Module.apply`."""
-        own, rest = variables[COLLECTION], {name: part for name, part in variables.items() if name != COLLECTION}
-        if "mutable" not in options:
-            return self.module.apply(rest, self.reduced(graph, own["kernel"]), **options)
-        options["mutable"] = [name for name in options["mutable"] if name != COLLECTION]
-        out, state = self.module.apply(rest, self.reduced(graph, own["kernel"]), **options)
-        return out, {**state, COLLECTION: own}
+    def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
+        """Computes logits and hidden layers; see `abkd_jax.models`."""
+        model: Any = self.module
+        return model(reduced(graph, self.read_through.value), train=train)
 
-    def reduced(self, graph: jraph.GraphsTuple, kernel: Any) -> jraph.GraphsTuple:
-        """Replaces the features `[n, f]` of a graph by `x B`, `[n, k]`."""
-        return _with_features(graph, feature_matmul(node_features(graph), kernel))
-
+    @nn.nowrap
     def plain(self, variables: Pytree, graph: jraph.GraphsTuple) -> Pytree:
         """Returns the variables of the module for the features as they are: `B A` for every input kernel `A`.
 
@@ -63,13 +55,18 @@ class ReducedInput:
             graph: any graph with such features.
         """
         kernel = variables[COLLECTION]["kernel"]
-        axes = _input_axes(self.module, _with_features(graph, jnp.zeros((_rows(graph), kernel.shape[1]))))
+        axes = _input_axes(self.module, reduced(graph, kernel))
 
         def whole(leaf: Array, axis: int) -> Array:
             return leaf if axis < 0 else jnp.moveaxis(jnp.tensordot(kernel, leaf, axes=(1, axis)), 0, axis)
 
         params = jax.tree.map(whole, variables["params"], axes)
         return {name: part for name, part in variables.items() if name != COLLECTION} | {"params": params}
+
+
+def reduced(graph: jraph.GraphsTuple, kernel: Any) -> jraph.GraphsTuple:
+    """Replaces the features `[n, f]` of a graph by `x B`, `[n, k]`."""
+    return _with_features(graph, feature_matmul(node_features(graph), kernel))
 
 
 def input_kernel(module: Any, params: Pytree, graph: jraph.GraphsTuple) -> Float[Array, "f k"]:
@@ -110,7 +107,7 @@ def with_identity(module: Any, params: Pytree, graph: jraph.GraphsTuple) -> Pytr
 
 def _input_axes(module: nn.Module, graph: jraph.GraphsTuple) -> Pytree:
     """Returns for every parameter the axis that is as long as the features are wide, -1 for none."""
-    rows, width = _rows(graph), node_features(graph).shape[1]
+    rows, width = node_features(graph).shape
 
     def shapes(width: int) -> Pytree:
         def init(x: Array) -> Pytree:
@@ -123,10 +120,6 @@ def _input_axes(module: nn.Module, graph: jraph.GraphsTuple) -> Pytree:
         return found[0] if found else -1
 
     return jax.tree.map(differs, shapes(width), shapes(width + 1))
-
-
-def _rows(graph: jraph.GraphsTuple) -> int:
-    return node_features(graph).shape[0]
 
 
 def _with_features(graph: jraph.GraphsTuple, x: Any) -> jraph.GraphsTuple:

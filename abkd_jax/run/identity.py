@@ -55,7 +55,7 @@ NOT_THE_NUMBERS = (
 )
 
 # Options of a run or of its batches that are left out at their default, as before they existed.
-_ADDED = {"teacher_outputs": (), "teacher_weights": None, "teacher_ensemble": 1, "per_step": 1}
+_ADDED = {"teacher_outputs": (), "teacher_weights": None, "teacher_ensemble": 1, "per_step": 1, "input": "full"}
 
 # Options of a model that are written down even at their default, as they were before the others existed.
 _ALWAYS_DESCRIBED = ("name", "layers", "hidden", "dropout", "alpha", "lam")
@@ -89,7 +89,7 @@ def config_dict(config: Any) -> dict[str, Any]:
     for option in dataclasses.fields(config):
         value = getattr(config, option.name)
         silent = isinstance(config, ModelConfig) and option.name not in _ALWAYS_DESCRIBED and value == option.default
-        added = isinstance(config, RunConfig | BatchConfig) and option.name in _ADDED
+        added = isinstance(config, RunConfig | BatchConfig | MethodConfig) and option.name in _ADDED
         silent |= added and value == _ADDED[option.name]
         if not silent and value != BatchConfig():
             entries[option.name] = config_dict(value) if dataclasses.is_dataclass(value) else value

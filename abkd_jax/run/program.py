@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from abkd_jax.configs.options import ModelConfig, OptimConfig
+from abkd_jax.models.reduced_input import ReducedInput
 from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.sampling import prefetch, worker_count
 from abkd_jax.training.accumulate import build_parts
@@ -105,7 +106,7 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
 
     Args:
         data: decides the loop: on the device where a step reads the whole graph, fed by the host for minibatches.
-        model: what is trained.
+        model: what is trained; with a reduced input it becomes its module.
         program: how.
         may_train: False refuses a program that is not finished instead of training it.
 
@@ -131,9 +132,18 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
         last, best = jax.tree.map(lambda leaf: leaf[None], (last, best))
     elif data.mesh is not None and axis_size(data.mesh, "nodes") > 1:
         last, best = put((last, best), data.mesh)  # they are evaluated on the graph, which is in blocks
+    module, as_module = _plain(model, data)
+    last, best = jax.vmap(as_module)(last), jax.vmap(as_module)(best)
     epochs = np.max(history["epoch"], axis=0, where=history["recorded"], initial=0)
     best_epochs = np.atleast_1d(np.asarray(state.best_epoch))
-    return Trained(last, best, epochs, best_epochs, history, (origin,) * len(program.seeds), model)
+    return Trained(last, best, epochs, best_epochs, history, (origin,) * len(program.seeds), module)
+
+
+def _plain(model: nn.Module, data: PreparedData) -> tuple[nn.Module, Callable[[Pytree], Pytree]]:
+    """Returns the module that reads the features as they are, and the function that makes its variables."""
+    if isinstance(model, ReducedInput):
+        return model.module, lambda variables: model.plain(variables, data.batch.graph)
+    return model, lambda variables: variables
 
 
 def _on_whole_graph(program: Program, mesh: Mesh | None) -> Fit:
@@ -167,7 +177,8 @@ def _check(stop: threading.Event | None) -> None:
 
 def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> Fit:
     """Returns `fit_minibatches` on the minibatches of the data, without `resume` and `on_chunk`."""
-    scores, sampler, (seed,) = make_scores(data, model), data.sampler, program.seeds
+    module, as_module = _plain(model, data)
+    scores, sampler, (seed,) = make_scores(data, module), data.sampler, program.seeds
     mesh, per_step = data.mesh, data.per_step
     if sampler is None:
         raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")
@@ -176,7 +187,7 @@ def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> F
         return take_tables(tree, mesh, program.states.params["student"])
 
     def evaluate(state: TrainState) -> dict[str, Array]:
-        found = scores(taken({"params": state.params["student"], **state.model_state}))
+        found = scores(as_module(taken({"params": state.params["student"], **state.model_state})))
         return {name: value for name, value in found.items() if name.startswith("val_")}
 
     def batches(epoch: int) -> Iterable[Any]:

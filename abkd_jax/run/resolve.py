@@ -58,7 +58,7 @@ class Job(NamedTuple):
     def reads_teacher(self) -> bool:
         """Tells whether anything of the teacher enters the training."""
         weights = (self.method.soft_label_weight, self.method.alignment_weight, self.method.auxiliary_weight)
-        return any(weights) or self.method.start in STARTS_OF_WEIGHTS
+        return any(weights) or self.method.start in STARTS_OF_WEIGHTS or self.method.input == "teacher"
 
     @property
     def reads_hiddens(self) -> bool:
@@ -257,11 +257,24 @@ def _check_job(job: Job, teacher: ModelConfig | None, batches: BatchConfig) -> N
     _check_model("student" if method.student is None else f"{name}.student", model, batches)
     if method.start in STARTS_OF_WEIGHTS:
         _check_start(job, teacher)
+    if method.input == "teacher":
+        _check_input(job, teacher)
     if not any(getattr(method, weight) for weight in WEIGHTS):
         flags = ", ".join(_flag(f"{name}.{weight}") for weight in WEIGHTS)
         raise InputError(f"{flags} are all 0: {name} has nothing to learn from")
     make_optimizer(method.optim)
     build_objective(method)
+
+
+def _check_input(job: Job, teacher: ModelConfig | None) -> None:
+    if teacher is None:
+        raise InputError(
+            f"{job.name}: input teacher reads the parameters of one teacher, which --teacher-outputs and "
+            f"--teacher-ensemble do not have; expected {_flag(f'{job.name}.input')} full"
+        )
+    for side, model in (("student", job.model), ("teacher", teacher)):
+        if model.name == "sign":
+            raise InputError(f"{job.name}: input teacher replaces the features, of which sign as {side} reads powers")
 
 
 def _check_start(job: Job, teacher: ModelConfig | None) -> None:

@@ -15,10 +15,11 @@ from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.distill.build import build_objective, terms_of
 from abkd_jax.models.external import Stored
+from abkd_jax.models.reduced_input import ReducedInput, input_kernel, reduced, with_identity
 from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.identity import student_identity
 from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
-from abkd_jax.run.resolve import Job
+from abkd_jax.run.resolve import STARTS_OF_WEIGHTS, Job
 from abkd_jax.run.slices import in_slices
 from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.seeds import vmap_seeds
@@ -71,13 +72,16 @@ def train_students(
     """
     log.info("%s: preparing", job.name)
     method, variables, module = job.method, teacher.models.variables, teacher.models.module
-    student, objective = build_model(data, job.model), build_objective(method, data.loss_context)
+    student: nn.Module = build_model(data, job.model)
+    if method.input == "teacher":
+        student = ReducedInput(student)
+    objective = build_objective(method, data.loss_context)
     if data.sampler is not None and isinstance(module, Stored):  # the batches carry them, the same for all seeds
         data = data._replace(sampler=data.sampler.with_outputs(select_seed(variables, 0)["outputs"]))
         variables, module = {}, None
     optimizer = make_optimizer(method.optim, steps_per_epoch(data, method.optim))
     apply = None if module is None else module.apply
-    prepare = jax.jit(_make_prepare(apply, student, objective, method, optimizer, whole=data.sampler is None))
+    prepare = jax.jit(_make_prepare(module, student, objective, method, optimizer, whole=data.sampler is None))
 
     def trainer(data: PreparedData) -> Callable[[tuple[Path, list[int]]], Trained]:
         if data.sampler is None:
@@ -211,7 +215,7 @@ def _with_untrained(history: dict[str, np.ndarray], untrained: dict[str, np.ndar
 
 
 def _make_prepare(
-    teacher: Callable[[Pytree, Any], GNNOutput] | None,
+    teacher: Any,
     student: nn.Module,
     objective: Objective | None,
     method: MethodConfig,
@@ -221,31 +225,38 @@ def _make_prepare(
 ) -> Callable[[Any, Pytree, Batch], tuple[TrainState, Pytree]]:
     """Makes `(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed.
 
-    Without a `teacher` function the batch holds the teacher's outputs as its targets. The targets are those of the
-    whole graph: None where the batch is a part of it.
+    Without a `teacher` the batch holds the teacher's outputs as its targets. The targets are those of the whole graph:
+    None where the batch is a part of it.
     """
 
     def prepare(key: Any, teacher_variables: Pytree, batch: Batch) -> tuple[TrainState, Pytree]:
         state_key, objective_key, start_key = jax.random.split(key, 3)
+        graph, teacher_params = batch.graph, teacher_variables.get("params", {})
+        drawn = student
         # Dropped by XLA where nothing reads it.
-        out = batch.targets if teacher is None else teacher(teacher_variables, batch.graph)
-        variables = student.init(state_key, batch.graph)
+        out = batch.targets if teacher is None else teacher.apply(teacher_variables, graph)
+        if isinstance(student, ReducedInput):  # it starts from what it reads, and the teacher's first layer is that
+            drawn = ReducedInput(student.module, input_kernel(teacher, teacher_params, graph))
+            if method.start in STARTS_OF_WEIGHTS:
+                teacher_params = with_identity(teacher, teacher_params, graph)
+            graph = reduced(graph, drawn.kernel)
+        variables = drawn.init(state_key, batch.graph)
         shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
         params = distill.initialise(
             method.start,
             start_key,
             variables["params"],
-            teacher_params=teacher_variables.get("params", {}),
+            teacher_params=teacher_params,
             teacher=out,
             student=shapes,
-            graph=batch.graph,
+            graph=graph,
             mask=batch.masks.all,
         )
         projections, targets = None, None
         if objective is not None:
             projections = objective.init(objective_key, out, shapes)
             targets = objective.targets(out, graph=batch.graph, mask=batch.masks) if whole else None
-        state = init_state(state_key, student, optimizer, batch, objective_params=projections, student_params=params)
+        state = init_state(state_key, drawn, optimizer, batch, objective_params=projections, student_params=params)
         return state, targets
 
     return prepare

@@ -8,7 +8,7 @@ from model_samples import CLASSES, HIDDEN, NAMES, NODES, WIDTH, assert_close, ma
 
 from abkd_jax import models
 from abkd_jax.models.external import Applied
-from abkd_jax.models.reduced_input import ReducedInput, input_kernel, with_identity
+from abkd_jax.models.reduced_input import ReducedInput, input_kernel, reduced, with_identity
 from abkd_jax.types import InputError
 
 MAP = jnp.asarray(np.random.default_rng(3).normal(size=(WIDTH, 2)), jnp.float32)
@@ -17,33 +17,33 @@ READING_FEATURES = [name for name in NAMES if name != "sign"]  # SIGN reads powe
 
 def drawn(name):
     model = make(name)
-    reduced = ReducedInput(model, MAP)
-    return model, reduced, reduced.init(jax.random.key(1), typed_graph())
+    through = ReducedInput(model, MAP)
+    return model, through, through.init(jax.random.key(1), typed_graph())
 
 
 @pytest.mark.parametrize("name", READING_FEATURES)
 def test_the_plain_student_computes_the_same(name):
-    model, reduced, variables = drawn(name)
-    plain = reduced.plain(variables, typed_graph())
+    model, through, variables = drawn(name)
+    plain = through.plain(variables, typed_graph())
     shapes = jax.eval_shape(model.init, jax.random.key(0), typed_graph())
     assert jax.tree.map(jnp.shape, plain) == jax.tree.map(jnp.shape, shapes)
-    assert_close(reduced.apply(variables, typed_graph()), model.apply(plain, typed_graph()))
+    assert_close(through.apply(variables, typed_graph()), model.apply(plain, typed_graph()))
 
 
 def test_a_map_as_wide_as_the_features_is_folded_too():
     # The width of the map then tells nothing of which kernels read the input.
     model = models.GCNII(WIDTH, 2, WIDTH)
-    reduced = ReducedInput(model, jnp.asarray(np.random.default_rng(4).normal(size=(WIDTH, WIDTH)), jnp.float32))
-    variables = reduced.init(jax.random.key(1), typed_graph())
-    plain = reduced.plain(variables, typed_graph())
-    assert_close(reduced.apply(variables, typed_graph()), model.apply(plain, typed_graph()))
+    through = ReducedInput(model, jnp.asarray(np.random.default_rng(4).normal(size=(WIDTH, WIDTH)), jnp.float32))
+    variables = through.init(jax.random.key(1), typed_graph())
+    plain = through.plain(variables, typed_graph())
+    assert_close(through.apply(variables, typed_graph()), model.apply(plain, typed_graph()))
     assert_close(plain["params"]["output"], variables["params"]["output"])
 
 
 def test_statistics_are_returned_and_the_map_stays():
-    _, reduced, variables = drawn("gcn")
+    _, through, variables = drawn("gcn")
     rest = {name: part for name, part in variables.items() if name != "params"}
-    out, state = reduced.apply(variables, typed_graph(), train=True, mutable=list(rest))
+    out, state = through.apply(variables, typed_graph(), train=True, mutable=list(rest))
     assert out.logits.shape == (NODES, CLASSES)
     assert set(state) == {"batch_stats", "input_map"}
     assert state["input_map"]["kernel"] is MAP
@@ -62,9 +62,10 @@ def test_the_teacher_on_reduced_features_is_the_teacher():
     teacher = models.GCNII(HIDDEN, 2, CLASSES)
     variables = teacher.init(jax.random.key(0), typed_graph())
     kernel = input_kernel(teacher, variables["params"], typed_graph())
-    reduced = ReducedInput(teacher, kernel).reduced(typed_graph(), kernel)
     params = with_identity(teacher, variables["params"], typed_graph())
-    assert_close(teacher.apply({"params": params}, reduced), teacher.apply(variables, typed_graph()))
+    assert_close(
+        teacher.apply({"params": params}, reduced(typed_graph(), kernel)), teacher.apply(variables, typed_graph())
+    )
 
 
 def test_a_function_has_no_input_kernel():

@@ -220,6 +220,13 @@ def test_starts_that_read_parameters_need_those_of_one_teacher(start, changes):
     resolve.resolve(dataclasses.replace(settings, methods=("soft_label",)))
 
 
+def test_the_input_of_a_teacher_needs_its_parameters_and_its_features():
+    through = changed(BASE, "abkd.input", "teacher")
+    line = refused(dataclasses.replace(through, teacher_ensemble=2))
+    assert line.startswith("abkd: input teacher reads the parameters of one teacher")
+    assert "of which sign as student reads powers" in refused(changed(through, "student.name", "sign"))
+
+
 def test_settings_of_a_teacher_from_files_are_not_looked_at():
     idle = changed(BASE, "teacher.model.heads", 2)
     assert "--teacher.model: gcnii: it has no option heads" in refused(idle)

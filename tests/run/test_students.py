@@ -16,6 +16,7 @@ from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gs
 from abkd_jax.distill.build import build_objective
 from abkd_jax.graph.build import from_edges
 from abkd_jax.models import build
+from abkd_jax.models.external import Applied
 from abkd_jax.run import records
 from abkd_jax.run.data import prepare_data
 from abkd_jax.run.identity import config_dict
@@ -187,6 +188,36 @@ def test_attention_map_start_is_cut_out_of_each_teacher(data, teachers, tmp_path
         out = model.apply(teacher, data.batch.graph)
         expected = attention_map(select_seed(found, seed), teacher["params"], out, depths, mask)
         jax.tree.map(lambda x, y, s=seed: assert_allclose(x[s], y, rtol=1e-3, atol=1e-4), found, expected)
+
+
+@pytest.mark.parametrize("start", ["attention_map", "teacher_directions"])
+def test_starts_are_the_same_through_the_input_of_the_teacher(data, teachers, tmp_path, start):
+    """Before the first step: what a start computes of the teacher's first layer it computes behind it too."""
+    idle = OptimConfig(epochs=1, learning_rate=1e-9)
+    plain, reduced = (
+        train(data, teachers, dataclasses.replace(METHOD, start=start, input=read, optim=idle), tmp_path / read)
+        for read in ("full", "teacher")
+    )
+    jax.tree.map(lambda x, y: assert_allclose(x, y, rtol=1e-3, atol=1e-4), plain.variables, reduced.variables)
+
+
+def test_input_through_the_teacher_stays_among_its_directions(data, teachers, tmp_path):
+    students = train(data, teachers, dataclasses.replace(METHOD, input="teacher"), tmp_path)
+    assert set(students.variables) == {"params"}
+    for seed in (0, 1):
+        read = np.asarray(select_seed(teachers.models.variables, seed)["params"]["input"]["kernel"])
+        assert read.shape[1] < read.shape[0]  # else every kernel is among them
+        kernel = np.asarray(students.variables["params"]["input"]["kernel"][seed])
+        assert_allclose(read @ np.linalg.lstsq(read, kernel)[0], kernel, atol=1e-4)
+    losses = students.history["loss"]
+    assert (losses[-1] < losses[0]).all()
+
+
+def test_input_of_a_teacher_without_parameters_is_refused(data, teachers, tmp_path):
+    function = Applied(lambda variables, graph: build(TEACHER.model, 3).apply(variables, graph))
+    nameless = teachers._replace(models=teachers.models._replace(module=function))
+    with pytest.raises(InputError, match="multiplies no kernel with the node features"):
+        train(data, nameless, dataclasses.replace(METHOD, input="teacher"), tmp_path)
 
 
 def test_finished_students_are_read_back(data, teachers, pair):

@@ -15,7 +15,6 @@ import filelock
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from abkd_jax.cli.allocator import keep_freed_memory
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.datasets.files.locations import cache_root
 from abkd_jax.types import InputError
@@ -42,7 +41,6 @@ def ready() -> Iterator[None]:
         InputError: there is no device of the platform that `JAX_PLATFORMS` names.
     """
     _allow_waiting()
-    keep_freed_memory()
     try:
         log.debug("jax %s on %s", jax.__version__, jax.devices()[0].device_kind)
     except (RuntimeError, AssertionError) as error:  # JAX asserts that CUDA, if named, is installed

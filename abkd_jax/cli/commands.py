@@ -11,6 +11,7 @@ import tabulate
 
 from abkd_jax import datasets
 from abkd_jax.cli import backend, listing
+from abkd_jax.cli.allocator import keep_freed_memory
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.inference import evaluation
 from abkd_jax.run import folder as runfolder
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 @backend.ready()
 def distill(config: DistillConfig) -> int:
     """Runs or resumes the comparison and prints its table; returns the exit status."""
+    _prepare_memory(config)
     folder = pipeline.distill(config)
     if not is_first():
         return 0
@@ -46,6 +48,12 @@ def distill(config: DistillConfig) -> int:
     _print_table(records)
     print(f"\nreport, figures and records: {folder}")
     return _status(records)
+
+
+def _prepare_memory(config: RunConfig) -> None:
+    # A program that reads the whole graph runs many steps per allocation, and some of them slower in kept memory.
+    if config.batches.kind != "full":
+        keep_freed_memory()
 
 
 def _status(records: Sequence[statistics.Record]) -> int:
@@ -69,6 +77,7 @@ def train_teacher(config: RunConfig, outputs: Path | None = None) -> int:
     Raises:
         InputError: bad settings, data or files, or a graph that is evaluated layer by layer.
     """
+    _prepare_memory(config)
     config = resolve(config)
     prepared = pipeline.prepare(config)
     if outputs is not None and prepared.eval_nodes is not None:

@@ -55,7 +55,7 @@ class ReducedInput(nn.Module):
             graph: any graph with such features.
         """
         kernel = variables[COLLECTION]["kernel"]
-        axes = _input_axes(self.module, reduced(graph, kernel))
+        axes = _input_axes(self.module, graph, kernel.shape[1])
 
         def whole(leaf: Array, axis: int) -> Array:
             return leaf if axis < 0 else jnp.moveaxis(jnp.tensordot(kernel, leaf, axes=(1, axis)), 0, axis)
@@ -80,7 +80,7 @@ def input_kernel(module: Any, params: Pytree, graph: jraph.GraphsTuple) -> Float
     Raises:
         InputError: the model multiplies no kernel with the node features.
     """
-    axes = _input_axes(module, graph) if isinstance(module, nn.Module) else {}
+    axes = _input_axes(module, graph, _width(graph)) if isinstance(module, nn.Module) else {}
     kernels = [
         jnp.moveaxis(leaf, axis, 0)
         for axis, leaf in zip(jax.tree.leaves(axes), jax.tree.leaves(params), strict=False)
@@ -99,15 +99,19 @@ def with_identity(module: Any, params: Pytree, graph: jraph.GraphsTuple) -> Pytr
     Raises:
         InputError: it has no input kernel, or several.
     """
-    axes, width = _input_axes(module, graph), input_kernel(module, params, graph).shape[1]
+    axes, width = _input_axes(module, graph, _width(graph)), input_kernel(module, params, graph).shape[1]
     if sum(axis >= 0 for axis in jax.tree.leaves(axes)) > 1:
         raise InputError("input teacher: the teacher has several input kernels, expected --start default or positive")
     return jax.tree.map(lambda leaf, axis: leaf if axis < 0 else jnp.eye(width, dtype=leaf.dtype), params, axes)
 
 
-def _input_axes(module: nn.Module, graph: jraph.GraphsTuple) -> Pytree:
-    """Returns for every parameter the axis that is as long as the features are wide, -1 for none."""
-    rows, width = node_features(graph).shape
+def _width(graph: jraph.GraphsTuple) -> int:
+    return node_features(graph).shape[1]
+
+
+def _input_axes(module: nn.Module, graph: jraph.GraphsTuple, width: int) -> Pytree:
+    """Returns for every parameter the axis that is as long as features of such a width are wide, -1 for none."""
+    rows = node_features(graph).shape[0]
 
     def shapes(width: int) -> Pytree:
         def init(x: Array) -> Pytree:

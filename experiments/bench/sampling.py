@@ -5,7 +5,7 @@ without it, it takes a random graph with as many nodes and edges. Neighbour samp
 thread on both sides, in turn, medians of the rounds; "ahead" is as in training, by several threads. "draw" is the
 choice of nodes and edges alone; "ready" is the input of a training step: here features gathered, padded, laid out for
 the kernels and normalised, there a `Data` of `NeighborLoader`, which neither pads nor normalises. PyTorch Geometric
-samples with `torch-sparse` or `pyg-lib`; without either it is left out.
+samples with `torch-sparse` or `pyg-lib`; without either it is left out. "for a TPU" lays edges out in slots too.
 """
 
 import functools
@@ -26,7 +26,7 @@ import tyro
 
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.graph.host import HostGraph, host_graph
-from abkd_jax.sampling import neighbour_batches, prefetch, sample_neighbours
+from abkd_jax.sampling import EpochSampler, neighbour_batches, prefetch, sample_neighbours
 from abkd_jax.types import Dataset
 
 NODES, EDGES, WIDTH, CLASSES = 169_343, 1_166_243, 128, 40  # ogbn-arxiv
@@ -106,6 +106,7 @@ def _graph(path: Path | None) -> HostGraph:
 
 def _abkd_jax(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
     epochs = neighbour_batches(graph, args.batch_size, args.fan_outs)
+    in_slots = neighbour_batches(graph, args.batch_size, args.fan_outs, platform="tpu")
 
     def draw(seed: int) -> int:
         rng = np.random.default_rng(seed)
@@ -115,12 +116,16 @@ def _abkd_jax(graph: HostGraph, args: Args) -> dict[str, Callable[[int], int]]:
         batches = itertools.islice(epochs(np.random.default_rng(seed)), args.batches)
         return sum(int(batch.graph.n_edge[0]) for batch in batches)
 
-    def ahead(seed: int, workers: int) -> int:
+    def ahead(seed: int, epochs: EpochSampler, workers: int) -> int:
         draws = itertools.islice(epochs.groups(np.random.default_rng(seed), 1), args.batches)
         batches = prefetch(draws, put=lambda draw: draw()[0]().batch, workers=workers)
         return sum(int(batch.graph.n_edge[0]) for batch in batches)
 
-    in_threads = {f"ready, {n} threads ahead": functools.partial(ahead, workers=n) for n in args.threads}
+    in_threads = {
+        f"ready{where}, {n} threads ahead": functools.partial(ahead, epochs=of, workers=n)
+        for where, of in (("", epochs), (" for a TPU", in_slots))
+        for n in args.threads
+    }
     return {"draw, abkd_jax": draw, "ready, abkd_jax": ready} | in_threads
 
 

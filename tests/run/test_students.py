@@ -190,12 +190,13 @@ def test_attention_map_start_is_cut_out_of_each_teacher(data, teachers, tmp_path
         jax.tree.map(lambda x, y, s=seed: assert_allclose(x[s], y, rtol=1e-3, atol=1e-4), found, expected)
 
 
-@pytest.mark.parametrize("start", ["attention_map", "teacher_directions"])
-def test_starts_are_the_same_through_the_input_of_the_teacher(data, teachers, tmp_path, start):
+def test_a_start_is_the_same_through_the_input_of_the_teacher(data, teachers, tmp_path):
     """Before the first step: what a start computes of the teacher's first layer it computes behind it too."""
     idle = OptimConfig(epochs=1, learning_rate=1e-9)
     plain, reduced = (
-        train(data, teachers, dataclasses.replace(METHOD, start=start, input=read, optim=idle), tmp_path / read)
+        train(
+            data, teachers, dataclasses.replace(METHOD, start="attention_map", input=read, optim=idle), tmp_path / read
+        )
         for read in ("full", "teacher")
     )
     jax.tree.map(lambda x, y: assert_allclose(x, y, rtol=1e-3, atol=1e-4), plain.variables, reduced.variables)

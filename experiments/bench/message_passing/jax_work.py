@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
+from abkd_jax.cli.allocator import keep_freed_memory
 from abkd_jax.graph.build import prepare
 from experiments.bench.message_passing.inputs import Inputs
 from experiments.bench.message_passing.worker import Variant
@@ -35,7 +36,11 @@ def compiled(program: Callable[..., Any], *args: Any, **options: Any) -> tuple[A
 def forward_backward(
     layer: Callable[[jraph.GraphsTuple, dict[str, jax.Array]], jax.Array], graph: jraph.GraphsTuple, inputs: Inputs
 ) -> Variant:
-    """Returns a variant of the layer's output and the gradients to all leaves for the given cotangent."""
+    """Returns a variant of the layer's output and the gradients to all leaves for the given cotangent.
+
+    Freed memory is kept, as in commands on minibatches: one dispatch a step.
+    """
+    keep_freed_memory()
 
     def program(graph: jraph.GraphsTuple, leaves: dict[str, jax.Array], cotangent: jax.Array) -> tuple[Any, Any]:
         out, pull = jax.vjp(lambda leaves: layer(graph, leaves), leaves)

@@ -30,11 +30,7 @@ Leaves = dict[str, jax.Array]
 
 
 def start(threads: int) -> dict[str, str]:
-    """Returns versions; the number of threads is that of the cores which the process may use.
-
-    Freed memory is kept as in the commands of this package.
-    """
-    keep_freed_memory()
+    """Returns versions; the number of threads is that of the cores which the process may use."""
     return {"jax": jax.__version__, "flax": flax.__version__}
 
 
@@ -56,6 +52,7 @@ def _maximum(case: Case, inputs: Inputs) -> dict[str, Variant]:
 
 def _sage(case: Case, inputs: Inputs) -> dict[str, Variant]:
     """Returns two variants that sum on the narrower side; the second keeps the mean of the constant input."""
+    keep_freed_memory()
     layers, optimizer = len(case.options["widths"]) - 1, optax.adam(0.01)
 
     def logits(p: Leaves, graph: jraph.GraphsTuple, first: jax.Array | None) -> jax.Array:

@@ -25,7 +25,8 @@ from abkd_jax.graph import prepare
 from abkd_jax.graph.slot_shapes import EdgeRoom, SlotShape
 from abkd_jax.types import InputError
 
-compiled_results, in_slots = jax.jit(all_results), jax.jit(all_results)
+compiled_results = jax.jit(all_results)
+in_slots = jax.jit(lambda *inputs: all_results(*inputs))  # programs are counted by function
 NATIVE = ("plain", "auto", "csr", "segment", "dense")  # layouts whose programs do not depend on the degrees
 
 

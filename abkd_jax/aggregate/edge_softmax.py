@@ -181,14 +181,13 @@ def _attention(
 def _forward(
     pattern: CSR, backend: Backend, logits: Array, x: Array, loops: _Loops | None, keep: Array | None
 ) -> tuple[Array, _Saved]:
-    slots, forms = pattern.slots and pattern.slots[0], {"csr": _by_edges, "segment": _by_edges, "bucketed": _in_slots}
-    arguments = pattern, logits, x, loops, keep
-    if not attends_in_slots(slots, logits.shape[1]):
-        out, softmax = _by_edges(*arguments, backend=backend)
-    elif backend in forms:
-        out, softmax = forms[backend](*arguments, backend=backend)
+    slots, arguments = pattern.slots and pattern.slots[0], (pattern, logits, x, loops, keep)
+    by_edges = functools.partial(_by_edges, backend=backend)
+    if backend in ("csr", "segment") or not attends_in_slots(slots, logits.shape[1]):
+        out, softmax = by_edges(*arguments)
+    elif backend == "bucketed":
+        out, softmax = _in_slots(*arguments)
     else:
-        by_edges = functools.partial(_by_edges, backend=backend)
         out, softmax = jax.lax.platform_dependent(*arguments, tpu=_in_slots, default=by_edges)
     return out, _Saved(pattern, softmax.weights, softmax.loop_weights, softmax.totals, x, keep, loops and loops.keep)
 
@@ -214,14 +213,15 @@ def _by_edges(
 
 
 def _in_slots(
-    pattern: CSR, logits: Array, x: Array, loops: _Loops | None, keep: Array | None, *, backend: Backend = "bucketed"
+    pattern: CSR, logits: Array, x: Array, loops: _Loops | None, keep: Array | None
 ) -> tuple[Array, _Softmax]:
     """Computes the same in the slots of a minibatch on a TPU, head by head."""
     slots = slots_of(by_row(pattern))
     in_slots, totals, largest = slot_softmax(slots, logits, loops and loops.logits)
     if keep is not None:
         in_slots = kept_in_slots(slots, in_slots, keep)
-    sums, features, loop_weights = slot_weighted_sums(slots, x, in_slots), features_of_heads(x), None
+    features, loop_weights = features_of_heads(x), None
+    sums = slot_weighted_sums(slots, features, in_slots)
     if loops is not None:
         loop_weights = jnp.exp(loops.logits - largest)
         totals, own = totals + loop_weights, _times(loop_weights, loops.keep)

@@ -9,7 +9,7 @@ from abkd_jax.aggregate.bucketed import bucketed_reduce
 from abkd_jax.aggregate.edges import checked_layout, rows_of_sums
 from abkd_jax.aggregate.entries import by_column, by_row
 from abkd_jax.aggregate.partitioned import by_blocks
-from abkd_jax.aggregate.slots import combined_levels, rows_of, sent_in_slots, slots_of, with_rows
+from abkd_jax.aggregate.slots import combined_levels, rows_of_groups, sent_in_slots, slots_of
 from abkd_jax.graph.layout import CSR, PreparedEdges
 from abkd_jax.graph.precision import accumulation_dtype, floats, widened
 
@@ -106,9 +106,8 @@ def _slotted_forward(pattern: CSR, x: Array) -> tuple[Array, tuple[CSR, Array, A
     slots = slots_of(by_row(pattern))
     sent = sent_in_slots(slots, x, -jnp.inf)
     largest = combined_levels(slots, sent, jnp.maximum, -jnp.inf)
-    of_rows = [rows_of(with_rows(largest, 0.0), ids) for ids in slots.owners]
     wide = accumulation_dtype(x.dtype)
-    pairs = zip(sent, of_rows, strict=True)
+    pairs = zip(sent, rows_of_groups(slots, largest), strict=True)
     attain = [[(slot == own).astype(wide) for slot in group] for group, own in pairs]
     count = combined_levels(slots, attain, jnp.add, 0.0)
     return jnp.where(jnp.isneginf(largest), 0.0, largest), (pattern, x, largest, count)
@@ -119,7 +118,7 @@ def _slotted_backward(saved: tuple[CSR, Array, Array, Array], cotangent: Array) 
     share = jnp.where(jnp.isneginf(largest), 0.0, cotangent.astype(count.dtype) / jnp.maximum(count, 1.0))
     slots, width = slots_of(by_column(pattern)), x.shape[1]
     both = sent_in_slots(slots, jnp.concatenate([largest.astype(share.dtype), share], axis=1))
-    of_rows = [rows_of(with_rows(x.astype(share.dtype), 0.0), ids) for ids in slots.owners]
+    of_rows = rows_of_groups(slots, x.astype(share.dtype))
     received = [
         [jnp.where(slot[:, :width] == own, slot[:, width:], 0.0) for slot in group]
         for group, own in zip(both, of_rows, strict=True)

@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from abkd_jax.aggregate.heads import LANES
 from abkd_jax.aggregate.slots import placed, rows_of_levels
 from abkd_jax.graph.constants import TILE, ByRow
 from abkd_jax.graph.slots import SUBLANES, Slots
 
 __all__ = ["table_fits", "table_sums"]
 
-LANES = 128  # columns that are summed at a time
 SLOTS_A_TURN = 128  # of the innermost loop: more save a few cycles, and take longer to compile
 MARGIN = 2**22  # bytes of vector memory for the tiles of the result
 

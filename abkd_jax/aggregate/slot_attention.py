@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from abkd_jax.aggregate.heads import join_heads
-from abkd_jax.aggregate.slots import combined_levels, cut, rows_of, sent_in_slots, slotted_values, with_rows
+from abkd_jax.aggregate.slots import combined_levels, entries_in_slots, rows_of_groups, sent_in_slots
 from abkd_jax.graph.slots import Slots
 
 __all__ = ["attends_in_slots", "features_of_heads", "kept_in_slots", "slot_softmax", "slot_weighted_sums"]
@@ -35,13 +35,12 @@ def slot_softmax(
         For each slot of each group of the first level `[rows, h]`, the exponentials; `[n, h]` the sums of those of each
         row without the loops; `[n, h]` the largest logit, 0 where all are minus infinity.
     """
-    gathered = slotted_values(slots, logits, -jnp.inf)
-    given = [cut(own, size) for own, size in zip(gathered, slots.sizes.levels[0], strict=True)]
+    given = entries_in_slots(slots, logits, -jnp.inf)
     largest = combined_levels(slots, given, jnp.maximum, -jnp.inf)
     largest = largest if loops is None else jnp.maximum(largest, loops)
     largest = jnp.where(jnp.isneginf(largest), 0.0, largest)
-    of_rows = [rows_of(with_rows(largest, 0.0), ids) for ids in slots.owners]
-    weights = [[jnp.exp(slot - row) for slot in own] for own, row in zip(given, of_rows, strict=True)]
+    of_rows = zip(given, rows_of_groups(slots, largest), strict=True)
+    weights = [[jnp.exp(slot - row) for slot in own] for own, row in of_rows]
     return weights, combined_levels(slots, weights, jnp.add, 0.0), largest
 
 
@@ -49,15 +48,13 @@ def kept_in_slots(
     slots: Slots, weights: list[list[Float[Array, "_ h"]]], keep: Float[Array, "e h"]
 ) -> list[list[Float[Array, "_ h"]]]:
     """Multiplies weights in slots by factors of the entries."""
-    factors = zip(slotted_values(slots, keep), slots.sizes.levels[0], strict=True)
-    pairs = zip(weights, (cut(own, size) for own, size in factors), strict=True)
-    return [list(map(jnp.multiply, *pair)) for pair in pairs]
+    return [list(map(jnp.multiply, *pair)) for pair in zip(weights, entries_in_slots(slots, keep), strict=True)]
 
 
 def slot_weighted_sums(
-    slots: Slots, x: Float[Array, "m h f"], weights: list[list[Float[Array, "_ h"]]]
+    slots: Slots, features: list[Float[Array, "m f"]], weights: list[list[Float[Array, "_ h"]]]
 ) -> list[Float[Array, "n f"]]:
-    """Computes the weighted sums of the features of each head; weights as `slot_softmax` returns them."""
+    """Computes the weighted sums of the features of each head (`features_of_heads`); weights as of `slot_softmax`."""
 
     def one_head(head: int, x: Array) -> Array:
         groups = sent_in_slots(slots, x)
@@ -65,7 +62,7 @@ def slot_weighted_sums(
         products = [list(map(jnp.multiply, *pair)) for pair in zip(groups, of_head, strict=True)]
         return combined_levels(slots, products, jnp.add, 0.0)
 
-    return [one_head(head, own) for head, own in enumerate(features_of_heads(x))]
+    return [one_head(head, own) for head, own in enumerate(features)]
 
 
 def features_of_heads(x: Float[Array, "n h f"]) -> list[Float[Array, "n f"]]:

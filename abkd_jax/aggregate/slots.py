@@ -14,16 +14,15 @@ from abkd_jax.types import InputError
 
 __all__ = [
     "combined_levels",
-    "cut",
+    "entries_in_slots",
     "placed",
-    "rows_of",
+    "rows_of_groups",
     "rows_of_levels",
     "sent_in_slots",
     "slot_maxima",
     "slot_sums",
     "slots_of",
     "slotted_values",
-    "with_rows",
 ]
 
 
@@ -58,21 +57,31 @@ def slot_sums(
 
 def sent_in_slots(slots: Slots, x: Float[Array, "m f"], empty: float = 0.0) -> list[list[Float[Array, "_ f"]]]:
     """Gathers `x[col]` into the slots, `empty` in empty ones: `[rows, f]` for each slot of each group."""
-    return _first_level(slots, with_rows(x, empty), slots.cols)
+    return _first_level(slots, _with_rows(x, empty), slots.cols)
+
+
+def entries_in_slots(slots: Slots, values: Float[Array, "e h"], empty: float = 0.0) -> list[list[Float[Array, "_ h"]]]:
+    """Gathers values of the entries into the slots, as `sent_in_slots`."""
+    return _first_level(slots, _with_rows(values, empty), slots.entries)
+
+
+def rows_of_groups(slots: Slots, x: Float[Array, "n f"]) -> list[Float[Array, "_ f"]]:
+    """Gathers for each group of the first level the rows of the matrix whose slots it holds, zero for empty ones."""
+    padded = _with_rows(x, 0.0)
+    return [_rows_of(padded, ids) for ids in slots.owners]
 
 
 def slot_maxima(slots: Slots, values: Float[Array, "nnz h"]) -> Float[Array, "n h"]:
     """Computes the maximum of the values of the entries of each row; minus infinity for a row without entries."""
     if not slots.entries:
         return jnp.full((slots.place.shape[0], *values.shape[1:]), -jnp.inf, values.dtype)
-    groups = _first_level(slots, with_rows(values, -jnp.inf), slots.entries)
-    return combined_levels(slots, groups, jnp.maximum, -jnp.inf)
+    return combined_levels(slots, entries_in_slots(slots, values, -jnp.inf), jnp.maximum, -jnp.inf)
 
 
-def slotted_values(slots: Slots, values: Shaped[Array, "e *h"], empty: float = 0.0) -> list[Shaped[Array, "_ *h"]]:
-    """Gathers values of the entries into the slots, `empty` in empty ones."""
-    padded = with_rows(values, empty)
-    return [rows_of(padded, ids) for ids in slots.entries]
+def slotted_values(slots: Slots, values: Shaped[Array, "e *h"]) -> list[Shaped[Array, "_ *h"]]:
+    """Gathers values of the entries into the slots of each group, zero in empty ones."""
+    padded = _with_rows(values, 0.0)
+    return [_rows_of(padded, ids) for ids in slots.entries]
 
 
 def _first_level(slots: Slots, x: Array, ids: Sequence[Array]) -> list[list[Array]]:
@@ -88,10 +97,10 @@ def combined_levels(
     slots: Slots, groups: Sequence[list[Array]], combine: Callable[[Array, Array], Array], identity: float
 ) -> Float[Array, "n f"]:
     """Combines the slots of each group of the first level, `[rows, f]` each, and the parts of long rows thereafter."""
-    outputs = [with_rows(_combined(groups, combine), identity)]
+    outputs = [_with_rows(_combined(groups, combine), identity)]
     for parts, sizes in zip(slots.parts, slots.sizes.levels[1:], strict=True):
         level = [_at(outputs[-1], ids, size) for ids, size in zip(parts, sizes, strict=True)]
-        outputs.append(with_rows(_combined(level, combine), identity))
+        outputs.append(_with_rows(_combined(level, combine), identity))
     return placed(slots, outputs)
 
 
@@ -102,11 +111,11 @@ def placed(slots: Slots, outputs: Sequence[Float[Array, "_ f"]]) -> Float[Array,
     """
     if slots.sizes.in_order:
         return outputs[0][: slots.place.shape[0]]
-    rows = rows_of(outputs[0], jnp.minimum(slots.place, outputs[0].shape[0] - 1))
+    rows = _rows_of(outputs[0], jnp.minimum(slots.place, outputs[0].shape[0] - 1))
     begin = 0
     for before, output in zip(rows_of_levels(slots), outputs[1:], strict=False):
         begin += before + SUBLANES
-        late = rows_of(output, jnp.clip(slots.place - begin, 0, output.shape[0] - 1))
+        late = _rows_of(output, jnp.clip(slots.place - begin, 0, output.shape[0] - 1))
         rows = jnp.where((slots.place < begin)[:, None], rows, late)
     return rows
 
@@ -124,22 +133,17 @@ def _combined(groups: Sequence[list[Array]], combine: Callable[[Array, Array], A
 
 
 def _at(x: Array, ids: Array, size: int) -> list[Float[Array, "rows f"]]:
-    return cut(rows_of(x, ids), size)
+    slots, rows = _rows_of(x, ids), ids.shape[0] // size  # whole tiles
+    return [slots[slot * rows : (slot + 1) * rows] for slot in range(size)]
 
 
-def cut(x: Array, size: int) -> list[Float[Array, "_ *f"]]:
-    """Returns the rows of each of `size` slots: whole tiles."""
-    rows = x.shape[0] // size
-    return [x[slot * rows : (slot + 1) * rows] for slot in range(size)]
-
-
-def rows_of(x: Array, ids: Array) -> Array:
+def _rows_of(x: Array, ids: Array) -> Array:
     """Gathers rows that are there; single numbers by `heads.rows_at`."""
     if x.ndim == 2 and x.shape[1] == 1:
         return rows_at(x, ids)
     return x.at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def with_rows(x: Array, value: float) -> Array:
+def _with_rows(x: Array, value: float) -> Array:
     """Appends a tile of rows, which empty slots read."""
     return jnp.concatenate([x, jnp.full((SUBLANES, *x.shape[1:]), value, x.dtype)])

@@ -54,7 +54,7 @@ NOT_THE_NUMBERS = (
     "profile_dir",
 )
 
-# Options of a run or of its batches that are left out at their default, as before they existed.
+# Options of a run, its batches and its methods that are left out at their default, as before they existed.
 _ADDED = {"teacher_outputs": (), "teacher_weights": None, "teacher_ensemble": 1, "per_step": 1, "input": "full"}
 
 # Options of a model that are written down even at their default, as they were before the others existed.
@@ -79,7 +79,7 @@ def config_dict(config: Any) -> dict[str, Any]:
     """Returns a config as nested dicts, to be written down and compared.
 
     Options of a model at their default are left out, batches that are the whole graph, teachers from outside where
-    there are none, and steps of one batch.
+    there are none, steps of one batch, and students that read the features as they are.
 
     Examples:
         >>> config_dict(BatchConfig(kind="clusters", parts=8, size=2))["kind"]

@@ -56,16 +56,17 @@ def graph_batches(
 
     degrees = _degrees(dataset, starts[0]) if for_tpu(platform) else None
 
-    def most_parts(group: list[list[int]]) -> PartCounts | None:
-        """Counts the parts of rows of two matrices, see `EdgeRoom`; None where batches have no slots."""
-        if degrees is None:
-            return None
+    def most_parts(degrees: tuple[np.ndarray, np.ndarray], group: list[list[int]]) -> PartCounts:
+        """Counts the parts of rows of two matrices, see `EdgeRoom`."""
         nodes = [edges_into(starts[0][graphs], dataset.n_node[graphs]) for graphs in map(np.asarray, group)]
         return np.max([[part_counts(own[some]) for own in degrees] for some in nodes], axis=0)
 
-    packs = _packed(dataset, np.random.default_rng(0).permutation(chosen), capacity, batch_size)
-    counts, longest = most_parts(list(itertools.islice(packs, TRIALS))), most_parts([chosen.tolist()])
-    shapes = () if counts is None or longest is None else tuple(map(common_shape, np.maximum(counts, longest > 0)))
+    shapes: tuple[SlotShape, ...] = ()
+    if degrees is not None:
+        packs = _packed(dataset, np.random.default_rng(0).permutation(chosen), capacity, batch_size)
+        counts = most_parts(degrees, list(itertools.islice(packs, TRIALS)))
+        longest = most_parts(degrees, [chosen.tolist()])
+        shapes = tuple(map(common_shape, np.maximum(counts, longest > 0)))
 
     def build(chosen: list[int], shapes: tuple[SlotShape, ...]) -> Minibatch:
         single = (_graph(dataset, starts, graph) for graph in chosen)
@@ -83,7 +84,7 @@ def graph_batches(
 
     def groups(rng: np.random.Generator, size: int) -> Iterator[Draw]:
         for group in in_groups(_packed(dataset, rng.permutation(chosen), capacity, batch_size), size):
-            fitting = fitting_shapes(shapes, most_parts(group))
+            fitting = fitting_shapes(shapes, None if degrees is None else most_parts(degrees, group))
             yield functools.partial(list, [functools.partial(build, graphs, fitting) for graphs in group])
 
     return EpochSampler(groups, None)

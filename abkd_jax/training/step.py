@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
 from abkd_jax.configs.options import OptimConfig
@@ -73,7 +74,7 @@ def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransfo
     never decayed. Source: Chen et al., arXiv 2007.02133.
 
     Args:
-        config: rates and schedule.
+        config: rates and schedule; learning rate and decays may be traced.
         steps: steps per epoch.
 
     Examples:
@@ -83,7 +84,7 @@ def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransfo
         Traceback (most recent call last):
         abkd_jax.types.InputError: learning rate is -1.0, expected a positive number
     """
-    if not config.learning_rate > 0.0:
+    if not isinstance(config.learning_rate, Tracer) and not config.learning_rate > 0.0:
         raise InputError(f"learning rate is {config.learning_rate}, expected a positive number")
     if config.epochs < 1 or config.eval_every < 1:
         raise InputError(f"epochs ({config.epochs}) and eval_every ({config.eval_every}) must be at least 1")

@@ -32,9 +32,10 @@ def read_cell(path: Path, identity: str) -> Cell | None:
 
 
 def write_cell(path: Path, cell: Cell) -> None:
-    """Writes a cell, whole or not at all."""
+    """Writes a cell, a line for each entry, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, as_json(cell, indent=1) + "\n")
+    lines = ",\n".join(f" {as_json(name)}: {as_json(entry)}" for name, entry in cell.items())
+    write_atomic(path, f"{{\n{lines}\n}}\n")
 
 
 def load(folder: Path) -> list[Cell]:

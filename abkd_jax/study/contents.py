@@ -12,6 +12,7 @@ from abkd_jax.run.records import make_records
 __all__ = ["length_chosen", "student_cell", "teacher_cell"]
 
 NEAR, FAILED = 0.005, 0.05  # scores: "within half a point" of the end, and five points below the median seed
+CURVE_POINTS = 31
 SCALARS = {
     "abkd/attended_dissimilarity": "dissimilarity",
     "abkd/attended_unexplained": "dissimilarity_share",
@@ -64,18 +65,18 @@ def length_chosen(validation: Mapping[int, list[float | None]]) -> int:
 def _content(data: PreparedData, name: str, trained: Trained, tests: Mapping[str, PreparedData]) -> dict[str, Any]:
     found = make_records(data, name, trained)
     scores = {
-        "test": [record["test_accuracy"] for record in found],
-        "validation": [record["val_accuracy"] for record in found],
-        "test_at_best_validation": [record["test_accuracy_best_val"] for record in found],
+        name: [_score(record[key]) for record in found]
+        for name, key in (
+            ("test", "test_accuracy"),
+            ("validation", "val_accuracy"),
+            ("test_at_best_validation", "test_accuracy_best_val"),
+        )
     }
     diverged = [record.get("diverged") for record in found]
     for test, on in tests.items():
         score = make_scores(on, trained.module)
         of_seeds = [score(select_seed(trained.variables, seed))["test_accuracy"] for seed in range(len(found))]
-        scores[test] = [
-            None if at is not None or not np.isfinite(value) else float(value)
-            for at, value in zip(diverged, of_seeds, strict=True)
-        ]
+        scores[test] = [None if at is not None else _score(value) for at, value in zip(diverged, of_seeds, strict=True)]
     seconds = sorted(set(np.broadcast_to(trained.history["seconds"], len(found)).tolist()))
     return {
         "metric": data.task.metric,
@@ -98,8 +99,9 @@ def _over_epochs(history: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Returns the curve, the cost and the ends of what was logged, of students that trained side by side."""
     kept = history["recorded"].any(axis=1)
     epochs, validation = history["epoch"][kept].max(axis=1), history["val_accuracy"][kept]
+    shown = np.unique(np.linspace(0, len(epochs) - 1, CURVE_POINTS).astype(int))
     found: dict[str, Any] = {
-        "curve": {"epoch": epochs.tolist(), "validation": _rounded(validation, 4)},
+        "curve": {"epoch": epochs[shown].tolist(), "validation": _rounded(validation[shown], 4)},
         "cost": {
             "epochs_to_half_point": [_epochs_to_stay_near(epochs, of_seed) for of_seed in validation.T],
             "failed": (validation[-1] < np.median(validation[-1]) - FAILED).tolist(),
@@ -121,6 +123,11 @@ def _epochs_to_stay_near(epochs: np.ndarray, validation: np.ndarray) -> int | No
         return None
     far = np.flatnonzero(~(np.abs(validation - validation[-1]) <= NEAR))
     return int(epochs[0 if len(far) == 0 else far[-1] + 1])
+
+
+def _score(value: Any) -> float | None:
+    """Returns a score with six digits; None where it is not defined."""
+    return None if value is None or not np.isfinite(value) else round(float(value), 6)
 
 
 def _rounded(values: np.ndarray, digits: int) -> Any:

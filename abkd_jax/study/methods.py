@@ -13,8 +13,8 @@ __all__ = ["METHODS", "Recipe", "recipe"]
 
 Range = tuple[float, float]
 
-LEARNING_RATES: Range = (0.005, 0.1)
-DECAYS: Range = (1e-6, 1e-2)
+LEARNING_RATES: Range = (0.01, 0.1)
+DECAYS: Range = (1e-6, 3e-3)
 TEMPERATURES: Range = (0.0625, 4.0)
 WEIGHTS: Range = (0.01, 10.0)  # times the preset's weight
 

@@ -12,16 +12,16 @@ from abkd_jax.distill.ops.checks import constant, require_choice, require_rows, 
 from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.graph.precision import masked_mean
-from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree, Scalar
 
 __all__ = ["output_error", "soft_label", "soft_label_multilabel"]
 
 
 def soft_label(
-    temperature: float = 1.0,
+    temperature: Scalar = 1.0,
     reduction: Literal["node", "all"] = "node",
     scale: Literal["auto", "square", "none"] = "auto",
-    student_temperature: float | None = None,
+    student_temperature: Scalar | None = None,
 ) -> Objective:
     """Builds the Kullback-Leibler divergence from the teacher's softened class probabilities to the student's.
 
@@ -156,5 +156,5 @@ def _require_same_shape(factory: str, teacher: GNNOutput, student: GNNOutput) ->
         raise InputError(f"{factory}: the student has logits of {s_rows} nodes, expected the teacher's {t_rows}")
 
 
-def _log_probabilities(logits: Float[Array, "n c"], mask: Mask, temperature: float) -> Float[Array, "n c"]:
+def _log_probabilities(logits: Float[Array, "n c"], mask: Mask, temperature: Scalar) -> Float[Array, "n c"]:
     return jax.nn.log_softmax(masked_rows(logits, mask, "logits") / temperature, axis=-1)

@@ -4,6 +4,7 @@ from typing import Literal, NamedTuple
 
 from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
+from abkd_jax.distill.ops.checks import is_used
 from abkd_jax.types import Objective, PairMap
 
 __all__ = ["AXES_RANK", "TEACHER_RANK", "LossContext", "build_objective", "terms_of"]
@@ -33,7 +34,7 @@ def build_objective(method: MethodConfig, context: LossContext = LossContext()) 
     """Builds the distillation loss of a method.
 
     Args:
-        method: settings of the method.
+        method: settings of the method; its weights and its temperature may be traced.
         context: the task and the training.
 
     Returns:
@@ -68,12 +69,12 @@ def terms_of(method: MethodConfig, context: LossContext = LossContext()) -> list
         ['soft_label', 'abkd']
     """
     terms = []
-    if method.soft_label_weight:
+    if is_used(method.soft_label_weight):
         terms.append(distill.Term("soft_label", method.soft_label_weight, *_soft_label(method, context)))
-    if method.alignment_weight:
+    if is_used(method.alignment_weight):
         alignment = distill.abkd(_attention(method), _dissimilarity(method, context))
         terms.append(distill.Term("abkd", method.alignment_weight, alignment))
-    if method.auxiliary_weight:
+    if is_used(method.auxiliary_weight):
         auxiliary = _auxiliary(method)
         terms.append(distill.Term(method.auxiliary, method.auxiliary_weight, auxiliary, method.auxiliary_nodes))
     return terms

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
-from abkd_jax.distill.ops.checks import require_choice, require_weights
+from abkd_jax.distill.ops.checks import constant, require_choice, require_weights
 from abkd_jax.distill.ops.staged import joined, with_outputs
-from abkd_jax.types import GNNOutput, InputError, Mask, NodeMasks, Objective, PairMap, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, Mask, NodeMasks, Objective, PairMap, PRNGKey, Pytree, Scalar
 
 __all__ = ["Part", "Term", "combined", "term_losses", "weighted_sum", "with_logits"]
 
@@ -22,14 +22,14 @@ class Term(NamedTuple):
 
     Attributes:
         name: key of the term's parameters, and prefix of its metrics.
-        weight: factor of the term in the total loss, finite and not negative.
+        weight: factor of the term in the total loss, finite and not negative; traced, it is not checked.
         objective: the distillation loss.
         nodes: the nodes it is computed on: `"all"` or `"train"`, a field of `NodeMasks`; `"graphs"` or `"train_graphs"`
             for losses of the logits in graph-level tasks.
     """
 
     name: str
-    weight: float
+    weight: Scalar
     objective: Objective
     nodes: Literal["all", "train", "graphs", "train_graphs"] = "all"
 
@@ -74,7 +74,7 @@ def weighted_sum(*terms: Term) -> Objective:
         losses, metrics = [], {}
         for term in terms:
             loss, details = _apply(term, params, targets, student, graph, mask, keys)
-            losses.append(float(term.weight) * loss)
+            losses.append(constant(term.weight) * loss)
             metrics |= {f"{term.name}/{metric}": value for metric, value in ({"loss": loss} | details).items()}
         return sum(losses[1:], losses[0]), metrics
 
@@ -106,7 +106,7 @@ def term_losses(
     keys = _keys_if_any(key, terms)
 
     def of(term: Term) -> Callable[[GNNOutput], Float[Array, ""]]:
-        return lambda student: float(term.weight) * _apply(term, params, targets, student, graph, mask, keys)[0]
+        return lambda student: constant(term.weight) * _apply(term, params, targets, student, graph, mask, keys)[0]
 
     return {term.name: of(term) for term in terms}
 

@@ -7,13 +7,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.distill import batch_targets
 from abkd_jax.graph.precision import in_float32
 from abkd_jax.training.tasks import Task
-from abkd_jax.types import Batch, GNNOutput, InputError, Objective, PRNGKey, Pytree
+from abkd_jax.types import Batch, GNNOutput, InputError, Objective, PRNGKey, Pytree, Scalar
 
 __all__ = [
     "Gradients",
@@ -73,7 +74,7 @@ def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransfo
     never decayed. Source: Chen et al., arXiv 2007.02133.
 
     Args:
-        config: rates and schedule.
+        config: rates and schedule; learning rate and decays may be traced.
         steps: steps per epoch.
 
     Examples:
@@ -83,7 +84,7 @@ def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransfo
         Traceback (most recent call last):
         abkd_jax.types.InputError: learning rate is -1.0, expected a positive number
     """
-    if not config.learning_rate > 0.0:
+    if not isinstance(config.learning_rate, Tracer) and not config.learning_rate > 0.0:
         raise InputError(f"learning rate is {config.learning_rate}, expected a positive number")
     if config.epochs < 1 or config.eval_every < 1:
         raise InputError(f"epochs ({config.epochs}) and eval_every ({config.eval_every}) must be at least 1")
@@ -132,7 +133,7 @@ def make_distill_step(
     objective: Objective | None,
     optimizer: optax.GradientTransformation,
     task: Task,
-    task_weight: float = 1.0,
+    task_weight: Scalar = 1.0,
 ) -> Step:
     """Makes one jitted training step that donates its state.
 
@@ -154,7 +155,7 @@ def make_distill_step(
 
 
 def make_gradients(
-    student: Any, objective: Objective | None, task: Task, task_weight: float = 1.0
+    student: Any, objective: Objective | None, task: Task, task_weight: Scalar = 1.0
 ) -> Callable[[TrainState, Batch], Gradients]:
     """Makes the first half of a step: the gradient of the loss of `make_distill_step` on one batch.
 

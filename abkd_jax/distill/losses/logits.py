@@ -8,20 +8,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
-from abkd_jax.distill.ops.checks import require_choice, require_rows, require_temperature
+from abkd_jax.distill.ops.checks import constant, require_choice, require_rows, require_temperature
 from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.graph.precision import masked_mean
-from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree, Scalar
 
 __all__ = ["output_error", "soft_label", "soft_label_multilabel"]
 
 
 def soft_label(
-    temperature: float = 1.0,
+    temperature: Scalar = 1.0,
     reduction: Literal["node", "all"] = "node",
     scale: Literal["auto", "square", "none"] = "auto",
-    student_temperature: float | None = None,
+    student_temperature: Scalar | None = None,
 ) -> Objective:
     """Builds the Kullback-Leibler divergence from the teacher's softened class probabilities to the student's.
 
@@ -33,7 +33,7 @@ def soft_label(
     Equal probabilities on both sides give 0, the least value. Metrics: `"kl"`, the mean before `scale`.
 
     Args:
-        temperature: `T`, 1e-3 to 1e3.
+        temperature: `T`, 1e-3 to 1e3; traced, it is not checked.
         reduction: `"node"` sums over classes and averages over the masked nodes; `"all"` averages over both, as the
             code of G-CRD does (Joshi et al., arXiv 2111.04964, github.com/chaitjo/efficient-gnns).
         scale: `"auto"` is `T^2` for `T >= 1` and `T` below; `"square"` is always `T^2`; `"none"` is 1.
@@ -61,8 +61,9 @@ def soft_label(
     require_temperature("soft_label", temperature=temperature, student_temperature=student_temperature)
     require_choice("soft_label", "reduction", reduction, ("node", "all"))
     require_choice("soft_label", "scale", scale, ("auto", "square", "none"))
-    temperature, student_temperature = float(temperature), float(student_temperature)
-    factor = {"auto": max(temperature, 1.0) * temperature, "square": temperature**2, "none": 1.0}[scale]
+    temperature, of_student = constant(temperature), constant(student_temperature)
+    larger = max if isinstance(temperature, float) else jnp.maximum
+    factor = {"auto": larger(temperature, 1.0) * temperature, "square": temperature**2, "none": 1.0}[scale]
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         _require_same_shape("soft_label", teacher, student)
@@ -76,7 +77,7 @@ def soft_label(
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
-        log_q = _log_probabilities(student.logits, mask, student_temperature)
+        log_q = _log_probabilities(student.logits, mask, of_student)
         require_rows("soft_label: targets of the teacher", targets["negative_entropy"].shape[0], mask)
         per_node = targets["negative_entropy"] - jnp.sum(targets["probabilities"] * log_q, axis=-1)
         kl = masked_mean(per_node, mask)
@@ -155,5 +156,5 @@ def _require_same_shape(factory: str, teacher: GNNOutput, student: GNNOutput) ->
         raise InputError(f"{factory}: the student has logits of {s_rows} nodes, expected the teacher's {t_rows}")
 
 
-def _log_probabilities(logits: Float[Array, "n c"], mask: Mask, temperature: float) -> Float[Array, "n c"]:
+def _log_probabilities(logits: Float[Array, "n c"], mask: Mask, temperature: Scalar) -> Float[Array, "n c"]:
     return jax.nn.log_softmax(masked_rows(logits, mask, "logits") / temperature, axis=-1)

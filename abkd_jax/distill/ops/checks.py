@@ -7,11 +7,14 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Bool
 
-from abkd_jax.types import HostOrDevice, InputError
+from abkd_jax.types import HostOrDevice, InputError, Scalar
 
 __all__ = [
+    "constant",
+    "is_used",
     "require_choice",
     "require_count",
     "require_in_range",
@@ -31,7 +34,22 @@ _LARGEST, _SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32
 _TEMPERATURES = 1e-3, 1e3
 
 
-def require_positive(factory: str, **values: float) -> None:
+def constant(value: Any) -> Any:
+    """Returns a weight or temperature as a Python float, or as it is where it is traced."""
+    return value if isinstance(value, Tracer) else float(value)
+
+
+def is_used(weight: Any) -> bool:
+    """Tells whether a term of this weight is computed: a traced weight may be anything, so its term always is."""
+    return isinstance(weight, Tracer) or bool(weight)
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values that can be checked: those of students side by side may be traced, one for each."""
+    return {name: value for name, value in values.items() if not isinstance(value, Tracer)}
+
+
+def require_positive(factory: str, **values: Scalar) -> None:
     """Requires finite numbers above zero.
 
     Args:
@@ -41,12 +59,12 @@ def require_positive(factory: str, **values: float) -> None:
     Raises:
         InputError: an argument is no number, zero, negative, infinite (in float32 too) or NaN.
     """
-    for name, value in values.items():
+    for name, value in _known(values).items():
         if not _SMALLEST <= _number(value) <= _LARGEST:
             raise InputError(f"{factory}: {name} is {value}, expected a finite number above 0")
 
 
-def require_not_negative(factory: str, **values: float) -> None:
+def require_not_negative(factory: str, **values: Scalar) -> None:
     """Requires finite numbers of at least zero.
 
     Args:
@@ -56,12 +74,12 @@ def require_not_negative(factory: str, **values: float) -> None:
     Raises:
         InputError: an argument is no number, negative, infinite (in float32 too) or NaN.
     """
-    for name, value in values.items():
+    for name, value in _known(values).items():
         if not 0.0 <= _number(value) <= _LARGEST:
             raise InputError(f"{factory}: {name} is {value}, expected a finite number >= 0")
 
 
-def require_in_range(factory: str, lowest: float, highest: float, **values: float) -> None:
+def require_in_range(factory: str, lowest: float, highest: float, **values: Scalar) -> None:
     """Requires numbers above zero between two bounds.
 
     Args:
@@ -74,12 +92,12 @@ def require_in_range(factory: str, lowest: float, highest: float, **values: floa
         InputError: an argument is no number, not above zero, or outside the bounds.
     """
     require_positive(factory, **values)
-    for name, value in values.items():
+    for name, value in _known(values).items():
         if not lowest <= _number(value) <= highest:
             raise InputError(f"{factory}: {name} is {value}, expected {lowest:g} to {highest:g}")
 
 
-def require_temperature(factory: str, **values: float) -> None:
+def require_temperature(factory: str, **values: Scalar) -> None:
     """Requires temperatures of a softmax, 1e-3 to 1e3.
 
     Args:
@@ -161,7 +179,7 @@ def require_choice(factory: str, name: str, value: str, choices: tuple[str, ...]
         raise InputError(f"{factory}: {name} is {value!r}, expected one of {', '.join(choices)}")
 
 
-def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, float]]) -> None:
+def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, Scalar]]) -> None:
     """Requires at least one summand, under different names, with finite weights that are not negative.
 
     Args:

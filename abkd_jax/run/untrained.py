@@ -1,0 +1,66 @@
+"""A student before its training: its start, the parameters of its loss, the targets that it learns from."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from abkd_jax import distill
+from abkd_jax.configs.options import MethodConfig
+from abkd_jax.models.reduced_input import ReducedInput, input_kernel, reduced, with_identity
+from abkd_jax.run.resolve import STARTS_OF_WEIGHTS
+from abkd_jax.training.step import TrainState, init_state
+from abkd_jax.types import Batch, Objective, Pytree
+
+__all__ = ["Prepare", "make_prepare"]
+
+Prepare = Callable[[Any, Pytree, Batch], tuple[TrainState, Pytree]]
+
+
+def make_prepare(
+    teacher: Any,
+    student: nn.Module,
+    objective: Objective | None,
+    method: MethodConfig,
+    optimizer: Any,
+    *,
+    whole: bool,
+) -> Prepare:
+    """Makes `(key, teacher's variables, batch) -> (student's training state, targets of the loss)` for one seed.
+
+    Without a `teacher` the batch holds the teacher's outputs as its targets. The targets are those of the whole graph:
+    None where the batch is a part of it.
+    """
+
+    def prepare(key: Any, teacher_variables: Pytree, batch: Batch) -> tuple[TrainState, Pytree]:
+        state_key, objective_key, start_key = jax.random.split(key, 3)
+        graph, teacher_params = batch.graph, teacher_variables.get("params", {})
+        drawn = student
+        # Dropped by XLA where nothing reads it.
+        out = batch.targets if teacher is None else teacher.apply(teacher_variables, graph)
+        if isinstance(student, ReducedInput):  # it starts from what it reads, and the teacher's first layer is that
+            drawn = ReducedInput(student.module, input_kernel(teacher, teacher_params, graph))
+            if method.start in STARTS_OF_WEIGHTS:
+                teacher_params = with_identity(teacher, teacher_params, graph)
+            graph = reduced(graph, drawn.kernel)
+        variables = drawn.init(state_key, batch.graph)
+        shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
+        params = distill.initialise(
+            method.start,
+            start_key,
+            variables["params"],
+            teacher_params=teacher_params,
+            teacher=out,
+            student=shapes,
+            graph=graph,
+            mask=batch.masks.all,
+        )
+        projections, targets = None, None
+        if objective is not None:
+            projections = objective.init(objective_key, out, shapes)
+            targets = objective.targets(out, graph=batch.graph, mask=batch.masks) if whole else None
+        state = init_state(state_key, drawn, optimizer, batch, objective_params=projections, student_params=params)
+        return state, targets
+
+    return prepare

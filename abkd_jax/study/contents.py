@@ -1,0 +1,134 @@
+"""What a cell says of its models: scores, cost, ends of the logged quantities, attention."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from abkd_jax.run.data import PreparedData, make_scores
+from abkd_jax.run.program import Trained, select_seed
+from abkd_jax.run.records import make_records
+
+__all__ = ["length_chosen", "student_cell", "teacher_cell"]
+
+NEAR, FAILED = 0.005, 0.05  # scores: "within half a point" of the end, and five points below the median seed
+CURVE_POINTS = 31
+SCALARS = {
+    "abkd/attended_dissimilarity": "dissimilarity",
+    "abkd/attended_unexplained": "dissimilarity_share",
+    "abkd/row_entropy": "attention_entropy",
+}
+
+
+def teacher_cell(data: PreparedData, teachers: Trained, tests: Mapping[str, PreparedData]) -> dict[str, Any]:
+    """Returns the content of the cell of the teachers."""
+    return _content(data, "teacher", teachers, tests) | {"compression": 1.0, "data": data.summary}
+
+
+def student_cell(
+    data: PreparedData, by_length: Mapping[int, Trained], tests: Mapping[str, PreparedData], teacher_parameters: int
+) -> dict[str, Any]:
+    """Returns the content of a cell: that of the length which the mean validation score chooses.
+
+    Args:
+        data: what the students were trained on.
+        by_length: the students of each length, in epochs.
+        tests: further test nodes, by the name of their score.
+        teacher_parameters: number of parameters of the teacher.
+    """
+    contents = {length: _content(data, "student", trained, tests) for length, trained in by_length.items()}
+    chosen = length_chosen({length: content["scores"]["validation"] for length, content in contents.items()})
+    content, trained = contents[chosen], by_length[chosen]
+    lengths = {
+        str(length): {name: of["scores"][name] for name in ("validation", "test")} for length, of in contents.items()
+    }
+    return content | {
+        "teacher_parameters": teacher_parameters,
+        "compression": teacher_parameters / content["parameters"],
+        "epochs": chosen,
+        "lengths": lengths,
+        **_over_epochs(trained.history),
+    }
+
+
+def length_chosen(validation: Mapping[int, list[float | None]]) -> int:
+    """Returns the length of the best mean validation score, the shortest of equal ones; diverged seeds count as 0.
+
+    Examples:
+        >>> length_chosen({300: [0.5, 0.7], 900: [0.6, 0.6]})
+        300
+    """
+    means = {length: float(np.mean([score or 0.0 for score in scores])) for length, scores in validation.items()}
+    return min(means, key=lambda length: (-means[length], length))
+
+
+def _content(data: PreparedData, name: str, trained: Trained, tests: Mapping[str, PreparedData]) -> dict[str, Any]:
+    found = make_records(data, name, trained)
+    scores = {
+        name: [_score(record[key]) for record in found]
+        for name, key in (
+            ("test", "test_accuracy"),
+            ("validation", "val_accuracy"),
+            ("test_at_best_validation", "test_accuracy_best_val"),
+        )
+    }
+    diverged = [record.get("diverged") for record in found]
+    for test, on in tests.items():
+        score = make_scores(on, trained.module)
+        of_seeds = [score(select_seed(trained.variables, seed))["test_accuracy"] for seed in range(len(found))]
+        scores[test] = [None if at is not None else _score(value) for at, value in zip(diverged, of_seeds, strict=True)]
+    seconds = sorted(set(np.broadcast_to(trained.history["seconds"], len(found)).tolist()))
+    return {
+        "metric": data.task.metric,
+        "seeds": [record["seed"] for record in found],
+        "splits": [data.split] * len(found),
+        "scores": scores,
+        "diverged": diverged,
+        "parameters": found[0]["parameters"],
+        "weights": [record["weights"] for record in found],
+        "times": {
+            "training_seconds": sum(seconds),
+            "seconds_per_epoch": sum(seconds) / float(np.sum(trained.epochs)),
+            "latency_ms": found[0]["latency_ms"],
+        },
+        "provenance": found[-1]["provenance"],
+    }
+
+
+def _over_epochs(history: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the curve, the cost and the ends of what was logged, of students that trained side by side."""
+    kept = history["recorded"].any(axis=1)
+    epochs, validation = history["epoch"][kept].max(axis=1), history["val_accuracy"][kept]
+    shown = np.unique(np.linspace(0, len(epochs) - 1, CURVE_POINTS).astype(int))
+    found: dict[str, Any] = {
+        "curve": {"epoch": epochs[shown].tolist(), "validation": _rounded(validation[shown], 4)},
+        "cost": {
+            "epochs_to_half_point": [_epochs_to_stay_near(epochs, of_seed) for of_seed in validation.T],
+            "failed": (validation[-1] < np.median(validation[-1]) - FAILED).tolist(),
+        },
+    }
+    named = {key: SCALARS.get(key, key) for key in history if key in SCALARS or key.startswith("gradient_share/")}
+    named |= {key: key.removesuffix("/loss") for key in history if key.endswith("/loss")}
+    ends = {name: _rounded(history[key][kept][[0, -1]].mean(axis=1), 6) for key, name in named.items()}
+    if ends:
+        found["terms"] = ends
+    if "abkd/attention" in history:
+        found["attention"] = _rounded(history["abkd/attention"][kept][-1], 3)
+    return found
+
+
+def _epochs_to_stay_near(epochs: np.ndarray, validation: np.ndarray) -> int | None:
+    """Returns the first evaluated epoch from which a seed stays within half a point of its last score."""
+    if not np.isfinite(validation[-1]):
+        return None
+    far = np.flatnonzero(~(np.abs(validation - validation[-1]) <= NEAR))
+    return int(epochs[0 if len(far) == 0 else far[-1] + 1])
+
+
+def _score(value: Any) -> float | None:
+    """Returns a score with six digits; None where it is not defined."""
+    return None if value is None or not np.isfinite(value) else round(float(value), 6)
+
+
+def _rounded(values: np.ndarray, digits: int) -> Any:
+    return np.round(values.astype(float), digits).tolist()

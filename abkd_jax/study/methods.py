@@ -1,0 +1,113 @@
+"""Methods of studies by name: recipes over the settings of a data set, and ranges of what is tuned."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from abkd_jax.configs.options import MethodConfig, OptimConfig
+from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, Preset
+from abkd_jax.types import InputError
+
+__all__ = ["METHODS", "Recipe", "recipe"]
+
+Range = tuple[float, float]
+
+LEARNING_RATES: Range = (0.01, 0.1)
+DECAYS: Range = (1e-6, 3e-3)
+TEMPERATURES: Range = (0.0625, 4.0)
+WEIGHTS: Range = (0.01, 10.0)  # times the preset's weight
+
+# Terms beside soft labels: settings of `MethodConfig`.
+_ALIGNMENT: dict[str, dict[str, Any]] = {
+    "abkd": {},
+    "abkd_uniform": {"attention": "uniform"},
+    "abkd_last_layer": {"attention": "last_layer"},
+    "abkd_greedy": {"attention": "greedy"},
+    "abkd_depth": {"attention": "depth_proportional"},
+    "abkd_fixed_axes": {"dissimilarity": "fixed_axes"},
+    "abkd_cka": {"dissimilarity": "cka"},
+    "abkd_paper": {"dissimilarity": "trained_heads"},
+    "stride_structure": {"dissimilarity": "structure"},
+    "stride": {"dissimilarity": "stride"},
+}
+_AUXILIARY: dict[str, float] = {**AUXILIARY_WEIGHTS, "mustad": 1.0}
+_ALONE = "labels_"  # prefix of the methods that learn from labels and one term, without soft labels
+
+METHODS = (
+    "supervised",
+    "soft_label",
+    "labels_soft_label",
+    *_ALIGNMENT,
+    *_AUXILIARY,
+    *(_ALONE + name for name in (*_ALIGNMENT, *_AUXILIARY)),
+    "teacher_input",
+    "teacher_input_abkd",
+)
+
+
+class Recipe(NamedTuple):
+    """A method of a study.
+
+    Attributes:
+        method: its settings as the preset has them.
+        ranges: bounds of the numbers that are tuned, on a logarithmic scale, by path as `lanes.with_numbers` has them.
+        starts: initialisations that are tried too.
+    """
+
+    method: MethodConfig
+    ranges: Mapping[str, Range]
+    starts: tuple[str, ...]
+
+
+def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: bool = False) -> Recipe:
+    """Returns a method of a study on one data set.
+
+    Args:
+        name: one of `METHODS`.
+        preset: settings of the data set.
+        starts: initialisations that its students can have.
+        with_labels: whether students also learn from labels where they are given soft labels, as where soft labels
+            are those of the labelled nodes alone.
+
+    Raises:
+        InputError: no method has this name.
+    """
+    if name not in METHODS and ":" not in name:
+        near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(name, METHODS, n=1))
+        raise InputError(f"method {name} is unknown, expected some of {', '.join(METHODS)}, or module:function{near}")
+    loss = name.removeprefix(_ALONE)
+    alone = name.startswith(_ALONE) and loss != "soft_label"
+    soft = 0.0 if alone or name == "supervised" else 1.0
+    labels = 1.0 if soft == 0.0 or with_labels or name == "labels_soft_label" else 0.0
+    base = dataclasses.replace(preset.soft_label, soft_label_weight=soft, task_weight=labels, optim=_optim())
+    changes: dict[str, Any] = {}
+    ranges: dict[str, Range] = {"optim.learning_rate": LEARNING_RATES, "optim.dense_decay": DECAYS}
+    if soft:
+        ranges["temperature"] = TEMPERATURES
+    if labels and soft:
+        ranges["task_weight"] = (0.01, 1.0)
+    if loss in _ALIGNMENT or loss == "teacher_input_abkd":
+        weight = 1.0 if alone else 0.1
+        changes = {**_ALIGNMENT.get(loss, {}), "alignment_weight": weight}
+        ranges["alignment_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
+    elif loss in _AUXILIARY or ":" in loss:
+        weight = _AUXILIARY.get(loss, 1.0)
+        changes = {"auxiliary": loss, "auxiliary_weight": weight}
+        ranges["auxiliary_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
+    if loss.startswith("teacher_input"):
+        changes["input"] = "teacher"
+    return Recipe(dataclasses.replace(base, **changes), ranges, starts)
+
+
+def _optim() -> OptimConfig:
+    """Returns the training of every student; its length is the table's."""
+    return OptimConfig(
+        epochs=300,
+        eval_every=10,
+        monitor="val_accuracy",
+        learning_rate=0.04,
+        schedule="cosine",
+        conv_decay=0.0,
+        dense_decay=1e-5,
+    )

@@ -1,0 +1,73 @@
+"""A table as data: what is compared with what, how it is tuned, for how long it trains."""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from abkd_jax.configs.options import ModelConfig
+from abkd_jax.types import InputError
+
+__all__ = ["Table", "Tuning", "student_model"]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Choice of the numbers of a method on validation nodes; the budget is the same for every method."""
+
+    trials: int = 16
+    """Settings that are tried: the preset of the data set, then points of a Sobol sequence."""
+    seeds: int = 2
+    """Students of each setting. Their seeds start at 1000, apart from the reported ones; their teachers do not."""
+    epochs: int = 300
+    """Epochs of each."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: data sets x regimes x students x methods, each with the same seeds."""
+
+    name: str = "main"
+    """Name of the table and of the folder of its results."""
+    datasets: tuple[str, ...] = ("cora",)
+    """Data sets."""
+    regimes: tuple[str, ...] = ("transductive",)
+    """What the students may see: transductive, labelled_only, inductive."""
+    students: tuple[str, ...] = ("4x4",)
+    """Sizes, layers x units: 4x4, or mlp:2x128 for another architecture than that of the data set's student."""
+    methods: tuple[str, ...] = ("supervised", "soft_label", "abkd")
+    """Methods, by name, or module:function for a loss of your own beside soft labels."""
+    seeds: int = 10
+    """Seeds that are reported."""
+    lengths: tuple[int, ...] = (300, 900)
+    """Epochs; each method is reported at the length that the mean validation score of its seeds chooses."""
+    tuning: Tuning = field(default_factory=Tuning)
+    """Choice of each method's numbers."""
+    max_teacher_epochs: int | None = None
+    """Upper limit on the epochs of the teachers, for a quick try."""
+    data_root: Path | None = None
+    """Folder of the data files; default: $ABKD_JAX_DATA, else ~/.cache/abkd_jax."""
+
+    def small(self) -> "Table":
+        """Returns the table with few seeds, trials and epochs, to see that all of it runs."""
+        tuning = Tuning(trials=2, seeds=1, epochs=4)
+        return replace(self, name=f"{self.name}_smoke", seeds=2, lengths=(4,), tuning=tuning, max_teacher_epochs=4)
+
+
+def student_model(text: str, base: ModelConfig) -> ModelConfig:
+    """Returns the student that a text names, with what else the data set's student has.
+
+    Raises:
+        InputError: the text is not of the form `4x4` or `mlp:2x128`.
+
+    Examples:
+        >>> model = student_model("mlp:2x128", ModelConfig())
+        >>> model.name, model.layers, model.hidden
+        ('mlp', 2, 128)
+    """
+    found = re.fullmatch(r"(?:(\w+):)?(\d+)x(\d+)", text)
+    if found is None:
+        raise InputError(f"student {text!r}: expected layers x units, as in 4x4 or mlp:2x128")
+    name, layers, hidden = found[1] or base.name, int(found[2]), int(found[3])
+    if name != base.name:
+        base = ModelConfig(dropout=0.0)
+    return replace(base, name=name, layers=layers, hidden=hidden)  # type: ignore[arg-type]  # `build` checks the name

@@ -1,0 +1,203 @@
+"""Runs a table: places, their teachers, and cell after cell; what is finished is skipped, what was begun goes on."""
+
+import dataclasses
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from abkd_jax import datasets
+from abkd_jax.configs import presets
+from abkd_jax.configs.large_presets import Preset
+from abkd_jax.run.data import PreparedData, prepare_data
+from abkd_jax.run.identity import TRAINING_VERSION, config_dict, digest
+from abkd_jax.run.lanes import Lane, with_numbers
+from abkd_jax.run.program import Teacher, Trained, select_seed
+from abkd_jax.run.resolve import Job
+from abkd_jax.run.teachers import as_teacher
+from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
+from abkd_jax.study.contents import student_cell, teacher_cell
+from abkd_jax.study.methods import recipe
+from abkd_jax.study.options import Table, student_model
+from abkd_jax.study.regimes import view
+from abkd_jax.study.train import train_lanes
+from abkd_jax.study.tuning import Trial, choose, trials
+from abkd_jax.types import Dataset, InputError
+
+__all__ = ["Place", "run_table"]
+
+log = logging.getLogger(__name__)
+
+FIRST_TUNING_SEED = 1000
+
+
+class Place(NamedTuple):
+    """What the students of a data set and a regime share.
+
+    Attributes:
+        data: what they are trained on.
+        tests: graphs with further test nodes, by the name of the score.
+        teacher: their teachers, by seed.
+        preset: settings of the data set.
+        with_labels: see `regimes.View`.
+    """
+
+    data: PreparedData
+    tests: dict[str, PreparedData]
+    teacher: Teacher
+    preset: Preset
+    with_labels: bool
+
+
+def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterator[tuple[Path, Cell, bool]]:
+    """Trains the cells of a table that are not finished.
+
+    Args:
+        table: the table.
+        results: folder of its cells.
+        work: folder of the checkpoints of what is being trained.
+        teachers: folder where trained teachers are kept.
+
+    Yields:
+        Path and content of each cell, and whether it was trained now.
+
+    Raises:
+        InputError: a bad setting, or data that cannot be loaded.
+    """
+    for dataset in table.datasets:
+        for regime in table.regimes:
+            place = open_place(table, dataset, regime, teachers)
+            heading = {"table": table.name, "dataset": dataset, "regime": regime}
+            path = cell_path(results, dataset, regime, "teacher", "teacher")
+            identity = digest({"data": place.data.identity.fingerprint, **_versions(), **place.teacher.source})
+            kept = read_cell(path, identity)
+            if kept is None:
+                content = teacher_cell(place.data, place.teacher.models, place.tests)
+                kept = {**heading, "student": "teacher", "method": "teacher", "identity": identity, **content}
+                write_cell(path, kept)
+            for student in table.students:
+                for method in table.methods:
+                    names = {**heading, "student": student, "method": method}
+                    file = cell_path(results, dataset, regime, student, method)
+                    folder = work / file.relative_to(results).with_suffix("")
+                    yield file, *_cell(table, place, names, file, folder, kept)
+
+
+def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place:
+    """Loads a data set as a regime shows it, and trains or reads its teachers."""
+    loaded = datasets.load(dataset, table.data_root)
+    if not isinstance(loaded, Dataset):
+        raise InputError(f"{dataset} labels graphs: studies train on whole graphs, expected labels of nodes")
+    seen = view(loaded, regime, np.random.default_rng(0))
+    data = prepare_data(seen.train)
+    taught = data.batch.masks._replace(all=data.batch.masks.all & np.asarray(seen.taught))
+    data = data._replace(batch=data.batch._replace(masks=taught))
+    preset = presets.preset(dataset)
+    config = preset.teacher
+    if table.max_teacher_epochs is not None:
+        epochs = min(config.optim.epochs, table.max_teacher_epochs)
+        config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, epochs=epochs, eval_every=1))
+    teacher = as_teacher(data, config, table.seeds, teachers)
+    tests = {name: prepare_data(test) for name, test in seen.tests.items()}
+    return Place(data, tests, teacher, preset, seen.with_labels)
+
+
+def _cell(
+    table: Table, place: Place, names: dict[str, str], file: Path, folder: Path, of_teacher: Cell
+) -> tuple[Cell, bool]:
+    """Returns a finished cell, trained where there is none, and whether it was."""
+    model = student_model(names["student"], place.preset.student)
+    alike = (model.name, place.teacher.config and place.teacher.config.name) == ("gcnii", "gcnii")
+    starts = ("positive", "teacher_directions") + (("attention_map",) if alike else ())
+    tried = recipe(names["method"], place.preset, starts, with_labels=place.with_labels)
+    settings = {
+        "data": place.data.identity.fingerprint,
+        "regime": names["regime"],
+        "teacher": of_teacher["weights"],
+        "model": config_dict(model),
+        "method": config_dict(tried.method),
+        "ranges": {path: list(ends) for path, ends in tried.ranges.items()},
+        "starts": list(starts),
+        "tuning": dataclasses.asdict(table.tuning),
+        "seeds": table.seeds,
+        "lengths": list(table.lengths),
+        **_versions(),
+    }
+    identity = digest(settings)
+    known = read_cell(file, identity)
+    if known is not None:
+        return known, False
+    began = time.perf_counter()
+    job = Job(names["method"], model, tried.method)
+    candidates = trials(tried, table.tuning.trials)
+    validation = _tune(table, place, job, candidates, folder / "tuning")
+    chosen = candidates[choose(validation)]
+    tuned = time.perf_counter()
+    by_length = {length: _final(table, place, job, chosen, length, folder) for length in table.lengths}
+    tuning = {
+        "ranges": settings["ranges"],
+        "starts": list(starts),
+        "seeds": [FIRST_TUNING_SEED + k for k in range(table.tuning.seeds)],
+        "epochs": table.tuning.epochs,
+        "chosen": candidates.index(chosen),
+        "trials": [
+            {"numbers": {**trial.numbers, "start": trial.start}, "validation": [round(float(v), 6) for v in scores]}
+            for trial, scores in zip(candidates, validation, strict=True)
+        ],
+    }
+    method = dataclasses.replace(with_numbers(job.method, chosen.numbers), start=chosen.start)  # type: ignore[arg-type]
+    content = student_cell(place.data, by_length, place.tests, of_teacher["parameters"])
+    optim = dataclasses.replace(method.optim, epochs=content["epochs"])
+    cell: Cell = {
+        **names,
+        "identity": identity,
+        **content,
+        "settings": config_dict(dataclasses.replace(method, optim=optim)),
+        "model": config_dict(model),
+        "tuning": tuning,
+        "data": place.data.summary,
+    }
+    cell["times"] = {**content["times"], "tuning_seconds": tuned - began, "seconds": time.perf_counter() - began}
+    write_cell(file, cell)
+    shutil.rmtree(folder / "tuning", ignore_errors=True)
+    return cell, True
+
+
+def _tune(table: Table, place: Place, job: Job, candidates: list[Trial], folder: Path) -> np.ndarray:
+    """Returns the validation scores after the last epoch, `[trials, seeds]`, NaN of students that diverged."""
+    epochs, seeds = table.tuning.epochs, table.tuning.seeds
+    optim = dataclasses.replace(job.method.optim, epochs=epochs, eval_every=epochs)
+    lanes = [
+        Lane(FIRST_TUNING_SEED + k, _teacher(place, k), trial.numbers, trial.start)
+        for trial in candidates
+        for k in range(seeds)
+    ]
+    trained = _train(place, job._replace(method=dataclasses.replace(job.method, optim=optim)), lanes, folder)
+    scores = trained.history["val_accuracy"][-1].astype(float)
+    scores[trained.history["diverged"].any(axis=0)] = np.nan
+    return scores.reshape(len(candidates), seeds)
+
+
+def _final(table: Table, place: Place, job: Job, chosen: Trial, length: int, folder: Path) -> Trained:
+    """Returns the reported students of one length."""
+    every = min(10, length)
+    optim = dataclasses.replace(job.method.optim, epochs=length, eval_every=every)
+    lanes = [Lane(k, _teacher(place, k), chosen.numbers, chosen.start) for k in range(table.seeds)]
+    job = job._replace(method=dataclasses.replace(job.method, optim=optim))
+    return _train(place, job, lanes, folder / f"epochs_{length}")
+
+
+def _train(place: Place, job: Job, lanes: list[Lane], folder: Path) -> Trained:
+    return train_lanes(place.data, job, place.teacher.models.module, place.teacher.source, lanes, folder)
+
+
+def _teacher(place: Place, seed: int) -> Any:
+    return select_seed(place.teacher.models.variables, seed % len(place.teacher.models.origins))
+
+
+def _versions() -> dict[str, int]:
+    return {"training": TRAINING_VERSION["whole graph"]}

@@ -1,0 +1,34 @@
+"""Tables of the study: every method with one tuning budget, `python -m experiments.study TABLE`.
+
+main: what layer alignment adds to soft labels, and to the earlier losses, where soft labels of all nodes are given.
+regimes: the same where only labelled nodes are taught, and where a fifth of the test nodes is unseen.
+curve: students from 60 to 600 times smaller than their teachers.
+Hardware: 2 CPU cores. Time: a minute or two a cell on Cora and Citeseer, five times as long on Pubmed.
+"""
+
+from abkd_jax.study.options import Table
+
+EARLIER = ("fitnet", "attention_transfer", "lsp", "gsp", "gcrd", "mustad")
+ALIGNMENT = ("abkd", "abkd_uniform", "abkd_last_layer", "abkd_greedy", "abkd_depth", "abkd_fixed_axes", "abkd_paper")
+
+TABLES = {
+    "main": Table(
+        name="main",
+        datasets=("cora", "citeseer", "pubmed"),
+        methods=("supervised", "soft_label", "labels_soft_label", *ALIGNMENT, *EARLIER, "stride", "stride_structure"),
+    ),
+    "regimes": Table(
+        name="regimes",
+        datasets=("cora", "citeseer", "pubmed"),
+        regimes=("labelled_only", "inductive"),
+        methods=(
+            *("supervised", "soft_label", "abkd", "abkd_last_layer", "gcrd", "teacher_input", "teacher_input_abkd"),
+        ),
+    ),
+    "curve": Table(
+        name="curve",
+        datasets=("cora", "citeseer", "pubmed"),
+        students=("4x2", "2x4", "1x4", "1x2"),
+        methods=("supervised", "soft_label", "abkd", "abkd_last_layer", "gcrd"),
+    ),
+}

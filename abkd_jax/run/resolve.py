@@ -27,7 +27,7 @@ from abkd_jax.training.sharding import make_mesh, mesh_sizes
 from abkd_jax.training.step import make_optimizer
 from abkd_jax.types import InputError
 
-__all__ = ["Job", "jobs", "methods_of", "resolve"]
+__all__ = ["Job", "capped", "jobs", "methods_of", "resolve", "with_epochs"]
 
 Run = TypeVar("Run", bound=RunConfig)
 
@@ -113,15 +113,26 @@ def _checked_teacher(config: RunConfig) -> ModelConfig | None:
     return config.teacher.model if config.teacher_ensemble == 1 else None
 
 
-def _capped(config: Run) -> Run:
-    def cap(optim: OptimConfig) -> OptimConfig:
-        epochs = optim.epochs if config.max_epochs is None else min(optim.epochs, config.max_epochs)
-        return dataclasses.replace(optim, epochs=epochs, eval_every=math.gcd(epochs, optim.eval_every))
+def with_epochs(optim: OptimConfig, epochs: int) -> OptimConfig:
+    """Returns a training of another length, whose evaluations divide its epochs.
 
+    Examples:
+        >>> with_epochs(OptimConfig(epochs=300, eval_every=10), 25).eval_every
+        5
+    """
+    return dataclasses.replace(optim, epochs=epochs, eval_every=math.gcd(epochs, optim.eval_every))
+
+
+def capped(optim: OptimConfig, most: int | None) -> OptimConfig:
+    """Returns a training of at most so many epochs, whose evaluations divide them; None is no limit."""
+    return with_epochs(optim, optim.epochs if most is None else min(optim.epochs, most))
+
+
+def _capped(config: Run) -> Run:
     parts = {name: getattr(config, name) for name in ("teacher", *methods_of(config))}
-    return dataclasses.replace(
-        config, **{name: dataclasses.replace(part, optim=cap(part.optim)) for name, part in parts.items()}
-    )
+    optims = {name: capped(part.optim, config.max_epochs) for name, part in parts.items()}
+    short = {name: dataclasses.replace(part, optim=optims[name]) for name, part in parts.items()}
+    return dataclasses.replace(config, **short)
 
 
 def _spelled_out(config: Run) -> Run:

@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from abkd_jax.configs.options import MethodConfig, OptimConfig
+from abkd_jax.configs.options import MethodConfig
 from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, Preset
 from abkd_jax.types import InputError
 
@@ -17,6 +17,8 @@ LEARNING_RATES: Range = (0.01, 0.1)
 DECAYS: Range = (1e-6, 3e-3)
 TEMPERATURES: Range = (0.0625, 4.0)
 WEIGHTS: Range = (0.01, 10.0)  # times the preset's weight
+
+OPTIM = dataclasses.replace(MethodConfig().optim, dense_decay=1e-5)  # of every student; its length is the table's
 
 # Terms beside soft labels: settings of `MethodConfig`.
 _ALIGNMENT: dict[str, dict[str, Any]] = {
@@ -80,7 +82,7 @@ def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: b
     alone = name.startswith(_ALONE) and loss != "soft_label"
     soft = 0.0 if alone or name == "supervised" else 1.0
     labels = 1.0 if soft == 0.0 or with_labels or name == "labels_soft_label" else 0.0
-    base = dataclasses.replace(preset.soft_label, soft_label_weight=soft, task_weight=labels, optim=_optim())
+    base = dataclasses.replace(preset.soft_label, soft_label_weight=soft, task_weight=labels, optim=OPTIM)
     changes: dict[str, Any] = {}
     ranges: dict[str, Range] = {"optim.learning_rate": LEARNING_RATES, "optim.dense_decay": DECAYS}
     if soft:
@@ -98,16 +100,3 @@ def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: b
     if loss.startswith("teacher_input"):
         changes["input"] = "teacher"
     return Recipe(dataclasses.replace(base, **changes), ranges, starts)
-
-
-def _optim() -> OptimConfig:
-    """Returns the training of every student; its length is the table's."""
-    return OptimConfig(
-        epochs=300,
-        eval_every=10,
-        monitor="val_accuracy",
-        learning_rate=0.04,
-        schedule="cosine",
-        conv_decay=0.0,
-        dense_decay=1e-5,
-    )

@@ -17,11 +17,11 @@ from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.identity import TRAINING_VERSION, config_dict, digest
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Teacher, Trained, select_seed
-from abkd_jax.run.resolve import Job
+from abkd_jax.run.resolve import Job, capped, with_epochs
 from abkd_jax.run.teachers import as_teacher
 from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
-from abkd_jax.study.methods import recipe
+from abkd_jax.study.methods import Recipe, recipe
 from abkd_jax.study.options import Table, student_model
 from abkd_jax.study.regimes import view
 from abkd_jax.study.train import train_lanes
@@ -97,10 +97,7 @@ def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place
     taught = data.batch.masks._replace(all=data.batch.masks.all & np.asarray(seen.taught))
     data = data._replace(batch=data.batch._replace(masks=taught))
     preset = presets.preset(dataset)
-    config = preset.teacher
-    if table.max_teacher_epochs is not None:
-        epochs = min(config.optim.epochs, table.max_teacher_epochs)
-        config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, epochs=epochs, eval_every=1))
+    config = dataclasses.replace(preset.teacher, optim=capped(preset.teacher.optim, table.max_teacher_epochs))
     teacher = as_teacher(data, config, table.seeds, teachers)
     tests = {name: prepare_data(test) for name, test in seen.tests.items()}
     return Place(data, tests, teacher, preset, seen.with_labels)
@@ -114,41 +111,17 @@ def _cell(
     alike = (model.name, place.teacher.config and place.teacher.config.name) == ("gcnii", "gcnii")
     starts = ("positive", "teacher_directions") + (("attention_map",) if alike else ())
     tried = recipe(names["method"], place.preset, starts, with_labels=place.with_labels)
-    settings = {
-        "data": place.data.identity.fingerprint,
-        "regime": names["regime"],
-        "teacher": of_teacher["weights"],
-        "model": config_dict(model),
-        "method": config_dict(tried.method),
-        "ranges": {path: list(ends) for path, ends in tried.ranges.items()},
-        "starts": list(starts),
-        "tuning": dataclasses.asdict(table.tuning),
-        "seeds": table.seeds,
-        "lengths": list(table.lengths),
-        **_versions(),
-    }
-    identity = digest(settings)
+    job = Job(names["method"], model, tried.method)
+    identity = _identity(table, place, job, tried, names["regime"], of_teacher)
     known = read_cell(file, identity)
     if known is not None:
         return known, False
     began = time.perf_counter()
-    job = Job(names["method"], model, tried.method)
     candidates = trials(tried, table.tuning.trials)
     validation = _tune(table, place, job, candidates, folder / "tuning")
     chosen = candidates[choose(validation)]
     tuned = time.perf_counter()
     by_length = {length: _final(table, place, job, chosen, length, folder) for length in table.lengths}
-    tuning = {
-        "ranges": settings["ranges"],
-        "starts": list(starts),
-        "seeds": [FIRST_TUNING_SEED + k for k in range(table.tuning.seeds)],
-        "epochs": table.tuning.epochs,
-        "chosen": candidates.index(chosen),
-        "trials": [
-            {"numbers": {**trial.numbers, "start": trial.start}, "validation": [round(float(v), 6) for v in scores]}
-            for trial, scores in zip(candidates, validation, strict=True)
-        ],
-    }
     method = dataclasses.replace(with_numbers(job.method, chosen.numbers), start=chosen.start)  # type: ignore[arg-type]
     content = student_cell(place.data, by_length, place.tests, of_teacher["parameters"])
     optim = dataclasses.replace(method.optim, epochs=content["epochs"])
@@ -158,13 +131,52 @@ def _cell(
         **content,
         "settings": config_dict(dataclasses.replace(method, optim=optim)),
         "model": config_dict(model),
-        "tuning": tuning,
+        "tuning": _tuning_entry(table, tried, candidates, validation),
         "data": place.data.summary,
     }
     cell["times"] = {**content["times"], "tuning_seconds": tuned - began, "seconds": time.perf_counter() - began}
     write_cell(file, cell)
     shutil.rmtree(folder / "tuning", ignore_errors=True)
     return cell, True
+
+
+def _identity(table: Table, place: Place, job: Job, tried: Recipe, regime: str, of_teacher: Cell) -> str:
+    """Returns the digest of all that decides the scores of a cell."""
+    return digest(
+        {
+            "data": place.data.identity.fingerprint,
+            "regime": regime,
+            "teacher": of_teacher["weights"],
+            "model": config_dict(job.model),
+            "method": config_dict(tried.method),
+            **_ranges(tried),
+            "tuning": dataclasses.asdict(table.tuning),
+            "seeds": table.seeds,
+            "lengths": list(table.lengths),
+            **_versions(),
+        }
+    )
+
+
+def _tuning_entry(table: Table, tried: Recipe, candidates: list[Trial], validation: np.ndarray) -> dict[str, Any]:
+    """Returns what a cell says of its tuning: every trial with its scores."""
+    return {
+        **_ranges(tried),
+        "seeds": [FIRST_TUNING_SEED + k for k in range(table.tuning.seeds)],
+        "epochs": table.tuning.epochs,
+        "chosen": choose(validation),
+        "trials": [
+            {"numbers": {**trial.numbers, "start": trial.start}, "validation": [round(float(v), 6) for v in scores]}
+            for trial, scores in zip(candidates, validation, strict=True)
+        ],
+    }
+
+
+def _ranges(tried: Recipe) -> dict[str, Any]:
+    return {
+        "ranges": {path: list(ends) for path, ends in tried.ranges.items()},
+        "starts": list(tried.starts),
+    }
 
 
 def _tune(table: Table, place: Place, job: Job, candidates: list[Trial], folder: Path) -> np.ndarray:
@@ -184,11 +196,9 @@ def _tune(table: Table, place: Place, job: Job, candidates: list[Trial], folder:
 
 def _final(table: Table, place: Place, job: Job, chosen: Trial, length: int, folder: Path) -> Trained:
     """Returns the reported students of one length."""
-    every = min(10, length)
-    optim = dataclasses.replace(job.method.optim, epochs=length, eval_every=every)
     lanes = [Lane(k, _teacher(place, k), chosen.numbers, chosen.start) for k in range(table.seeds)]
-    job = job._replace(method=dataclasses.replace(job.method, optim=optim))
-    return _train(place, job, lanes, folder / f"epochs_{length}")
+    method = dataclasses.replace(job.method, optim=with_epochs(job.method.optim, length))
+    return _train(place, job._replace(method=method), lanes, folder / f"epochs_{length}")
 
 
 def _train(place: Place, job: Job, lanes: list[Lane], folder: Path) -> Trained:

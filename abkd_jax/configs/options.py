@@ -134,8 +134,10 @@ class MethodConfig:
     """Width d_a of the trained projections: of learned attention, trained_heads, fitnet and gcrd."""
     auxiliary_weight: float = 0.0
     """Weight of a further published loss; 0 leaves the term out."""
-    auxiliary: Literal["fitnet", "attention_transfer", "lsp", "gsp", "gcrd", "mustad"] = "gcrd"
-    """That loss, on the last hidden layers. attention_transfer is of order 1 / nodes, so its weight grows with them."""
+    auxiliary: str = "gcrd"
+    """That loss: of the last hidden layers fitnet, attention_transfer, lsp, gsp, gcrd, mustad; of logits and edges krd,
+    ff_g2m, propagate; or one of your own, module:function, which returns an Objective. attention_transfer is of order
+    1 / nodes, so its weight grows with them."""
     auxiliary_nodes: Literal["all", "train"] = "all"
     """Nodes on which it is computed; lsp uses the edges between them."""
     auxiliary_max_nodes: int = 4096

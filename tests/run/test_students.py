@@ -12,7 +12,18 @@ from pipeline_samples import STUDENT, TEACHER
 
 from abkd_jax import datasets
 from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
-from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gsp, lsp, mustad
+from abkd_jax.distill import (
+    attention_map,
+    attention_transfer,
+    ff_g2m,
+    fitnet,
+    gcrd,
+    gsp,
+    krd,
+    lsp,
+    mustad,
+    propagate,
+)
 from abkd_jax.distill.build import build_objective
 from abkd_jax.graph.build import from_edges
 from abkd_jax.models import build
@@ -81,6 +92,9 @@ AUXILIARY = {
     "gsp": gsp(),
     "gcrd": gcrd(dim=3),
     "mustad": mustad(),
+    "krd": krd(0.25),
+    "ff_g2m": ff_g2m(0.25),
+    "propagate": propagate(0.25),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
 from abkd_jax.distill.ops.checks import (
@@ -32,7 +32,7 @@ from abkd_jax.distill.ops.pairwise_kernels import (
     squared_difference,
 )
 from abkd_jax.distill.ops.projections import HEADS, Head, init_sides
-from abkd_jax.graph import num_nodes
+from abkd_jax.distill.ops.soft_targets import counted_edges
 from abkd_jax.graph.precision import masked_mean
 from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree
 
@@ -82,7 +82,7 @@ def lsp(
         params: Pytree, targets: Float[Array, " e"], s: Float[Array, "n d_s"], inputs: Inputs
     ) -> tuple[Array, dict[str, Array]]:
         log_q = _log_weights(KERNELS[kernel], s, inputs.graph, inputs.mask)
-        counted = _counted_edges(inputs.graph, inputs.mask)[2]
+        counted = counted_edges(inputs.graph, inputs.mask)[2]
         require_rows("lsp: targets of the teacher's edges", targets.shape[0], counted)
         p = jnp.exp(targets)
         per_edge = p * (targets - log_q) if divergence == "kl" else (jnp.exp(log_q) - p) ** 2
@@ -205,7 +205,7 @@ def geometric(
 
 def _log_weights(kernel: Kernel, x: Float[Array, "n d"], graph: GraphsTuple, mask: Mask) -> Float[Array, " e"]:
     """Computes the log of the softmax of the kernel over the counted edges of each receiver; 0 on all other edges."""
-    senders, receivers, counted = _counted_edges(graph, mask)
+    senders, receivers, counted = counted_edges(graph, mask)
     rows = kernel.rows(masked_rows(x, mask), mask)
     values = rowwise(kernel, rows[senders], rows[receivers])
     values = jnp.where(counted, values, float(jnp.finfo(values.dtype).min))
@@ -215,20 +215,12 @@ def _log_weights(kernel: Kernel, x: Float[Array, "n d"], graph: GraphsTuple, mas
     return jnp.where(counted, shifted - jnp.log(sums + _SOFTMAX_FLOOR)[receivers], 0.0)
 
 
-def _counted_edges(graph: GraphsTuple, mask: Mask) -> tuple[Int[Array, " e"], Int[Array, " e"], Bool[Array, " e"]]:
-    """Returns senders, receivers, and the edges of which the mask holds both ends."""
-    if graph.nodes is not None:
-        require_rows("nodes of the graph", num_nodes(graph), mask)
-    senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
-    return senders, receivers, mask[senders] & mask[receivers]
-
-
 def _squared_difference_nearby(
     kernel: Kernel, t: Float[Array, "n _"], s: Float[Array, "n _"], graph: GraphsTuple, mask: Mask
 ) -> Float[Array, ""]:
     """Computes `squared_difference` over the edges and the pairs of a node with itself alone."""
     t, s = kernel.rows(t, mask), kernel.rows(s, mask)
-    u, v, counted = _counted_edges(graph, mask)
+    u, v, counted = counted_edges(graph, mask)
     along = (rowwise(kernel, s[u], s[v]) - rowwise(kernel, t[u], t[v])) ** 2
     itself = (rowwise(kernel, s, s) - rowwise(kernel, t, t)) ** 2
     return jnp.sum(jnp.where(counted & (u != v), along, 0.0)) + jnp.sum(jnp.where(mask, itself, 0.0))

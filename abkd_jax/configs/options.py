@@ -33,6 +33,8 @@ class ModelConfig:
     """GCNII: lambda of the identity mapping, theta_l = ln(lambda / l + 1)."""
     variant: bool = False
     """GCNII: the variant GCNII*, with a separate kernel for the initial residual."""
+    repeated: bool = False
+    """GCNII: one convolution applied `layers` times, the student of MustaD, instead of one for every layer."""
     norm: Literal["none", "batch", "layer"] = "none"
     """Normalisation after every hidden layer, before its activation (not sign)."""
     activation: Literal["relu", "elu"] | None = None

@@ -287,6 +287,11 @@ def _check_start(job: Job, teacher: ModelConfig | None) -> None:
         )
     if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
         raise InputError(f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}")
+    if method.start == "attention_map" and (model.repeated or teacher.repeated):
+        path = "teacher.model" if teacher.repeated else "student" if method.student is None else f"{name}.student"
+        raise InputError(
+            f"{name}: start attention_map averages the layers of a gcnii, expected {_flag(path)}.repeated False"
+        )
     if model.hidden > teacher.hidden:
         raise InputError(
             f"{name}: start {method.start} needs a student no wider than its teacher, got {model.hidden} and "

@@ -137,13 +137,14 @@ class MethodConfig:
     auxiliary_weight: float = 0.0
     """Weight of a further published loss; 0 leaves the term out."""
     auxiliary: str = "gcrd"
-    """That loss: of the last hidden layers fitnet, attention_transfer, lsp, gsp, gcrd, mustad; of logits and edges krd,
-    ff_g2m, propagate; or one of your own, module:function, which returns an Objective. attention_transfer is of order
-    1 / nodes, so its weight grows with them."""
+    """That loss: of the last hidden layers fitnet, attention_transfer, lsp, gsp, gcrd, mustad, geometric; of logits and
+    edges krd, ff_g2m, propagate; or one of your own, module:function, which returns an Objective. Weights follow the
+    order of a loss: attention_transfer has 1 / nodes, geometric nodes^2."""
     auxiliary_nodes: Literal["all", "train"] = "all"
     """Nodes on which it is computed; lsp uses the edges between them."""
     auxiliary_max_nodes: int = 4096
-    """gsp and gcrd compare all pairs of at most this number of nodes, drawn anew every step where there are more."""
+    """gsp, gcrd and geometric compare all pairs of at most this number of nodes, drawn anew every step where there are
+    more."""
     start: Literal["default", "positive", "teacher_directions", "attention_map"] = "positive"
     """Initialisation of the student: the first three concern its input layer, attention_map all layers of a GCNII."""
     input: Literal["full", "teacher"] = "full"

@@ -22,9 +22,10 @@ from abkd_jax.distill.initialisation import initialise, positive, teacher_direct
 from abkd_jax.distill.losses.contrastive import gcrd
 from abkd_jax.distill.losses.features import attention_transfer, fitnet, mustad
 from abkd_jax.distill.losses.frequencies import ff_g2m
+from abkd_jax.distill.losses.geometric import geometric
 from abkd_jax.distill.losses.geometric_parametric import geometric_parametric
 from abkd_jax.distill.losses.logits import output_error, soft_label, soft_label_multilabel
-from abkd_jax.distill.losses.node_relations import geometric, gsp, lsp
+from abkd_jax.distill.losses.node_relations import gsp, lsp
 from abkd_jax.distill.losses.propagated import propagate
 from abkd_jax.distill.losses.reliability import krd
 from abkd_jax.distill.ops.numerics import masked_rows

@@ -115,6 +115,7 @@ _AUXILIARY: dict[str, Callable[[MethodConfig], Objective]] = {
     "gsp": lambda method: distill.gsp(max_nodes=method.auxiliary_max_nodes),
     "gcrd": lambda method: distill.gcrd(max_nodes=method.auxiliary_max_nodes, dim=method.dim),
     "mustad": lambda method: distill.mustad(),
+    "geometric": lambda method: distill.geometric(delta=0.1, layers=((-1, -1),), max_nodes=method.auxiliary_max_nodes),
     "krd": lambda method: distill.krd(method.temperature),
     "ff_g2m": lambda method: distill.ff_g2m(method.temperature),
     "propagate": lambda method: distill.propagate(method.temperature),

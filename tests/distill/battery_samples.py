@@ -111,6 +111,7 @@ OBJECTIVES = {
     "gcrd-drawn-equal": lambda: gcrd(0.5, max_nodes=10, head="none"),
     "sigmoid": lambda: geometric(layers=((0, 0), (2, 1))),
     "gaussian": lambda: geometric("gaussian", delta=0.1, layers=((1, 0), (2, 1))),
+    "gaussian-drawn": lambda: geometric("gaussian", delta=0.1, layers=((-1, -1),), max_nodes=10),
     "parametric-equal": geometric_parametric,
     "weighted_sum": lambda: weighted_sum(
         Term("kd", 1.0, soft_label(2.0)), Term("abkd", 0.1, abkd(learned(4), closed_form(4)), "train")

@@ -25,6 +25,7 @@ __all__ = [
     "PRNGKey",
     "PairMap",
     "Pytree",
+    "Scalar",
     "Schema",
     "Targets",
     "TaskName",
@@ -33,6 +34,7 @@ __all__ = [
 
 PRNGKey = Key[Array, ""]
 Pytree = Any
+Scalar = float | Float[Array, ""]  # traced where students side by side differ in it
 Mask = Bool[Array, " n"]  # which nodes count, or in graph-level losses of the logits which graphs
 TaskName = Literal["classification", "multilabel", "regression"]
 HostOrDevice = Any  # np.ndarray as built on the host; jax.Array once `jax.device_put` or `jit` has moved it
@@ -63,8 +65,7 @@ class Metric(NamedTuple):
         return f"{self.name} {self.unit}".rstrip()
 
 
-# By the name that records carry, `Task.metric`.
-METRICS = {
+METRICS = {  # by the name that records carry, `Task.metric`
     "accuracy": Metric("accuracy", "%", 100.0, True),
     "micro-F1": Metric("micro-F1", "%", 100.0, True),
     "ROC-AUC": Metric("ROC-AUC", "%", 100.0, True),
@@ -322,9 +323,8 @@ class GraphDataset(NamedTuple):
         num_outputs: width of the logits: classes, or tasks.
         task: one class, several binary labels, or real numbers.
         metric: score on the validation and test graphs.
-        train_mask: `[g]` bool; the three masks are disjoint.
-        val_mask, test_mask: `[g]` bool.
-        source: where the data comes from, one line.
+        train_mask, val_mask, test_mask: `[g]` bool; the three are disjoint.
+        source: where the data comes from.
         vocabulary: for each column of `features` the number of its categories; `()` where features are real numbers.
         edge_vocabulary: likewise for the columns of `edge_features`.
         classes: names of the classes or tasks, `num_outputs` of them; `()` where they have none.

@@ -52,14 +52,22 @@ def main() -> None:
         sys.exit(130)
 
 
-def train(run: Run) -> None:
-    """Trains what the table lacks, with a line for each cell and an estimate of the time that is left."""
+def train(run: Run, teachers: Path | None = None) -> None:
+    """Trains what the table lacks, with a line for each cell and an estimate of the time that is left.
+
+    Args:
+        run: the table and its folders.
+        teachers: folder of kept teachers; None is the one below the folder of checkpoints.
+
+    Raises:
+        InputError: see `runner.run_table`.
+    """
     table = run.table.small() if run.smoke else run.table
     results = (run.work / "smoke" if run.smoke else run.results) / table.name
     total = len(table.datasets) * len(table.regimes) * len(table.students) * len(table.methods)
     began, spent = time.perf_counter(), []
     for number, (_, cell, trained) in enumerate(
-        run_table(table, results, run.work / table.name, run.work / "teachers"), start=1
+        run_table(table, results, run.work / table.name, teachers or run.work / "teachers"), start=1
     ):
         now = time.perf_counter()
         if trained:

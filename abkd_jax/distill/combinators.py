@@ -10,7 +10,7 @@ from jraph import GraphsTuple
 
 from abkd_jax.distill.ops.checks import constant, require_choice, require_weights
 from abkd_jax.distill.ops.staged import joined, with_outputs
-from abkd_jax.types import GNNOutput, InputError, Mask, NodeMasks, Objective, PairMap, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, Mask, NodeMasks, Objective, PairMap, PRNGKey, Pytree, Scalar
 
 __all__ = ["Part", "Term", "combined", "term_losses", "weighted_sum", "with_logits"]
 
@@ -29,7 +29,7 @@ class Term(NamedTuple):
     """
 
     name: str
-    weight: float
+    weight: Scalar
     objective: Objective
     nodes: Literal["all", "train", "graphs", "train_graphs"] = "all"
 

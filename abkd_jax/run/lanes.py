@@ -1,5 +1,6 @@
 """Students side by side in one program: each with a seed, settings and labelled nodes of its own."""
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,7 +80,15 @@ def with_numbers(method: MethodConfig, numbers: Mapping[str, Any]) -> MethodConf
     """
     own = {path: value for path, value in numbers.items() if "." not in path}
     of_optim = {path.removeprefix("optim."): value for path, value in numbers.items() if "." in path}
-    return dataclasses.replace(method, **own, optim=dataclasses.replace(method.optim, **of_optim))
+    return _replaced(method, **own, optim=_replaced(method.optim, **of_optim))
+
+
+def _replaced(config: Any, **values: Any) -> Any:
+    """Returns a copy of a config with other values, of any type where `dataclasses.replace` has them checked."""
+    changed = copy.copy(config)
+    for name, value in values.items():
+        object.__setattr__(changed, name, value)
+    return changed
 
 
 def build_student(data: PreparedData, job: Job) -> nn.Module:
@@ -121,7 +130,7 @@ def lanes_program(
 
     def make_for(start: Any) -> Any:
         def prepared(key: Any, variables: Pytree, batch: Batch, numbers: dict[str, Array]) -> Any:
-            method = dataclasses.replace(with_numbers(job.method, numbers), start=start)
+            method = with_numbers(dataclasses.replace(job.method, start=start), numbers)
             objective, optimizer = build_objective(method, context), make_optimizer(method.optim)
             return make_prepare(teacher, student, objective, method, optimizer, whole=True)(key, variables, batch)
 

@@ -151,11 +151,12 @@ def _cell(
     }
     method = dataclasses.replace(with_numbers(job.method, chosen.numbers), start=chosen.start)  # type: ignore[arg-type]
     content = student_cell(place.data, by_length, place.tests, of_teacher["parameters"])
+    optim = dataclasses.replace(method.optim, epochs=content["epochs"])
     cell: Cell = {
         **names,
         "identity": identity,
         **content,
-        "settings": config_dict(method),
+        "settings": config_dict(dataclasses.replace(method, optim=optim)),
         "model": config_dict(model),
         "tuning": tuning,
         "data": place.data.summary,

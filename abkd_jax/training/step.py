@@ -14,7 +14,7 @@ from abkd_jax.configs.options import OptimConfig
 from abkd_jax.distill import batch_targets
 from abkd_jax.graph.precision import in_float32
 from abkd_jax.training.tasks import Task
-from abkd_jax.types import Batch, GNNOutput, InputError, Objective, PRNGKey, Pytree
+from abkd_jax.types import Batch, GNNOutput, InputError, Objective, PRNGKey, Pytree, Scalar
 
 __all__ = [
     "Gradients",
@@ -133,7 +133,7 @@ def make_distill_step(
     objective: Objective | None,
     optimizer: optax.GradientTransformation,
     task: Task,
-    task_weight: float = 1.0,
+    task_weight: Scalar = 1.0,
 ) -> Step:
     """Makes one jitted training step that donates its state.
 
@@ -155,7 +155,7 @@ def make_distill_step(
 
 
 def make_gradients(
-    student: Any, objective: Objective | None, task: Task, task_weight: float = 1.0
+    student: Any, objective: Objective | None, task: Task, task_weight: Scalar = 1.0
 ) -> Callable[[TrainState, Batch], Gradients]:
     """Makes the first half of a step: the gradient of the loss of `make_distill_step` on one batch.
 

@@ -10,13 +10,13 @@ from abkd_jax.distill import Term, gradient_shares, term_losses
 from abkd_jax.distill.ops.checks import is_used
 from abkd_jax.training.step import TrainState
 from abkd_jax.training.tasks import Task
-from abkd_jax.types import Batch, InputError, Pytree
+from abkd_jax.types import Batch, InputError, Pytree, Scalar
 
 __all__ = ["make_gradient_shares"]
 
 
 def make_gradient_shares(
-    student: nn.Module, terms: Sequence[Term], task: Task, task_weight: float = 1.0
+    student: nn.Module, terms: Sequence[Term], task: Task, task_weight: Scalar = 1.0
 ) -> Callable[[TrainState, Batch], dict[str, Array]]:
     """`(state, batch) -> {"gradient_share/<term>": share}` of the student's parameters, for use beside `make_validate`.
 

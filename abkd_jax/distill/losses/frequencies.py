@@ -11,12 +11,12 @@ from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.distill.ops.soft_targets import counted_edges, divergence, from_neighbours, log_probabilities
 from abkd_jax.graph.precision import masked_mean
-from abkd_jax.types import GNNOutput, Mask, Objective, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, Mask, Objective, PRNGKey, Pytree, Scalar
 
 __all__ = ["ff_g2m"]
 
 
-def ff_g2m(temperature: float = 1.0, difference_temperature: float = 1.0) -> Objective:
+def ff_g2m(temperature: Scalar = 1.0, difference_temperature: Scalar = 1.0) -> Objective:
     """Builds the two terms of full-frequency distillation (FF-G2M, Wu et al., AAAI 2023, arXiv 2305.10758).
 
         low:   mean over v and u in N(v) or u = v of KL(softmax(z^t_u / T) || softmax(z^s_v / T))
@@ -72,7 +72,7 @@ def ff_g2m(temperature: float = 1.0, difference_temperature: float = 1.0) -> Obj
 
 
 def _differences(
-    logits: Float[Array, "n c"], graph: GraphsTuple, mask: Mask, temperature: float
+    logits: Float[Array, "n c"], graph: GraphsTuple, mask: Mask, temperature: Scalar
 ) -> Float[Array, "e c"]:
     """Computes `log softmax(|z_u - z_v| / T)` along the edges."""
     senders, receivers, _ = counted_edges(graph, mask)

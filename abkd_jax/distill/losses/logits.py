@@ -13,16 +13,16 @@ from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.distill.ops.soft_targets import log_probabilities
 from abkd_jax.graph.precision import masked_mean
-from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree, Scalar
 
 __all__ = ["output_error", "require_same_shape", "soft_label", "soft_label_multilabel"]
 
 
 def soft_label(
-    temperature: float = 1.0,
+    temperature: Scalar = 1.0,
     reduction: Literal["node", "all"] = "node",
     scale: Literal["auto", "square", "none"] = "auto",
-    student_temperature: float | None = None,
+    student_temperature: Scalar | None = None,
 ) -> Objective:
     """Builds the Kullback-Leibler divergence from the teacher's softened class probabilities to the student's.
 

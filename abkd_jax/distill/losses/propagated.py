@@ -9,12 +9,12 @@ from abkd_jax.distill.losses.logits import require_same_shape
 from abkd_jax.distill.ops.checks import constant, require_count, require_in_range, require_temperature
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.distill.ops.soft_targets import SoftTargets, counted_edges, divergence, log_probabilities
-from abkd_jax.types import GNNOutput, Mask, Objective, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, Mask, Objective, PRNGKey, Pytree, Scalar
 
 __all__ = ["propagate"]
 
 
-def propagate(temperature: float = 1.0, steps: int = 10, strength: float = 0.5) -> Objective:
+def propagate(temperature: Scalar = 1.0, steps: int = 10, strength: float = 0.5) -> Objective:
     """Builds the divergence from propagated soft labels (P&D, Shin and Shin, LoG 2023, arXiv 2311.17781).
 
         P <- strength A' P + (1 - strength) P,    `steps` times from softmax(z^t / T),    A' = D^-1/2 (A + I) D^-1/2

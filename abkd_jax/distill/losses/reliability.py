@@ -16,12 +16,12 @@ from abkd_jax.distill.ops.soft_targets import (
     log_probabilities,
     negative_entropy,
 )
-from abkd_jax.types import GNNOutput, Mask, Objective, PRNGKey, Pytree
+from abkd_jax.types import GNNOutput, Mask, Objective, PRNGKey, Pytree, Scalar
 
 __all__ = ["krd"]
 
 
-def krd(temperature: float = 1.0, power: float = 1.0, noise: float = 1.0) -> Objective:
+def krd(temperature: Scalar = 1.0, power: float = 1.0, noise: float = 1.0) -> Objective:
     """Builds the divergence from the soft labels of reliable neighbours (KRD, Wu et al., ICML 2023, arXiv 2306.05628).
 
         loss = sum_{u -> v} a_u KL(softmax(z^t_u / T) || softmax(z^s_v / T)) / sum_{u -> v} a_u

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Bool
 
-from abkd_jax.types import HostOrDevice, InputError
+from abkd_jax.types import HostOrDevice, InputError, Scalar
 
 __all__ = [
     "constant",
@@ -49,7 +49,7 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if not isinstance(value, Tracer)}
 
 
-def require_positive(factory: str, **values: float) -> None:
+def require_positive(factory: str, **values: Scalar) -> None:
     """Requires finite numbers above zero.
 
     Args:
@@ -64,7 +64,7 @@ def require_positive(factory: str, **values: float) -> None:
             raise InputError(f"{factory}: {name} is {value}, expected a finite number above 0")
 
 
-def require_not_negative(factory: str, **values: float) -> None:
+def require_not_negative(factory: str, **values: Scalar) -> None:
     """Requires finite numbers of at least zero.
 
     Args:
@@ -79,7 +79,7 @@ def require_not_negative(factory: str, **values: float) -> None:
             raise InputError(f"{factory}: {name} is {value}, expected a finite number >= 0")
 
 
-def require_in_range(factory: str, lowest: float, highest: float, **values: float) -> None:
+def require_in_range(factory: str, lowest: float, highest: float, **values: Scalar) -> None:
     """Requires numbers above zero between two bounds.
 
     Args:
@@ -97,7 +97,7 @@ def require_in_range(factory: str, lowest: float, highest: float, **values: floa
             raise InputError(f"{factory}: {name} is {value}, expected {lowest:g} to {highest:g}")
 
 
-def require_temperature(factory: str, **values: float) -> None:
+def require_temperature(factory: str, **values: Scalar) -> None:
     """Requires temperatures of a softmax, 1e-3 to 1e3.
 
     Args:
@@ -179,7 +179,7 @@ def require_choice(factory: str, name: str, value: str, choices: tuple[str, ...]
         raise InputError(f"{factory}: {name} is {value!r}, expected one of {', '.join(choices)}")
 
 
-def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, float]]) -> None:
+def require_weights(factory: str, noun: str, weighted: Sequence[tuple[str, Scalar]]) -> None:
     """Requires at least one summand, under different names, with finite weights that are not negative.
 
     Args:

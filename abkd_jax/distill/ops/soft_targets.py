@@ -10,7 +10,7 @@ from jraph import GraphsTuple
 from abkd_jax.distill.ops.checks import require_rows
 from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.graph import num_nodes
-from abkd_jax.types import Mask
+from abkd_jax.types import Mask, Scalar
 
 __all__ = ["SoftTargets", "counted_edges", "divergence", "from_neighbours", "log_probabilities", "negative_entropy"]
 
@@ -29,7 +29,7 @@ class SoftTargets(NamedTuple):
     weight: Float[Array, " n"]
 
 
-def log_probabilities(logits: Float[Array, "n c"], mask: Mask, temperature: float) -> Float[Array, "n c"]:
+def log_probabilities(logits: Float[Array, "n c"], mask: Mask, temperature: Scalar) -> Float[Array, "n c"]:
     """Computes `log softmax(z / T)` of the masked rows; uniform probabilities for all others.
 
     Args:

@@ -1,0 +1,87 @@
+"""Students side by side with settings, starts and nodes of their own are those that train alone."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from pipeline_samples import STUDENT, TEACHER
+
+from abkd_jax.configs.options import MethodConfig, OptimConfig
+from abkd_jax.run.data import prepare_data
+from abkd_jax.run.lanes import Lane, Split, with_numbers
+from abkd_jax.run.program import select_seed
+from abkd_jax.run.resolve import Job
+from abkd_jax.run.students import train_students
+from abkd_jax.run.teachers import as_teacher
+from abkd_jax.study.train import train_lanes
+from abkd_jax.types import NodeMasks
+
+OPTIM = OptimConfig(epochs=6, eval_every=3, monitor="val_accuracy", learning_rate=0.04, schedule="cosine")
+METHOD = MethodConfig(task_weight=0.5, soft_label_weight=1.0, alignment_weight=0.1, start="positive", optim=OPTIM)
+NUMBERS = (
+    {"temperature": 0.5, "alignment_weight": 0.3, "optim.learning_rate": 0.02, "optim.dense_decay": 1e-3},
+    {"temperature": 2.0, "alignment_weight": 3.0, "optim.learning_rate": 0.08, "optim.dense_decay": 0.0},
+)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    data = prepare_data("synthetic")
+    short = dataclasses.replace(TEACHER, optim=dataclasses.replace(TEACHER.optim, epochs=8))
+    return data, as_teacher(data, short, 2, tmp_path_factory.mktemp("teachers"))
+
+
+def run(data, teacher, lanes, folder, method=METHOD):
+    return train_lanes(data, Job("abkd", STUDENT, method), teacher.models.module, teacher.source, lanes, folder)
+
+
+def lane(teacher, seed, **own):
+    return Lane(seed, select_seed(teacher.models.variables, seed), **own)
+
+
+def assert_same(trained, other, lane):
+    """Compares what was logged: of a parameter without a gradient Adam makes steps out of rounding."""
+    for name in ("loss", "task_loss", "soft_label/loss", "val_loss"):
+        assert_allclose(trained.history[name][:, lane], other.history[name][:, 0], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def both(learned, tmp_path_factory):
+    data, teacher = learned
+    lanes = [
+        lane(teacher, 0, numbers=NUMBERS[0]),
+        lane(teacher, 1, numbers=NUMBERS[1], start="default"),
+    ]
+    return run(data, teacher, lanes, tmp_path_factory.mktemp("both"))
+
+
+@pytest.mark.parametrize(("seed", "start"), [(0, "positive"), (1, "default")])
+def test_each_lane_is_the_student_of_its_own_settings(learned, both, seed, start, tmp_path):
+    data, teacher = learned
+    method = dataclasses.replace(with_numbers(METHOD, NUMBERS[seed]), start=start)
+    alone = train_students(data, Job("abkd", STUDENT, method), teacher, [(tmp_path, [seed])])
+    assert_same(both, alone, seed)
+
+
+def test_lanes_of_other_numbers_differ(both):
+    first, second = ([leaf[k] for leaf in jax.tree.leaves(both.variables)] for k in (0, 1))
+    assert any(not np.allclose(one, other, rtol=1e-2) for one, other in zip(first, second, strict=True))
+
+
+def test_a_lane_has_nodes_of_its_own(learned, tmp_path):
+    data, teacher = learned
+    rng = np.random.default_rng(0)
+    kind = rng.integers(3, size=data.labels.shape[0])
+    splits = [Split(kind < 2, kind == k, kind == 2) for k in (0, 1)]
+    soft = dataclasses.replace(METHOD, alignment_weight=0.0)
+    trained = run(data, teacher, [lane(teacher, k, split=splits[k]) for k in (0, 1)], tmp_path / "both", soft)
+    for k, split in enumerate(splits):
+        own = data._replace(
+            batch=data.batch._replace(masks=NodeMasks(*map(jax.numpy.asarray, (split.all, split.train)))),
+            val_mask=jax.numpy.asarray(split.val),
+        )
+        alone = run(own, teacher, [lane(teacher, k)], tmp_path / str(k), soft)
+        assert_same(trained, alone, k)
+        assert_allclose(trained.history["val_accuracy"][:, k], alone.history["val_accuracy"][:, 0])

@@ -1,0 +1,134 @@
+"""Regimes, trials, contents of cells and comparisons: each against values worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abkd_jax import datasets
+from abkd_jax.configs.options import ModelConfig
+from abkd_jax.configs.presets import preset
+from abkd_jax.study import contents
+from abkd_jax.study.cells import cell_path, load, read_cell, write_cell
+from abkd_jax.study.methods import METHODS, recipe
+from abkd_jax.study.options import student_model
+from abkd_jax.study.regimes import view
+from abkd_jax.study.reproduce import compare
+from abkd_jax.study.tuning import choose, trials
+from abkd_jax.types import InputError
+
+STARTS = ("positive", "teacher_directions")
+
+
+def test_nodes_that_are_unseen_have_no_edge_and_are_in_no_loss():
+    whole = datasets.load("synthetic")
+    seen = view(whole, "inductive", np.random.default_rng(0))
+    unseen = seen.tests["test: unseen nodes"].test_mask
+    assert unseen.sum() == int(0.2 * whole.test_mask.sum())
+    assert (whole.test_mask | ~unseen).all()
+    assert not unseen[seen.train.senders].any()
+    assert not unseen[seen.train.receivers].any()
+    kept = ~(unseen[whole.senders] | unseen[whole.receivers])
+    np.testing.assert_array_equal(seen.train.senders, whole.senders[kept])
+    assert not (seen.taught & unseen).any()
+    np.testing.assert_array_equal(seen.train.test_mask | unseen, whole.test_mask)
+    for test in seen.tests.values():
+        np.testing.assert_array_equal(test.senders, whole.senders)
+
+
+def test_labelled_nodes_alone_are_taught():
+    whole = datasets.load("synthetic")
+    seen = view(whole, "labelled_only", np.random.default_rng(0))
+    np.testing.assert_array_equal(seen.taught, whole.train_mask)
+    assert seen.with_labels
+
+
+def test_a_regime_that_is_unknown():
+    with pytest.raises(InputError, match="regime few is unknown, expected one of transductive"):
+        view(datasets.load("synthetic"), "few", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_trials_lie_in_the_ranges_and_start_with_the_preset(name):
+    tried = recipe(name, preset("cora"), STARTS)
+    first, *others = trials(tried, 16)
+    assert len(others) == 15
+    assert first.numbers["optim.learning_rate"] == tried.method.optim.learning_rate
+    assert {trial.start for trial in others} == set(STARTS)
+    for trial in others:
+        for path, (low, high) in tried.ranges.items():
+            assert low * 0.99 <= trial.numbers[path] <= high * 1.01
+    assert trials(tried, 16) == trials(tried, 16)
+
+
+def test_methods_alone_have_labels_and_no_soft_labels():
+    alone, beside = (recipe(name, preset("cora"), STARTS).method for name in ("labels_gsp", "gsp"))
+    assert (alone.task_weight, alone.soft_label_weight, alone.auxiliary) == (1.0, 0.0, "gsp")
+    assert (beside.task_weight, beside.soft_label_weight, beside.auxiliary) == (0.0, 1.0, "gsp")
+
+
+def test_a_method_that_is_unknown():
+    with pytest.raises(InputError, match="did you mean abkd"):
+        recipe("abdk", preset("cora"), STARTS)
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=2), min_size=1, max_size=6))
+def test_the_best_mean_is_chosen(scores):
+    found = choose(np.array(scores))
+    assert np.mean(scores[found]) == max(np.mean(row) for row in scores)
+
+
+def test_a_trial_that_diverged_is_not_chosen():
+    assert choose(np.array([[np.nan, 0.9], [0.1, 0.1]])) == 1
+
+
+def test_epochs_until_a_seed_stays_within_half_a_point():
+    history = {
+        "epoch": np.array([[0, 0], [10, 10], [20, 20], [30, 30]]),
+        "recorded": np.ones((4, 2), bool),
+        "val_accuracy": np.array([[0.1, 0.5], [0.796, 0.5], [0.7, 0.5], [0.8, 0.5]]),
+    }
+    cost = contents._over_epochs(history)["cost"]
+    assert cost["epochs_to_half_point"] == [30, 0]
+    assert cost["failed"] == [False, True]
+
+
+@pytest.mark.parametrize("text", ["4", "4x", "x4", "a:b:4x4", "4x4x4"])
+def test_sizes_that_are_none(text):
+    with pytest.raises(InputError, match="expected layers x units"):
+        student_model(text, ModelConfig())
+
+
+def cell(scores, **changes):
+    provenance = {"code": "1", "versions": {}, "hardware": "here"}
+    names = {"dataset": "cora", "regime": "transductive", "student": "4x4", "method": "abkd"}
+    seeds = list(range(len(scores)))
+    return {
+        **names,
+        "metric": "accuracy",
+        "seeds": seeds,
+        "scores": {"test": scores},
+        "provenance": provenance,
+    } | changes
+
+
+def test_cells_are_read_as_they_were_written_and_only_for_their_settings(tmp_path):
+    path = cell_path(tmp_path, "cora", "transductive", "4x4", "abkd")
+    write_cell(path, cell([0.5, None], identity="a"))
+    assert load(tmp_path) == [cell([0.5, None], identity="a")]
+    assert read_cell(path, "a") == cell([0.5, None], identity="a")
+    assert read_cell(path, "b") is None
+
+
+@pytest.mark.parametrize(
+    ("new", "changes", "reproduced"),
+    [
+        ([0.5, 0.7], {}, True),
+        ([0.5, 0.71], {}, False),  # the same code, versions and hardware, and another score
+        ([0.5, 0.71], {"provenance": {"code": "2"}}, True),  # within the deviation
+        ([0.1, 0.2], {"provenance": {"code": "2"}}, False),
+    ],
+)
+def test_a_reproduction(new, changes, reproduced):
+    (found,) = compare([cell([0.5, 0.7])], [cell(new, **changes)])
+    assert found.reproduced == reproduced

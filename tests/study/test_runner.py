@@ -1,0 +1,76 @@
+"""A whole table in seconds: trained, found finished, trained again to the same file, changed."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from pipeline_samples import TEACHER
+
+from abkd_jax.configs import presets
+from abkd_jax.study import runner
+from abkd_jax.study.cells import load
+from abkd_jax.study.options import Table
+from experiments.reproduce import Reproduce, reproduce
+from experiments.study import Run, train
+
+TABLE = dataclasses.replace(
+    Table("tiny", ("synthetic",), ("inductive",), ("2x4",), ("soft_label", "teacher_input")).small(), name="tiny"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a trained table, and its lines."""
+    folder = tmp_path_factory.mktemp("study")
+    patch = pytest.MonkeyPatch()
+    small = dataclasses.replace(presets.preset("synthetic"), teacher=TEACHER)
+    patch.setattr(runner.presets, "preset", lambda dataset: small)
+    train(Run(TABLE, folder / "results", folder))
+    yield folder
+    patch.undo()
+
+
+def test_cells_hold_what_was_trained(trained):
+    cells = {cell["method"]: cell for cell in load(trained / "results" / "tiny")}
+    assert set(cells) == {"teacher", "soft_label", "teacher_input"}
+    for cell in cells.values():
+        assert set(cell["scores"]) >= {"test", "validation", "test: unseen nodes", "test: production"}
+        assert all(len(scores) == len(cell["seeds"]) == 2 for scores in cell["scores"].values())
+    student = cells["soft_label"]
+    assert student["compression"] == cells["teacher"]["parameters"] / student["parameters"]
+    assert len(student["tuning"]["trials"]) == TABLE.tuning.trials
+    assert student["tuning"]["seeds"] == [1000]
+    chosen = student["tuning"]["trials"][student["tuning"]["chosen"]]["numbers"]
+    assert student["settings"]["temperature"] == chosen["temperature"]
+    assert student["settings"]["optim"]["epochs"] == student["epochs"] == 4
+    assert cells["teacher_input"]["settings"]["input"] == "teacher"
+
+
+def test_what_is_finished_is_skipped(trained):
+    found = list(runner.run_table(TABLE, trained / "results" / "tiny", trained / "tiny", trained / "teachers"))
+    assert [was_trained for _, _, was_trained in found] == [False, False]
+
+
+def test_other_settings_are_trained_again(trained, tmp_path):
+    shorter = dataclasses.replace(TABLE, methods=("soft_label",), lengths=(2,))
+    shutil.copytree(trained / "results", tmp_path / "results")
+    (path, cell, again), *_ = runner.run_table(shorter, tmp_path / "results/tiny", tmp_path, trained / "teachers")
+    assert again
+    assert cell["epochs"] == 2
+    assert load(path.parent) == [cell] + [c for c in load(path.parent) if c["method"] == "teacher_input"]
+
+
+def test_a_table_is_reproduced_and_a_changed_score_is_seen(trained, capsys):
+    one = dataclasses.replace(TABLE, methods=("soft_label",))
+    assert reproduce(Reproduce(one, trained / "results", trained)) == 0
+    path = trained / "results/tiny/synthetic/inductive/2x4/soft_label.json"
+    stored = path.read_text()
+    cell = json.loads(stored)
+    cell["scores"]["test"][0] += 0.25
+    path.write_text(json.dumps(cell))
+    try:
+        assert reproduce(Reproduce(one, trained / "results", trained)) == 1
+    finally:
+        path.write_text(stored)
+    assert "1 of 2" in capsys.readouterr().out

@@ -33,6 +33,8 @@ class ModelConfig:
     """GCNII: lambda of the identity mapping, theta_l = ln(lambda / l + 1)."""
     variant: bool = False
     """GCNII: the variant GCNII*, with a separate kernel for the initial residual."""
+    repeated: bool = False
+    """GCNII: one convolution applied `layers` times, the student of MustaD, instead of one for every layer."""
     norm: Literal["none", "batch", "layer"] = "none"
     """Normalisation after every hidden layer, before its activation (not sign)."""
     activation: Literal["relu", "elu"] | None = None
@@ -134,12 +136,15 @@ class MethodConfig:
     """Width d_a of the trained projections: of learned attention, trained_heads, fitnet and gcrd."""
     auxiliary_weight: float = 0.0
     """Weight of a further published loss; 0 leaves the term out."""
-    auxiliary: Literal["fitnet", "attention_transfer", "lsp", "gsp", "gcrd", "mustad"] = "gcrd"
-    """That loss, on the last hidden layers. attention_transfer is of order 1 / nodes, so its weight grows with them."""
+    auxiliary: str = "gcrd"
+    """That loss: of the last hidden layers fitnet, attention_transfer, lsp, gsp, gcrd, mustad, geometric; of logits and
+    edges krd, ff_g2m, propagate; or one of your own, module:function, which returns an Objective. Weights follow the
+    order of a loss: attention_transfer has 1 / nodes, geometric nodes^2."""
     auxiliary_nodes: Literal["all", "train"] = "all"
     """Nodes on which it is computed; lsp uses the edges between them."""
     auxiliary_max_nodes: int = 4096
-    """gsp and gcrd compare all pairs of at most this number of nodes, drawn anew every step where there are more."""
+    """gsp, gcrd and geometric compare all pairs of at most this number of nodes, drawn anew every step where there are
+    more."""
     start: Literal["default", "positive", "teacher_directions", "attention_map"] = "positive"
     """Initialisation of the student: the first three concern its input layer, attention_map all layers of a GCNII."""
     input: Literal["full", "teacher"] = "full"

@@ -21,9 +21,13 @@ from abkd_jax.distill.gradient_shares import gradient_shares
 from abkd_jax.distill.initialisation import initialise, positive, teacher_directions
 from abkd_jax.distill.losses.contrastive import gcrd
 from abkd_jax.distill.losses.features import attention_transfer, fitnet, mustad
+from abkd_jax.distill.losses.frequencies import ff_g2m
+from abkd_jax.distill.losses.geometric import geometric
 from abkd_jax.distill.losses.geometric_parametric import geometric_parametric
 from abkd_jax.distill.losses.logits import output_error, soft_label, soft_label_multilabel
-from abkd_jax.distill.losses.node_relations import geometric, gsp, lsp
+from abkd_jax.distill.losses.node_relations import gsp, lsp
+from abkd_jax.distill.losses.propagated import propagate
+from abkd_jax.distill.losses.reliability import krd
 from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.distill.ops.staged import batch_targets, needs_basis, teacher_basis
@@ -45,6 +49,7 @@ __all__ = [
     "closed_form",
     "combined",
     "depth_proportional",
+    "ff_g2m",
     "fitnet",
     "fixed",
     "fixed_axes",
@@ -56,6 +61,7 @@ __all__ = [
     "greedy",
     "gsp",
     "initialise",
+    "krd",
     "last_layer",
     "last_to_all",
     "layer_attention",
@@ -67,6 +73,7 @@ __all__ = [
     "needs_basis",
     "output_error",
     "positive",
+    "propagate",
     "soft_label",
     "soft_label_multilabel",
     "stride",

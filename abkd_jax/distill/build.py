@@ -1,19 +1,24 @@
 """Builds the loss of a method from its settings: the one place where the names of losses become functions."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
+from abkd_jax.distill.named import is_outside, outside, require_known
 from abkd_jax.distill.ops.checks import is_used
-from abkd_jax.types import Objective, PairMap
+from abkd_jax.types import InputError, Objective, PairMap
 
-__all__ = ["AXES_RANK", "TEACHER_RANK", "LossContext", "build_objective", "terms_of"]
+__all__ = ["AXES_RANK", "OF_LOGITS", "TEACHER_RANK", "LossContext", "build_objective", "terms_of"]
 
 # Directions of the frozen teacher that the alignment keeps. On Cora and Citeseer 64 hold all but 1e-7 of the variance
 # of its whitened components, 256 all but 3e-7 of that of the layers themselves: float32 rounding.
 AXES_RANK, TEACHER_RANK = 64, 256
 
 STRUCTURE_NODES = 512  # nodes that the structural dissimilarity draws per step, the same for all pairs of layers
+
+
+OF_LOGITS = ("krd", "ff_g2m", "propagate")  # auxiliary losses that read no hidden layer of the teacher
 
 
 class LossContext(NamedTuple):
@@ -68,6 +73,7 @@ def terms_of(method: MethodConfig, context: LossContext = LossContext()) -> list
         >>> [term.name for term in terms_of(MethodConfig(soft_label_weight=1.0, alignment_weight=0.1))]
         ['soft_label', 'abkd']
     """
+    require_known("auxiliary", method.auxiliary, tuple(_AUXILIARY))
     terms = []
     if is_used(method.soft_label_weight):
         terms.append(distill.Term("soft_label", method.soft_label_weight, *_soft_label(method, context)))
@@ -75,8 +81,9 @@ def terms_of(method: MethodConfig, context: LossContext = LossContext()) -> list
         alignment = distill.abkd(_attention(method), _dissimilarity(method, context))
         terms.append(distill.Term("abkd", method.alignment_weight, alignment))
     if is_used(method.auxiliary_weight):
-        auxiliary = _auxiliary(method)
-        terms.append(distill.Term(method.auxiliary, method.auxiliary_weight, auxiliary, method.auxiliary_nodes))
+        auxiliary = _auxiliary(method, context)
+        name = method.auxiliary.rpartition(":")[2]
+        terms.append(distill.Term(name, method.auxiliary_weight, auxiliary, method.auxiliary_nodes))
     return terms
 
 
@@ -93,15 +100,26 @@ def _soft_label(
     return soft_label, "graphs" if method.soft_label_nodes == "all" else "train_graphs"
 
 
-def _auxiliary(method: MethodConfig) -> Objective:
-    return {
-        "fitnet": lambda: distill.fitnet(dim=method.dim),
-        "attention_transfer": distill.attention_transfer,
-        "lsp": distill.lsp,
-        "gsp": lambda: distill.gsp(max_nodes=method.auxiliary_max_nodes),
-        "gcrd": lambda: distill.gcrd(max_nodes=method.auxiliary_max_nodes, dim=method.dim),
-        "mustad": distill.mustad,
-    }[method.auxiliary]()
+def _auxiliary(method: MethodConfig, context: LossContext) -> Objective:
+    if is_outside(method.auxiliary):
+        return outside(method.auxiliary)
+    if method.auxiliary in OF_LOGITS and (context.task != "classification" or context.graph_level):
+        raise InputError(f"auxiliary is {method.auxiliary}, which needs one class per node; expected another loss here")
+    return _AUXILIARY[method.auxiliary](method)
+
+
+_AUXILIARY: dict[str, Callable[[MethodConfig], Objective]] = {
+    "fitnet": lambda method: distill.fitnet(dim=method.dim),
+    "attention_transfer": lambda method: distill.attention_transfer(),
+    "lsp": lambda method: distill.lsp(),
+    "gsp": lambda method: distill.gsp(max_nodes=method.auxiliary_max_nodes),
+    "gcrd": lambda method: distill.gcrd(max_nodes=method.auxiliary_max_nodes, dim=method.dim),
+    "mustad": lambda method: distill.mustad(),
+    "geometric": lambda method: distill.geometric(delta=0.1, layers=((-1, -1),), max_nodes=method.auxiliary_max_nodes),
+    "krd": lambda method: distill.krd(method.temperature),
+    "ff_g2m": lambda method: distill.ff_g2m(method.temperature),
+    "propagate": lambda method: distill.propagate(method.temperature),
+}
 
 
 def _attention(method: MethodConfig) -> PairMap:

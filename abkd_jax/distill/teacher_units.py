@@ -75,7 +75,10 @@ def attention_map(
 def _conv_kernels(side: str, params: Pytree) -> Float[Array, "L D D"]:
     if set(params) != {"input", "blocks", "output"}:
         raise InputError(f"attention_map: the {side} has parameters {sorted(params)}, expected those of a GCNII")
-    return params["blocks"]["conv"]["kernel"]
+    kernel = params["blocks"]["conv"]["kernel"]
+    if kernel.ndim != 3:
+        raise InputError(f"attention_map: the {side} repeats one convolution, expected one for every layer")
+    return kernel
 
 
 def _layer_weights(

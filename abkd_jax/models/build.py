@@ -24,6 +24,7 @@ READ_WEIGHTS = ("gcnii", "gcn", "sign")  # through the normalised adjacency
 # Options that only some models have; the others accept their default alone.
 _ONLY_OF = {
     "variant": ("gcnii",),
+    "repeated": ("gcnii",),
     "heads": ("gat", "gatv2"),
     "output_heads": ("gat", "gatv2"),
     "attention_dropout": ("gat", "gatv2"),
@@ -88,7 +89,7 @@ def build(
     if config.input_dropout is not None:
         shared["input_dropout"] = config.input_dropout
     if config.name == "gcnii":
-        return GCNII(**shared, alpha=config.alpha, lam=config.lam, variant=config.variant)
+        return GCNII(**shared, alpha=config.alpha, lam=config.lam, variant=config.variant, repeated=config.repeated)
     shared["jumping"] = config.jumping
     if config.activation is not None:
         shared["activation"] = {"relu": nn.relu, "elu": nn.elu}[config.activation]

@@ -28,6 +28,10 @@ class GCNII(nn.Module):
     scan, so 64 of them compile as fast as 4; their kernels are one `[layers, hidden, hidden]` parameter,
     `blocks/conv/kernel`; the linear layers are `input` and `output`.
 
+    With `repeated` it is the student of MustaD (Kim, Jung and Kang, PLoS ONE 16(8), 2021, e0256187): one convolution
+    applied `layers` times, so that it reaches as far as its teacher. `theta_l` still varies; the kernel is `[hidden,
+    hidden]`.
+
     Attributes:
         hidden: width of every layer.
         layers: number of convolutions.
@@ -39,6 +43,7 @@ class GCNII(nn.Module):
         variant: whether the initial residual has its own kernel, GCNII* (section 5 there).
         norm: `"batch"`, `"layer"` or `"none"`, of every convolution, before its ReLU.
         residual: `"identity"` adds the input of a layer, before dropout, to its convolution, beside the initial one.
+        repeated: whether all layers have the parameters of one.
         readout: `"sum"`, `"mean"` or `"max"` of the nodes of a graph before `output`: logits `[graphs, classes]`.
         remat: whether layers are recomputed in the backward pass.
         dtype: type to compute in; None takes that of the features and parameters. Logits are float32 at least.
@@ -65,6 +70,7 @@ class GCNII(nn.Module):
     variant: bool = False
     norm: Norm = "none"
     residual: Literal["none", "identity"] = "none"
+    repeated: bool = False
     readout: Readout | None = None
     remat: bool = False
     dtype: DTypeLike | None = None
@@ -80,7 +86,8 @@ class GCNII(nn.Module):
             else functools.partial(Dropout(self.input_dropout), deterministic=not train)
         )
         h0 = self._initial(graph, drop_input)
-        scan = scanned(_Block, self.layers, remat=self.remat, per_layer=(0, nn.broadcast, nn.broadcast))
+        inputs = (0, nn.broadcast, nn.broadcast)
+        scan = scanned(_Block, self.layers, remat=self.remat, per_layer=inputs, repeated=self.repeated)
         h, stacked = scan(self._layer(train), name="blocks")(h0, self._thetas(precise(h0).dtype), graph, h0)
         return GNNOutput(classify(self.classes, graph, h, self.readout, drop, self.dtype), tuple(stacked))
 
@@ -96,7 +103,10 @@ class GCNII(nn.Module):
             return classify(self.classes, graph, hiddens[-1], None, lambda x: receiving(graph, x), self.dtype)
 
         def variables_of(number: int, variables: Any) -> Any:
-            return slice_of(number, variables) | {"schedule": {"theta": self._thetas(jnp.float32)[number - 1]}}
+            own = {name: tree for name, tree in variables.items() if not (self.repeated and name == "params")}
+            shared = {"params": variables["params"]["blocks"]} if self.repeated else {}
+            theta = self._thetas(jnp.float32)[number - 1]
+            return slice_of(number, own) | shared | {"schedule": {"theta": theta}}
 
         return (
             Stage(Part(start, self.dtype), lambda variables: variables, reads=(), edges=False),

@@ -57,7 +57,7 @@ def require_counterpart(config: ModelConfig) -> None:
     """
     if config.name not in MODELS:
         raise InputError(f"{config.name} has no counterpart in PyTorch Geometric, expected one of {', '.join(MODELS)}")
-    for option in ("destination_term", "symmetric_norm"):
+    for option in ("destination_term", "symmetric_norm", "repeated"):
         if getattr(config, option) != getattr(ModelConfig(), option):
             raise InputError(
                 f"{config.name}: {option} {getattr(config, option)} has no counterpart in PyTorch Geometric"

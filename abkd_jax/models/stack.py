@@ -291,7 +291,14 @@ def normalised(
     return x
 
 
-def scanned(block: type[nn.Module], length: int, *, remat: bool, per_layer: Sequence[Any] = (nn.broadcast,)) -> Any:
+def scanned(
+    block: type[nn.Module],
+    length: int,
+    *,
+    remat: bool,
+    per_layer: Sequence[Any] = (nn.broadcast,),
+    repeated: bool = False,
+) -> Any:
     """Returns the module class of a scan over layers, each with its own parameters and statistics.
 
     Args:
@@ -299,11 +306,13 @@ def scanned(block: type[nn.Module], length: int, *, remat: bool, per_layer: Sequ
         length: number of layers.
         remat: whether each is recomputed in the backward pass.
         per_layer: for each of the inputs 0 where it is stacked, one per layer, else `nn.broadcast`.
+        repeated: whether all layers have the parameters of one; statistics stay their own.
     """
     return nn.scan(
         nn.remat(block, prevent_cse=False) if remat else block,
-        variable_axes={"params": 0, "batch_stats": 0},
-        split_rngs={"params": True, "dropout": True},
+        variable_axes={"batch_stats": 0} if repeated else {"params": 0, "batch_stats": 0},
+        variable_broadcast="params" if repeated else False,
+        split_rngs={"params": not repeated, "dropout": True},
         in_axes=tuple(per_layer),  # type: ignore[arg-type]  # flax annotates one int
         length=length,
     )

@@ -20,6 +20,7 @@ from abkd_jax.configs.options import (
     RunConfig,
     TeacherConfig,
 )
+from abkd_jax.distill.named import is_outside, source_file
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = [
@@ -79,7 +80,8 @@ def config_dict(config: Any) -> dict[str, Any]:
     """Returns a config as nested dicts, to be written down and compared.
 
     Options of a model at their default are left out, batches that are the whole graph, teachers from outside where
-    there are none, steps of one batch, and students that read the features as they are.
+    there are none, steps of one batch, and students that read the features as they are. A loss from outside is written
+    down with the digest of its source.
 
     Examples:
         >>> config_dict(BatchConfig(kind="clusters", parts=8, size=2))["kind"]
@@ -93,6 +95,8 @@ def config_dict(config: Any) -> dict[str, Any]:
         silent |= added and value == _ADDED[option.name]
         if not silent and value != BatchConfig():
             entries[option.name] = config_dict(value) if dataclasses.is_dataclass(value) else value
+    if isinstance(config, MethodConfig) and config.auxiliary_weight and is_outside(config.auxiliary):
+        entries["auxiliary_source"] = file_digest(source_file(config.auxiliary))
     return entries
 
 

@@ -20,7 +20,7 @@ from abkd_jax.configs.options import (
 from abkd_jax.configs.presets import distill_config
 from abkd_jax.configs.ranges import RANGES, Range
 from abkd_jax.datasets.files.locations import expanded
-from abkd_jax.distill.build import build_objective
+from abkd_jax.distill.build import OF_LOGITS, LossContext, build_objective
 from abkd_jax.models import build
 from abkd_jax.training.multihost import are_several
 from abkd_jax.training.sharding import make_mesh, mesh_sizes
@@ -63,7 +63,8 @@ class Job(NamedTuple):
     @property
     def reads_hiddens(self) -> bool:
         """Tells whether hidden layers of the teacher enter the training, beside its logits."""
-        return any((self.method.alignment_weight, self.method.auxiliary_weight))
+        method = self.method
+        return bool(method.alignment_weight or (method.auxiliary_weight and method.auxiliary not in OF_LOGITS))
 
 
 def jobs(config: DistillConfig) -> list[Job]:
@@ -274,7 +275,7 @@ def _check_job(job: Job, teacher: ModelConfig | None, batches: BatchConfig) -> N
         flags = ", ".join(_flag(f"{name}.{weight}") for weight in WEIGHTS)
         raise InputError(f"{flags} are all 0: {name} has nothing to learn from")
     make_optimizer(method.optim)
-    build_objective(method)
+    build_objective(method, LossContext(graph_level=batches.kind == "graphs"))
 
 
 def _check_input(job: Job, teacher: ModelConfig | None) -> None:
@@ -297,6 +298,11 @@ def _check_start(job: Job, teacher: ModelConfig | None) -> None:
         )
     if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
         raise InputError(f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}")
+    if method.start == "attention_map" and (model.repeated or teacher.repeated):
+        path = "teacher.model" if teacher.repeated else "student" if method.student is None else f"{name}.student"
+        raise InputError(
+            f"{name}: start attention_map averages the layers of a gcnii, expected {_flag(path)}.repeated False"
+        )
     if model.hidden > teacher.hidden:
         raise InputError(
             f"{name}: start {method.start} needs a student no wider than its teacher, got {model.hidden} and "

@@ -84,7 +84,7 @@ def test_a_ridge_leaves_something_of_itself_and_of_the_layer(ridge):
         distill.closed_form(ridge=allowed)
 
 
-@pytest.mark.parametrize("layers", [((0,),), ((0, 1, 2),), ((0, -1),), ((0.0, 1),), (3,)])
+@pytest.mark.parametrize("layers", [((0,),), ((0, 1, 2),), ((0, "1"),), ((0.0, 1),), (3,)])
 def test_pairs_of_layers_are_two_numbers(unchecked, layers):
     with pytest.raises(InputError, match=r"^geometric: layers holds "):
         distill.geometric(layers=layers)

@@ -196,6 +196,9 @@ def test_attention_map_refuses_what_it_cannot_cut(problem):
         attention_map(mlp, teacher, out, jnp.eye(2), mask)
     with pytest.raises(InputError, match=r"map has shape \(2, 3\), expected .* = \(2, 2\)"):
         attention_map(student, teacher, out, jnp.ones((2, 3)), mask)
+    repeated = {**student, "blocks": {"conv": {"kernel": student["blocks"]["conv"]["kernel"][0]}}}
+    with pytest.raises(InputError, match="student repeats one convolution, expected one for every layer"):
+        attention_map(repeated, teacher, out, jnp.eye(2), mask)
     with pytest.raises(InputError, match="student has width 8, the teacher only 2"):
         attention_map(teacher, student, seen(graph, student, 2, 2), jnp.eye(2), mask)
 

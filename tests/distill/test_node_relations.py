@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from relation_samples import EDGES, KERNELS, MASK, edge_graph, evaluate, features, gram, pair, shares, small
 
 from abkd_jax.distill import gcrd, geometric, gsp, lsp
+from abkd_jax.distill.ops.pairwise_kernels import draw_nodes
 from abkd_jax.graph.build import from_edges
 from abkd_jax.types import GNNOutput, InputError
 
@@ -64,6 +65,20 @@ def test_geometric_averages_over_the_pairs_of_layers(x64):
     assert_allclose(loss, (gap(0, 0) + gap(2, 0) + gap(2, 1)) / 3.0, rtol=1e-10)
     loss, _ = evaluate(geometric(), teacher._replace(hiddens=teacher.hiddens[:2]), student)
     assert_allclose(loss, (gap(0, 0) + gap(1, 1)) / 2.0, rtol=1e-10)
+
+
+def test_geometric_counts_layers_from_the_end_and_draws_nodes_with_their_edges(x64):
+    rng = np.random.default_rng(2)
+    t, s = [rng.normal(size=(14, 3)) for _ in range(3)], [rng.normal(size=(14, 2)) for _ in range(2)]
+    teacher, student = features(*t, dtype="float64"), features(*s, dtype="float64")
+    drawn = np.asarray(draw_nodes(KEY, jnp.asarray(MASK), 6))
+    weights = np.full((14, 14), 0.25)
+    weights[EDGES[0], EDGES[1]] = 1.0
+    np.fill_diagonal(weights, 1.0)
+    gap = (gram("gaussian", t[2]) - gram("gaussian", s[0])) ** 2
+    objective = geometric("gaussian", 0.25, layers=((-1, -2),), max_nodes=6)
+    loss, _ = evaluate(objective, teacher, student, graph=edge_graph(EDGES, 14), mask=MASK, key=KEY)
+    assert_allclose(loss, (weights * gap)[np.ix_(drawn, drawn)].sum(), rtol=1e-10)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0])

@@ -56,6 +56,7 @@ CASES = {
     "gin": models.GIN(HIDDEN, 2, CLASSES, jumping="last", train_epsilon=True),
     "mlp": models.MLP(HIDDEN, 2, CLASSES),
     "gcnii": models.GCNII(HIDDEN, 3, CLASSES, norm="batch", residual="identity"),
+    "gcnii repeated": models.GCNII(HIDDEN, 3, CLASSES, norm="batch", repeated=True),
     "gcnii variant": models.GCNII(HIDDEN, 2, CLASSES, variant=True),
     "sign": models.SIGN(HIDDEN, 2, CLASSES, hops=2),
 }

@@ -99,6 +99,13 @@ def test_gcnii_has_the_papers_number_of_parameters(inputs, classes, layers, hidd
     assert count(models.build(ModelConfig(layers=layers, hidden=hidden), classes), inputs) == parameters
 
 
+def test_the_student_of_mustad_has_one_convolution_whatever_its_depth():
+    """Cora at 64 units: the input layer, one kernel of 64 x 64 and the output layer."""
+    for layers in (4, 64):
+        repeated = ModelConfig(layers=layers, hidden=64, repeated=True)
+        assert count(models.build(repeated, 7), 1433) == 1433 * 64 + 64 + 64 * 64 + 64 * 7 + 7
+
+
 @pytest.mark.parametrize("name", ["gcn", "mlp"])
 def test_gcn_and_mlp_have_a_kernel_and_a_bias_a_layer(name):
     three, two = (models.build(ModelConfig(name=name, layers=layers, hidden=16), 4) for layers in (3, 2))

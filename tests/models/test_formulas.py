@@ -17,6 +17,7 @@ X = features(0, NODES, WIDTH)  # the first row is zero
 ALPHA, LAM = 0.2, 0.7
 MODELS = {
     "gcnii": models.GCNII(4, 3, CLASSES, alpha=ALPHA, lam=LAM, dropout=0.5),
+    "gcnii repeated": models.GCNII(4, 3, CLASSES, alpha=ALPHA, lam=LAM, dropout=0.5, repeated=True),
     "gcn": models.GCN(4, 3, CLASSES, dropout=0.5),
     "mlp": models.MLP(4, 3, CLASSES, dropout=0.5),
 }
@@ -40,10 +41,11 @@ def _reference(name, variables, matrix, x):
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     relu = lambda a: np.maximum(a, 0.0)  # noqa: E731
     affine = lambda a, layer: a @ p[layer]["kernel"] + p[layer]["bias"]  # noqa: E731
-    if name == "gcnii":
+    if name.startswith("gcnii"):
         h = h0 = relu(affine(x, "input"))
         hiddens = []
-        for layer, kernel in enumerate(p["blocks"]["conv"]["kernel"], start=1):
+        kernels = p["blocks"]["conv"]["kernel"]
+        for layer, kernel in enumerate([kernels] * 3 if name == "gcnii repeated" else kernels, start=1):
             theta = np.log(LAM / layer + 1)
             support = (1 - ALPHA) * matrix @ h + ALPHA * h0
             h = relu(theta * support @ kernel + (1 - theta) * support)
@@ -122,9 +124,10 @@ def test_hiddens_are_seen_before_dropout_and_the_classifier_reads_them_after(mod
     assert abs(dropped.mean() - 0.25) < 4.5 * np.sqrt(0.25 * 0.75 / dropped.size)
 
 
-def test_every_gcnii_layer_has_its_own_dropout_mask():
+@pytest.mark.parametrize("repeated", [False, True])
+def test_every_gcnii_layer_has_its_own_dropout_mask(repeated):
     """Without initial residual and with identity kernels, entries that reach layer 3 have survived four masks."""
-    model, graph = models.GCNII(8, 3, 8, alpha=0.0, dropout=0.5), _edgeless(8)
+    model, graph = models.GCNII(8, 3, 8, alpha=0.0, dropout=0.5, repeated=repeated), _edgeless(8)
     out = jax.jit(lambda v, g: model.apply(v, g, train=True, rngs={"dropout": jax.random.key(0)}))(
         _identities(model, graph), graph
     )
@@ -132,6 +135,19 @@ def test_every_gcnii_layer_has_its_own_dropout_mask():
         share = 0.5**layer
         alive = np.mean(np.asarray(hidden) > 0.0)
         assert abs(alive - share) < 4.5 * np.sqrt(share * (1 - share) / hidden.size)
+
+
+def test_the_gradient_of_a_repeated_kernel_is_the_sum_over_the_layers():
+    graph, repeated = jax.device_put(prepare(raw_graph(EDGES, X))), _params("gcnii repeated")
+    kernel = repeated["params"]["blocks"]["conv"]["kernel"]
+    stacked = {"params": {**repeated["params"], "blocks": {"conv": {"kernel": jnp.stack([kernel] * 3)}}}}
+
+    def slopes(name, variables):
+        loss = jax.grad(lambda v: jnp.sum(MODELS[name].apply(v, graph).logits ** 2))
+        return jax.jit(loss)(variables)["params"]["blocks"]["conv"]["kernel"]
+
+    expected = slopes("gcnii", stacked).sum(axis=0)
+    np.testing.assert_allclose(slopes("gcnii repeated", repeated), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_64_layers_trace_to_a_program_as_long_as_4():

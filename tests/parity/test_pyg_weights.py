@@ -153,6 +153,7 @@ def test_foreign_weights_are_refused_by_the_name_of_the_tensor(case):
     ("config", "params", "message"),
     [
         (ModelConfig("gat", 2, 4, symmetric_norm=True), {}, "symmetric_norm True has no counterpart"),
+        (ModelConfig("gcnii", 2, 4, repeated=True), {}, "repeated True has no counterpart"),
         (ModelConfig("gin", 2, 4), {"atoms": {"table_0": np.ones((2, 4))}}, "atoms/table_0 has no counterpart"),
         (ModelConfig("rgcn", 2, 4), {"input": {"embedding": np.ones((2, 4))}}, "input/embedding has no counterpart"),
         (
@@ -161,7 +162,7 @@ def test_foreign_weights_are_refused_by_the_name_of_the_tensor(case):
             "conv/root/bias has no counterpart",
         ),
     ],
-    ids=["option", "categories", "embeddings", "types"],
+    ids=["option", "repeated", "categories", "embeddings", "types"],
 )
 def test_what_pytorch_geometric_lacks_is_not_written(config, params, message):
     with pytest.raises(InputError, match=message):

@@ -220,6 +220,14 @@ def test_starts_that_read_parameters_need_those_of_one_teacher(start, changes):
     resolve.resolve(dataclasses.replace(settings, methods=("soft_label",)))
 
 
+def test_a_repeated_convolution_has_no_layers_to_average():
+    repeated = changed(BASE, "student.repeated", True)
+    resolve.resolve(repeated)
+    line = refused(changed(repeated, "abkd.start", "attention_map"))
+    assert line == "abkd: start attention_map averages the layers of a gcnii, expected --student.repeated False"
+    assert "gcn: it has no option repeated (True), only gcnii do" in refused(changed(repeated, "student.name", "gcn"))
+
+
 def test_the_input_of_a_teacher_needs_its_parameters_and_its_features():
     through = changed(BASE, "abkd.input", "teacher")
     line = refused(dataclasses.replace(through, teacher_ensemble=2))

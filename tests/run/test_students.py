@@ -12,7 +12,19 @@ from pipeline_samples import STUDENT, TEACHER
 
 from abkd_jax import datasets
 from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig, TeacherConfig
-from abkd_jax.distill import attention_map, attention_transfer, fitnet, gcrd, gsp, lsp, mustad
+from abkd_jax.distill import (
+    attention_map,
+    attention_transfer,
+    ff_g2m,
+    fitnet,
+    gcrd,
+    geometric,
+    gsp,
+    krd,
+    lsp,
+    mustad,
+    propagate,
+)
 from abkd_jax.distill.build import build_objective
 from abkd_jax.graph.build import from_edges
 from abkd_jax.models import build
@@ -81,6 +93,10 @@ AUXILIARY = {
     "gsp": gsp(),
     "gcrd": gcrd(dim=3),
     "mustad": mustad(),
+    "geometric": geometric(delta=0.1, layers=((-1, -1),)),
+    "krd": krd(0.25),
+    "ff_g2m": ff_g2m(0.25),
+    "propagate": propagate(0.25),
 }
 
 
@@ -101,7 +117,7 @@ def test_earlier_losses_have_the_weight_width_and_nodes_of_the_config(name, node
     assert_allclose(loss, 3.0 * expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["gsp", "gcrd"])
+@pytest.mark.parametrize("name", ["gsp", "gcrd", "geometric"])
 def test_pairs_of_nodes_are_drawn_where_there_are_more(name):
     teacher, student = make_output(0, (4,)), make_output(1, (3,))
     objective = build_objective(MethodConfig(auxiliary=name, auxiliary_weight=1.0, auxiliary_max_nodes=5))

@@ -11,10 +11,11 @@ from jraph import GraphsTuple
 from abkd_jax.distill.ops.checks import constant, require_choice, require_rows, require_temperature
 from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
+from abkd_jax.distill.ops.soft_targets import log_probabilities
 from abkd_jax.graph.precision import masked_mean
 from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree, Scalar
 
-__all__ = ["output_error", "soft_label", "soft_label_multilabel"]
+__all__ = ["output_error", "require_same_shape", "soft_label", "soft_label_multilabel"]
 
 
 def soft_label(
@@ -66,18 +67,18 @@ def soft_label(
     factor = {"auto": larger(temperature, 1.0) * temperature, "square": temperature**2, "none": 1.0}[scale]
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        _require_same_shape("soft_label", teacher, student)
+        require_same_shape("soft_label", teacher, student)
         return {}
 
     def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
-        log_p = _log_probabilities(freeze(teacher).logits, mask, temperature)
+        log_p = log_probabilities(freeze(teacher).logits, mask, temperature)
         p = jnp.exp(log_p)
         return {"probabilities": p, "negative_entropy": jnp.sum(p * log_p, axis=-1)}
 
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
-        log_q = _log_probabilities(student.logits, mask, of_student)
+        log_q = log_probabilities(student.logits, mask, of_student)
         require_rows("soft_label: targets of the teacher", targets["negative_entropy"].shape[0], mask)
         per_node = targets["negative_entropy"] - jnp.sum(targets["probabilities"] * log_q, axis=-1)
         kl = masked_mean(per_node, mask)
@@ -133,7 +134,7 @@ def _of_outputs(
     """Builds the mean over the masked rows of `per_node(student's logits, of_teacher(teacher's logits))`."""
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        _require_same_shape(factory, teacher, student)
+        require_same_shape(factory, teacher, student)
         return {}
 
     def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Float[Array, "n c"]:
@@ -148,13 +149,19 @@ def _of_outputs(
     return Objective(init, targets, apply)
 
 
-def _require_same_shape(factory: str, teacher: GNNOutput, student: GNNOutput) -> None:
+def require_same_shape(factory: str, teacher: GNNOutput, student: GNNOutput) -> None:
+    """Requires logits of both models of the same nodes and classes.
+
+    Args:
+        factory: name of the factory, for the message.
+        teacher: what the teacher returned; its shapes suffice.
+        student: likewise.
+
+    Raises:
+        InputError: they differ.
+    """
     (t_rows, t_classes), (s_rows, s_classes) = teacher.logits.shape, student.logits.shape
     if s_classes != t_classes:
         raise InputError(f"{factory}: the student has {s_classes} classes, expected the teacher's {t_classes}")
     if s_rows != t_rows:
         raise InputError(f"{factory}: the student has logits of {s_rows} nodes, expected the teacher's {t_rows}")
-
-
-def _log_probabilities(logits: Float[Array, "n c"], mask: Mask, temperature: Scalar) -> Float[Array, "n c"]:
-    return jax.nn.log_softmax(masked_rows(logits, mask, "logits") / temperature, axis=-1)

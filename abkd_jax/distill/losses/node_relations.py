@@ -1,42 +1,36 @@
-"""Distillation of relations between nodes: along the edges (LSP), and between all pairs (GSP, GeometricKD).
+"""Distillation of relations between nodes: along the edges (LSP), and between all pairs (GSP).
 
 The kernels of teacher and student are compared, never their features: no widths need to agree.
 """
 
-from collections.abc import Sequence
-from numbers import Integral
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
 from abkd_jax.distill.ops.checks import (
     require_choice,
-    require_not_negative,
     require_optional_count,
-    require_positive,
     require_rows,
 )
 from abkd_jax.distill.ops.moments import node_count
 from abkd_jax.distill.ops.numerics import masked_rows
-from abkd_jax.distill.ops.outputs import Inputs, Layer, freeze, last_layers, masked_layer, of_last_hidden
+from abkd_jax.distill.ops.outputs import Inputs, Layer, masked_layer, of_last_hidden
 from abkd_jax.distill.ops.pairwise_kernels import (
     KERNELS,
     Kernel,
-    gaussian,
     projected_sides,
     rowwise,
-    sigmoid,
     squared_difference,
 )
 from abkd_jax.distill.ops.projections import HEADS, Head, init_sides
-from abkd_jax.graph import num_nodes
+from abkd_jax.distill.ops.soft_targets import counted_edges
 from abkd_jax.graph.precision import masked_mean
-from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree
+from abkd_jax.types import Mask, Objective, PRNGKey, Pytree
 
-__all__ = ["geometric", "gsp", "lsp"]
+__all__ = ["gsp", "lsp"]
 
 _SOFTMAX_FLOOR = 1e-16  # of torch_geometric.utils.softmax
 
@@ -82,7 +76,7 @@ def lsp(
         params: Pytree, targets: Float[Array, " e"], s: Float[Array, "n d_s"], inputs: Inputs
     ) -> tuple[Array, dict[str, Array]]:
         log_q = _log_weights(KERNELS[kernel], s, inputs.graph, inputs.mask)
-        counted = _counted_edges(inputs.graph, inputs.mask)[2]
+        counted = counted_edges(inputs.graph, inputs.mask)[2]
         require_rows("lsp: targets of the teacher's edges", targets.shape[0], counted)
         p = jnp.exp(targets)
         per_edge = p * (targets - log_q) if divergence == "kl" else (jnp.exp(log_q) - p) ** 2
@@ -145,67 +139,9 @@ def gsp(
     return of_last_hidden("gsp", init, masked_layer, loss)
 
 
-def geometric(
-    kernel: Literal["sigmoid", "gaussian"] = "sigmoid",
-    delta: float = 1.0,
-    scale: float = 1.0,
-    layers: tuple[tuple[int, int], ...] | None = None,
-) -> Objective:
-    """Builds the comparison of the kernels of all pairs of nodes in every layer (GeometricKD, arXiv 2210.13014).
-
-        loss = mean over layers of sum_uv w_uv (k(t_u, t_v) - k(s_u, s_v))^2
-
-    over the masked nodes, with `w_uv = 1` for `u = v` and for the graph's edges `u -> v`, and `delta` for all other
-    pairs. Kernels: `"sigmoid"`, `tanh(x_u . x_v)`; `"gaussian"`, `exp(-|x_u - x_v| / scale)`. They exist for one
-    block of rows at a time, forwards and backwards. The authors' code (github.com/chr26195/GKD) batch-normalises the
-    layers first; here they are taken as the models return them. The trained kernel is `geometric_parametric`.
-
-    Args:
-        kernel: `"sigmoid"` or `"gaussian"`.
-        delta: weight of the pairs that no edge joins, finite and not negative; at 1 the graph is not read.
-            Otherwise it must not hold an edge twice.
-        scale: of the Gaussian kernel, in units of the features; without effect on the other.
-        layers: `(teacher layer, student layer)` pairs, counted from 0; None pairs layers of one depth, of which both
-            models must then have the same number.
-
-    Returns:
-        An objective without parameters; the targets are the teacher's layers, a tuple of `[n, d]`, one per pair.
-
-    Raises:
-        InputError: a bad argument here; at `init`, different depths without `layers`, or a layer that does not exist.
-    """
-    require_choice("geometric", "kernel", kernel, ("sigmoid", "gaussian"))
-    require_positive("geometric", scale=scale)
-    require_not_negative("geometric", delta=delta)
-    _check_pairs(layers)
-    of_nodes = sigmoid() if kernel == "sigmoid" else gaussian(float(scale))
-
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        _check_layers(layers, len(teacher.hiddens), len(student.hiddens))
-        last_layers("geometric", teacher, student)
-        return {}
-
-    def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> tuple[Float[Array, "n _"], ...]:
-        hiddens = freeze(teacher).hiddens
-        chosen = hiddens if layers is None else [hiddens[t] for t, _ in layers]
-        return tuple(masked_rows(x, mask) for x in chosen)
-
-    def apply(
-        params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
-    ) -> tuple[Array, dict[str, Array]]:
-        chosen = student.hiddens if layers is None else [student.hiddens[s] for _, s in layers]
-        pairs = [(x, masked_rows(y, mask)) for x, y in zip(targets, chosen, strict=True)]
-        losses = [float(delta) * squared_difference(of_nodes, x, y, mask) for x, y in pairs]
-        if delta != 1:
-            losses += [(1.0 - float(delta)) * _squared_difference_nearby(of_nodes, x, y, graph, mask) for x, y in pairs]
-        return jnp.sum(jnp.stack(losses)) / len(pairs), {}
-
-    return Objective(init, targets, apply)
-
-
 def _log_weights(kernel: Kernel, x: Float[Array, "n d"], graph: GraphsTuple, mask: Mask) -> Float[Array, " e"]:
     """Computes the log of the softmax of the kernel over the counted edges of each receiver; 0 on all other edges."""
-    senders, receivers, counted = _counted_edges(graph, mask)
+    senders, receivers, counted = counted_edges(graph, mask)
     rows = kernel.rows(masked_rows(x, mask), mask)
     values = rowwise(kernel, rows[senders], rows[receivers])
     values = jnp.where(counted, values, float(jnp.finfo(values.dtype).min))
@@ -213,46 +149,3 @@ def _log_weights(kernel: Kernel, x: Float[Array, "n d"], graph: GraphsTuple, mas
     shifted = values - largest[receivers]
     sums = jax.ops.segment_sum(jnp.where(counted, jnp.exp(shifted), 0.0), receivers, num_segments=mask.shape[0])
     return jnp.where(counted, shifted - jnp.log(sums + _SOFTMAX_FLOOR)[receivers], 0.0)
-
-
-def _counted_edges(graph: GraphsTuple, mask: Mask) -> tuple[Int[Array, " e"], Int[Array, " e"], Bool[Array, " e"]]:
-    """Returns senders, receivers, and the edges of which the mask holds both ends."""
-    if graph.nodes is not None:
-        require_rows("nodes of the graph", num_nodes(graph), mask)
-    senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
-    return senders, receivers, mask[senders] & mask[receivers]
-
-
-def _squared_difference_nearby(
-    kernel: Kernel, t: Float[Array, "n _"], s: Float[Array, "n _"], graph: GraphsTuple, mask: Mask
-) -> Float[Array, ""]:
-    """Computes `squared_difference` over the edges and the pairs of a node with itself alone."""
-    t, s = kernel.rows(t, mask), kernel.rows(s, mask)
-    u, v, counted = _counted_edges(graph, mask)
-    along = (rowwise(kernel, s[u], s[v]) - rowwise(kernel, t[u], t[v])) ** 2
-    itself = (rowwise(kernel, s, s) - rowwise(kernel, t, t)) ** 2
-    return jnp.sum(jnp.where(counted & (u != v), along, 0.0)) + jnp.sum(jnp.where(mask, itself, 0.0))
-
-
-def _check_pairs(layers: tuple[tuple[int, int], ...] | None) -> None:
-    """Requires pairs of layer numbers, or None."""
-    if layers is not None and not layers:
-        raise InputError("geometric: layers is empty, expected at least one (teacher layer, student layer) pair")
-    for pair in layers or ():
-        whole = isinstance(pair, Sequence) and all(isinstance(x, Integral) and x >= 0 for x in pair)
-        if not whole or len(pair) != 2:
-            raise InputError(f"geometric: layers holds {pair}, expected (teacher layer, student layer) counted from 0")
-
-
-def _check_layers(layers: tuple[tuple[int, int], ...] | None, teacher_depth: int, student_depth: int) -> None:
-    if layers is None and not teacher_depth == student_depth > 0:
-        raise InputError(
-            f"geometric: the student has {student_depth} hidden layers and the teacher {teacher_depth}, expected the "
-            "same number above 0, or pairs in `layers`"
-        )
-    for t, s in layers or ():
-        if not (0 <= t < teacher_depth and 0 <= s < student_depth):
-            raise InputError(
-                f"geometric: layers holds ({t}, {s}), expected a teacher layer in 0..{teacher_depth - 1} and a student "
-                f"layer in 0..{student_depth - 1}"
-            )

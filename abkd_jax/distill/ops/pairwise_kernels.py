@@ -18,6 +18,7 @@ __all__ = [
     "KERNELS",
     "Kernel",
     "draw_nodes",
+    "drawn_nodes",
     "gaussian",
     "pairwise",
     "projected_sides",
@@ -170,6 +171,27 @@ def draw_nodes(key: PRNGKey, mask: Mask, count: int) -> Int[Array, " count"]:
     return jax.lax.top_k(jnp.where(mask, jax.random.uniform(key, mask.shape, jnp.float32), -1.0), count)[1]
 
 
+def drawn_nodes(
+    factory: str, mask: Mask, key: PRNGKey | None, max_nodes: int | None
+) -> Int[Array, " max_nodes"] | None:
+    """Draws the nodes of a step; None where all of them take part.
+
+    Args:
+        factory: name of the factory, for the message.
+        mask: `[n]`.
+        key: for the draw.
+        max_nodes: nodes to draw; None, or no fewer than `n`, takes all.
+
+    Raises:
+        InputError: nodes are to be drawn without a key.
+    """
+    if max_nodes is None or max_nodes >= mask.shape[0]:
+        return None
+    if key is None:
+        raise InputError(f"{factory}: no key was given, expected one to draw {max_nodes} of {mask.shape[0]} nodes")
+    return draw_nodes(key, mask, max_nodes)
+
+
 def projected_sides(
     factory: str,
     params: dict[str, Pytree],
@@ -199,10 +221,8 @@ def projected_sides(
         InputError: nodes are to be drawn without a key.
     """
     _, mask, key = inputs
+    drawn = drawn_nodes(factory, mask, key, max_nodes)
     t_rows, s_rows = (project(params[side], x, mask, head) for side, x in (("teacher", t), ("student", s)))
-    if max_nodes is None or max_nodes >= mask.shape[0]:
+    if drawn is None:
         return t_rows, s_rows, mask
-    if key is None:
-        raise InputError(f"{factory}: no key was given, expected one to draw {max_nodes} of {mask.shape[0]} nodes")
-    drawn = draw_nodes(key, mask, max_nodes)
     return t_rows[drawn], s_rows[drawn], mask[drawn]

@@ -1,0 +1,1 @@
+"""Studies: every method on every graph."""

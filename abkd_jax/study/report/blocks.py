@@ -1,9 +1,10 @@
 """Parts of a report, the same for HTML, Markdown and LaTeX."""
 
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-__all__ = ["Block", "Entry", "Folded", "Heading", "Items", "Picture", "Table", "Text", "plain"]
+__all__ = ["Block", "Entry", "Folded", "Heading", "Items", "Picture", "Table", "Text", "picture_file", "plain"]
 
 Mark = Literal["better", "worse", "open"]
 
@@ -70,3 +71,13 @@ Block = Heading | Text | Items | Table | Picture | Folded
 def plain(*texts: str) -> tuple[Entry, ...]:
     """Returns a row of entries without a mark."""
     return tuple(Entry(text) for text in texts)
+
+
+def picture_file(*parts: str) -> str:
+    """Returns the name of a file that every system and every link takes.
+
+    Examples:
+        >>> picture_file("costs", "mol/a b", "x")
+        'costs_mol-a-b_x.svg'
+    """
+    return "_".join(re.sub(r"[^\w.]+", "-", part) for part in parts) + ".svg"

@@ -114,7 +114,6 @@ def cost_table(grid: Grid) -> Table:
         times, reached = cell.get("times", {}), _median_epoch(cell.get("cost", {}))
         per_epoch = times.get("seconds_per_epoch")
         seconds = reached * per_epoch if reached is not None and is_finite(per_epoch) else None
-        numbers = (times.get(key) for key in ("latency_ms", "training_seconds", "tuning_seconds"))
         lines.append(
             plain(
                 method,
@@ -122,7 +121,8 @@ def cost_table(grid: Grid) -> Table:
                 _number(cell.get("parameters"), ",d"),
                 _number(cell.get("compression"), ".1f"),
                 _number(cell.get("epochs"), "d"),
-                *(_number(number, ".3g") for number in numbers),
+                _number(times.get("latency_ms"), ".3g"),
+                *(_number(times.get(key), ",.0f") for key in ("training_seconds", "tuning_seconds")),
                 _number(reached, "g"),
                 _number(seconds, ".3g"),
                 _failed([cell]),
@@ -145,7 +145,8 @@ def lengths_table(grid: Grid) -> Table | None:
         if trained:
             lines.append(plain(method, label(grid, column), *entries))
     headers = ("method", "data set", *(f"{length:,} epochs" for length in lengths))
-    return Table("Test scores by number of epochs; * is the number that validation chose", headers, lines, "")
+    caption = "Test scores by number of epochs; * is the number that validation chose"
+    return Table(caption, headers, lines) if lines else None
 
 
 def interval_text(interval: tuple[float, float] | None, metric: Metric) -> str:

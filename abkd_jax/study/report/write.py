@@ -108,8 +108,8 @@ def _score_figures(grid: Grid, rng: np.random.Generator) -> list[Block]:
         found = ranks(grid, columns)
         p = "" if found.friedman_p is None else f" Friedman's test that no method differs: p = {found.friedman_p:.2g}."
         drawn = score_figures.critical_difference(found)
-        said = f"{title}: {len(found.ranks)} methods on {found.datasets} data sets.{p}"
-        blocks.append(Text(said if drawn else f"{said} A picture needs two of each."))
+        said = f"{title}: {len(found.ranks)} methods on {found.datasets} data set{'s' * (found.datasets != 1)}.{p}"
+        blocks.append(Text(said if drawn else f"{said} A critical difference needs two of each."))
         caption = f"Average ranks, {title}; bars join methods that Nemenyi's test at 5 % does not tell apart"
         blocks += [Picture(f"ranks_{number}.svg", caption, drawn)] if drawn else []
     blocks.append(Heading("Scores by data set"))

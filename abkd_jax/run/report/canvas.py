@@ -9,7 +9,7 @@ from typing import Any
 
 from abkd_jax.types import InputError
 
-__all__ = ["COLOURS", "LINE_STYLES", "MISSING", "can_draw", "canvas", "footer", "png"]
+__all__ = ["COLOURS", "LINE_STYLES", "MISSING", "can_draw", "canvas", "footer", "png", "svg"]
 
 MISSING = "figures need matplotlib, which is not installed: pip install 'abkd_jax[report]'"
 DOTS_PER_INCH = 150
@@ -70,4 +70,14 @@ def png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    return buffer.getvalue()
+
+
+def svg(figure: Any) -> bytes:
+    """Returns a figure as an SVG file with its text as text; the same bytes for the same figure."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": "abkd_jax"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

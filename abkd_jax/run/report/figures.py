@@ -107,7 +107,9 @@ def learning_curves(
     rows = [curve for curve in _curves(metric) if any(is_finite(row.get(curve[0])) for row in metrics)]
     if not rows:
         raise InputError(f"learning_curves: expected metrics with one of {', '.join(c[0] for c in _curves(metric))}")
-    styles = {n: (COLOURS[i % len(COLOURS)], LINE_STYLES[i % len(LINE_STYLES)]) for i, n in enumerate(students)}
+    # From the seventh method on colours meet other line styles: no two of 36 look the same.
+    lines = [(i % len(COLOURS), (i + i // len(COLOURS)) % len(LINE_STYLES)) for i in range(len(students))]
+    styles = {name: (COLOURS[c], LINE_STYLES[s]) for name, (c, s) in zip(students, lines, strict=True)}
     styles[teacher] = ("black", "-")
     seeds: dict[str, int] = {}
     with canvas(4.2 * len(columns), 2.3 * len(rows) + 0.5) as figure:

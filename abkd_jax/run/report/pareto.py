@@ -7,7 +7,7 @@ from abkd_jax.run.report.canvas import COLOURS, canvas, footer
 from abkd_jax.run.report.statistics import Summary
 from abkd_jax.types import InputError, Metric
 
-__all__ = ["frontier", "pareto"]
+__all__ = ["MARKERS", "frontier", "logarithmic", "pareto"]
 
 NARROW = 50.0  # ratio of the largest to the smallest cost below which powers of ten are too few ticks
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
@@ -48,7 +48,7 @@ def pareto(
         axes[0].set_ylabel(f"test {metric.heading}")
         for axis, (label, costs) in zip(axes, drawn, strict=True):
             axis.set_xlabel(label)
-            _logarithmic(axis, costs.values())
+            logarithmic(axis, costs.values())
             _points(axis, [s.method for s in summaries], costs, scores, metric)
         handles: dict[Any, Any] = {}
         for axis in axes:
@@ -58,7 +58,7 @@ def pareto(
         return figure
 
 
-def _logarithmic(axis: Any, costs: Collection[int | float]) -> None:
+def logarithmic(axis: Any, costs: Collection[int | float]) -> None:
     """Gives an axis few enough ticks that their labels do not overlap."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -17,6 +17,8 @@ from abkd_jax.run.report.trends import (
 from abkd_jax.types import METRICS, InputError, Metric
 
 __all__ = [
+    "MIN_PAIRS",
+    "ROUNDING",
     "Collapse",
     "Comparison",
     "Estimate",
@@ -26,9 +28,11 @@ __all__ = [
     "Trend",
     "collapse",
     "comparisons",
+    "estimate",
     "gradient_shares",
     "metric_named",
     "metric_of",
+    "paired_tests",
     "summarise",
 ]
 
@@ -179,7 +183,8 @@ def comparisons(records: Sequence[Record], baseline: str) -> list[Comparison]:
         scores = _scores(by_seed, "test_accuracy")
         differences = [score - base[seed] for seed, score in scores.items() if seed in base]
         if differences:
-            rows.append(Comparison(method, baseline, len(differences), _estimate(differences), *_p_values(differences)))
+            found = estimate(differences)
+            rows.append(Comparison(method, baseline, len(differences), found, *paired_tests(differences)))
     return rows
 
 
@@ -219,13 +224,13 @@ def _summary(method: str, by_seed: dict[int, Record], metric: Metric) -> Summary
     return Summary(
         method=method,
         seeds=len(by_seed),
-        test=_estimate(list(test.values())) if test else None,
-        val=_estimate(list(val.values())) if val else None,
-        test_best_val=_estimate(list(best.values())) if best else None,
+        test=estimate(list(test.values())) if test else None,
+        val=estimate(list(val.values())) if val else None,
+        test_best_val=estimate(list(best.values())) if best else None,
         parameters=first("parameters"),
         compression=first("compression"),
         latency_ms=first("latency_ms"),
-        seconds=_estimate(seconds).mean if seconds else None,
+        seconds=estimate(seconds).mean if seconds else None,
         diverged=tuple(diverged.items()),
         undefined=tuple(seed for seed in finished if seed not in test),
         metric=metric,
@@ -241,12 +246,16 @@ def _scores(by_seed: dict[int, Record], key: str) -> dict[int, float]:
     }
 
 
-def _estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float]) -> Estimate:
+    """Returns mean and standard deviation of at least one value."""
     return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
 
 
-def _p_values(differences: Sequence[float]) -> tuple[float | None, float | None]:
-    """Returns the two-sided p of the t-test and of the signed-rank test of differences against zero."""
+def paired_tests(differences: Sequence[float]) -> tuple[float | None, float | None]:
+    """Returns the two-sided p of the t-test and of the signed-rank test of differences against zero.
+
+    Both are None below 3 differences or where all are zero, that of the t-test also where all are equal.
+    """
     from scipy import stats  # takes half a second, and only a report needs it
 
     d = np.round(differences, ROUNDING)

@@ -1,0 +1,1 @@
+"""Report of a study: reads its cells, needs no jax."""

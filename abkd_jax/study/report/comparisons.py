@@ -1,0 +1,106 @@
+"""Comparisons of all methods of a study with a baseline, corrected for their number, and gaps to the teacher."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from abkd_jax.run.report.statistics import MIN_PAIRS
+from abkd_jax.study.report.grid import Column, Grid, paired
+from abkd_jax.study.report.statistics import Difference, difference, holm, least_p, pooled
+
+__all__ = ["Comparison", "Test", "best_attainable", "compare", "compare_over_datasets", "gap_to_teacher"]
+
+ALPHA = 0.05
+Test = Literal["permutation", "wilcoxon", "t"]
+
+
+class Comparison(NamedTuple):
+    """Comparison of a method with the baseline.
+
+    Attributes:
+        column: data set, regime and student; None over all columns.
+        method: name of the method.
+        difference: method less baseline, in the scores as stored.
+        holm_p: p of the chosen test, corrected for all comparisons of the table; None without a test.
+    """
+
+    column: Column | None
+    method: str
+    difference: Difference
+    holm_p: float | None
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "open"]:
+        """Returns whether the method differs significantly from the baseline, and in which direction."""
+        if self.holm_p is None or self.holm_p >= ALPHA:
+            return "open"
+        return "better" if self.difference.estimate.mean > 0.0 else "worse"
+
+
+def compare(
+    grid: Grid, baseline: str, rng: np.random.Generator, test: Test = "permutation", view: str = "test"
+) -> list[Comparison]:
+    """Returns the comparison of every cell with that of the baseline in its column.
+
+    Cells without a pair are left out. Holm's correction is over all that are returned.
+
+    Args:
+        grid: the cells.
+        baseline: name of the method to compare with.
+        rng: draws the resamples.
+        test: whose p is corrected.
+        view: name of the scores.
+    """
+    places, found = [], []
+    for column in grid.columns:
+        cells = grid.of_column(column)
+        for method, cell in cells.items():
+            differences = paired(cell, cells.get(baseline), view) if method != baseline else []
+            if differences:
+                places.append((column, method))
+                found.append(difference(differences, rng))
+    corrected = holm([_p(one, test) for one in found])
+    return [
+        Comparison(column, method, one, p) for (column, method), one, p in zip(places, found, corrected, strict=True)
+    ]
+
+
+def compare_over_datasets(grid: Grid, baseline: str, rng: np.random.Generator, view: str = "test") -> list[Comparison]:
+    """Returns the comparison of every method with the baseline over all columns that are scored in percent.
+
+    Methods with three pairs on fewer than two columns are left out. Holm's correction is over all that are returned.
+    """
+    methods, found = [], []
+    for method in grid.methods:
+        groups = []
+        for column in grid.columns if method != baseline else ():
+            cells = grid.of_column(column)
+            if method in cells and grid.metric(column).unit == "%":
+                groups.append(paired(cells[method], cells.get(baseline), view))
+        groups = [group for group in groups if len(group) >= MIN_PAIRS]
+        if len(groups) > 1:
+            methods.append(method)
+            found.append(pooled(groups, rng))
+    corrected = holm([one.permutation_p for one in found])
+    return [Comparison(None, method, one, p) for method, one, p in zip(methods, found, corrected, strict=True)]
+
+
+def gap_to_teacher(
+    grid: Grid, column: Column, method: str, rng: np.random.Generator, view: str = "test"
+) -> Difference | None:
+    """Returns the scores of a student less those of its teachers; None without a pair."""
+    differences = paired(grid.cells[column, method], grid.teacher(column), view)
+    return difference(differences, rng) if differences else None
+
+
+def best_attainable(rows: Sequence[Comparison], test: Test) -> float:
+    """Returns the smallest corrected p that any of the comparisons could have; 0 for the t-test, which has no bound."""
+    tested = [row for row in rows if row.holm_p is not None]
+    if test == "t" or not tested:
+        return 0.0
+    return len(tested) * least_p(max(row.difference.pairs for row in tested))
+
+
+def _p(found: Difference, test: Test) -> float | None:
+    return {"permutation": found.permutation_p, "wilcoxon": found.wilcoxon_p, "t": found.t_p}[test]

@@ -1,0 +1,42 @@
+"""Report as Markdown, its pictures beside it."""
+
+from collections.abc import Sequence
+
+import tabulate
+
+from abkd_jax.study.report.blocks import Block, Entry, Folded, Heading, Items, Picture, Table, Text
+
+__all__ = ["as_markdown"]
+
+
+def as_markdown(title: str, blocks: Sequence[Block]) -> str:
+    """Returns the report as Markdown; significantly better entries are bold, worse ones have an arrow."""
+    return "\n\n".join([f"# {title}", *map(_block, blocks)]) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading(text):
+            return f"## {text}"
+        case Text(text):
+            return text
+        case Items(lines):
+            return "\n".join(f"- {line}" for line in lines)
+        case Table(caption, headers, rows):
+            return f"{caption}:\n\n{_table(headers, rows)}"
+        case Folded(title, blocks):
+            return "\n\n".join([f"### {title}", *map(_block, blocks)])
+        case Picture(name, caption):
+            return f"![{caption}]({name})"
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[Entry]]) -> str:
+    texts = [[_entry(entry) for entry in row] for row in rows]
+    align = ("left", *["right"] * (len(headers) - 1)) if texts else None
+    names = [header.replace("|", "\\|") for header in headers]
+    return tabulate.tabulate(texts, names, tablefmt="github", disable_numparse=True, colalign=align)
+
+
+def _entry(entry: Entry) -> str:
+    text = entry.text.replace("|", "\\|")
+    return {"open": text, "better": f"**{text}**", "worse": f"{text} ↓"}[entry.mark]

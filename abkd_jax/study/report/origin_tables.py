@@ -1,0 +1,63 @@
+"""Where the numbers of a study come from: settings, data, hours, commits and machines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from abkd_jax.run.report.origin import data_facts, program_facts
+from abkd_jax.run.report.trends import is_finite
+from abkd_jax.study.report.blocks import Items, Table, Text, plain
+from abkd_jax.study.report.grid import Cell, Grid
+from abkd_jax.study.report.score_tables import label
+
+__all__ = ["data_table", "programs", "settings"]
+
+
+def settings(grid: Grid) -> tuple[Text, Table]:
+    """Returns what all cells have in common, and what each has of its own."""
+    flat = {place: _flat(cell.get("settings", {})) for place, cell in grid.cells.items()}
+    first = next(iter(flat.values()))
+    common = {key: value for key, value in first.items() if all(of.get(key) == value for of in flat.values())}
+    lines = [
+        plain(method, label(grid, column), _list({k: v for k, v in of.items() if k not in common}))
+        for (column, method), of in flat.items()
+    ]
+    own = Table("Settings that differ between cells", ("method", "data set", "settings"), lines)
+    return Text(f"Settings of all cells: {_list(common)}."), own
+
+
+def data_table(grid: Grid) -> Table:
+    """Returns source, split, counts and fingerprint of each data set, and the hours its cells took."""
+    lines = []
+    for dataset in dict.fromkeys(column.dataset for column in grid.columns):
+        cells = [cell for cell in (*grid.cells.values(), *grid.teachers.values()) if cell["dataset"] == dataset]
+        facts = data_facts([_record(cell) for cell in cells])
+        times = [cell.get("times", {}).get(key) for cell in cells for key in ("training_seconds", "tuning_seconds")]
+        known = [seconds for seconds in times if is_finite(seconds)]
+        hours = f"{sum(known) / 3600:.2f}" if known else "-"
+        lines.append(plain(dataset, hours, *(fact or "-" for fact in facts.values())))
+    headers = ("data set", "hours", "source", "fingerprint", "counts", "split")
+    return Table("Data, and hours of tuning and training", headers, lines)
+
+
+def programs(grid: Grid) -> Items:
+    """Returns commits, machines, versions and dates."""
+    records = [_record(cell) for cell in (*grid.cells.values(), *grid.teachers.values())]
+    facts = program_facts(records, {})
+    return Items([f"{name}: {fact or 'unknown'}" for name, fact in facts.items()])
+
+
+def _record(cell: Cell) -> dict[str, Any]:
+    """Returns a cell as one record of a run."""
+    name = "/".join(cell[key] for key in ("dataset", "regime", "student", "method"))
+    return {"method": name, "seed": 0, "data": cell.get("data"), "provenance": cell.get("provenance")}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
+
+
+def _list(flat: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in flat.items()) or "none"

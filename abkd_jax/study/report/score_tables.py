@@ -1,0 +1,203 @@
+"""Main table of a study, the comparisons behind its bold entries, and what each method costs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from abkd_jax.run.report.statistics import Estimate, estimate
+from abkd_jax.run.report.tables import format_score
+from abkd_jax.run.report.trends import is_finite
+from abkd_jax.study.report.blocks import Entry, Table, plain
+from abkd_jax.study.report.comparisons import Comparison
+from abkd_jax.study.report.grid import TEACHER, Cell, Column, Grid, metric_of_cell, scores_of
+from abkd_jax.study.report.ranks import Ranks, average_ranks
+from abkd_jax.types import Metric
+
+__all__ = ["comparison_table", "cost_table", "groups", "interval_text", "label", "lengths_table", "main_table", "ranks"]
+
+
+def groups(grid: Grid) -> list[tuple[str, tuple[Column, ...]]]:
+    """Returns title and columns of every main table: one per regime, and per student where data sets have several."""
+    found = []
+    for regime in dict.fromkeys(column.regime for column in grid.columns):
+        columns = tuple(column for column in grid.columns if column.regime == regime)
+        if len({column.dataset for column in columns}) == len(columns):
+            found.append((regime, columns))
+            continue
+        for student in dict.fromkeys(column.student for column in columns):
+            found.append((f"{regime}, {student}", tuple(column for column in columns if column.student == student)))
+    return found
+
+
+def label(grid: Grid, column: Column) -> str:
+    """Returns the name of a column, with the regime and the student where the study has several of them."""
+    several = [len({other[part] for other in grid.columns}) > 1 for part in range(3)]
+    return ", ".join([column.dataset, *(column[part] for part in (1, 2) if several[part])])
+
+
+def ranks(grid: Grid, columns: Sequence[Column], view: str = "test") -> Ranks:
+    """Returns the average ranks of the methods that have a score in every column, by their mean scores."""
+    means = {
+        method: [scores_of(grid.cells.get((column, method)), view) for column in columns] for method in grid.methods
+    }
+    complete = {method: scores for method, scores in means.items() if all(scores)}
+    return average_ranks({m: [float(np.mean(list(s.values()))) for s in scores] for m, scores in complete.items()})
+
+
+def main_table(
+    grid: Grid, title: str, columns: Sequence[Column], rows: Sequence[Comparison], view: str = "test"
+) -> Table:
+    """Returns the scores, rows are methods, the teacher first, columns are data sets.
+
+    Args:
+        grid: the cells.
+        title: as from `groups`.
+        columns: of this table.
+        rows: comparisons of all cells; their verdicts mark the entries.
+        view: name of the scores.
+    """
+    marks = {(row.column, row.method): row.verdict for row in rows}
+    of_ranks = ranks(grid, columns, view).ranks
+    sizes = [_size(grid, column) for column in columns]
+    headers = ["method", *(_heading(grid, *pair) for pair in zip(columns, sizes, strict=True))]
+    headers += ["average rank", "epochs to .5", "failed"]
+    lines = [(Entry(TEACHER), *(_score(grid.teacher(column), view) for column in columns), *plain("-", "-", "-"))]
+    for method in grid.methods:
+        cells = [grid.cells.get((column, method)) for column in columns]
+        if not any(cells):
+            continue
+        scores = (
+            _score(cell, view)._replace(mark=marks.get((column, method), "open"))
+            for column, cell in zip(columns, cells, strict=True)
+        )
+        rank = f"{of_ranks[method]:.2f}" if method in of_ranks else "-"
+        costs = [cell.get("cost", {}) for cell in cells if cell]
+        lines.append((Entry(method), *scores, *plain(rank, _epochs(costs), _failed(filter(None, cells)))))
+    what = "test scores" if view == "test" else view
+    return Table(f"{grid.name}, {title}: {what}", tuple(headers), lines, f"{grid.name} {title} {view}")
+
+
+def comparison_table(grid: Grid, baseline: str, rows: Sequence[Comparison], view: str = "test") -> Table:
+    """Returns all comparisons, or those over all data sets, with their tests."""
+    headers = ("method", "data set", f"less {baseline}", "95 % interval", "pairs", "permutation p", "Wilcoxon p")
+    headers += ("t-test p", "Holm p", "d_z")
+    lines = []
+    for column, method, d, holm_p in rows:
+        first = next(iter(grid.columns)) if column is None else column
+        metric = next((grid.metric(c) for c in grid.columns if grid.metric(c).unit == "%"), grid.metric(first))
+        metric = metric if column is None else grid.metric(column)
+        lines.append(
+            (
+                Entry(method),
+                Entry("all data sets" if column is None else label(grid, column)),
+                Entry(
+                    format_score(d.estimate.mean, metric, d.estimate.std, "+"),
+                    Comparison(column, method, d, holm_p).verdict,
+                ),
+                *plain(interval_text(d.interval, metric), str(d.pairs)),
+                *plain(*(_number(p, ".2g") for p in (d.permutation_p, d.wilcoxon_p, d.t_p, holm_p))),
+                Entry(_number(d.effect, ".2f")),
+            )
+        )
+    over = "over all data sets" if rows and rows[0].column is None else "on every data set"
+    said = "" if view == "test" else f", {view}"
+    return Table(f"Difference to {baseline} {over}{said}", headers, lines, f"{grid.name} differences {over} {view}")
+
+
+def cost_table(grid: Grid) -> Table:
+    """Returns size, epochs and times of every cell."""
+    headers = ("method", "data set", "parameters", "compression", "epochs", "latency ms", "training s", "tuning s")
+    headers += ("epochs to .5", "seconds to .5", "failed")
+    lines = []
+    for (column, method), cell in grid.cells.items():
+        times, reached = cell.get("times", {}), _median_epoch(cell.get("cost", {}))
+        per_epoch = times.get("seconds_per_epoch")
+        seconds = reached * per_epoch if reached is not None and is_finite(per_epoch) else None
+        lines.append(
+            plain(
+                method,
+                label(grid, column),
+                _number(cell.get("parameters"), ",d"),
+                _number(cell.get("compression"), ".1f"),
+                _number(cell.get("epochs"), "d"),
+                _number(times.get("latency_ms"), ".3g"),
+                *(_number(times.get(key), ",.0f") for key in ("training_seconds", "tuning_seconds")),
+                _number(reached, "g"),
+                _number(seconds, ".3g"),
+                _failed([cell]),
+            )
+        )
+    return Table("Size, epochs and times", headers, lines)
+
+
+def lengths_table(grid: Grid) -> Table | None:
+    """Returns the test scores at every number of epochs that was trained, the chosen one marked; None without any."""
+    lengths = sorted({int(length) for cell in grid.cells.values() for length in cell.get("lengths", {})})
+    lines = []
+    for (column, method), cell in grid.cells.items():
+        trained = {int(length): scores for length, scores in cell.get("lengths", {}).items()}
+        entries = []
+        for length in lengths:
+            values = [value for value in trained.get(length, {}).get("test", []) if is_finite(value)]
+            text = _estimate(estimate(values), metric_of_cell(cell)) if values else "-"
+            entries.append(text + (" *" if values and length == cell.get("epochs") else ""))
+        if trained:
+            lines.append(plain(method, label(grid, column), *entries))
+    headers = ("method", "data set", *(f"{length:,} epochs" for length in lengths))
+    caption = "Test scores by number of epochs; * is the number that validation chose"
+    return Table(caption, headers, lines) if lines else None
+
+
+def interval_text(interval: tuple[float, float] | None, metric: Metric) -> str:
+    """Returns the bounds of an interval in the unit of the metric, the lower one first."""
+    if interval is None:
+        return "-"
+    bounds = sorted(interval, key=lambda bound: metric.factor * bound)
+    return " to ".join(format_score(bound, metric, sign="+") for bound in bounds)
+
+
+def _heading(grid: Grid, column: Column, size: str) -> str:
+    """Returns the data set, what is measured, and how much smaller the student is."""
+    return f"{column.dataset} {grid.metric(column).heading}{size}"
+
+
+def _size(grid: Grid, column: Column) -> str:
+    ratios = [cell["compression"] for cell in grid.of_column(column).values() if is_finite(cell.get("compression"))]
+    return f" ({column.student}, {np.median(ratios):.1f}x)" if ratios else f" ({column.student})"
+
+
+def _score(cell: Cell | None, view: str) -> Entry:
+    values = list(scores_of(cell, view).values())
+    return Entry(_estimate(estimate(values), metric_of_cell(cell)) if cell and values else "-")
+
+
+def _estimate(found: Estimate, metric: Metric) -> str:
+    return format_score(found.mean, metric, found.std)
+
+
+def _median_epoch(cost: Mapping[str, Any]) -> float | None:
+    epochs = [epoch for epoch in cost.get("epochs_to_half_point", []) if is_finite(epoch)]
+    return float(np.median(epochs)) if epochs else None
+
+
+def _epochs(costs: Iterable[Mapping[str, Any]]) -> str:
+    """Returns the mean over data sets of the median epoch."""
+    medians = [epoch for epoch in map(_median_epoch, costs) if epoch is not None]
+    return f"{np.mean(medians):.0f}" if medians else "-"
+
+
+def _failed(cells: Iterable[Cell]) -> str:
+    """Returns how many of the seeds failed: they diverged or ended far below the others."""
+    failed, seeds = 0, 0
+    for cell in cells:
+        flags = cell.get("cost", {}).get("failed")
+        diverged = cell.get("diverged") or [None] * len(cell["seeds"])
+        if flags:
+            failed += sum(bool(flag) or epoch is not None for flag, epoch in zip(flags, diverged, strict=True))
+            seeds += len(flags)
+    return f"{failed} of {seeds}" if seeds else "-"
+
+
+def _number(value: float | int | None, spec: str) -> str:
+    return "-" if value is None else f"{value:{spec}}"

@@ -1,0 +1,153 @@
+"""Report of a study table: one HTML file, Markdown with its figures, and tables for LaTeX."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.run.report.canvas import MISSING, can_draw
+from abkd_jax.study.report import score_figures, training_parts
+from abkd_jax.study.report.blocks import Block, Folded, Heading, Items, Picture, Text, picture_file
+from abkd_jax.study.report.comparisons import Test, compare, compare_over_datasets
+from abkd_jax.study.report.grid import Cell, Column, Grid, make_grid
+from abkd_jax.study.report.html import as_html
+from abkd_jax.study.report.latex import as_latex
+from abkd_jax.study.report.markdown import as_markdown
+from abkd_jax.study.report.origin_tables import data_table, programs, settings
+from abkd_jax.study.report.score_tables import comparison_table, cost_table, groups, lengths_table, main_table, ranks
+from abkd_jax.study.report.words import findings, remarks, summary
+from abkd_jax.types import InputError
+
+__all__ = ["study_blocks", "write_report"]
+
+log = logging.getLogger(__name__)
+
+NOTE = """\
+Mean +- standard deviation (ddof 1) over the seeds. Bold is significantly better than {baseline}, an arrow significantly
+worse: two-sided {test} test of the differences paired by seed and split, Holm p < .05 over all comparisons of the
+table. Average ranks are those of methods with a score on every data set. Epochs to .5: first evaluated epoch from which
+validation stays within .5 points of its last value, median over seeds, mean over data sets. Failed: starts that
+diverged or ended more than 5 points below the median of the seeds."""
+BEST_NOTE = """\
+The best student is that of the highest mean test score: choosing it so makes its gap to the teacher look smaller."""
+TESTS_NOTE = """\
+Differences are of test scores, paired by seed and split. Intervals are BCa bootstraps; the permutation test flips
+signs, exactly up to 13 pairs; d_z is the mean over the standard deviation. "-" stands where there are fewer than three
+pairs or the differences do not vary. Over all data sets every one weighs the same, the deviation is that between them,
+and Holm's correction is that of the permutation test over the methods. Test scores after changes of the graph are
+corrected among themselves."""
+
+
+def write_report(cells: Sequence[Cell], folder: Path, baseline: str = "soft_label", test: Test = "permutation") -> Path:
+    """Writes `report.html`, `report.md` with its figures, and `tables.tex`.
+
+    Args:
+        cells: of one study table.
+        folder: where to; it is made.
+        baseline: name of the method to compare with.
+        test: whose p is corrected and decides what is bold.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        InputError: as for `make_grid`, or the report cannot be written.
+    """
+    grid = make_grid(cells, baseline)
+    title, blocks = f"Study {grid.name}", study_blocks(grid, baseline, test)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in _pictures(blocks):
+            write_atomic(folder / picture.name, picture.svg)
+        write_atomic(folder / "report.md", as_markdown(title, blocks))
+        write_atomic(folder / "tables.tex", as_latex(blocks))
+        write_atomic(folder / "report.html", as_html(title, blocks))
+    except OSError as error:
+        raise InputError(f"{folder}: the report cannot be written: {error.strerror}") from error
+    return folder / "report.html"
+
+
+def study_blocks(grid: Grid, baseline: str, test: Test = "permutation") -> list[Block]:
+    """Returns the parts of the report in their order; the same for the same cells."""
+    rng = np.random.default_rng(0)
+    rows = compare(grid, baseline, rng, test)
+    missing = remarks(grid)
+    blocks: list[Block] = [Text(summary(grid, baseline, rng, test, rows)), Text(BEST_NOTE)]
+    blocks += [Items(missing)] if missing else []
+    blocks += [Heading("Scores"), *(main_table(grid, title, columns, rows) for title, columns in groups(grid))]
+    blocks.append(Text(NOTE.format(baseline=baseline, test=test)))
+    over = compare_over_datasets(grid, baseline, rng)
+    blocks += [Heading("Comparisons"), *([comparison_table(grid, baseline, over)] if over else [])]
+    blocks += [comparison_table(grid, baseline, rows), Text(TESTS_NOTE)]
+    blocks += _views(grid, baseline, rng, test)
+    if can_draw():
+        blocks += _score_figures(grid, rng)
+    else:
+        log.warning("the report has no figures: %s", MISSING)
+        blocks += [Heading("Figures"), Text(f"There are none: {MISSING}")]
+    return blocks + _training(grid) + _origin(grid)
+
+
+def _views(grid: Grid, baseline: str, rng: np.random.Generator, test: Test) -> list[Block]:
+    """Returns tables of the further test scores of the regimes."""
+    blocks: list[Block] = []
+    for view in grid.views()[1:]:
+        rows = compare(grid, baseline, rng, test, view)
+        tables = [main_table(grid, title, columns, rows, view) for title, columns in groups(grid)]
+        shown = [table for table in tables if any(entry.text != "-" for line in table.rows for entry in line[1:-3])]
+        blocks += [Heading(view.capitalize()), *shown, Text(findings(grid, baseline, test, rows))]
+        blocks.append(Folded("Comparisons", [comparison_table(grid, baseline, rows, view)]))
+    return blocks
+
+
+def _score_figures(grid: Grid, rng: np.random.Generator) -> list[Block]:
+    blocks: list[Block] = [Heading("Average ranks")]
+    for number, (title, columns) in enumerate(groups(grid)):
+        found = ranks(grid, columns)
+        p = "" if found.friedman_p is None else f" Friedman's test that no method differs: p = {found.friedman_p:.2g}."
+        drawn = score_figures.critical_difference(found)
+        said = f"{title}: {len(found.ranks)} methods on {found.datasets} data set{'s' * (found.datasets != 1)}.{p}"
+        blocks.append(Text(said if drawn else f"{said} A critical difference needs two of each."))
+        caption = f"Average ranks, {title}; bars join methods that Nemenyi's test at 5 % does not tell apart"
+        blocks += [Picture(f"ranks_{number}.svg", caption, drawn)] if drawn else []
+    blocks.append(Heading("Scores by data set"))
+    blocks += _drawn(grid, "scores", "Test scores with 95 % intervals", lambda c: score_figures.dots(grid, c, rng))
+    blocks.append(Heading("Scores against cost"))
+    for place in dict.fromkeys((column.dataset, column.regime) for column in grid.columns):
+        drawn = score_figures.costs(grid, *place)
+        caption = f"Means against cost, grey steps the Pareto line: {', '.join(place)}"
+        blocks += [Picture(picture_file("costs", *place), caption, drawn)] if drawn else []
+    blocks += [cost_table(grid), Heading("Scores over epochs")]
+    note = f"Validation scores, the {score_figures.MAX_CURVES} best methods"
+    return blocks + _drawn(grid, "curves", note, lambda c: score_figures.curves(grid, c))
+
+
+def _training(grid: Grid) -> list[Block]:
+    """Returns the parts on training and tuning, those that the cells hold."""
+    lengths, terms, cka = lengths_table(grid), training_parts.terms_table(grid), training_parts.cka_table(grid)
+    blocks: list[Block] = [lengths] if lengths else []
+    parts = [table for table in (terms, cka) if table]
+    blocks += [Heading("Inside training"), *parts] if parts else []
+    if can_draw():
+        attention = training_parts.attention_pictures(grid)
+        blocks += [Folded("Layer attention of single seeds", [*attention])] if attention else []
+        caption = "Trials: ring chosen, square preset"
+        trials = _drawn(grid, "tuning", caption, lambda c: training_parts.tuning_picture(grid, c))
+        blocks += [Folded("Tuning", trials)] if trials else []
+    return blocks
+
+
+def _origin(grid: Grid) -> list[Block]:
+    return [Heading("Settings and provenance"), data_table(grid), programs(grid), Folded("Settings", [*settings(grid)])]
+
+
+def _drawn(grid: Grid, what: str, caption: str, draw: Callable[[Column], bytes | None]) -> list[Block]:
+    found = [(column, draw(column)) for column in grid.columns]
+    return [Picture(picture_file(what, *column), f"{caption}: {column}", made) for column, made in found if made]
+
+
+def _pictures(blocks: Sequence[Block]) -> list[Picture]:
+    found = [block for block in blocks if isinstance(block, Picture)]
+    return found + [p for block in blocks if isinstance(block, Folded) for p in _pictures(block.blocks)]

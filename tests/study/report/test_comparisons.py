@@ -1,0 +1,112 @@
+import copy
+
+import numpy as np
+import pytest
+import study_samples as samples
+
+from abkd_jax.study.report.comparisons import best_attainable, compare, compare_over_datasets, gap_to_teacher
+from abkd_jax.study.report.grid import make_grid, read_cells
+from abkd_jax.study.report.score_tables import comparison_table, groups, main_table
+from abkd_jax.study.report.statistics import holm
+from abkd_jax.types import InputError
+
+
+def table_of(made, **options):
+    grid = make_grid(made, "soft_label")
+    rows = compare(grid, "soft_label", np.random.default_rng(0), **options)
+    title, columns = groups(grid)[0]
+    return grid, rows, main_table(grid, title, columns, rows)
+
+
+def test_bold_follows_the_corrected_test():
+    grid, rows, table = table_of(samples.cells())
+    assert [row.holm_p for row in rows] == holm([row.difference.permutation_p for row in rows])
+    lines = {line[0].text: line for line in table.rows}
+    for row in rows:
+        entry = lines[row.method][1 + grid.columns.index(row.column)]
+        expected = "open" if row.holm_p >= 0.05 else "better" if row.difference.estimate.mean > 0 else "worse"
+        assert entry.mark == expected
+    assert {row.method: row.verdict for row in rows} == {"abkd_x": "better", "gcrd": "worse", "fitnet": "open"}
+    assert list(lines)[:2] == ["teacher", "soft_label"]
+
+
+def test_numbers_of_the_table_are_those_of_the_cells():
+    made = samples.cells()
+    _, _, table = table_of(made)
+    test = next(c for c in made if (c["dataset"], c["method"]) == ("cora", "gcrd"))["scores"]["test"]
+    entry = next(line for line in table.rows if line[0].text == "gcrd")[1]
+    assert entry.text == f"{100 * np.mean(test):.2f} +- {100 * np.std(test, ddof=1):.2f}"
+
+
+def test_undefined_scores_leave_their_pairs_out():
+    made = samples.cells(datasets=("cora",))
+    gcrd = next(c for c in made if c["method"] == "gcrd")
+    gcrd["scores"]["test"][2], gcrd["diverged"][5] = None, 20
+    _, rows, _ = table_of(made)
+    assert {row.method: row.difference.pairs for row in rows} == {"abkd_x": 8, "gcrd": 6, "fitnet": 8}
+
+
+def test_pairs_are_those_of_seed_and_split():
+    made = samples.cells(datasets=("cora",))
+    before = table_of(copy.deepcopy(made))[1]
+    fitnet = next(c for c in made if c["method"] == "fitnet")
+    for values in (fitnet["seeds"], fitnet["scores"]["test"]):  # the three scores of a sample are one list
+        values.reverse()
+    after = table_of(made)[1]
+    means = [{row.method: row.difference.estimate.mean for row in rows} for rows in (before, after)]
+    assert means[0] == pytest.approx(means[1])
+
+
+def test_one_seed_has_no_test():
+    grid, rows, table = table_of(samples.cells(seeds=1))
+    assert {row.verdict for row in rows} == {"open"}
+    assert {row.holm_p for row in rows} == {None}
+    assert all("+-" not in entry.text for line in table.rows for entry in line)
+    assert compare_over_datasets(grid, "soft_label", np.random.default_rng(0)) == []
+    assert comparison_table(grid, "soft_label", rows).rows
+
+
+def test_the_bound_of_corrected_sign_flips():
+    _, rows, _ = table_of(samples.cells(seeds=5))
+    assert best_attainable(rows, "permutation") == 6 * 2 / 2**5 > 0.05
+    assert {row.verdict for row in rows} == {"open"}
+    assert best_attainable(rows, "t") == 0.0
+    assert "better" in {row.verdict for row in table_of(samples.cells(seeds=5), test="t")[1]}
+
+
+def test_gap_to_the_teacher():
+    made = samples.cells(datasets=("cora",))
+    grid = make_grid(made, "soft_label")
+    teacher, student = (next(c for c in made if c["method"] == m)["scores"]["test"] for m in ("teacher", "abkd_x"))
+    gap = gap_to_teacher(grid, grid.columns[0], "abkd_x", np.random.default_rng(0))
+    assert gap.estimate.mean == pytest.approx(np.mean(np.subtract(student, teacher)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metric": "IQ"}, "metric is 'IQ'"),
+        ({"splits": [0]}, "expected 8 values of splits"),
+        ({"scores": {"test": [0.5]}}, "expected 8 values of test"),
+        ({"seeds": [0] * 8}, "every pair of seed and split once"),
+        ({"dataset": 3}, "dataset is 3, expected text"),
+    ],
+)
+def test_damaged_cells_are_one_line(tmp_path, change, said):
+    folder = samples.write(tmp_path, samples.cells(datasets=("cora",)))
+    path = folder / "cora" / "transductive" / "4x4" / "gcrd.json"
+    path.write_text(samples.json.dumps(samples.json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=said) as error:
+        read_cells(folder)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_tables_are_one_line(tmp_path):
+    with pytest.raises(InputError, match="expected cells"):
+        read_cells(tmp_path)
+    with pytest.raises(InputError, match="expected the baseline 'best' among the methods, got soft_label"):
+        make_grid(samples.cells(), "best")
+    other = samples.cells(datasets=("cora",))[1] | {"table": "other"}
+    with pytest.raises(InputError, match="cells of one table, got main, other"):
+        make_grid([*samples.cells(), other], "soft_label")

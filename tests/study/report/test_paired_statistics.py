@@ -1,0 +1,82 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from abkd_jax.study.report.ranks import Ranks, average_ranks, cliques
+from abkd_jax.study.report.statistics import bootstrap_interval, difference, holm, least_p, pooled, sign_flip_p
+
+D = [0.012, -0.004, 0.02, 0.008, 0.015, 0.001]
+
+
+def test_holm_by_hand():
+    """Four tests: .01 * 4, .02 * 3, max(.06, .03 * 2), .5 * 1."""
+    assert holm([0.03, 0.01, None, 0.5, 0.02]) == pytest.approx([0.06, 0.04, None, 0.5, 0.06])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([None]) == [None]
+
+
+def test_tests_of_one_data_set():
+    found = difference(D, np.random.default_rng(0))
+    signs = np.array(list(itertools.product([-1, 1], repeat=len(D))))
+    by_hand = np.mean(np.abs(signs @ np.array(D)) >= abs(sum(D)) - 1e-12)
+    assert found.permutation_p == pytest.approx(by_hand)
+    assert found.wilcoxon_p == pytest.approx(stats.wilcoxon(D).pvalue)
+    assert found.t_p == pytest.approx(stats.ttest_1samp(D, 0.0).pvalue)
+    assert found.effect == pytest.approx(np.mean(D) / np.std(D, ddof=1))
+    low, high = found.interval
+    assert min(D) < low < found.estimate.mean < high < max(D)
+
+
+def test_nothing_is_tested_below_three_pairs_and_constant_differences_have_no_width():
+    rng = np.random.default_rng(0)
+    for few in ([0.1], [0.1, 0.2]):
+        assert difference(few, rng)[2:] == (None,) * 5
+    equal = difference([0.02, 0.02, 0.02, 0.02], rng)
+    assert equal.interval == pytest.approx((0.02, 0.02))
+    assert equal.permutation_p == least_p(4) == 0.125
+    assert (equal.effect, equal.t_p) == (None, None)
+    assert difference([0.0] * 4, rng).permutation_p == 1.0
+    assert bootstrap_interval([[1.0, 2.0]], rng) is None
+
+
+def test_pooled_weighs_data_sets_alike():
+    rng = np.random.default_rng(0)
+    small, large = [0.03, 0.03, 0.04], [-0.01] * 9
+    found = pooled([small, large], rng)
+    assert found.estimate.mean == pytest.approx((np.mean(small) - 0.01) / 2)
+    assert found.pairs == 12
+    assert found.interval[0] < found.estimate.mean < found.interval[1]
+    weighted = np.concatenate([np.array(small) / 3, np.array(large) / 9])
+    signs = np.array(list(itertools.product([-1, 1], repeat=12)))
+    assert found.permutation_p == pytest.approx(np.mean(np.abs(signs @ weighted) >= abs(weighted.sum()) - 1e-12))
+
+
+def test_many_pairs_are_sampled_and_never_have_p_zero():
+    assert 0.0 < sign_flip_p([[1.0 + i / 100 for i in range(30)]], np.random.default_rng(0)) <= 2e-4
+
+
+@pytest.mark.parametrize(("methods", "quantile"), [(2, 1.960), (3, 2.343), (5, 2.728), (10, 3.164)])
+def test_critical_difference_of_demsar(methods, quantile):
+    """Table 5 of Demsar (2006)."""
+    scores = {f"m{i}": (np.linspace(0.0, 1.0, 12) + i).tolist() for i in range(methods)}
+    expected = quantile * np.sqrt(methods * (methods + 1) / (6 * 12))
+    assert average_ranks(scores).critical == pytest.approx(expected, rel=5e-4)
+
+
+def test_ranks_and_friedman():
+    scores = {"a": [0.9, 0.8, 0.7, 0.9], "b": [0.8, 0.9, 0.6, 0.8], "c": [0.1, 0.2, 0.3, 0.8]}
+    found = average_ranks(scores)
+    assert found.ranks == {"a": 1.25, "b": (2 + 1 + 2 + 2.5) / 4, "c": (3 + 3 + 3 + 2.5) / 4}
+    assert found.friedman_p == pytest.approx(stats.friedmanchisquare(*scores.values()).pvalue)
+    assert average_ranks({"a": [1.0], "b": [0.5]})[1:] == (1, None, None)
+    assert average_ranks({"a": [1.0, 1.0], "b": [1.0, 1.0], "c": [1.0, 1.0]}).friedman_p is None
+    assert average_ranks({}).ranks == {}
+
+
+def test_cliques_are_the_largest_ones():
+    ranks = {"a": 1.0, "b": 1.4, "c": 1.9, "d": 2.2, "e": 5.0}
+    assert cliques(Ranks(ranks, 9, 0.1, 1.0)) == [("a", "b", "c"), ("b", "c", "d")]
+    assert cliques(Ranks(ranks, 9, 0.1, 9.0)) == [tuple(ranks)]
+    assert cliques(Ranks(ranks, 9, 0.1, 0.1)) == []

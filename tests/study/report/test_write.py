@@ -1,0 +1,156 @@
+import base64
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import study_samples as samples
+import tyro
+
+from abkd_jax.study.report import write
+from abkd_jax.study.report.blocks import Entry, Table, plain
+from abkd_jax.study.report.html import as_html
+from abkd_jax.study.report.latex import as_latex
+from abkd_jax.study.report.markdown import as_markdown
+from abkd_jax.types import InputError
+from experiments import report as command
+
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Elements that are open at the end, and the sources of all images."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.images, self.tags = [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.images += [value for key, value in attrs if tag == "img" and key == "src"]
+        self.open += [tag] if tag not in VOID else []
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    monkeypatch.setattr(write, "can_draw", lambda: False)
+
+
+def report(folder, made, **options):
+    path = write.write_report(made, folder, **options)
+    return path.read_text(), (folder / "report.md").read_text(), (folder / "tables.tex").read_text()
+
+
+def test_numbers_of_all_formats_are_those_of_the_cells(tmp_path, no_figures):
+    made = samples.cells()
+    html, markdown, latex = report(tmp_path, made)
+    for cell in made:
+        test = cell["scores"]["test"]
+        mean, std = f"{100 * np.mean(test):.2f}", f"{100 * np.std(test, ddof=1):.2f}"
+        name = cell["method"].replace("_", "\\_")
+        assert f"{mean} ± {std}" in html
+        assert re.search(rf"^\| {cell['method']} .*{mean} \+- {std}", markdown, re.MULTILINE)
+        assert re.search(rf"^{re.escape(name)} &.*{mean} \$\\pm\$ {std}", latex, re.MULTILINE)
+    counts = [html.count('<td class="better">'), markdown.count("**") // 2, latex.count(r"\textbf")]
+    assert counts == [5, 5, 5]  # abkd_x: two data sets in two tables, and all data sets
+    assert "film &amp; co" in html
+    assert r"film \& co" in latex
+
+
+def test_the_first_paragraph_is_made_from_the_numbers(tmp_path, no_figures):
+    made = samples.cells()
+    _, markdown, _ = report(tmp_path, made)
+    first = markdown.split("\n\n")[1]
+    of = {(c["dataset"], c["method"]): np.array(c["scores"]["test"]) for c in made}
+    best, gap = of["cora", "abkd_x"], of["cora", "abkd_x"] - of["cora", "teacher"]
+    assert f"On cora the best student of 4 is abkd_x: {100 * best.mean():.2f} %" in first
+    assert f"{100 * gap.mean():+.2f} to the teacher (95 % interval" in first
+    assert "Of 6 comparisons with soft_label, 2 are significantly better" in first
+    assert "2 are not significant (permutation test, Holm p < 0.05)" in first
+
+
+def test_a_page_with_every_figure(tmp_path):
+    html, markdown, _ = report(tmp_path, samples.cells())
+    page = Page(html)
+    assert page.open == []
+    assert not page.tags & {"script", "link"}
+    prefix = "data:image/svg+xml;base64,"
+    names = re.findall(r"\]\((.+?\.svg)\)", markdown)
+    assert {name.partition("_")[0] for name in names} == {"ranks", "scores", "costs", "curves", "attention", "tuning"}
+    assert len(names) == len(set(names)) == len(page.images)
+    for name, image in zip(names, page.images, strict=True):
+        svg = base64.b64decode(image.removeprefix(prefix))
+        assert svg == (tmp_path / name).read_bytes()
+        assert ElementTree.fromstring(svg).tag.endswith("svg")
+
+
+def test_cells_that_hold_the_least(tmp_path):
+    """No optional entry, one seed, a missing cell, no teacher, a score that is not defined."""
+    kept = ("table", "dataset", "regime", "student", "method", "metric", "seeds", "splits", "scores")
+    made = [{key: cell[key] for key in kept} for cell in samples.cells(seeds=1)]
+    made = [c for c in made if (c["dataset"], c["method"]) not in {("cora", "gcrd"), ("cora", "teacher")}]
+    made[0]["scores"]["test"] = [None]
+    html, markdown, _ = report(tmp_path, made)
+    assert Page(html).open == []
+    assert "No comparison with soft_label has the three pairs that a test needs." in markdown
+    for line in ("cora: no cell of gcrd.", "cora: no cell of the teachers.", "cora: one seed, so no deviation"):
+        assert f"- {line}" in markdown
+    assert "1 of 1 seeds of soft_label have no test score (0 diverged)" in markdown
+
+
+def test_few_pairs_are_said_to_allow_no_significance(tmp_path, no_figures):
+    _, markdown, _ = report(tmp_path, samples.cells(seeds=5))
+    assert "none could be: the smallest corrected p that they allow is 0.38." in markdown  # 6 * 2 / 2^5
+    _, markdown, _ = report(tmp_path, samples.cells(seeds=5), test="t")
+    assert "none could be" not in markdown
+
+
+def test_further_test_scores_have_their_own_tables(tmp_path, no_figures):
+    made = samples.cells(datasets=("cora",))
+    for cell in made:
+        cell["scores"] |= {"test: feature noise 0.1": [value - 0.125 for value in cell["scores"]["test"]]}
+    _, markdown, _ = report(tmp_path, made)
+    section = markdown.split("## Test: feature noise 0.1")[1]
+    assert f"{100 * np.mean(made[1]['scores']['test']) - 12.5:.2f} +- " in section
+
+
+def test_errors_are_shown_so_that_lower_is_better(tmp_path, no_figures):
+    made = samples.cells(datasets=("cora",))
+    for cell in made:
+        cell["metric"], cell["scores"] = "-RMSE", {"test": [value - 2.0 for value in cell["scores"]["test"]]}
+    _, markdown, _ = report(tmp_path, made)
+    row = next(line for line in markdown.splitlines() if line.startswith("| abkd_x"))
+    assert f"**{2.0 - np.mean(samples.cells(datasets=('cora',))[2]['scores']['test']):.4g} +-" in row
+    low, high = re.search(r"95 % interval ([+-]\S+) to ([+-][\d.]+)", markdown).groups()
+    assert 0.0 < float(low) < float(high)
+
+
+def test_marks_and_escapes():
+    table = Table("a_b", ("m", "x|y"), [(Entry("<i>", "better"), Entry("5 %", "worse")), plain("q", "1 +- 2")], "t")
+    assert '<td class="better">&lt;i&gt;</td><td class="worse">5 % ↓</td>' in as_html("t", [table])
+    assert re.search(r"\| \*\*<i>\*\* +\| +5 % ↓ \|", as_markdown("t", [table]))
+    assert "x\\|y" in as_markdown("t", [table])
+    assert r"\textbf{<i>} & 5 \% $\downarrow$ \\" in as_latex([table])
+    assert r"q & 1 $\pm$ 2 \\" in as_latex([table])
+    assert "tabular" not in as_latex([table._replace(latex="")])
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, no_figures):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="the report cannot be written"):
+        write.write_report(samples.cells(), tmp_path / "file" / "out")
+
+
+def test_the_command(tmp_path, no_figures, capsys):
+    folder = samples.write(tmp_path / "main", samples.cells(seeds=3, datasets=("cora",)))
+    arguments = [str(folder), "--out", str(tmp_path / "out")]
+    command.main(tyro.cli(command.Args, args=arguments))
+    assert capsys.readouterr().out == f"{tmp_path / 'out' / 'report.html'}\n"
+    assert (tmp_path / "out" / "tables.tex").exists()
+    with pytest.raises(SystemExit, match=r"^experiments.report: report: expected the baseline 'best' [^\n]*$"):
+        command.main(tyro.cli(command.Args, args=[*arguments, "--baseline", "best"]))

@@ -1,13 +1,12 @@
 """Methods of studies by name: recipes over the settings of a data set, and ranges of what is tuned."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, Preset
-from abkd_jax.types import InputError
+from abkd_jax.distill.named import is_outside, require_known
 
 __all__ = ["METHODS", "Recipe", "recipe"]
 
@@ -33,7 +32,17 @@ _ALIGNMENT: dict[str, dict[str, Any]] = {
     "stride_structure": {"dissimilarity": "structure"},
     "stride": {"dissimilarity": "stride"},
 }
-_AUXILIARY: dict[str, float] = {**AUXILIARY_WEIGHTS, "mustad": 1.0}
+# Losses of others beside soft labels: their weights; those of Joshi et al. where they have one.
+_AUXILIARY: dict[str, float] = {
+    **AUXILIARY_WEIGHTS,
+    "mustad": 1.0,
+    "mustad_repeated": 1.0,
+    "geometric": 1e-6,  # a sum over pairs of nodes
+    "krd": 1.0,
+    "ff_g2m": 1.0,
+    "propagate": 1.0,
+}
+MAX_NODES = 1024  # drawn per step where a loss compares all pairs of nodes: 7 times fewer pairs than all of Cora
 _ALONE = "labels_"  # prefix of the methods that learn from labels and one term, without soft labels
 
 METHODS = (
@@ -55,11 +64,13 @@ class Recipe(NamedTuple):
         method: its settings as the preset has them.
         ranges: bounds of the numbers that are tuned, on a logarithmic scale, by path as `lanes.with_numbers` has them.
         starts: initialisations that are tried too.
+        repeated: whether the student repeats one layer, as MustaD's.
     """
 
     method: MethodConfig
     ranges: Mapping[str, Range]
     starts: tuple[str, ...]
+    repeated: bool = False
 
 
 def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: bool = False) -> Recipe:
@@ -75,9 +86,7 @@ def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: b
     Raises:
         InputError: no method has this name.
     """
-    if name not in METHODS and ":" not in name:
-        near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(name, METHODS, n=1))
-        raise InputError(f"method {name} is unknown, expected some of {', '.join(METHODS)}, or module:function{near}")
+    require_known("method", name, METHODS)
     loss = name.removeprefix(_ALONE)
     alone = name.startswith(_ALONE) and loss != "soft_label"
     soft = 0.0 if alone or name == "supervised" else 1.0
@@ -93,10 +102,11 @@ def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: b
         weight = 1.0 if alone else 0.1
         changes = {**_ALIGNMENT.get(loss, {}), "alignment_weight": weight}
         ranges["alignment_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
-    elif loss in _AUXILIARY or ":" in loss:
+    elif loss in _AUXILIARY or is_outside(loss):
         weight = _AUXILIARY.get(loss, 1.0)
-        changes = {"auxiliary": loss, "auxiliary_weight": weight}
+        auxiliary = loss.removesuffix("_repeated")
+        changes = {"auxiliary": auxiliary, "auxiliary_weight": weight, "auxiliary_max_nodes": MAX_NODES}
         ranges["auxiliary_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     if loss.startswith("teacher_input"):
         changes["input"] = "teacher"
-    return Recipe(dataclasses.replace(base, **changes), ranges, starts)
+    return Recipe(dataclasses.replace(base, **changes), ranges, starts, loss.endswith("_repeated"))

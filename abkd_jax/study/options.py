@@ -18,6 +18,10 @@ class Tuning:
     """Settings that are tried: the preset of the data set, then points of a Sobol sequence."""
     seeds: int = 2
     """Students of each setting. Their seeds start at 1000, apart from the reported ones; their teachers do not."""
+    finalists: int = 4
+    """The best settings of those, among which further students decide."""
+    final_seeds: int = 4
+    """Further students of each finalist."""
     epochs: int = 300
     """Epochs of each."""
 
@@ -49,7 +53,7 @@ class Table:
 
     def small(self) -> "Table":
         """Returns the table with few seeds, trials and epochs, to see that all of it runs."""
-        tuning = Tuning(trials=2, seeds=1, epochs=4)
+        tuning = Tuning(trials=2, seeds=1, finalists=2, final_seeds=1, epochs=4)
         return replace(self, name=f"{self.name}_smoke", seeds=2, lengths=(4,), tuning=tuning, max_teacher_epochs=4)
 
 

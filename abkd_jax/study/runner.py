@@ -25,7 +25,7 @@ from abkd_jax.study.methods import Recipe, recipe
 from abkd_jax.study.options import Table, student_model
 from abkd_jax.study.regimes import view
 from abkd_jax.study.train import train_lanes
-from abkd_jax.study.tuning import Trial, choose, trials
+from abkd_jax.study.tuning import Trial, ranking, trials
 from abkd_jax.types import Dataset, InputError
 
 __all__ = ["Place", "run_table"]
@@ -111,6 +111,7 @@ def _cell(
     alike = (model.name, place.teacher.config and place.teacher.config.name) == ("gcnii", "gcnii")
     starts = ("positive", "teacher_directions") + (("attention_map",) if alike else ())
     tried = recipe(names["method"], place.preset, starts, with_labels=place.with_labels)
+    model = dataclasses.replace(model, repeated=tried.repeated)
     job = Job(names["method"], model, tried.method)
     identity = _identity(table, place, job, tried, names["regime"], of_teacher)
     known = read_cell(file, identity)
@@ -118,8 +119,8 @@ def _cell(
         return known, False
     began = time.perf_counter()
     candidates = trials(tried, table.tuning.trials)
-    validation = _tune(table, place, job, candidates, folder / "tuning")
-    chosen = candidates[choose(validation)]
+    validation, number = _tune(table, place, job, candidates, folder / "tuning")
+    chosen = candidates[number]
     tuned = time.perf_counter()
     by_length = {length: _final(table, place, job, chosen, length, folder) for length in table.lengths}
     method = dataclasses.replace(with_numbers(job.method, chosen.numbers), start=chosen.start)  # type: ignore[arg-type]
@@ -131,7 +132,7 @@ def _cell(
         **content,
         "settings": config_dict(dataclasses.replace(method, optim=optim)),
         "model": config_dict(model),
-        "tuning": _tuning_entry(table, tried, candidates, validation),
+        "tuning": _tuning_entry(table, tried, candidates, validation, number),
         "data": place.data.summary,
     }
     cell["times"] = {**content["times"], "tuning_seconds": tuned - began, "seconds": time.perf_counter() - began}
@@ -158,13 +159,15 @@ def _identity(table: Table, place: Place, job: Job, tried: Recipe, regime: str, 
     )
 
 
-def _tuning_entry(table: Table, tried: Recipe, candidates: list[Trial], validation: np.ndarray) -> dict[str, Any]:
-    """Returns what a cell says of its tuning: every trial with its scores."""
+def _tuning_entry(
+    table: Table, tried: Recipe, candidates: list[Trial], validation: list[np.ndarray], chosen: int
+) -> dict[str, Any]:
+    """Returns what a cell says of its tuning: every trial with its scores, those of the finalists with more."""
     return {
         **_ranges(tried),
-        "seeds": [FIRST_TUNING_SEED + k for k in range(table.tuning.seeds)],
+        "seeds": [FIRST_TUNING_SEED + k for k in range(table.tuning.seeds + table.tuning.final_seeds)],
         "epochs": table.tuning.epochs,
-        "chosen": choose(validation),
+        "chosen": chosen,
         "trials": [
             {"numbers": {**trial.numbers, "start": trial.start}, "validation": [round(float(v), 6) for v in scores]}
             for trial, scores in zip(candidates, validation, strict=True)
@@ -179,19 +182,36 @@ def _ranges(tried: Recipe) -> dict[str, Any]:
     }
 
 
-def _tune(table: Table, place: Place, job: Job, candidates: list[Trial], folder: Path) -> np.ndarray:
-    """Returns the validation scores after the last epoch, `[trials, seeds]`, NaN of students that diverged."""
-    epochs, seeds = table.tuning.epochs, table.tuning.seeds
+def _tune(table: Table, place: Place, job: Job, candidates: list[Trial], folder: Path) -> tuple[list[np.ndarray], int]:
+    """Returns the validation scores of every trial, NaN of students that diverged, and the trial chosen by them.
+
+    The best trials get further students, and the best mean over all of theirs is chosen.
+    """
+    tuning = table.tuning
+    first = _tried(table, place, job, candidates, range(tuning.seeds), folder / "all")
+    best = ranking(first)[: tuning.finalists]
+    seeds = range(tuning.seeds, tuning.seeds + tuning.final_seeds)
+    more = _tried(table, place, job, [candidates[trial] for trial in best], seeds, folder / "finalists")
+    decisive = np.concatenate([first[best], more], axis=1)
+    scores = list(first)
+    for trial, of_trial in zip(best, decisive, strict=True):
+        scores[trial] = of_trial
+    return scores, best[ranking(decisive)[0]]
+
+
+def _tried(table: Table, place: Place, job: Job, candidates: list[Trial], seeds: range, folder: Path) -> np.ndarray:
+    """Returns validation scores after the last epoch, `[trials, seeds]`."""
+    epochs = table.tuning.epochs
     optim = dataclasses.replace(job.method.optim, epochs=epochs, eval_every=epochs)
     lanes = [
         Lane(FIRST_TUNING_SEED + k, _teacher(place, k), trial.numbers, trial.start)
         for trial in candidates
-        for k in range(seeds)
+        for k in seeds
     ]
     trained = _train(place, job._replace(method=dataclasses.replace(job.method, optim=optim)), lanes, folder)
     scores = trained.history["val_accuracy"][-1].astype(float)
     scores[trained.history["diverged"].any(axis=0)] = np.nan
-    return scores.reshape(len(candidates), seeds)
+    return scores.reshape(len(candidates), len(seeds))
 
 
 def _final(table: Table, place: Place, job: Job, chosen: Trial, length: int, folder: Path) -> Trained:

@@ -8,7 +8,9 @@ from scipy.stats import qmc
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.study.methods import Recipe
 
-__all__ = ["Trial", "choose", "trials"]
+__all__ = ["Trial", "ranking", "trials"]
+
+DECIMALS = 12  # means that differ by rounding alone are equal
 
 
 class Trial(NamedTuple):
@@ -46,14 +48,18 @@ def trials(recipe: Recipe, count: int) -> list[Trial]:
     ]
 
 
-def choose(validation: np.ndarray) -> int:
-    """Returns the trial of the best mean validation score, the first of equal ones.
+def ranking(validation: np.ndarray) -> list[int]:
+    """Returns the trials from the best mean validation score down, the first of equal ones first.
 
     Args:
-        validation: `[trials, seeds]`, NaN where a student has diverged: such a trial is not chosen unless all are.
+        validation: `[trials, seeds]`, NaN where a student has diverged: such a trial comes last.
+
+    Examples:
+        >>> ranking(np.array([[0.5, 0.7], [0.9, 0.7], [np.nan, 0.9], [0.6, 0.6]]))
+        [1, 0, 3, 2]
     """
-    means = validation.mean(axis=1)
-    return 0 if np.isnan(means).all() else int(np.nanargmax(means))
+    means = np.round(np.nan_to_num(validation.mean(axis=1), nan=-np.inf), DECIMALS)
+    return np.argsort(-means, kind="stable").tolist()
 
 
 def _value(method: MethodConfig, path: str) -> Any:

@@ -8,14 +8,20 @@ Hardware: 2 CPU cores. Time: a minute or two a cell on Cora and Citeseer, five t
 
 from abkd_jax.study.options import Table
 
-EARLIER = ("fitnet", "attention_transfer", "lsp", "gsp", "gcrd", "mustad")
-ALIGNMENT = ("abkd", "abkd_uniform", "abkd_last_layer", "abkd_greedy", "abkd_depth", "abkd_fixed_axes", "abkd_paper")
+EARLIER = (
+    *("fitnet", "attention_transfer", "lsp", "gsp", "gcrd", "geometric", "mustad", "mustad_repeated"),
+    *("krd", "ff_g2m", "propagate"),
+)
 
 TABLES = {
     "main": Table(
         name="main",
         datasets=("cora", "citeseer", "pubmed"),
-        methods=("supervised", "soft_label", "labels_soft_label", *ALIGNMENT, *EARLIER, "stride", "stride_structure"),
+        methods=(
+            *("soft_label", "abkd", "abkd_uniform", "abkd_last_layer", *EARLIER, "supervised", "labels_soft_label"),
+            *("abkd_greedy", "abkd_depth", "abkd_fixed_axes", "abkd_paper", "stride", "stride_structure"),
+            *("teacher_input", "teacher_input_abkd"),
+        ),
     ),
     "regimes": Table(
         name="regimes",

@@ -14,7 +14,7 @@ from abkd_jax.study.methods import METHODS, recipe
 from abkd_jax.study.options import student_model
 from abkd_jax.study.regimes import view
 from abkd_jax.study.reproduce import compare
-from abkd_jax.study.tuning import choose, trials
+from abkd_jax.study.tuning import ranking, trials
 from abkd_jax.types import InputError
 
 STARTS = ("positive", "teacher_directions")
@@ -73,13 +73,15 @@ def test_a_method_that_is_unknown():
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=2), min_size=1, max_size=6))
-def test_the_best_mean_is_chosen(scores):
-    found = choose(np.array(scores))
-    assert np.mean(scores[found]) == max(np.mean(row) for row in scores)
+def test_trials_are_ranked_by_their_mean(scores):
+    found = ranking(np.array(scores))
+    assert sorted(found) == list(range(len(scores)))
+    means = [round(float(np.mean(scores[trial])), 12) for trial in found]
+    assert means == sorted(means, reverse=True)
 
 
-def test_a_trial_that_diverged_is_not_chosen():
-    assert choose(np.array([[np.nan, 0.9], [0.1, 0.1]])) == 1
+def test_a_trial_that_diverged_comes_last():
+    assert ranking(np.array([[np.nan, 0.9], [0.1, 0.1]])) == [1, 0]
 
 
 def test_epochs_until_a_seed_stays_within_half_a_point():

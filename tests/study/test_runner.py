@@ -39,8 +39,11 @@ def test_cells_hold_what_was_trained(trained):
         assert all(len(scores) == len(cell["seeds"]) == 2 for scores in cell["scores"].values())
     student = cells["soft_label"]
     assert student["compression"] == cells["teacher"]["parameters"] / student["parameters"]
-    assert len(student["tuning"]["trials"]) == TABLE.tuning.trials
-    assert student["tuning"]["seeds"] == [1000]
+    trials = student["tuning"]["trials"]
+    assert [len(trial["validation"]) for trial in trials] == [
+        2 if at == student["tuning"]["chosen"] else 1 for at in (0, 1)
+    ]
+    assert student["tuning"]["seeds"] == [1000, 1001]
     chosen = student["tuning"]["trials"][student["tuning"]["chosen"]]["numbers"]
     assert student["settings"]["temperature"] == chosen["temperature"]
     assert student["settings"]["optim"]["epochs"] == student["epochs"] == 4

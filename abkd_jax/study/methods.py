@@ -109,4 +109,7 @@ def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: b
         ranges["auxiliary_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     if loss.startswith("teacher_input"):
         changes["input"] = "teacher"
-    return Recipe(dataclasses.replace(base, **changes), ranges, starts, loss.endswith("_repeated"))
+    repeated = loss.endswith("_repeated")
+    if repeated:
+        starts = tuple(start for start in starts if start != "attention_map")  # it averages layers, here is one
+    return Recipe(dataclasses.replace(base, **changes), ranges, starts, repeated)

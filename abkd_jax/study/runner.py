@@ -117,6 +117,7 @@ def _cell(
     known = read_cell(file, identity)
     if known is not None:
         return known, False
+    folder = folder / identity[:16]  # other settings have checkpoints of their own
     began = time.perf_counter()
     candidates = trials(tried, table.tuning.trials)
     validation, number = _tune(table, place, job, candidates, folder / "tuning")

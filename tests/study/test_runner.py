@@ -55,12 +55,17 @@ def test_what_is_finished_is_skipped(trained):
     assert [was_trained for _, _, was_trained in found] == [False, False]
 
 
-def test_other_settings_are_trained_again(trained, tmp_path):
-    shorter = dataclasses.replace(TABLE, methods=("soft_label",), lengths=(2,))
+def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(trained, tmp_path, monkeypatch):
+    before = runner.presets.preset("synthetic")
+    soft_label = dataclasses.replace(before.soft_label, temperature=3.0)
+    monkeypatch.setattr(runner.presets, "preset", lambda dataset: dataclasses.replace(before, soft_label=soft_label))
+    one = dataclasses.replace(TABLE.tuning, trials=1)
+    other = dataclasses.replace(TABLE, methods=("soft_label",), tuning=one)
     shutil.copytree(trained / "results", tmp_path / "results")
-    (path, cell, again), *_ = runner.run_table(shorter, tmp_path / "results/tiny", tmp_path, trained / "teachers")
+    found = runner.run_table(other, tmp_path / "results/tiny", trained / "tiny", trained / "teachers")
+    (path, cell, again), *_ = found
     assert again
-    assert cell["epochs"] == 2
+    assert cell["settings"]["temperature"] == 3.0
     assert load(path.parent) == [cell] + [c for c in load(path.parent) if c["method"] == "teacher_input"]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 
 import pytest
 from pipeline_samples import TEACHER
@@ -11,6 +12,7 @@ from abkd_jax.configs import presets
 from abkd_jax.study import runner
 from abkd_jax.study.cells import load
 from abkd_jax.study.options import Table
+from abkd_jax.study.report.write import write_report
 from experiments.reproduce import Reproduce, reproduce
 from experiments.study import Run, train
 
@@ -82,3 +84,30 @@ def test_a_table_is_reproduced_and_a_changed_score_is_seen(trained, capsys):
     finally:
         path.write_text(stored)
     assert "1 of 2" in capsys.readouterr().out
+
+
+def test_a_loss_from_outside_is_tuned_stored_and_reported(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    source = tmp_path / "losses_of_mine.py"
+    source.write_text("from abkd_jax import distill\n\n\ndef sharper():\n    return distill.soft_label(0.5)\n")
+    table = dataclasses.replace(TABLE, methods=("soft_label", "losses_of_mine:sharper"))
+    shutil.copytree(trained / "results", tmp_path / "results")
+    (tmp_path / "results/tiny/synthetic/inductive/2x4/teacher_input.json").unlink()
+
+    def run():
+        return list(runner.run_table(table, tmp_path / "results/tiny", tmp_path / "work", trained / "teachers"))
+
+    _, (_, cell, _) = run()
+    assert {tuple(trial["numbers"]) for trial in cell["tuning"]["trials"]} == {
+        ("optim.learning_rate", "optim.dense_decay", "temperature", "auxiliary_weight", "start")
+    }
+    assert "sharper" in cell["terms"]
+    report = write_report(load(tmp_path / "results/tiny"), tmp_path / "report")
+    assert "losses_of_mine:sharper" in report.read_text()
+    assert any("losses_of_mine:sharper" in picture.read_text() for picture in (tmp_path / "report").glob("tuning*.svg"))
+    assert [again for _, _, again in run()] == [False, False]
+    source.write_text(source.read_text().replace("0.5", "0.25"))
+    monkeypatch.setattr(runner, "train_lanes", lambda *arguments: pytest.fail("trained again"))
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        run()

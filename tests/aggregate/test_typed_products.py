@@ -49,8 +49,8 @@ def test_values_and_slopes_are_those_of_numpy(form, rows, counts):
         inputs = typed_products._Inputs(*map(jnp.asarray, (x, kernel, bias)))
         found = program(form, rows)(layout, inputs, jnp.asarray(slope))
     value, to_x = np.zeros((SIZE, 2)), np.zeros((SIZE, 5))
-    value[:real] = np.einsum("nf,nfd->nd", x[:real], kernel[types]) + bias[types]
-    to_x[:real] = np.einsum("nd,nfd->nf", slope[:real], kernel[types])
+    value[:real] = np.einsum("vf,vfd->vd", x[:real], kernel[types]) + bias[types]
+    to_x[:real] = np.einsum("vd,vfd->vf", slope[:real], kernel[types])
     of_type = [types == t for t in range(3)]
     to_kernel = [x[:real][own].T @ slope[:real][own] for own in of_type]
     to_bias = [slope[:real][own].sum(axis=0) for own in of_type]

@@ -29,6 +29,7 @@ from abkd_jax.aggregate.products import (
     weighted_sum,
 )
 from abkd_jax.aggregate.readout import readout
+from abkd_jax.aggregate.typed_products import typed_product
 from abkd_jax.aggregate.typed_sums import join_types, split_types, typed_layout_of, typed_means, typed_sum
 from abkd_jax.graph.layout import BACKENDS, Backend
 
@@ -58,6 +59,7 @@ __all__ = [
     "split_types",
     "typed_layout_of",
     "typed_means",
+    "typed_product",
     "typed_sum",
     "weighted_sum",
 ]

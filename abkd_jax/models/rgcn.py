@@ -9,7 +9,7 @@ import jraph
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate import Features, feature_matmul, join_types, receiving, split_types, typed_layout_of
+from abkd_jax.aggregate import Features, feature_matmul, receiving, typed_layout_of, typed_product
 from abkd_jax.graph import edge_relations, layout_of, node_entry, node_features, num_edges, with_raw_edges
 from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
@@ -150,8 +150,7 @@ class _TypedDense(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.types, self.features))
         if layout is not None:
             kernel, bias = cast(kernel, self.dtype), cast(bias, self.dtype)
-            rows = enumerate(split_types(layout, dense_features(x)))
-            return join_types(layout, [block @ kernel[t] + bias[t][None] for t, block in rows], x.shape[0])
+            return typed_product(layout, dense_features(x), kernel, bias)
         kernel, out = cast(kernel, self.dtype), lookup("RGCN: nodes['type']", bias, types, self.dtype)
         present = range(self.types) if self.present is None else self.present
         for node_type in present:  # few, and no [n, types, out] is built

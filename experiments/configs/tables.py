@@ -35,6 +35,9 @@ TABLES = {
         name="curve",
         datasets=("cora", "citeseer", "pubmed"),
         students=("4x2", "2x4", "1x4", "1x2"),
-        methods=("supervised", "soft_label", "abkd", "abkd_last_layer", "gcrd"),
+        methods=(
+            *("soft_label", "abkd", "abkd_last_layer", "experiments.class_relevant:class_relevant", "gcrd"),
+            "supervised",
+        ),
     ),
 }

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import tyro
 
+from abkd_jax.study.cells import load
 from abkd_jax.study.report.comparisons import Test
-from abkd_jax.study.report.grid import read_cells
 from abkd_jax.study.report.write import write_report
 from abkd_jax.types import InputError
+from experiments.configs.tables import CLAIMS
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Args:
 def main(args: Args) -> None:
     """Reads the cells, writes the report and prints its path."""
     try:
-        print(write_report(read_cells(args.results), args.out or args.results, args.baseline, args.test))
+        cells = load(args.results)
+        claims = CLAIMS.get(str(cells[0]["table"]), ())
+        print(write_report(cells, args.out or args.results, args.baseline, args.test, claims))
     except InputError as error:
         sys.exit(f"experiments.report: {error}")
 

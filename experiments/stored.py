@@ -25,14 +25,12 @@ def comparison(stored: Sequence[Record], new: Sequence[Record]) -> str:
         if before is None or after is None:
             rows.append((method, *texts, "-", "-", "-"))
             continue
-        difference = after.mean - before.mean
-        within = abs(difference) <= max(before.std or 0.0, after.std or 0.0)
         rows.append(
             (
                 method,
                 *texts,
-                format_score(difference, metric, sign="+"),
-                "yes" if within else "no",
+                format_score(after.mean - before.mean, metric, sign="+"),
+                "yes" if before.agrees(after) else "no",
                 _equal(method, stored, new),
             )
         )

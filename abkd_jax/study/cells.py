@@ -4,10 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
+from abkd_jax.types import METRICS, InputError
 
 __all__ = ["Cell", "cell_path", "load", "read_cell", "write_cell"]
 
 Cell = dict[str, Any]
+
+REQUIRED = {"table": str, "dataset": str, "regime": str, "student": str, "method": str, "metric": str}
+REQUIRED |= {"seeds": list, "splits": list, "scores": dict}
 
 
 def cell_path(results: Path, dataset: str, regime: str, student: str, method: str) -> Path:
@@ -42,7 +46,27 @@ def load(folder: Path) -> list[Cell]:
     """Reads all cells below a folder, in the order of their paths.
 
     Raises:
-        InputError: a file is no JSON.
+        InputError: there are none, or one of them is damaged.
     """
-    found = [read_json(path) for path in sorted(folder.rglob("*.json"))]
-    return [cell for cell in found if isinstance(cell, dict) and "scores" in cell]
+    paths = sorted(folder.rglob("*.json"))
+    if not paths:
+        raise InputError(f"{folder}: expected cells <dataset>/<regime>/<student>/<method>.json, got none")
+    return [_checked(path, read_json(path)) for path in paths]
+
+
+def _checked(path: Path, cell: Any) -> Cell:
+    """Returns a cell that has what every reader needs, and as many scores as seeds."""
+    if not isinstance(cell, dict):
+        raise InputError(f"{path}: expected a JSON object, the cell of a study")
+    for key, kind in REQUIRED.items():
+        if not isinstance(cell.get(key), kind):
+            raise InputError(f"{path}: {key} is {cell.get(key)!r}, expected {'text' if kind is str else 'its values'}")
+    if cell["metric"] not in METRICS:
+        raise InputError(f"{path}: metric is {cell['metric']!r}, expected one of {', '.join(METRICS)}")
+    lists = {"splits": cell["splits"], "diverged": cell.get("diverged") or cell["seeds"]}
+    for name, values in (lists | cell["scores"]).items():
+        if not isinstance(values, list) or len(values) != len(cell["seeds"]):
+            raise InputError(f"{path}: expected {len(cell['seeds'])} values of {name}, one per seed")
+    if len(set(zip(cell["seeds"], cell["splits"], strict=True))) != len(cell["seeds"]):
+        raise InputError(f"{path}: expected every pair of seed and split once")
+    return cell

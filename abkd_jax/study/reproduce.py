@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import tabulate
 
 from abkd_jax.run.report.markdown import format_score
+from abkd_jax.run.report.statistics import estimate
 from abkd_jax.study.cells import Cell
 from abkd_jax.types import METRICS
 
@@ -21,8 +21,8 @@ class Reproduction(NamedTuple):
     Attributes:
         names: data set, regime, student and method.
         metric: name of the metric.
-        stored: mean test score.
-        new: likewise; None where the cell was not trained anew.
+        stored: mean test score; None where no seed has one.
+        new: likewise, of the students that were trained anew.
         within: whether the means differ by at most the larger standard deviation over the seeds.
         equal: number of seeds of equal test scores.
         seeds: number of seeds.
@@ -31,7 +31,7 @@ class Reproduction(NamedTuple):
 
     names: tuple[str, ...]
     metric: str
-    stored: float
+    stored: float | None
     new: float | None
     within: bool
     equal: int
@@ -55,24 +55,24 @@ def table(found: Sequence[Reproduction]) -> str:
     rows = []
     for one in found:
         metric = METRICS[one.metric]
-        gap = "-" if one.new is None else format_score(one.new - one.stored, metric, sign="+")
-        new = "-" if one.new is None else format_score(one.new, metric)
+        gap = "-"
+        if one.stored is not None and one.new is not None:
+            gap = format_score(one.new - one.stored, metric, sign="+")
+        before, new = ("-" if mean is None else format_score(mean, metric) for mean in (one.stored, one.new))
         within, equal = "yes" if one.within else "no", f"{one.equal} of {one.seeds}"
-        rows.append((" ".join(one.names), format_score(one.stored, metric), new, gap, within, equal))
+        rows.append((" ".join(one.names), before, new, gap, within, equal))
     headers = ("cell", "stored", "new", "difference", "within deviation", "equal seeds")
     return tabulate.tabulate(rows, headers, disable_numparse=True)
 
 
 def _compare(stored: Cell, new: Cell) -> Reproduction:
-    before, after = ([cell["scores"]["test"][k] for k in range(len(cell["seeds"]))] for cell in (stored, new))
-    means = [_mean(scores) for scores in (before, after)]
-    spread = max(_spread(before), _spread(after))
-    difference = abs(means[0] - means[1])
+    before, after = stored["scores"]["test"], new["scores"]["test"]
+    old, anew = ([score for score in scores if score is not None] for scores in (before, after))
+    within = before == after or bool(old and anew and estimate(old).agrees(estimate(anew)))
     equal = sum(one == other for one, other in zip(before, after, strict=False))
+    mean, new_mean = (estimate(scores).mean if scores else None for scores in (old, anew))
     alike = _made_by(stored) == _made_by(new)
-    new_mean = None if np.isnan(means[1]) else means[1]
-    within = bool(difference <= spread) or before == after
-    return Reproduction(_names(stored), stored["metric"], means[0], new_mean, within, equal, len(before), alike)
+    return Reproduction(_names(stored), stored["metric"], mean, new_mean, within, equal, len(before), alike)
 
 
 def _names(cell: Cell) -> tuple[str, ...]:
@@ -81,13 +81,3 @@ def _names(cell: Cell) -> tuple[str, ...]:
 
 def _made_by(cell: Cell) -> dict[str, Any]:
     return {name: cell["provenance"].get(name) for name in ("code", "versions", "hardware")}
-
-
-def _mean(scores: Sequence[float | None]) -> float:
-    known = [score for score in scores if score is not None]
-    return float(np.mean(known)) if known else float("nan")
-
-
-def _spread(scores: Sequence[float | None]) -> float:
-    known = [score for score in scores if score is not None]
-    return float(np.std(known, ddof=1)) if len(known) > 1 else 0.0

@@ -103,12 +103,13 @@ def test_sizes_that_are_none(text):
 
 def cell(scores, **changes):
     provenance = {"code": "1", "versions": {}, "hardware": "here"}
-    names = {"dataset": "cora", "regime": "transductive", "student": "4x4", "method": "abkd"}
+    names = {"table": "main", "dataset": "cora", "regime": "transductive", "student": "4x4", "method": "abkd"}
     seeds = list(range(len(scores)))
     return {
         **names,
         "metric": "accuracy",
         "seeds": seeds,
+        "splits": [0] * len(seeds),
         "scores": {"test": scores},
         "provenance": provenance,
     } | changes

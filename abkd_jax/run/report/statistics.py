@@ -49,6 +49,15 @@ class Estimate(NamedTuple):
     mean: float
     std: float | None
 
+    def agrees(self, other: "Estimate") -> bool:
+        """Tells whether two means differ by at most the larger of the deviations.
+
+        Examples:
+            >>> Estimate(0.8, 0.02).agrees(Estimate(0.83, 0.04)), Estimate(0.8, None).agrees(Estimate(0.81, None))
+            (True, False)
+        """
+        return round(abs(self.mean - other.mean), ROUNDING) <= round(max(self.std or 0.0, other.std or 0.0), ROUNDING)
+
 
 class Summary(NamedTuple):
     """Summary of a method over its seeds; scores as stored, higher is better; None where the records have no value.

@@ -9,7 +9,7 @@ from abkd_jax.run.report.statistics import MIN_PAIRS
 from abkd_jax.study.report.grid import Column, Grid, paired
 from abkd_jax.study.report.statistics import Difference, difference, holm, least_p, pooled
 
-__all__ = ["Comparison", "Test", "best_attainable", "compare", "compare_over_datasets", "gap_to_teacher"]
+__all__ = ["Comparison", "Test", "best_attainable", "compare", "compare_over_datasets", "gap_to_teacher", "p_of"]
 
 ALPHA = 0.05
 Test = Literal["permutation", "wilcoxon", "t"]
@@ -60,7 +60,7 @@ def compare(
             if differences:
                 places.append((column, method))
                 found.append(difference(differences, rng))
-    corrected = holm([_p(one, test) for one in found])
+    corrected = holm([p_of(one, test) for one in found])
     return [
         Comparison(column, method, one, p) for (column, method), one, p in zip(places, found, corrected, strict=True)
     ]
@@ -102,5 +102,6 @@ def best_attainable(rows: Sequence[Comparison], test: Test) -> float:
     return len(tested) * least_p(max(row.difference.pairs for row in tested))
 
 
-def _p(found: Difference, test: Test) -> float | None:
+def p_of(found: Difference, test: Test) -> float | None:
+    """Returns the p of a test."""
     return {"permutation": found.permutation_p, "wilcoxon": found.wilcoxon_p, "t": found.t_p}[test]

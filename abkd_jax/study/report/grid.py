@@ -1,21 +1,17 @@
 """Cells of a study as a grid: columns are data sets with their regime and student, rows are methods."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from abkd_jax.datasets.files.atomic import read_json
 from abkd_jax.run.report.statistics import metric_named
 from abkd_jax.run.report.trends import is_finite
+from abkd_jax.study.cells import Cell
 from abkd_jax.types import InputError, Metric
 
-__all__ = ["TEACHER", "Cell", "Column", "Grid", "make_grid", "metric_of_cell", "paired", "read_cells", "scores_of"]
+__all__ = ["TEACHER", "Column", "Grid", "make_grid", "metric_of_cell", "paired", "scores_of"]
 
 TEACHER = "teacher"
-REQUIRED = {"table": str, "dataset": str, "regime": str, "student": str, "method": str, "metric": str}
-REQUIRED |= {"seeds": list, "splits": list, "scores": dict}
 
-Cell = Mapping[str, Any]
 Pair = tuple[int, int]  # seed and split
 
 
@@ -63,18 +59,6 @@ class Grid(NamedTuple):
         """Returns the names of the test scores, `"test"` first: regimes have more than one."""
         found = dict.fromkeys(view for cell in self.cells.values() for view in cell["scores"])
         return ("test", *(view for view in found if view.startswith("test:")))
-
-
-def read_cells(folder: Path) -> list[Cell]:
-    """Reads the cells below the folder of a study table, in the order of their paths.
-
-    Raises:
-        InputError: there are none, or one of them is damaged.
-    """
-    paths = sorted(folder.glob("*/*/*/*.json"))
-    if not paths:
-        raise InputError(f"{folder}: expected cells <dataset>/<regime>/<student>/<method>.json, got none")
-    return [_checked(path, read_json(path)) for path in paths]
 
 
 def make_grid(cells: Sequence[Cell], baseline: str) -> Grid:
@@ -131,23 +115,3 @@ def paired(cell: Cell, other: Cell | None, view: str = "test") -> list[float]:
     """Returns the scores of a cell less those of another one, of the seeds and splits that both have."""
     others = scores_of(other, view)
     return [score - others[pair] for pair, score in scores_of(cell, view).items() if pair in others]
-
-
-def _checked(path: Path, cell: Any) -> Cell:
-    """Returns a cell that has what every part of the report reads, and as many scores as seeds."""
-    if not isinstance(cell, dict):
-        raise InputError(f"{path}: expected a JSON object, the cell of a study")
-    for key, kind in REQUIRED.items():
-        if not isinstance(cell.get(key), kind):
-            raise InputError(f"{path}: {key} is {cell.get(key)!r}, expected {'text' if kind is str else 'its values'}")
-    try:
-        metric_of_cell(cell)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    lists = {"splits": cell["splits"], "diverged": cell.get("diverged") or cell["seeds"]}
-    for name, values in (lists | cell["scores"]).items():
-        if not isinstance(values, list) or len(values) != len(cell["seeds"]):
-            raise InputError(f"{path}: expected {len(cell['seeds'])} values of {name}, one per seed")
-    if len(set(zip(cell["seeds"], cell["splits"], strict=True))) != len(cell["seeds"]):
-        raise InputError(f"{path}: expected every pair of seed and split once")
-    return cell

@@ -5,8 +5,9 @@ from typing import Any
 
 from abkd_jax.run.report.origin import data_facts, program_facts
 from abkd_jax.run.report.trends import is_finite
+from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.blocks import Items, Table, Text, plain
-from abkd_jax.study.report.grid import Cell, Grid
+from abkd_jax.study.report.grid import Grid
 from abkd_jax.study.report.score_tables import label
 
 __all__ = ["data_table", "programs", "settings"]

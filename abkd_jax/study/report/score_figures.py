@@ -9,7 +9,8 @@ from abkd_jax.run.report.canvas import COLOURS, canvas, footer, svg
 from abkd_jax.run.report.figures import learning_curves
 from abkd_jax.run.report.pareto import MARKERS, frontier, logarithmic
 from abkd_jax.run.report.trends import is_finite
-from abkd_jax.study.report.grid import TEACHER, Cell, Column, Grid, scores_of
+from abkd_jax.study.cells import Cell
+from abkd_jax.study.report.grid import TEACHER, Column, Grid, scores_of
 from abkd_jax.study.report.ranks import Ranks, cliques
 from abkd_jax.study.report.score_tables import label
 from abkd_jax.study.report.statistics import bootstrap_interval

@@ -8,13 +8,27 @@ import numpy as np
 from abkd_jax.run.report.statistics import Estimate, estimate
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.run.report.trends import is_finite
+from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.blocks import Entry, Table, plain
 from abkd_jax.study.report.comparisons import Comparison
-from abkd_jax.study.report.grid import TEACHER, Cell, Column, Grid, metric_of_cell, scores_of
+from abkd_jax.study.report.grid import TEACHER, Column, Grid, metric_of_cell, scores_of
 from abkd_jax.study.report.ranks import Ranks, average_ranks
 from abkd_jax.types import Metric
 
-__all__ = ["comparison_table", "cost_table", "groups", "interval_text", "label", "lengths_table", "main_table", "ranks"]
+__all__ = [
+    "TESTS",
+    "comparison_table",
+    "cost_table",
+    "difference_entries",
+    "groups",
+    "interval_text",
+    "label",
+    "lengths_table",
+    "main_table",
+    "ranks",
+]
+
+TESTS = ("95 % interval", "pairs", "permutation p", "Wilcoxon p", "t-test p", "Holm p", "d_z")
 
 
 def groups(grid: Grid) -> list[tuple[str, tuple[Column, ...]]]:
@@ -80,29 +94,25 @@ def main_table(
 
 def comparison_table(grid: Grid, baseline: str, rows: Sequence[Comparison], view: str = "test") -> Table:
     """Returns all comparisons, or those over all data sets, with their tests."""
-    headers = ("method", "data set", f"less {baseline}", "95 % interval", "pairs", "permutation p", "Wilcoxon p")
-    headers += ("t-test p", "Holm p", "d_z")
+    headers = ("method", "data set", f"less {baseline}", *TESTS)
     lines = []
-    for column, method, d, holm_p in rows:
-        first = next(iter(grid.columns)) if column is None else column
-        metric = next((grid.metric(c) for c in grid.columns if grid.metric(c).unit == "%"), grid.metric(first))
-        metric = metric if column is None else grid.metric(column)
-        lines.append(
-            (
-                Entry(method),
-                Entry("all data sets" if column is None else label(grid, column)),
-                Entry(
-                    format_score(d.estimate.mean, metric, d.estimate.std, "+"),
-                    Comparison(column, method, d, holm_p).verdict,
-                ),
-                *plain(interval_text(d.interval, metric), str(d.pairs)),
-                *plain(*(_number(p, ".2g") for p in (d.permutation_p, d.wilcoxon_p, d.t_p, holm_p))),
-                Entry(_number(d.effect, ".2f")),
-            )
-        )
+    for row in rows:
+        where = "all data sets" if row.column is None else label(grid, row.column)
+        lines.append((*plain(row.method, where), *difference_entries(grid, row)))
     over = "over all data sets" if rows and rows[0].column is None else "on every data set"
     said = "" if view == "test" else f", {view}"
     return Table(f"Difference to {baseline} {over}{said}", headers, lines, f"{grid.name} differences {over} {view}")
+
+
+def difference_entries(grid: Grid, row: Comparison) -> tuple[Entry, ...]:
+    """Returns the difference of a comparison and what `TESTS` names."""
+    d = row.difference
+    metrics = [grid.metric(column) for column in grid.columns]
+    over_all = next((metric for metric in metrics if metric.unit == "%"), metrics[0])
+    metric = over_all if row.column is None else grid.metric(row.column)
+    found = Entry(format_score(d.estimate.mean, metric, d.estimate.std, "+"), row.verdict)
+    p_values = (_number(p, ".2g") for p in (d.permutation_p, d.wilcoxon_p, d.t_p, row.holm_p))
+    return (found, *plain(interval_text(d.interval, metric), str(d.pairs), *p_values, _number(d.effect, ".2f")))
 
 
 def cost_table(grid: Grid) -> Table:

@@ -8,8 +8,9 @@ from abkd_jax.run.report.canvas import COLOURS, canvas, svg
 from abkd_jax.run.report.heatmaps import layer_maps
 from abkd_jax.run.report.pareto import logarithmic
 from abkd_jax.run.report.trends import is_finite
+from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.blocks import Picture, Table, picture_file, plain
-from abkd_jax.study.report.grid import Cell, Column, Grid
+from abkd_jax.study.report.grid import Column, Grid
 from abkd_jax.study.report.score_tables import label
 
 __all__ = ["attention_pictures", "cka_table", "terms_table", "tuning_picture"]

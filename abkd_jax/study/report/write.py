@@ -8,10 +8,12 @@ import numpy as np
 
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.run.report.canvas import MISSING, can_draw
+from abkd_jax.study.cells import Cell
 from abkd_jax.study.report import score_figures, training_parts
 from abkd_jax.study.report.blocks import Block, Folded, Heading, Items, Picture, Text, picture_file
+from abkd_jax.study.report.claims import Claim, claims_table, claims_text, decide
 from abkd_jax.study.report.comparisons import Test, compare, compare_over_datasets
-from abkd_jax.study.report.grid import Cell, Column, Grid, make_grid
+from abkd_jax.study.report.grid import Column, Grid, make_grid
 from abkd_jax.study.report.html import as_html
 from abkd_jax.study.report.latex import as_latex
 from abkd_jax.study.report.markdown import as_markdown
@@ -40,7 +42,13 @@ and Holm's correction is that of the permutation test over the methods. Test sco
 corrected among themselves."""
 
 
-def write_report(cells: Sequence[Cell], folder: Path, baseline: str = "soft_label", test: Test = "permutation") -> Path:
+def write_report(
+    cells: Sequence[Cell],
+    folder: Path,
+    baseline: str = "soft_label",
+    test: Test = "permutation",
+    claims: Sequence[Claim] = (),
+) -> Path:
     """Writes `report.html`, `report.md` with its figures, and `tables.tex`.
 
     Args:
@@ -48,6 +56,7 @@ def write_report(cells: Sequence[Cell], folder: Path, baseline: str = "soft_labe
         folder: where to; it is made.
         baseline: name of the method to compare with.
         test: whose p is corrected and decides what is bold.
+        claims: comparisons that were chosen before the table was trained.
 
     Returns:
         The path of `report.html`.
@@ -56,7 +65,7 @@ def write_report(cells: Sequence[Cell], folder: Path, baseline: str = "soft_labe
         InputError: as for `make_grid`, or the report cannot be written.
     """
     grid = make_grid(cells, baseline)
-    title, blocks = f"Study {grid.name}", study_blocks(grid, baseline, test)
+    title, blocks = f"Study {grid.name}", study_blocks(grid, baseline, test, claims)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for picture in _pictures(blocks):
@@ -69,13 +78,14 @@ def write_report(cells: Sequence[Cell], folder: Path, baseline: str = "soft_labe
     return folder / "report.html"
 
 
-def study_blocks(grid: Grid, baseline: str, test: Test = "permutation") -> list[Block]:
+def study_blocks(grid: Grid, baseline: str, test: Test = "permutation", claims: Sequence[Claim] = ()) -> list[Block]:
     """Returns the parts of the report in their order; the same for the same cells."""
     rng = np.random.default_rng(0)
     rows = compare(grid, baseline, rng, test)
     missing = remarks(grid)
     blocks: list[Block] = [Text(summary(grid, baseline, rng, test, rows)), Text(BEST_NOTE)]
     blocks += [Items(missing)] if missing else []
+    blocks += _claims(grid, claims, rng, test)
     blocks += [Heading("Scores"), *(main_table(grid, title, columns, rows) for title, columns in groups(grid))]
     blocks.append(Text(NOTE.format(baseline=baseline, test=test)))
     over = compare_over_datasets(grid, baseline, rng)
@@ -88,6 +98,13 @@ def study_blocks(grid: Grid, baseline: str, test: Test = "permutation") -> list[
         log.warning("the report has no figures: %s", MISSING)
         blocks += [Heading("Figures"), Text(f"There are none: {MISSING}")]
     return blocks + _training(grid) + _origin(grid)
+
+
+def _claims(grid: Grid, claims: Sequence[Claim], rng: np.random.Generator, test: Test) -> list[Block]:
+    decisions = decide(grid, claims, rng, test)
+    if not decisions:
+        return []
+    return [Heading("Claims"), Text(claims_text(grid, decisions, test)), claims_table(grid, decisions)]
 
 
 def _views(grid: Grid, baseline: str, rng: np.random.Generator, test: Test) -> list[Block]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import study_samples as samples
 
+from abkd_jax.study.cells import load
 from abkd_jax.study.report.comparisons import best_attainable, compare, compare_over_datasets, gap_to_teacher
-from abkd_jax.study.report.grid import make_grid, read_cells
+from abkd_jax.study.report.grid import make_grid
 from abkd_jax.study.report.score_tables import comparison_table, groups, main_table
 from abkd_jax.study.report.statistics import holm
 from abkd_jax.types import InputError
@@ -97,14 +98,14 @@ def test_damaged_cells_are_one_line(tmp_path, change, said):
     path = folder / "cora" / "transductive" / "4x4" / "gcrd.json"
     path.write_text(samples.json.dumps(samples.json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=said) as error:
-        read_cells(folder)
+        load(folder)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_wrong_tables_are_one_line(tmp_path):
     with pytest.raises(InputError, match="expected cells"):
-        read_cells(tmp_path)
+        load(tmp_path)
     with pytest.raises(InputError, match="expected the baseline 'best' among the methods, got soft_label"):
         make_grid(samples.cells(), "best")
     other = samples.cells(datasets=("cora",))[1] | {"table": "other"}

@@ -1,0 +1,116 @@
+"""Claims of a study: a few comparisons that were chosen before it was trained, corrected among themselves alone."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from abkd_jax.run.report.statistics import MIN_PAIRS
+from abkd_jax.study.report.blocks import Entry, Table, plain
+from abkd_jax.study.report.comparisons import ALPHA, Comparison, Test, best_attainable, p_of
+from abkd_jax.study.report.grid import Column, Grid, paired, scores_of
+from abkd_jax.study.report.score_tables import TESTS, difference_entries, label
+from abkd_jax.study.report.statistics import difference, holm, pooled
+
+__all__ = ["Claim", "Decision", "claims_table", "claims_text", "decide"]
+
+
+class Claim(NamedTuple):
+    """That a method has higher test scores than another one.
+
+    Attributes:
+        method: its name.
+        rivals: the other one, or several, of which each data set takes that of the highest mean validation score.
+        name: of the rivals in tables; empty where there is one.
+    """
+
+    method: str
+    rivals: tuple[str, ...]
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method} above {self.name or self.rivals[0]}"
+
+
+class Decision(NamedTuple):
+    """What the scores say of a claim on one data set, or over all.
+
+    Attributes:
+        claim: the claim.
+        rivals: those that it was compared with, one for each data set.
+        comparison: its method against them; Holm's correction is over all decisions on one data set, and over all
+            others.
+    """
+
+    claim: Claim
+    rivals: tuple[str, ...]
+    comparison: Comparison
+
+
+def decide(grid: Grid, claims: Sequence[Claim], rng: np.random.Generator, test: Test = "permutation") -> list[Decision]:
+    """Returns the decision on every claim for every column with scores of both, then those over all columns.
+
+    Args:
+        grid: the cells.
+        claims: the claims, in the order of the table.
+        rng: draws the resamples.
+        test: whose p is corrected on one data set; over all it is the permutation test.
+    """
+    alone, over = [], []
+    for claim in claims:
+        rivals = {column: rival for column in grid.columns if (rival := _rival(grid, column, claim.rivals))}
+        pairs = {
+            column: paired(grid.cells[column, claim.method], grid.cells[column, rival])
+            for column, rival in rivals.items()
+            if (column, claim.method) in grid.cells
+        }
+        for column, differences in pairs.items():
+            if differences:
+                alone.append((claim, (rivals[column],), column, difference(differences, rng)))
+        kept = {c: d for c, d in pairs.items() if len(d) >= MIN_PAIRS and grid.metric(c).unit == "%"}
+        if len(kept) > 1:
+            over.append((claim, tuple(rivals[c] for c in kept), None, pooled([*kept.values()], rng)))
+    corrected = holm([p_of(one[-1], test) for one in alone]) + holm([one[-1].permutation_p for one in over])
+    return [
+        Decision(claim, of_columns, Comparison(column, claim.method, found, p))
+        for (claim, of_columns, column, found), p in zip(alone + over, corrected, strict=True)
+    ]
+
+
+def claims_table(grid: Grid, decisions: Sequence[Decision]) -> Table:
+    """Returns every decision with its tests and in words."""
+    lines = []
+    for claim, rivals, found in decisions:
+        where = "all data sets" if found.column is None else label(grid, found.column)
+        said = {"better": "holds", "worse": "the opposite holds", "open": "not shown"}[found.verdict]
+        compared = rivals[0] if len(set(rivals)) == 1 else ", ".join(rivals)
+        entries = difference_entries(grid, found)
+        lines.append((Entry(str(claim)), *plain(where, compared), *entries, *plain(said)))
+    headers = ("claim", "data set", "compared with", "difference", *TESTS, "decision")
+    return Table("Claims", headers, lines, f"{grid.name} claims")
+
+
+def claims_text(grid: Grid, decisions: Sequence[Decision], test: Test) -> str:
+    """Returns in one paragraph which claims hold where, and what the number of pairs allows."""
+    alone = [one for one in decisions if one.comparison.column is not None]
+    said = []
+    for verdict, words in (("better", "hold"), ("worse", "are the other way round")):
+        found = [
+            f"{claim} on {label(grid, one.column)}" for claim, _, one in alone if one.column and one.verdict == verdict
+        ]
+        said.append(f"{len(found)} {words}" + (f" ({'; '.join(found)})" if found else ""))
+    text = f"Of {len(alone)} claims fixed beforehand {said[0]} and {said[1]}; the others are not shown"
+    text += f" ({test} test, Holm p < {ALPHA} over these claims)."
+    for claim, _, one in decisions:
+        if one.column is None:
+            mean = 100.0 * one.difference.estimate.mean
+            text += f" Over all data sets, {claim}: {mean:+.2f}, Holm p {one.holm_p:.2g}."
+    least = best_attainable([one.comparison for one in alone], test)
+    return text + (f" The smallest p that the pairs allow is {least:.2g}." if least else "")
+
+
+def _rival(grid: Grid, column: Column, names: Sequence[str]) -> str | None:
+    """Returns the rival of the highest mean validation score on a column; None where it has none."""
+    scores = {name: list(scores_of(grid.cells.get((column, name)), "validation").values()) for name in names}
+    means = {name: float(np.mean(values)) for name, values in scores.items() if values}
+    return max(means, key=lambda name: means[name]) if means else None

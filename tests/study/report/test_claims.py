@@ -1,0 +1,66 @@
+"""Claims that were fixed beforehand: rivals chosen on validation nodes, one correction over the family."""
+
+import numpy as np
+import pytest
+import study_samples as samples
+
+from abkd_jax.study.report.claims import Claim, claims_table, claims_text, decide
+from abkd_jax.study.report.grid import make_grid
+from abkd_jax.study.report.statistics import holm
+from abkd_jax.study.report.write import write_report
+from experiments.configs.tables import CLAIMS, TABLES
+
+BEYOND = Claim("abkd_x", ("soft_label",))
+BEST = Claim("abkd_x", ("gcrd", "fitnet"), "best earlier loss")
+WORSE = Claim("gcrd", ("soft_label",))
+
+
+def decided(made, *claims):
+    grid = make_grid(made, "soft_label")
+    return grid, decide(grid, claims, np.random.default_rng(0))
+
+
+def test_the_correction_is_over_the_claims_alone():
+    _, found = decided(samples.cells(), BEYOND, WORSE)
+    alone = [one.comparison for one in found if one.comparison.column is not None]
+    over = [one.comparison for one in found if one.comparison.column is None]
+    assert (len(alone), len(over)) == (4, 2)
+    for family in (alone, over):
+        assert [one.holm_p for one in family] == holm([one.difference.permutation_p for one in family])
+    assert {(one.method, one.verdict) for one in alone} == {("abkd_x", "better"), ("gcrd", "worse")}
+
+
+def test_the_rival_is_the_best_on_validation_nodes_of_each_data_set():
+    made = samples.cells()
+    for cell in made:
+        ahead = (cell["dataset"], cell["method"]) in (("cora", "fitnet"), ("film & co", "gcrd"))
+        cell["scores"] = cell["scores"] | {"validation": [0.9 if ahead else 0.1] * len(cell["seeds"])}
+    _, found = decided(made, BEST)
+    assert [one.rivals for one in found] == [("fitnet",), ("gcrd",), ("fitnet", "gcrd")]
+    scores = {(c["dataset"], c["method"]): c["scores"]["test"] for c in made}
+    for one, (dataset, rival) in zip(found, (("cora", "fitnet"), ("film & co", "gcrd")), strict=False):
+        gap = np.subtract(scores[dataset, "abkd_x"], scores[dataset, rival])
+        assert one.comparison.difference.estimate.mean == pytest.approx(gap.mean())
+
+
+def test_what_is_said():
+    grid, found = decided(samples.cells(), BEYOND, WORSE)
+    text = claims_text(grid, found, "permutation")
+    assert "2 hold (abkd_x above soft_label on cora; abkd_x above soft_label on film & co)" in text
+    assert "2 are the other way round (gcrd above soft_label on cora; gcrd above soft_label on film & co)" in text
+    assert f"The smallest p that the pairs allow is {4 * 2 / 2**8:.2g}." in text
+    said = [line[-1].text for line in claims_table(grid, found).rows]
+    assert said == ["holds", "holds", "the opposite holds", "the opposite holds", "holds", "the opposite holds"]
+
+
+def test_claims_stand_in_the_report_where_there_are_any(tmp_path):
+    for name, claims in (("with", (BEYOND,)), ("without", ())):
+        write_report(samples.cells(), tmp_path / name, claims=claims)
+    assert "abkd_x above soft_label" in (tmp_path / "with/report.html").read_text()
+    assert "Claims" not in (tmp_path / "without/report.md").read_text()
+
+
+def test_claims_of_the_tables_name_their_methods():
+    for name, claims in CLAIMS.items():
+        named = {method for claim in claims for method in (claim.method, *claim.rivals)}
+        assert named <= set(TABLES[name].methods)

@@ -43,12 +43,15 @@ def write_cell(path: Path, cell: Cell) -> None:
 
 
 def load(folder: Path) -> list[Cell]:
-    """Reads all cells below a folder, in the order of their paths.
+    """Reads all cells of a table, in the order of their paths.
+
+    Args:
+        folder: of the table.
 
     Raises:
         InputError: there are none, or one of them is damaged.
     """
-    paths = sorted(folder.rglob("*.json"))
+    paths = sorted(folder.glob("*/*/*/*.json"))  # deeper ones are of checkpoints
     if not paths:
         raise InputError(f"{folder}: expected cells <dataset>/<regime>/<student>/<method>.json, got none")
     return [_checked(path, read_json(path)) for path in paths]

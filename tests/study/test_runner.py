@@ -1,10 +1,14 @@
 """A whole table in seconds: trained, found finished, trained again to the same file, changed."""
 
 import dataclasses
-import json
+import functools
 import shutil
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
+import optax
 import pytest
 from pipeline_samples import TEACHER
 
@@ -65,25 +69,57 @@ def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(tr
     other = dataclasses.replace(TABLE, methods=("soft_label",), tuning=one)
     shutil.copytree(trained / "results", tmp_path / "results")
     found = runner.run_table(other, tmp_path / "results/tiny", trained / "tiny", trained / "teachers")
-    (path, cell, again), *_ = found
+    (_, cell, again), *_ = found
     assert again
     assert cell["settings"]["temperature"] == 3.0
-    assert load(path.parent) == [cell] + [c for c in load(path.parent) if c["method"] == "teacher_input"]
+    stored = {one["method"]: one for one in load(tmp_path / "results/tiny")}
+    assert stored["soft_label"] == cell
+    assert set(stored) == {"teacher", "soft_label", "teacher_input"}
 
 
-def test_a_table_is_reproduced_and_a_changed_score_is_seen(trained, capsys):
-    one = dataclasses.replace(TABLE, methods=("soft_label",))
-    assert reproduce(Reproduce(one, trained / "results", trained)) == 0
-    path = trained / "results/tiny/synthetic/inductive/2x4/soft_label.json"
-    stored = path.read_text()
-    cell = json.loads(stored)
-    cell["scores"]["test"][0] += 0.25
-    path.write_text(json.dumps(cell))
-    try:
-        assert reproduce(Reproduce(one, trained / "results", trained)) == 1
-    finally:
-        path.write_text(stored)
-    assert "1 of 2" in capsys.readouterr().out
+def test_a_table_is_reproduced_and_a_changed_constant_of_the_training_is_seen(trained, monkeypatch, capsys):
+    one = Reproduce(dataclasses.replace(TABLE, methods=("soft_label",)), trained / "results", trained)
+    assert reproduce(one) == 0
+    assert "2 of 2" in capsys.readouterr().out
+    monkeypatch.setattr(optax, "adam", functools.partial(optax.adam, b1=0.0))
+    assert reproduce(one) == 1
+
+
+# Runs the table, and is killed where the checkpoint of the finalists gets its name.
+KILLED = """
+import dataclasses, os, signal, sys
+sys.path.insert(0, sys.argv[3])
+
+def audit(event, arguments):
+    if event == "os.rename" and "finalists" in str(arguments[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(audit)
+from pathlib import Path
+from pipeline_samples import TEACHER
+from abkd_jax.configs import presets
+from abkd_jax.study import runner
+from experiments.study import Run, train
+from study.test_runner import TABLE
+small = dataclasses.replace(presets.preset("synthetic"), teacher=TEACHER)
+runner.presets.preset = lambda dataset: small
+table = dataclasses.replace(TABLE, methods=("soft_label",))
+train(Run(table, Path(sys.argv[1]), Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_study_goes_on_to_the_same_cells(trained, tmp_path):
+    tests = Path(__file__).parents[1]
+    child = [sys.executable, "-c", KILLED, str(tmp_path), str(trained / "teachers"), str(tests)]
+    assert subprocess.run(child, cwd=tests.parent, check=False).returncode == -signal.SIGKILL
+    assert not list(tmp_path.rglob("soft_label.json"))
+    assert list(tmp_path.rglob("tuning/*"))
+    train(Run(dataclasses.replace(TABLE, methods=("soft_label",)), tmp_path, tmp_path), trained / "teachers")
+    whole, resumed = (
+        {c["method"]: c | {"times": None, "provenance": None} for c in load(folder / "tiny")}
+        for folder in (trained / "results", tmp_path)
+    )
+    assert resumed == {method: whole[method] for method in ("teacher", "soft_label")}
 
 
 def test_a_loss_from_outside_is_tuned_stored_and_reported(trained, tmp_path, monkeypatch):

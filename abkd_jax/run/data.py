@@ -239,8 +239,11 @@ def make_predict(data: PreparedData, model: Any) -> Callable[[Pytree], Any]:
     return lambda variables: layerwise(model, variables, host, nodes=nodes)
 
 
-def make_scores(data: PreparedData, model: Any) -> Callable[[Pytree], dict[str, jax.Array]]:
-    """`variables -> {"val_loss", "val_accuracy", "test_accuracy"}`, the scores those of the task."""
+def make_scores(data: PreparedData, model: Any) -> Callable[..., dict[str, jax.Array]]:
+    """`variables -> {"val_loss", "val_accuracy", "test_accuracy"}`, the scores those of the task.
+
+    A second argument is the same data with another split, whose nodes are scored.
+    """
     predict, task = make_predict(data, model), data.task
 
     @jax.jit
@@ -251,7 +254,10 @@ def make_scores(data: PreparedData, model: Any) -> Callable[[Pytree], dict[str, 
             "test_accuracy": task.score(logits, labels, test_mask),
         }
 
-    return lambda variables: score_all(predict(variables), data.labels, data.val_mask, data.test_mask)
+    def scores(variables: Pytree, of: PreparedData = data) -> dict[str, jax.Array]:
+        return score_all(predict(variables), of.labels, of.val_mask, of.test_mask)
+
+    return scores
 
 
 def _whole(dataset: Dataset, mesh: Mesh | None = None) -> PreparedData:

@@ -30,6 +30,7 @@ __all__ = [
     "teacher_folder",
     "teacher_of",
     "teachers_root",
+    "train_teacher",
     "train_teachers",
 ]
 
@@ -173,12 +174,15 @@ def train_teachers(
     """
 
     def trainer(data: PreparedData) -> Callable[[int], Trained]:
-        return lambda seed: _train_or_load(data, config, seed, root, may_train=may_train)
+        return lambda seed: train_teacher(data, config, seed, root, may_train=may_train)
 
     return stack(in_slices(data, range(seeds), trainer))
 
 
-def _train_or_load(data: PreparedData, config: TeacherConfig, seed: int, root: Path, *, may_train: bool) -> Trained:
+def train_teacher(
+    data: PreparedData, config: TeacherConfig, seed: int, root: Path, *, may_train: bool = True
+) -> Trained:
+    """Trains the teacher of one seed, or reads it; see `train_teachers`."""
     model, key = build_model(data, config.model), jax.random.key(seed)
     optimizer = make_optimizer(config.optim, steps_per_epoch(data, config.optim))
     if data.sampler is None:

@@ -1,6 +1,6 @@
 """What a cell says of its models: scores, cost, ends of the logged quantities, attention."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.records import make_records
+from abkd_jax.types import Pytree
 
 __all__ = ["length_chosen", "student_cell", "teacher_cell"]
 
@@ -20,23 +21,28 @@ SCALARS = {
 }
 
 
-def teacher_cell(data: PreparedData, teachers: Trained, tests: Mapping[str, PreparedData]) -> dict[str, Any]:
+def teacher_cell(
+    splits: Sequence[PreparedData], teachers: Trained, tests: Mapping[str, Sequence[PreparedData]]
+) -> dict[str, Any]:
     """Returns the content of the cell of the teachers."""
-    return _content(data, "teacher", teachers, tests) | {"compression": 1.0, "data": data.summary}
+    return _content(splits, "teacher", teachers, tests) | {"compression": 1.0, "data": splits[0].summary}
 
 
 def student_cell(
-    data: PreparedData, by_length: Mapping[int, Trained], tests: Mapping[str, PreparedData], teacher_parameters: int
+    splits: Sequence[PreparedData],
+    by_length: Mapping[int, Trained],
+    tests: Mapping[str, Sequence[PreparedData]],
+    teacher_parameters: int,
 ) -> dict[str, Any]:
     """Returns the content of a cell: that of the length which the mean validation score chooses.
 
     Args:
-        data: what the students were trained on.
+        splits: what the students were trained on; seed `k` has split `k` modulo their number.
         by_length: the students of each length, in epochs.
-        tests: further test nodes, by the name of their score.
+        tests: further test nodes, by the name of their score, for each split.
         teacher_parameters: number of parameters of the teacher.
     """
-    contents = {length: _content(data, "student", trained, tests) for length, trained in by_length.items()}
+    contents = {length: _content(splits, "student", trained, tests) for length, trained in by_length.items()}
     chosen = length_chosen({length: content["scores"]["validation"] for length, content in contents.items()})
     content, trained = contents[chosen], by_length[chosen]
     lengths = {
@@ -62,26 +68,35 @@ def length_chosen(validation: Mapping[int, list[float | None]]) -> int:
     return min(means, key=lambda length: (-means[length], length))
 
 
-def _content(data: PreparedData, name: str, trained: Trained, tests: Mapping[str, PreparedData]) -> dict[str, Any]:
-    found = make_records(data, name, trained)
+def _content(
+    splits: Sequence[PreparedData], name: str, trained: Trained, tests: Mapping[str, Sequence[PreparedData]]
+) -> dict[str, Any]:
+    found = make_records(splits[0], name, trained)
+    diverged = [record.get("diverged") for record in found]
     scores = {
-        name: [_score(record[key]) for record in found]
-        for name, key in (
+        score: [_score(record[key]) for record in found]
+        for score, key in (
             ("test", "test_accuracy"),
             ("validation", "val_accuracy"),
             ("test_at_best_validation", "test_accuracy_best_val"),
         )
     }
-    diverged = [record.get("diverged") for record in found]
+    if len(splits) > 1:
+        last, best = (
+            _on_own_split(splits, trained, of, diverged) for of in (trained.variables, trained.best_variables)
+        )
+        scores = {
+            "test": last["test_accuracy"],
+            "validation": last["val_accuracy"],
+            "test_at_best_validation": best["test_accuracy"],
+        }
     for test, on in tests.items():
-        score = make_scores(on, trained.module)
-        of_seeds = [score(select_seed(trained.variables, seed))["test_accuracy"] for seed in range(len(found))]
-        scores[test] = [None if at is not None else _score(value) for at, value in zip(diverged, of_seeds, strict=True)]
+        scores[test] = _on_own_split(on, trained, trained.variables, diverged)["test_accuracy"]
     seconds = sorted(set(np.broadcast_to(trained.history["seconds"], len(found)).tolist()))
     return {
-        "metric": data.task.metric,
+        "metric": splits[0].task.metric,
         "seeds": [record["seed"] for record in found],
-        "splits": [data.split] * len(found),
+        "splits": [splits[seed % len(splits)].split for seed in range(len(found))],
         "scores": scores,
         "diverged": diverged,
         "parameters": found[0]["parameters"],
@@ -93,6 +108,23 @@ def _content(data: PreparedData, name: str, trained: Trained, tests: Mapping[str
         },
         "provenance": found[-1]["provenance"],
     }
+
+
+def _on_own_split(
+    splits: Sequence[PreparedData], trained: Trained, variables: Pytree, diverged: Sequence[int | None]
+) -> dict[str, list[float | None]]:
+    """Returns validation and test scores by seed, each of its own split; None of seeds that diverged."""
+    scorers: dict[int, Callable[..., Any]] = {}  # by graph: one compilation each
+    found: dict[str, list[float | None]] = {"val_accuracy": [], "test_accuracy": []}
+    for seed, at in enumerate(diverged):
+        data = splits[seed % len(splits)]
+        graph = id(data.batch.graph)
+        if graph not in scorers:
+            scorers[graph] = make_scores(data, trained.module)
+        of_seed = scorers[graph](select_seed(variables, seed), data)
+        for name, scores in found.items():
+            scores.append(None if at is not None else _score(of_seed[name]))
+    return found
 
 
 def _over_epochs(history: Mapping[str, np.ndarray]) -> dict[str, Any]:

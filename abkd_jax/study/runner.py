@@ -6,51 +6,27 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from abkd_jax import datasets
-from abkd_jax.configs import presets
-from abkd_jax.configs.large_presets import Preset
-from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.identity import TRAINING_VERSION, config_dict, digest
 from abkd_jax.run.lanes import Lane, with_numbers
-from abkd_jax.run.program import Teacher, Trained, select_seed
-from abkd_jax.run.resolve import Job, capped, with_epochs
-from abkd_jax.run.teachers import as_teacher
+from abkd_jax.run.program import Trained
+from abkd_jax.run.resolve import Job, with_epochs
 from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
 from abkd_jax.study.methods import Recipe, recipe
 from abkd_jax.study.options import Table, student_model
-from abkd_jax.study.regimes import view
+from abkd_jax.study.places import Place, open_place
 from abkd_jax.study.train import train_lanes
 from abkd_jax.study.tuning import Trial, ranking, trials
-from abkd_jax.types import Dataset, InputError
 
-__all__ = ["Place", "run_table"]
+__all__ = ["run_table"]
 
 log = logging.getLogger(__name__)
 
 FIRST_TUNING_SEED = 1000
-
-
-class Place(NamedTuple):
-    """What the students of a data set and a regime share.
-
-    Attributes:
-        data: what they are trained on.
-        tests: graphs with further test nodes, by the name of the score.
-        teacher: their teachers, by seed.
-        preset: settings of the data set.
-        with_labels: see `regimes.View`.
-    """
-
-    data: PreparedData
-    tests: dict[str, PreparedData]
-    teacher: Teacher
-    preset: Preset
-    with_labels: bool
 
 
 def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterator[tuple[Path, Cell, bool]]:
@@ -73,10 +49,17 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
             place = open_place(table, dataset, regime, teachers)
             heading = {"table": table.name, "dataset": dataset, "regime": regime}
             path = cell_path(results, dataset, regime, "teacher", "teacher")
-            identity = digest({"data": place.data.identity.fingerprint, **_versions(), **place.teacher.source})
+            identity = digest(
+                {
+                    "data": place.data.identity.fingerprint,
+                    **place.split_identity,
+                    **_versions(),
+                    **place.teacher.source,
+                }
+            )
             kept = read_cell(path, identity)
             if kept is None:
-                content = teacher_cell(place.data, place.teacher.models, place.tests)
+                content = teacher_cell(place.splits, place.teacher.models, place.tests)
                 kept = {**heading, "student": "teacher", "method": "teacher", "identity": identity, **content}
                 write_cell(path, kept)
             for student in table.students:
@@ -85,22 +68,6 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
                     file = cell_path(results, dataset, regime, student, method)
                     folder = work / file.relative_to(results).with_suffix("")
                     yield file, *_cell(table, place, names, file, folder, kept)
-
-
-def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place:
-    """Loads a data set as a regime shows it, and trains or reads its teachers."""
-    loaded = datasets.load(dataset, table.data_root)
-    if not isinstance(loaded, Dataset):
-        raise InputError(f"{dataset} labels graphs: studies train on whole graphs, expected labels of nodes")
-    seen = view(loaded, regime, np.random.default_rng(0))
-    data = prepare_data(seen.train)
-    taught = data.batch.masks._replace(all=data.batch.masks.all & np.asarray(seen.taught))
-    data = data._replace(batch=data.batch._replace(masks=taught))
-    preset = presets.preset(dataset)
-    config = dataclasses.replace(preset.teacher, optim=capped(preset.teacher.optim, table.max_teacher_epochs))
-    teacher = as_teacher(data, config, table.seeds, teachers)
-    tests = {name: prepare_data(test) for name, test in seen.tests.items()}
-    return Place(data, tests, teacher, preset, seen.with_labels)
 
 
 def _cell(
@@ -125,7 +92,7 @@ def _cell(
     tuned = time.perf_counter()
     by_length = {length: _final(table, place, job, chosen, length, folder) for length in table.lengths}
     method = dataclasses.replace(with_numbers(job.method, chosen.numbers), start=chosen.start)  # type: ignore[arg-type]
-    content = student_cell(place.data, by_length, place.tests, of_teacher["parameters"])
+    content = student_cell(place.splits, by_length, place.tests, of_teacher["parameters"])
     optim = dataclasses.replace(method.optim, epochs=content["epochs"])
     cell: Cell = {
         **names,
@@ -134,7 +101,7 @@ def _cell(
         "settings": config_dict(dataclasses.replace(method, optim=optim)),
         "model": config_dict(model),
         "tuning": _tuning_entry(table, tried, candidates, validation, number),
-        "data": place.data.summary,
+        "data": place.data.summary | place.split_identity,
     }
     cell["times"] = {**content["times"], "tuning_seconds": tuned - began, "seconds": time.perf_counter() - began}
     write_cell(file, cell)
@@ -147,6 +114,7 @@ def _identity(table: Table, place: Place, job: Job, tried: Recipe, regime: str, 
     return digest(
         {
             "data": place.data.identity.fingerprint,
+            **place.split_identity,
             "regime": regime,
             "teacher": of_teacher["weights"],
             "model": config_dict(job.model),
@@ -204,11 +172,7 @@ def _tried(table: Table, place: Place, job: Job, candidates: list[Trial], seeds:
     """Returns validation scores after the last epoch, `[trials, seeds]`."""
     epochs = table.tuning.epochs
     optim = dataclasses.replace(job.method.optim, epochs=epochs, eval_every=epochs)
-    lanes = [
-        Lane(FIRST_TUNING_SEED + k, _teacher(place, k), trial.numbers, trial.start)
-        for trial in candidates
-        for k in seeds
-    ]
+    lanes = [place.lane(k, FIRST_TUNING_SEED + k, trial) for trial in candidates for k in seeds]
     trained = _train(place, job._replace(method=dataclasses.replace(job.method, optim=optim)), lanes, folder)
     scores = trained.history["val_accuracy"][-1].astype(float)
     scores[trained.history["diverged"].any(axis=0)] = np.nan
@@ -217,17 +181,13 @@ def _tried(table: Table, place: Place, job: Job, candidates: list[Trial], seeds:
 
 def _final(table: Table, place: Place, job: Job, chosen: Trial, length: int, folder: Path) -> Trained:
     """Returns the reported students of one length."""
-    lanes = [Lane(k, _teacher(place, k), chosen.numbers, chosen.start) for k in range(table.seeds)]
+    lanes = [place.lane(k, k, chosen) for k in range(table.seeds)]
     method = dataclasses.replace(job.method, optim=with_epochs(job.method.optim, length))
     return _train(place, job._replace(method=method), lanes, folder / f"epochs_{length}")
 
 
 def _train(place: Place, job: Job, lanes: list[Lane], folder: Path) -> Trained:
-    return train_lanes(place.data, job, place.teacher.models.module, place.teacher.source, lanes, folder)
-
-
-def _teacher(place: Place, seed: int) -> Any:
-    return select_seed(place.teacher.models.variables, seed % len(place.teacher.models.origins))
+    return train_lanes(place.splits, job, place.teacher.models.module, place.teacher.source, lanes, folder)
 
 
 def _versions() -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Training of the students of a cell: many lanes, in as few programs as fit into memory."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from abkd_jax.distill.build import build_objective
 from abkd_jax.run.data import PreparedData
 from abkd_jax.run.identity import student_identity
-from abkd_jax.run.lanes import Lane, build_student, lanes_program, with_untrained
+from abkd_jax.run.lanes import Lane, Split, build_student, lanes_program, with_untrained
 from abkd_jax.run.program import Trained, stack, train
 from abkd_jax.run.resolve import Job
 
@@ -20,12 +21,19 @@ MAX_BYTES = 1 << 30  # of the targets of one program
 
 
 def train_lanes(
-    data: PreparedData, job: Job, teacher: Any, source: dict[str, Any], lanes: Sequence[Lane], folder: Path
+    splits: Sequence[PreparedData],
+    job: Job,
+    teacher: Any,
+    source: dict[str, Any],
+    lanes: Sequence[Lane],
+    folder: Path,
 ) -> Trained:
     """Trains the lanes of a job, or reads them back; programs of equal shape one after the other.
 
+    Lanes train side by side where all splits are of one graph, and split after split where their edges differ.
+
     Args:
-        data: the data.
+        splits: the data with each split that lanes have; lanes have none of their own where it is one.
         job: method and student.
         teacher: module of the teachers.
         source: what identities say of them.
@@ -35,13 +43,38 @@ def train_lanes(
     Raises:
         InputError: see `lanes_program` and `program.train`.
     """
+    if all(data.batch.graph is splits[0].batch.graph for data in splits):
+        return _side_by_side(splits[0], job, teacher, source, lanes, folder)
+    parts, order = [], []
+    for number, data in enumerate(splits):
+        own = [at for at, lane in enumerate(lanes) if lane.split is not None and lane.split.val is data.val_mask]
+        if own:
+            on = folder / f"split_{number}"
+            parts.append(_side_by_side(data, job, teacher, source, [lanes[at] for at in own], on))
+            order += own
+    return _in_order(stack(parts), np.argsort(order))
+
+
+def _in_order(trained: Trained, order: np.ndarray) -> Trained:
+    """Returns models in another order."""
+    last, best = (jax.tree.map(lambda leaf: leaf[order], tree) for tree in (trained.variables, trained.best_variables))
+    history = {name: values[:, order] if values.ndim > 1 else values for name, values in trained.history.items()}
+    history["seconds"] = np.broadcast_to(trained.history["seconds"], len(order))[order]
+    origins = tuple(trained.origins[at] for at in order)
+    return Trained(last, best, trained.epochs[order], trained.best_epochs[order], history, origins, trained.module)
+
+
+def _side_by_side(
+    data: PreparedData, job: Job, teacher: Any, source: dict[str, Any], lanes: Sequence[Lane], folder: Path
+) -> Trained:
+    """Trains lanes on one graph."""
     size = _lanes_at_once(data, job, teacher, lanes)
     done = []
     for first in range(0, len(lanes), size):
         part = lanes[first : first + size]
         seeds = [lane.seed for lane in part]
         identity = student_identity(data.identity, seeds, source, job.name, job.method, job.model)
-        identity["lanes"] = [{**lane.numbers, "start": lane.start} for lane in part]
+        identity["lanes"] = [{**lane.numbers, "start": lane.start, **_split_identity(lane.split)} for lane in part]
         program, untrained = lanes_program(data, job, teacher, part, folder / str(first // size), identity)
         trained = train(data, build_student(data, job), program)
         done.append(trained._replace(history=with_untrained(trained.history, untrained)))
@@ -61,3 +94,9 @@ def _lanes_at_once(data: PreparedData, job: Job, teacher: Any, lanes: Sequence[L
     leaves = jax.tree.leaves(jax.eval_shape(targets, lanes[0].teacher))
     most = max(1, MAX_BYTES // max(1, sum(int(np.prod(leaf.shape)) * 4 for leaf in leaves)))
     return max(size for size in range(1, len(lanes) + 1) if len(lanes) % size == 0 and size <= most)
+
+
+def _split_identity(split: Split | None) -> dict[str, str]:
+    if split is None:
+        return {}
+    return {"split": hashlib.sha256(b"".join(np.asarray(mask).tobytes() for mask in split)).hexdigest()[:16]}

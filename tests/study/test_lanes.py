@@ -34,7 +34,7 @@ def learned(tmp_path_factory):
 
 
 def run(data, teacher, lanes, folder, method=METHOD):
-    return train_lanes(data, Job("abkd", STUDENT, method), teacher.models.module, teacher.source, lanes, folder)
+    return train_lanes((data,), Job("abkd", STUDENT, method), teacher.models.module, teacher.source, lanes, folder)
 
 
 def lane(teacher, seed, **own):

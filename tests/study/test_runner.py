@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     patch = pytest.MonkeyPatch()
     small = dataclasses.replace(presets.preset("synthetic"), teacher=TEACHER)
-    patch.setattr(runner.presets, "preset", lambda dataset: small)
+    patch.setattr(presets, "preset", lambda dataset, facts: small)
     train(Run(TABLE, folder / "results", folder))
     yield folder
     patch.undo()
@@ -62,9 +62,9 @@ def test_what_is_finished_is_skipped(trained):
 
 
 def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(trained, tmp_path, monkeypatch):
-    before = runner.presets.preset("synthetic")
+    before = presets.preset("synthetic", None)
     soft_label = dataclasses.replace(before.soft_label, temperature=3.0)
-    monkeypatch.setattr(runner.presets, "preset", lambda dataset: dataclasses.replace(before, soft_label=soft_label))
+    monkeypatch.setattr(presets, "preset", lambda dataset, facts: dataclasses.replace(before, soft_label=soft_label))
     one = dataclasses.replace(TABLE.tuning, trials=1)
     other = dataclasses.replace(TABLE, methods=("soft_label",), tuning=one)
     shutil.copytree(trained / "results", tmp_path / "results")
@@ -102,7 +102,7 @@ from abkd_jax.study import runner
 from experiments.study import Run, train
 from study.test_runner import TABLE
 small = dataclasses.replace(presets.preset("synthetic"), teacher=TEACHER)
-runner.presets.preset = lambda dataset: small
+presets.preset = lambda dataset, facts: small
 table = dataclasses.replace(TABLE, methods=("soft_label",))
 train(Run(table, Path(sys.argv[1]), Path(sys.argv[1])), Path(sys.argv[2]))
 """

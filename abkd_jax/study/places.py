@@ -1,0 +1,97 @@
+"""Places: a data set as a regime shows it, on the device, with its splits and teachers."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from abkd_jax.configs import presets
+from abkd_jax.configs.large_presets import Preset
+from abkd_jax.configs.options import TeacherConfig
+from abkd_jax.datasets.facts import facts_of
+from abkd_jax.run.data import PreparedData
+from abkd_jax.run.identity import config_dict
+from abkd_jax.run.lanes import Lane, Split
+from abkd_jax.run.program import Teacher, select_seed, stack
+from abkd_jax.run.resolve import capped
+from abkd_jax.run.teachers import as_teacher, train_teacher
+from abkd_jax.study.options import Table
+from abkd_jax.study.regimes import view
+from abkd_jax.study.splits import load_splits, prepare_splits
+from abkd_jax.study.tuning import Trial
+
+__all__ = ["Place", "open_place"]
+
+
+class Place(NamedTuple):
+    """What the students of a data set and a regime share.
+
+    Attributes:
+        splits: what they are trained on; seed `k` has split `k` modulo their number.
+        tests: graphs with further test nodes, by the name of the score, one for each split.
+        teacher: their teachers, by seed, each trained on the split of its seed.
+        preset: settings of the data set.
+        with_labels: see `regimes.View`.
+    """
+
+    splits: tuple[PreparedData, ...]
+    tests: dict[str, tuple[PreparedData, ...]]
+    teacher: Teacher
+    preset: Preset
+    with_labels: bool
+
+    @property
+    def data(self) -> PreparedData:
+        """Returns the data with the first split."""
+        return self.splits[0]
+
+    @property
+    def split_identity(self) -> dict[str, Any]:
+        """Returns what identities say of splits: nothing where there is one."""
+        return {"splits": [data.identity.fingerprint for data in self.splits]} if len(self.splits) > 1 else {}
+
+    def lane(self, number: int, seed: int, trial: Trial) -> Lane:
+        """Returns the student of a trial with the teacher and the split of a number.
+
+        Args:
+            number: of teacher and split, modulo the number of teachers.
+            seed: of the student.
+            trial: its settings.
+        """
+        number %= len(self.teacher.models.origins)
+        data = self.splits[number % len(self.splits)]
+        masks = data.batch.masks
+        split = None if len(self.splits) == 1 else Split(masks.all, masks.train, data.val_mask)  # type: ignore[arg-type]
+        return Lane(seed, select_seed(self.teacher.models.variables, number), trial.numbers, trial.start, split)
+
+
+def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place:
+    """Loads a data set as a regime shows it, and trains or reads its teachers.
+
+    Raises:
+        InputError: see `splits.load_splits`, `regimes.view` and `teachers.as_teacher`.
+    """
+    loaded = load_splits(dataset, table.data_root, table.seeds)
+    views = [view(one, regime, np.random.default_rng(split)) for split, one in enumerate(loaded)]
+    splits = tuple(
+        _taught(data, seen.taught)
+        for data, seen in zip(prepare_splits([seen.train for seen in views]), views, strict=True)
+    )
+    preset = presets.preset(dataset, facts_of(loaded[0]))
+    config = dataclasses.replace(preset.teacher, optim=capped(preset.teacher.optim, table.max_teacher_epochs))
+    tests = {name: prepare_splits([seen.tests[name] for seen in views]) for name in views[0].tests}
+    return Place(splits, tests, _teachers(splits, config, table.seeds, teachers), preset, views[0].with_labels)
+
+
+def _taught(data: PreparedData, taught: np.ndarray) -> PreparedData:
+    masks = data.batch.masks
+    return data._replace(batch=data.batch._replace(masks=masks._replace(all=masks.all & taught)))
+
+
+def _teachers(splits: tuple[PreparedData, ...], config: TeacherConfig, seeds: int, root: Path) -> Teacher:
+    """Returns the teachers of all seeds, each trained on its split."""
+    if len(splits) == 1:
+        return as_teacher(splits[0], config, seeds, root)
+    trained = [train_teacher(splits[seed % len(splits)], config, seed, root) for seed in range(seeds)]
+    return Teacher(stack(trained), config.model, config_dict(config.model))

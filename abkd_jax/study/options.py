@@ -35,7 +35,7 @@ class Table:
     datasets: tuple[str, ...] = ("cora",)
     """Data sets."""
     regimes: tuple[str, ...] = ("transductive",)
-    """What the students may see: transductive, labelled_only, inductive."""
+    """What the students may see: transductive, labelled_only, inductive, perturbed, labels_1, labels_5, labels_20."""
     students: tuple[str, ...] = ("4x4",)
     """Sizes, layers x units: 4x4, or mlp:2x128 for another architecture than that of the data set's student."""
     methods: tuple[str, ...] = ("supervised", "soft_label", "abkd")

@@ -17,7 +17,7 @@ from abkd_jax.run.program import Teacher, select_seed, stack
 from abkd_jax.run.resolve import capped
 from abkd_jax.run.teachers import as_teacher, train_teacher
 from abkd_jax.study.options import Table
-from abkd_jax.study.regimes import view
+from abkd_jax.study.regimes import views
 from abkd_jax.study.splits import load_splits, prepare_splits
 from abkd_jax.study.tuning import Trial
 
@@ -70,18 +70,18 @@ def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place
     """Loads a data set as a regime shows it, and trains or reads its teachers.
 
     Raises:
-        InputError: see `splits.load_splits`, `regimes.view` and `teachers.as_teacher`.
+        InputError: see `splits.load_splits`, `regimes.views` and `teachers.as_teacher`.
     """
     loaded = load_splits(dataset, table.data_root, table.seeds)
-    views = [view(one, regime, np.random.default_rng(split)) for split, one in enumerate(loaded)]
+    shown = views(loaded, regime, table.seeds)
     splits = tuple(
         _taught(data, seen.taught)
-        for data, seen in zip(prepare_splits([seen.train for seen in views]), views, strict=True)
+        for data, seen in zip(prepare_splits([seen.train for seen in shown]), shown, strict=True)
     )
     preset = presets.preset(dataset, facts_of(loaded[0]))
     config = dataclasses.replace(preset.teacher, optim=capped(preset.teacher.optim, table.max_teacher_epochs))
-    tests = {name: prepare_splits([seen.tests[name] for seen in views]) for name in views[0].tests}
-    return Place(splits, tests, _teachers(splits, config, table.seeds, teachers), preset, views[0].with_labels)
+    tests = {name: prepare_splits([seen.tests[name] for seen in shown]) for name in shown[0].tests}
+    return Place(splits, tests, _teachers(splits, config, table.seeds, teachers), preset, shown[0].with_labels)
 
 
 def _taught(data: PreparedData, taught: np.ndarray) -> PreparedData:

@@ -4,13 +4,17 @@
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from abkd_jax.study.cells import load
+from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.study.cells import Cell, load
+from abkd_jax.study.report.claims import Claim
 from abkd_jax.study.report.comparisons import Test
+from abkd_jax.study.report.excerpt import excerpt, with_excerpt
 from abkd_jax.study.report.write import write_report
 from abkd_jax.types import InputError
 from experiments.configs.tables import CLAIMS
@@ -28,6 +32,8 @@ class Args:
     """Test whose p is corrected; sign flips and ranks of ten pairs cannot be significant among over 25 comparisons."""
     out: Path | None = None
     """Folder of the report; without it that of the table."""
+    readme: Path | None = None
+    """Text with lines `<!-- study NAME -->` and `<!-- end -->`, between which scores and claims are put as well."""
 
 
 def main(args: Args) -> None:
@@ -35,9 +41,27 @@ def main(args: Args) -> None:
     try:
         cells = load(args.results)
         claims = CLAIMS.get(str(cells[0]["table"]), ())
+        text = None if args.readme is None else _with_cells(args.readme, cells, claims, args)
         print(write_report(cells, args.out or args.results, args.baseline, args.test, claims))
+        if args.readme is not None and text is not None:
+            write_atomic(args.readme, text)
     except InputError as error:
         sys.exit(f"experiments.report: {error}")
+
+
+def _with_cells(readme: Path, cells: Sequence[Cell], claims: Sequence[Claim], args: Args) -> str:
+    """Returns a text with the excerpt of these cells.
+
+    Raises:
+        InputError: it cannot be read or has no place for them.
+    """
+    made = excerpt(cells, args.baseline, args.test, claims)
+    try:
+        return with_excerpt(readme.read_text(), str(cells[0]["table"]), made)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{readme}: cannot be read: {error}") from error
+    except InputError as error:
+        raise InputError(f"{readme}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a cell says of its models: scores, cost, ends of the logged quantities, attention."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -105,9 +106,20 @@ def _content(
             "training_seconds": sum(seconds),
             "seconds_per_epoch": sum(seconds) / float(np.sum(trained.epochs)),
             "latency_ms": found[0]["latency_ms"],
+            "peak_memory_gib": _peak_memory_gib(),
         },
         "provenance": found[-1]["provenance"],
     }
+
+
+def _peak_memory_gib() -> float | None:
+    """Returns the most memory that this process has held, whatever it did before; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return round(peak / 2**30, 3)
 
 
 def _on_own_split(

@@ -19,6 +19,7 @@ from abkd_jax.study.contents import student_cell, teacher_cell
 from abkd_jax.study.methods import Recipe, recipe
 from abkd_jax.study.options import Table, student_model
 from abkd_jax.study.places import Place, open_place
+from abkd_jax.study.similarity import cka_of_last_layers
 from abkd_jax.study.train import train_lanes
 from abkd_jax.study.tuning import Trial, ranking, trials
 
@@ -94,10 +95,13 @@ def _cell(
     method = dataclasses.replace(with_numbers(job.method, chosen.numbers), start=chosen.start)  # type: ignore[arg-type]
     content = student_cell(place.splits, by_length, place.tests, of_teacher["parameters"])
     optim = dataclasses.replace(method.optim, epochs=content["epochs"])
+    lanes = [place.lane(k, k, chosen) for k in range(table.seeds)]
+    trained = by_length[content["epochs"]]
     cell: Cell = {
         **names,
         "identity": identity,
         **content,
+        "cka": cka_of_last_layers(place.splits, job, place.teacher.models.module, lanes, trained),
         "settings": config_dict(dataclasses.replace(method, optim=optim)),
         "model": config_dict(model),
         "tuning": _tuning_entry(table, tried, candidates, validation, number),

@@ -54,6 +54,16 @@ def test_cells_hold_what_was_trained(trained):
     assert student["settings"]["temperature"] == chosen["temperature"]
     assert student["settings"]["optim"]["epochs"] == student["epochs"] == 4
     assert cells["teacher_input"]["settings"]["input"] == "teacher"
+    assert all(0.0 < cell["times"]["peak_memory_gib"] < 100.0 for cell in cells.values())
+
+
+def test_similarity_before_and_after_training(trained):
+    for cell in load(trained / "results" / "tiny"):
+        if cell["method"] != "teacher":
+            before, after = cell["cka"]["before"], cell["cka"]["after"]
+            assert len(before) == len(after) == len(cell["seeds"])
+            assert all(0.0 <= value <= 1.0 for value in before + after)
+            assert before != after
 
 
 def test_what_is_finished_is_skipped(trained):

@@ -6,15 +6,16 @@ import tabulate
 
 from abkd_jax.study.report.blocks import Block, Entry, Folded, Heading, Items, Picture, Table, Text
 
-__all__ = ["as_markdown"]
+__all__ = ["as_markdown", "block_text"]
 
 
 def as_markdown(title: str, blocks: Sequence[Block]) -> str:
     """Returns the report as Markdown; significantly better entries are bold, worse ones have an arrow."""
-    return "\n\n".join([f"# {title}", *map(_block, blocks)]) + "\n"
+    return "\n\n".join([f"# {title}", *map(block_text, blocks)]) + "\n"
 
 
-def _block(block: Block) -> str:
+def block_text(block: Block) -> str:
+    """Returns one part of a report as Markdown."""
     match block:
         case Heading(text):
             return f"## {text}"
@@ -25,7 +26,7 @@ def _block(block: Block) -> str:
         case Table(caption, headers, rows):
             return f"{caption}:\n\n{_table(headers, rows)}"
         case Folded(title, blocks):
-            return "\n\n".join([f"### {title}", *map(_block, blocks)])
+            return "\n\n".join([f"### {title}", *map(block_text, blocks)])
         case Picture(name, caption):
             return f"![{caption}]({name})"
 

@@ -1,10 +1,9 @@
-"""Where the numbers of a study come from: settings, data, hours, commits and machines."""
+"""Where the numbers of a study come from: settings, data, commits and machines."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from abkd_jax.run.report.origin import data_facts, program_facts
-from abkd_jax.run.report.trends import is_finite
 from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.blocks import Items, Table, Text, plain
 from abkd_jax.study.report.grid import Grid
@@ -27,17 +26,14 @@ def settings(grid: Grid) -> tuple[Text, Table]:
 
 
 def data_table(grid: Grid) -> Table:
-    """Returns source, split, counts and fingerprint of each data set, and the hours its cells took."""
+    """Returns source, split, counts and fingerprint of each data set."""
     lines = []
     for dataset in dict.fromkeys(column.dataset for column in grid.columns):
         cells = [cell for cell in (*grid.cells.values(), *grid.teachers.values()) if cell["dataset"] == dataset]
         facts = data_facts([_record(cell) for cell in cells])
-        times = [cell.get("times", {}).get(key) for cell in cells for key in ("training_seconds", "tuning_seconds")]
-        known = [seconds for seconds in times if is_finite(seconds)]
-        hours = f"{sum(known) / 3600:.2f}" if known else "-"
-        lines.append(plain(dataset, hours, *(fact or "-" for fact in facts.values())))
-    headers = ("data set", "hours", "source", "fingerprint", "counts", "split")
-    return Table("Data, and hours of tuning and training", headers, lines)
+        lines.append(plain(dataset, *(fact or "-" for fact in facts.values())))
+    headers = ("data set", "source", "fingerprint", "counts", "split")
+    return Table("Data", headers, lines)
 
 
 def programs(grid: Grid) -> Items:

@@ -1,0 +1,60 @@
+"""Scores and claims of a study between two marks of a text, made from its cells and compared with them."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from abkd_jax.study.cells import Cell
+from abkd_jax.study.report.blocks import Block, Text
+from abkd_jax.study.report.claims import Claim, claims_table, claims_text, decide
+from abkd_jax.study.report.comparisons import Test, compare
+from abkd_jax.study.report.grid import make_grid
+from abkd_jax.study.report.hours import hours_table
+from abkd_jax.study.report.markdown import block_text
+from abkd_jax.study.report.score_tables import groups, main_table
+from abkd_jax.types import InputError
+
+__all__ = ["excerpt", "names_of_excerpts", "with_excerpt"]
+
+MARKS = re.compile(r"(<!-- study (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def excerpt(cells: Sequence[Cell], baseline: str, test: Test = "permutation", claims: Sequence[Claim] = ()) -> str:
+    """Returns the main tables of a study, its claims and its hours as Markdown; the same for the same cells.
+
+    Raises:
+        InputError: as for `make_grid`.
+    """
+    grid = make_grid(cells, baseline)
+    rows = compare(grid, baseline, np.random.default_rng(0), test)
+    blocks: list[Block] = [main_table(grid, title, columns, rows) for title, columns in groups(grid)]
+    decisions = decide(grid, claims, np.random.default_rng(0), test)  # as in the report
+    if decisions:
+        blocks += [Text(claims_text(grid, decisions, test)), claims_table(grid, decisions)]
+    return "\n\n".join(map(block_text, [*blocks, hours_table(grid)])) + "\n"
+
+
+def names_of_excerpts(text: str) -> list[str]:
+    r"""Returns the tables that have a place in a text.
+
+    Examples:
+        >>> names_of_excerpts("<!-- study main -->\nold\n<!-- end -->")
+        ['main']
+    """
+    return [found[2] for found in MARKS.finditer(text)]
+
+
+def with_excerpt(text: str, name: str, made: str) -> str:
+    r"""Returns a text with another excerpt in the place of a table.
+
+    Raises:
+        InputError: the text has no place for it.
+
+    Examples:
+        >>> with_excerpt("<!-- study main -->\nold\n<!-- end -->", "main", "new\n")
+        '<!-- study main -->\nnew\n<!-- end -->'
+    """
+    if name not in names_of_excerpts(text):
+        raise InputError(f"no place for study {name}, expected lines <!-- study {name} --> and <!-- end -->")
+    return MARKS.sub(lambda found: found[1] + made + found[3] if found[2] == name else found[0], text)

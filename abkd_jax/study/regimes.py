@@ -17,7 +17,7 @@ REGIMES = ("transductive", "labelled_only", "inductive", "perturbed", *LABELS)
 
 UNSEEN_SHARE = 0.2  # of the test nodes, as in GLNN (Zhang et al., arXiv 2110.08727, section 4.1)
 DROPPED_SHARE = 0.2  # of the edges
-NOISE = 0.5  # share of noise in noisy features, the middle of the range in GLNN's study of noise
+NOISE = 0.5  # share of noise in noisy features
 
 
 class View(NamedTuple):
@@ -41,8 +41,8 @@ def views(splits: Sequence[Dataset], regime: str, seeds: int) -> list[View]:
 
     `perturbed`: as `transductive`; afterwards the students are also scored with a fifth of the edges dropped ("test: a
     fifth of the edges dropped", an edge with its reverse) and with noisy features ("test: noisy features"). Half of a
-    noisy feature is Gaussian noise: `(1 - a) X + a N` (GLNN, arXiv 2110.08727, section 5) with `a` .5 and,
-    so that scales do not matter, with the standard deviation of each feature. Both are drawn once for all splits.
+    noisy feature is Gaussian noise: `(1 - a) X + a N` with `a` .5, as in GLNN's code (github.com/snap-research/
+    graphless-neural-networks), but with the standard deviation of each feature. Both are drawn once for all splits.
 
     `labels_1`, `labels_5`, `labels_20`: as `transductive`, with so many training nodes of each class, for each of the
     `seeds` drawn from those of its split.

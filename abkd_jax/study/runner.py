@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from abkd_jax.configs.options import ModelConfig
 from abkd_jax.run.identity import TRAINING_VERSION, config_dict, digest
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Trained
@@ -23,11 +24,12 @@ from abkd_jax.study.similarity import cka_of_last_layers
 from abkd_jax.study.train import train_lanes
 from abkd_jax.study.tuning import Trial, ranking, trials
 
-__all__ = ["run_table"]
+__all__ = ["run_table", "starts"]
 
 log = logging.getLogger(__name__)
 
 FIRST_TUNING_SEED = 1000
+LINEAR_INPUT = {"gcnii", "gcn", "mlp"}  # models whose input layer is one linear map, as `teacher_directions` reads it
 
 
 def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterator[tuple[Path, Cell, bool]]:
@@ -76,9 +78,7 @@ def _cell(
 ) -> tuple[Cell, bool]:
     """Returns a finished cell, trained where there is none, and whether it was."""
     model = student_model(names["student"], place.preset.student)
-    alike = (model.name, place.teacher.config and place.teacher.config.name) == ("gcnii", "gcnii")
-    starts = ("positive", "teacher_directions") + (("attention_map",) if alike else ())
-    tried = recipe(names["method"], place.preset, starts, with_labels=place.with_labels)
+    tried = recipe(names["method"], place.preset, starts(model, place.teacher.config), with_labels=place.with_labels)
     model = dataclasses.replace(model, repeated=tried.repeated)
     job = Job(names["method"], model, tried.method)
     identity = _identity(table, place, job, tried, names["regime"], of_teacher)
@@ -111,6 +111,19 @@ def _cell(
     write_cell(file, cell)
     shutil.rmtree(folder / "tuning", ignore_errors=True)
     return cell, True
+
+
+def starts(student: ModelConfig, teacher: ModelConfig | None) -> tuple[str, ...]:
+    """Returns the initialisations that a student can have, beside the one of its settings.
+
+    Examples:
+        >>> starts(ModelConfig(name="rgcn", hidden=8), ModelConfig(name="rgcn"))
+        ('default', 'positive')
+    """
+    if teacher is None or {student.name, teacher.name} - LINEAR_INPUT:
+        return ("default", "positive")
+    found = ("positive",) if student.hidden > teacher.hidden else ("positive", "teacher_directions")
+    return found + (("attention_map",) if found[1:] and student.name == teacher.name == "gcnii" else ())
 
 
 def _identity(table: Table, place: Place, job: Job, tried: Recipe, regime: str, of_teacher: Cell) -> str:

@@ -3,9 +3,9 @@
 main: what layer alignment adds to soft labels, and to the earlier losses, where soft labels of all nodes are given.
 regimes: the same where only labelled nodes are taught, and where a fifth of the test nodes is unseen.
 curve: students from 60 to 600 times smaller than their teachers.
-Hardware: 2 CPU cores. Time: one to three minutes a cell on Cora and Citeseer, five times as long on Pubmed; teachers half an
-hour a data set and regime, an hour on Pubmed. `stride` and `stride_structure` are methods too, but in no table: G-CRD on
-all 256 pairs of layers takes hours a cell.
+Hardware: 2 CPU cores. Time: one to three minutes a cell on Cora and Citeseer, five times as long on Pubmed; teachers
+half an hour a data set and regime, an hour on Pubmed. `stride` and `stride_structure` are methods too, but in no table:
+G-CRD on all 256 pairs of layers takes hours a cell.
 """
 
 from abkd_jax.study.options import Table

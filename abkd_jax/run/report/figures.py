@@ -126,7 +126,8 @@ def learning_curves(
             bottom.set_xlabel("epoch")
         if students:
             handles = {line.get_label(): line for panel in panels[:, 0] for line in panel.get_lines()}
-            figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
+            wide = 5 if len(columns) > 1 else 3  # names have no more room
+            figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=wide, frameon=False)
         footer(figure, data, _seed_counts(seeds))
         return figure
 

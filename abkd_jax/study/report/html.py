@@ -13,12 +13,13 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --line: #555; --good: #6fd3a0; --bad: #ff9d73; --band: #262626 } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere }
 h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; border-bottom: 1px solid var(--line); margin-top: 2rem }
-.scroll { overflow-x: auto; margin: 1rem 0 }
+.scroll { overflow-x: auto; margin: .3rem 0 1rem }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; overflow-wrap: normal }
-caption { text-align: left; padding: .3rem 0 }
+.caption { font-size: .85rem; margin: 1rem 0 0 }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
 th { background: var(--band); white-space: normal; vertical-align: bottom }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; max-width: 40vw }
 .better { font-weight: bold; color: var(--good) } .worse { color: var(--bad) }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; flex: 1 1 20rem; max-width: 40rem }
 img { width: 100%; height: auto; background: white; border-radius: 4px } figcaption { font-size: .85rem }
@@ -72,8 +73,8 @@ def _block(block: Block) -> str:
 def _table(table: Table) -> str:
     head = "".join(f"<th>{_text(header)}</th>" for header in table.headers)
     rows = "\n".join("<tr>" + "".join(map(_entry, row)) + "</tr>" for row in table.rows)
-    caption = f"<caption>{_text(table.caption)}</caption>"
-    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+    caption = f'<p class="caption">{_text(table.caption)}</p>'  # outside, so it does not scroll
+    return f'{caption}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
 
 
 def _entry(entry: Entry) -> str:

@@ -106,7 +106,10 @@ def costs(grid: Grid, dataset: str, regime: str) -> bytes | None:
 
 
 def curves(grid: Grid, column: Column) -> bytes | None:
-    """Draws validation scores over epochs of the baseline and the best others; None where no cell has a curve."""
+    """Draws validation scores over epochs of the baseline and the best others; None where no cell has a curve.
+
+    Percentages start ten points below the lowest end: untrained students would press all others into one line.
+    """
     with_curve = {m: cell["curve"] for m, cell in grid.of_column(column).items() if cell.get("curve", {}).get("epoch")}
     ends = {m: [v for v in curve["validation"][-1] if is_finite(v)] for m, curve in with_curve.items()}
     last = {m: float(np.mean(values)) for m, values in ends.items() if values}
@@ -120,7 +123,11 @@ def curves(grid: Grid, column: Column) -> bytes | None:
         for epoch, values in zip(with_curve[method]["epoch"], with_curve[method]["validation"], strict=True)
         for seed, value in enumerate(values)
     ]
-    return svg(learning_curves(rows, metric=grid.metric(column), data=label(grid, column)))
+    metric = grid.metric(column)
+    figure = learning_curves(rows, metric=metric, data=label(grid, column))
+    if metric.unit == "%":
+        figure.axes[0].set_ylim(bottom=max(0.0, 100.0 * min(last[m] for m in chosen[:MAX_CURVES]) - 10.0))
+    return svg(figure)
 
 
 def _points(cells: list[Cell], cost_of: Any) -> list[tuple[float, float]]:

@@ -1,9 +1,14 @@
 """What the experiments' README says of studies is what their stored cells give."""
 
+import re
+
+import numpy as np
 import pytest
 
 from abkd_jax.study.cells import load
+from abkd_jax.study.report.claims import claims_table, decide
 from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excerpt
+from abkd_jax.study.report.grid import Column, make_grid
 from experiments.configs.tables import CLAIMS, TABLES
 from experiments.report import Args
 from experiments.study import RESULTS
@@ -23,6 +28,25 @@ def test_numbers_of_a_study_are_those_of_its_cells(name):
     options = Args(RESULTS / name)
     made = excerpt(cells, options.baseline, options.test, CLAIMS.get(name, ()))
     assert with_excerpt(TEXT, name, made) == TEXT
+
+
+def test_the_differences_in_the_readme_are_those_of_the_cells():
+    said = re.search(
+        r"ABKD adds (\S+) on Cora, which ten seeds do not show;.*?`--soft-label.input teacher` adds (\S+), which they do",
+        (RESULTS.parent.parent / "README.md").read_text().replace("\n", " "),
+    )
+    assert said is not None
+    claims = (("main", "transductive", "abkd", "not shown"), ("regimes", "labelled_only", "teacher_input", "holds"))
+    for number, (name, regime, method, decision) in zip(said.groups(), claims, strict=True):
+        grid = make_grid(load(RESULTS / name), "soft_label")
+        lines = claims_table(grid, decide(grid, CLAIMS[name], np.random.default_rng(0))).rows
+        (line,) = (
+            [entry.text for entry in line]
+            for line in lines
+            if line[0].text == f"{method} above soft_label" and {"cora", regime} >= set(line[1].text.split(", "))
+        )
+        assert (line[3].split(" ")[0], line[-1]) == (number, decision)
+        assert len(grid.cells[Column("cora", regime, "4x4"), method]["seeds"]) == 10
 
 
 def test_all_excerpts_are_of_tables():

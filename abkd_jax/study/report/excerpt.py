@@ -12,7 +12,7 @@ from abkd_jax.study.report.comparisons import Test, compare
 from abkd_jax.study.report.grid import make_grid
 from abkd_jax.study.report.hours import hours_table
 from abkd_jax.study.report.markdown import block_text
-from abkd_jax.study.report.score_tables import groups, main_table
+from abkd_jax.study.report.score_tables import groups, lengths_table, main_table
 from abkd_jax.types import InputError
 
 __all__ = ["excerpt", "names_of_excerpts", "with_excerpt"]
@@ -21,7 +21,7 @@ MARKS = re.compile(r"(<!-- study (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def excerpt(cells: Sequence[Cell], baseline: str, test: Test = "permutation", claims: Sequence[Claim] = ()) -> str:
-    """Returns the main tables of a study, its claims and its hours as Markdown; the same for the same cells.
+    """Returns main tables, claims, scores by length and hours of a study as Markdown; the same for the same cells.
 
     Raises:
         InputError: as for `make_grid`.
@@ -32,7 +32,9 @@ def excerpt(cells: Sequence[Cell], baseline: str, test: Test = "permutation", cl
     decisions = decide(grid, claims, np.random.default_rng(0), test)  # as in the report
     if decisions:
         blocks += [Text(claims_text(grid, decisions, test)), claims_table(grid, decisions)]
-    return "\n\n".join(map(block_text, [*blocks, hours_table(grid)])) + "\n"
+    lengths = lengths_table(grid)
+    blocks += [*([lengths] if lengths else []), hours_table(grid)]
+    return "\n\n".join(map(block_text, blocks)) + "\n"
 
 
 def names_of_excerpts(text: str) -> list[str]:

@@ -55,7 +55,7 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
                 {
                     "data": place.data.identity.fingerprint,
                     **place.split_identity,
-                    **_versions(),
+                    **_versions(place),
                     **place.teacher.source,
                 }
             )
@@ -136,7 +136,7 @@ def _identity(table: Table, place: Place, job: Job, tried: Recipe, regime: str, 
             "tuning": dataclasses.asdict(table.tuning),
             "seeds": table.seeds,
             "lengths": list(table.lengths),
-            **_versions(),
+            **_versions(place),
         }
     )
 
@@ -203,5 +203,5 @@ def _train(place: Place, job: Job, lanes: list[Lane], folder: Path) -> Trained:
     return train_lanes(place.splits, job, place.teacher.models.module, place.teacher.source, lanes, folder)
 
 
-def _versions() -> dict[str, int]:
-    return {"training": TRAINING_VERSION["whole graph"]}
+def _versions(place: Place) -> dict[str, int]:
+    return {"training": TRAINING_VERSION["whole graph" if place.data.sampler is None else "minibatches"]}

@@ -34,7 +34,7 @@ from abkd_jax.training.tables import on_shards, put_tables
 from abkd_jax.training.teacher_sample import make_sample_outputs
 from abkd_jax.types import GNNOutput, Objective, Pytree
 
-__all__ = ["train_students"]
+__all__ = ["make_basis", "train_students"]
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def _make_one(data: PreparedData, job: Job, student: nn.Module, teacher: Any) ->
     optimizer = make_optimizer(method.optim, steps_per_epoch(data, method.optim))
     prepare = jax.jit(make_prepare(teacher, student, objective, method, optimizer, whole=False))
     learn = _make_learn(data, method, student, teacher, objective, optimizer)
-    basis_of = _make_basis(data, objective, None if teacher is None else teacher.apply)
+    basis_of = make_basis(data, objective, None if teacher is None else teacher.apply)
     example = next(iter(data.sampler(np.random.default_rng(0)))) if data.sampler else data.batch
     validate = make_validate(student, data.task, data.val_mask)
 
@@ -136,7 +136,7 @@ def _make_one(data: PreparedData, job: Job, student: nn.Module, teacher: Any) ->
     return make
 
 
-def _make_basis(
+def make_basis(
     data: PreparedData, objective: Objective | None, teacher: Callable[[Pytree, Any], GNNOutput] | None
 ) -> Callable[[int, Pytree], Pytree]:
     """Makes `(seed, teacher's variables) -> basis`, from minibatches of an epoch 0 that is not trained on."""

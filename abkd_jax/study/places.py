@@ -10,7 +10,7 @@ from abkd_jax.configs import presets
 from abkd_jax.configs.large_presets import Preset
 from abkd_jax.configs.options import TeacherConfig
 from abkd_jax.datasets.facts import facts_of
-from abkd_jax.run.data import PreparedData
+from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.identity import config_dict
 from abkd_jax.run.lanes import Lane, Split
 from abkd_jax.run.program import Teacher, select_seed, stack
@@ -20,6 +20,7 @@ from abkd_jax.study.options import Table
 from abkd_jax.study.regimes import views
 from abkd_jax.study.splits import load_splits, prepare_splits
 from abkd_jax.study.tuning import Trial
+from abkd_jax.types import GraphDataset, InputError
 
 __all__ = ["Place", "open_place"]
 
@@ -70,9 +71,12 @@ def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place
     """Loads a data set as a regime shows it, and trains or reads its teachers.
 
     Raises:
-        InputError: see `splits.load_splits`, `regimes.views` and `teachers.as_teacher`.
+        InputError: see `splits.load_splits`, `regimes.views` and `teachers.as_teacher`; or graphs are labelled, which
+            are `transductive` alone.
     """
     loaded = load_splits(dataset, table.data_root, table.seeds)
+    if isinstance(loaded, GraphDataset):
+        return _of_graphs(table, dataset, loaded, regime, teachers)
     shown = views(loaded, regime, table.seeds)
     splits = tuple(
         _taught(data, seen.taught)
@@ -82,6 +86,16 @@ def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place
     config = dataclasses.replace(preset.teacher, optim=capped(preset.teacher.optim, table.max_teacher_epochs))
     tests = {name: prepare_splits([seen.tests[name] for seen in shown]) for name in shown[0].tests}
     return Place(splits, tests, _teachers(splits, config, table.seeds, teachers), preset, shown[0].with_labels)
+
+
+def _of_graphs(table: Table, name: str, loaded: GraphDataset, regime: str, teachers: Path) -> Place:
+    """Returns the place of a data set that labels graphs; it trains on minibatches of them."""
+    if regime != "transductive":
+        raise InputError(f"{name} labels graphs: regime is {regime!r}, expected transductive")
+    preset = presets.preset(name, facts_of(loaded))
+    data = prepare_data(loaded, batches=preset.batches)
+    config = dataclasses.replace(preset.teacher, optim=capped(preset.teacher.optim, table.max_teacher_epochs))
+    return Place((data,), {}, as_teacher(data, config, table.seeds, teachers), preset, with_labels=False)
 
 
 def _taught(data: PreparedData, taught: np.ndarray) -> PreparedData:

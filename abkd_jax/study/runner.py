@@ -56,7 +56,7 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
                 {
                     "data": place.data.identity.fingerprint,
                     **place.split_identity,
-                    **_versions(),
+                    **_versions(place),
                     **place.teacher.source,
                 }
             )
@@ -101,7 +101,7 @@ def _cell(
         **names,
         "identity": identity,
         **content,
-        "cka": cka_of_last_layers(place.splits, job, place.teacher.models.module, lanes, trained),
+        **_similarity(place, job, lanes, trained),
         "settings": config_dict(dataclasses.replace(method, optim=optim)),
         "model": config_dict(model),
         "tuning": _tuning_entry(table, tried, candidates, validation, number),
@@ -126,6 +126,13 @@ def starts(student: ModelConfig, teacher: ModelConfig | None) -> tuple[str, ...]
     return found + (("attention_map",) if found[1:] and student.name == teacher.name == "gcnii" else ())
 
 
+def _similarity(place: Place, job: Job, lanes: list[Lane], trained: Trained) -> dict[str, Any]:
+    """Returns the CKA of the last layers where a step reads the whole graph."""
+    if place.data.sampler is not None:
+        return {}
+    return {"cka": cka_of_last_layers(place.splits, job, place.teacher.models.module, lanes, trained)}
+
+
 def _identity(table: Table, place: Place, job: Job, tried: Recipe, regime: str, of_teacher: Cell) -> str:
     """Returns the digest of all that decides the scores of a cell."""
     return digest(
@@ -140,7 +147,7 @@ def _identity(table: Table, place: Place, job: Job, tried: Recipe, regime: str, 
             "tuning": dataclasses.asdict(table.tuning),
             "seeds": table.seeds,
             "lengths": list(table.lengths),
-            **_versions(),
+            **_versions(place),
         }
     )
 
@@ -207,5 +214,5 @@ def _train(place: Place, job: Job, lanes: list[Lane], folder: Path) -> Trained:
     return train_lanes(place.splits, job, place.teacher.models.module, place.teacher.source, lanes, folder)
 
 
-def _versions() -> dict[str, int]:
-    return {"training": TRAINING_VERSION["whole graph"]}
+def _versions(place: Place) -> dict[str, int]:
+    return {"training": TRAINING_VERSION["whole graph" if place.data.sampler is None else "minibatches"]}

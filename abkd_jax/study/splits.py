@@ -11,7 +11,7 @@ from abkd_jax.graph import node_mask
 from abkd_jax.graph.host import target_mask
 from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.identity import DataIdentity, fingerprint
-from abkd_jax.types import Dataset, InputError, NodeMasks
+from abkd_jax.types import Dataset, GraphDataset, InputError, NodeMasks
 
 __all__ = ["load_splits", "prepare_splits", "same_masks"]
 
@@ -19,17 +19,17 @@ MASKS = ("train_mask", "val_mask", "test_mask")
 GENERATED = "synthetic"  # its seed draws the graph as well: seed 0 alone is one data set
 
 
-def load_splits(name: str, root: Path | None, count: int) -> tuple[Dataset, ...]:
+def load_splits(name: str, root: Path | None, count: int) -> tuple[Dataset, ...] | GraphDataset:
     """Loads a data set with the splits of seeds `0 .. count - 1`, until they repeat; one where the split is official.
 
-    The graph is held in memory once.
+    The graph is held in memory once. Of a data set that labels graphs the split of seed 0 is returned alone.
 
     Raises:
-        InputError: see `datasets.load`; graphs are labelled, or two seeds have other graphs.
+        InputError: see `datasets.load`; or two seeds have other graphs.
     """
     first = datasets.load(name, root, 0)
-    if not isinstance(first, Dataset):
-        raise InputError(f"{name} labels graphs: studies train on whole graphs, expected labels of nodes")
+    if isinstance(first, GraphDataset):
+        return first
     found, graph = [first], None
     for seed in range(1, 1 if name == GENERATED else count):
         other = datasets.load(name, root, seed)

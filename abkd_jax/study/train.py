@@ -14,6 +14,7 @@ from abkd_jax.run.identity import student_identity
 from abkd_jax.run.lanes import Lane, Split, build_student, lanes_program, with_untrained
 from abkd_jax.run.program import Trained, stack, train
 from abkd_jax.run.resolve import Job
+from abkd_jax.study.minibatches import train_one_by_one
 
 __all__ = ["train_lanes"]
 
@@ -30,7 +31,8 @@ def train_lanes(
 ) -> Trained:
     """Trains the lanes of a job, or reads them back; programs of equal shape one after the other.
 
-    Lanes train side by side where all splits are of one graph, and split after split where their edges differ.
+    Lanes train side by side where all splits are of one graph, and split after split where their edges differ. On
+    minibatches they train one by one.
 
     Args:
         splits: the data with each split that lanes have; lanes have none of their own where it is one.
@@ -43,6 +45,8 @@ def train_lanes(
     Raises:
         InputError: see `lanes_program` and `program.train`.
     """
+    if splits[0].sampler is not None:
+        return train_one_by_one(splits[0], job, teacher, source, lanes, folder)
     if all(data.batch.graph is splits[0].batch.graph for data in splits):
         return _side_by_side(splits[0], job, teacher, source, lanes, folder)
     parts, order = [], []

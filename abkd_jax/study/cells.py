@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
-from abkd_jax.types import METRICS, InputError
+from abkd_jax.run.report.statistics import metric_named
+from abkd_jax.types import InputError
 
 __all__ = ["Cell", "cell_path", "load", "read_cell", "write_cell"]
 
@@ -64,8 +65,10 @@ def _checked(path: Path, cell: Any) -> Cell:
     for key, kind in REQUIRED.items():
         if not isinstance(cell.get(key), kind):
             raise InputError(f"{path}: {key} is {cell.get(key)!r}, expected {'text' if kind is str else 'its values'}")
-    if cell["metric"] not in METRICS:
-        raise InputError(f"{path}: metric is {cell['metric']!r}, expected one of {', '.join(METRICS)}")
+    try:
+        metric_named(cell["metric"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     lists = {"splits": cell["splits"], "diverged": cell.get("diverged") or cell["seeds"]}
     for name, values in (lists | cell["scores"]).items():
         if not isinstance(values, list) or len(values) != len(cell["seeds"]):

@@ -91,11 +91,11 @@ def _cell(
     validation, number = _tune(table, place, job, candidates, folder / "tuning")
     chosen = candidates[number]
     tuned = time.perf_counter()
-    by_length = {length: _final(table, place, job, chosen, length, folder) for length in table.lengths}
+    lanes = [place.lane(k, k, chosen) for k in range(table.seeds)]
+    by_length = {length: _final(place, job, lanes, length, folder) for length in table.lengths}
     method = dataclasses.replace(with_numbers(job.method, chosen.numbers), start=chosen.start)  # type: ignore[arg-type]
     content = student_cell(place.splits, by_length, place.tests, of_teacher["parameters"])
     optim = dataclasses.replace(method.optim, epochs=content["epochs"])
-    lanes = [place.lane(k, k, chosen) for k in range(table.seeds)]
     trained = by_length[content["epochs"]]
     cell: Cell = {
         **names,
@@ -203,9 +203,8 @@ def _tried(table: Table, place: Place, job: Job, candidates: list[Trial], seeds:
     return scores.reshape(len(candidates), len(seeds))
 
 
-def _final(table: Table, place: Place, job: Job, chosen: Trial, length: int, folder: Path) -> Trained:
+def _final(place: Place, job: Job, lanes: list[Lane], length: int, folder: Path) -> Trained:
     """Returns the reported students of one length."""
-    lanes = [place.lane(k, k, chosen) for k in range(table.seeds)]
     method = dataclasses.replace(job.method, optim=with_epochs(job.method.optim, length))
     return _train(place, job._replace(method=method), lanes, folder / f"epochs_{length}")
 

@@ -6,11 +6,10 @@ import numpy as np
 from scipy.stats import qmc
 
 from abkd_jax.configs.options import MethodConfig
+from abkd_jax.run.report.statistics import ROUNDING
 from abkd_jax.study.methods import Recipe
 
 __all__ = ["Trial", "ranking", "trials"]
-
-DECIMALS = 12  # means that differ by rounding alone are equal
 
 
 class Trial(NamedTuple):
@@ -58,7 +57,7 @@ def ranking(validation: np.ndarray) -> list[int]:
         >>> ranking(np.array([[0.5, 0.7], [0.9, 0.7], [np.nan, 0.9], [0.6, 0.6]]))
         [1, 0, 3, 2]
     """
-    means = np.round(np.nan_to_num(validation.mean(axis=1), nan=-np.inf), DECIMALS)
+    means = np.round(np.nan_to_num(validation.mean(axis=1), nan=-np.inf), ROUNDING)
     return np.argsort(-means, kind="stable").tolist()
 
 

@@ -28,11 +28,9 @@ def findings(grid: Grid, baseline: str, test: Test, rows: Sequence[Comparison]) 
     for verdict in ("better", "worse"):
         found = [row for row in tested if row.verdict == verdict]
         names = ", ".join(_named(grid, row) for row in found)
-        said.append(
-            f"{len(found)} {'is' if len(found) == 1 else 'are'} significantly {verdict}" + f" ({names})" * bool(found)
-        )
+        said.append(f"{_are(found)} significantly {verdict}" + f" ({names})" * bool(found))
     still = [row for row in tested if row.verdict == "open"]
-    said.append(f"{len(still)} {'is' if len(still) == 1 else 'are'} not significant ({test} test, Holm p < {ALPHA})")
+    said.append(f"{_are(still)} not significant ({test} test, Holm p < {ALPHA})")
     text = f"{said[0]}, {said[1]}, {said[2]}, and {said[3]}."
     least = best_attainable(tested, test)
     if least >= ALPHA:

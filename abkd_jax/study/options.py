@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from abkd_jax.configs.options import ModelConfig
+from abkd_jax.configs.options import ModelConfig, TeacherConfig
 from abkd_jax.types import InputError
 
 __all__ = ["Table", "Tuning", "student_model"]
@@ -46,6 +46,8 @@ class Table:
     """Epochs; each method is reported at the length that the mean validation score of its seeds chooses."""
     tuning: Tuning = field(default_factory=Tuning)
     """Choice of each method's numbers."""
+    teacher: TeacherConfig | None = None
+    """Teachers; default: those of the data set."""
     max_teacher_epochs: int | None = None
     """Upper limit on the epochs of the teachers, for a quick try."""
     data_root: Path | None = None

@@ -83,9 +83,9 @@ def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place
         for data, seen in zip(prepare_splits([seen.train for seen in shown]), shown, strict=True)
     )
     preset = presets.preset(dataset, facts_of(loaded[0]))
-    config = dataclasses.replace(preset.teacher, optim=capped(preset.teacher.optim, table.max_teacher_epochs))
     tests = {name: prepare_splits([seen.tests[name] for seen in shown]) for name in shown[0].tests}
-    return Place(splits, tests, _teachers(splits, config, table.seeds, teachers), preset, shown[0].with_labels)
+    teacher = _teachers(splits, _teacher_config(table, preset), table.seeds, teachers)
+    return Place(splits, tests, teacher, preset, shown[0].with_labels)
 
 
 def _of_graphs(table: Table, name: str, loaded: GraphDataset, regime: str, teachers: Path) -> Place:
@@ -94,8 +94,13 @@ def _of_graphs(table: Table, name: str, loaded: GraphDataset, regime: str, teach
         raise InputError(f"{name} labels graphs: regime is {regime!r}, expected transductive")
     preset = presets.preset(name, facts_of(loaded))
     data = prepare_data(loaded, batches=preset.batches)
-    config = dataclasses.replace(preset.teacher, optim=capped(preset.teacher.optim, table.max_teacher_epochs))
-    return Place((data,), {}, as_teacher(data, config, table.seeds, teachers), preset, with_labels=False)
+    teacher = as_teacher(data, _teacher_config(table, preset), table.seeds, teachers)
+    return Place((data,), {}, teacher, preset, with_labels=False)
+
+
+def _teacher_config(table: Table, preset: Preset) -> TeacherConfig:
+    config = table.teacher or preset.teacher
+    return dataclasses.replace(config, optim=capped(config.optim, table.max_teacher_epochs))
 
 
 def _taught(data: PreparedData, taught: np.ndarray) -> PreparedData:

@@ -16,25 +16,22 @@ from abkd_jax.configs import presets
 from abkd_jax.study import runner
 from abkd_jax.study.cells import load
 from abkd_jax.study.options import Table
+from abkd_jax.study.places import open_place
 from abkd_jax.study.report.write import write_report
 from experiments.reproduce import Reproduce, reproduce
 from experiments.study import Run, train
 
-TABLE = dataclasses.replace(
-    Table("tiny", ("synthetic",), ("inductive",), ("2x4",), ("soft_label", "teacher_input")).small(), name="tiny"
-)
+METHODS = ("soft_label", "teacher_input")
+TABLE = Table("tiny", ("synthetic",), ("inductive",), ("2x4",), METHODS, teacher=TEACHER)
+TABLE = dataclasses.replace(TABLE.small(), name="tiny")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The folder of a trained table, and its lines."""
     folder = tmp_path_factory.mktemp("study")
-    patch = pytest.MonkeyPatch()
-    small = dataclasses.replace(presets.preset("synthetic"), teacher=TEACHER)
-    patch.setattr(presets, "preset", lambda dataset, facts: small)
     train(Run(TABLE, folder / "results", folder))
-    yield folder
-    patch.undo()
+    return folder
 
 
 def test_cells_hold_what_was_trained(trained):
@@ -55,6 +52,11 @@ def test_cells_hold_what_was_trained(trained):
     assert student["settings"]["optim"]["epochs"] == student["epochs"] == 4
     assert cells["teacher_input"]["settings"]["input"] == "teacher"
     assert all(0.0 < cell["times"]["peak_memory_gib"] < 100.0 for cell in cells.values())
+
+
+def test_a_table_can_have_teachers_of_its_own(trained):
+    place = open_place(TABLE, "synthetic", "inductive", trained / "teachers")
+    assert place.teacher.config == TEACHER.model != place.preset.teacher.model
 
 
 def test_similarity_before_and_after_training(trained):
@@ -106,13 +108,8 @@ def audit(event, arguments):
 
 sys.addaudithook(audit)
 from pathlib import Path
-from pipeline_samples import TEACHER
-from abkd_jax.configs import presets
-from abkd_jax.study import runner
 from experiments.study import Run, train
 from study.test_runner import TABLE
-small = dataclasses.replace(presets.preset("synthetic"), teacher=TEACHER)
-presets.preset = lambda dataset, facts: small
 table = dataclasses.replace(TABLE, methods=("soft_label",))
 train(Run(table, Path(sys.argv[1]), Path(sys.argv[1])), Path(sys.argv[2]))
 """

@@ -85,7 +85,7 @@ def train_teacher(config: RunConfig, outputs: Path | None = None) -> int:
     teachers = teacher_of(prepared, config, read_teacher(prepared, config)).models
     if not is_first():
         return 0
-    records = make_records(prepared, "teacher", teachers)
+    records = make_records((prepared,), "teacher", teachers)
     metric = statistics.metric_of(records)
     scores = [[markdown.format_score(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
     rows = [(r["seed"], *texts, r["epochs"], r["seconds"]) for r, texts in zip(records, scores, strict=True)]

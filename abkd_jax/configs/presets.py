@@ -57,7 +57,8 @@ def preset(dataset: str, facts: Facts | None = None) -> Preset:
 def _citation(dataset: str) -> Preset:
     """Returns the semi-supervised recipe with what was tuned for a set, methods as chosen on validation nodes.
 
-    The student has its teacher's lambda and no dropout. `experiments/tune.py` chooses temperature, weights and decay.
+    The student has its teacher's lambda and no dropout. `experiments/tune.py` chose temperature and decay: of Cora at
+    commit 03abe2a, of Citeseer at 3276919; Pubmed takes Cora's.
     """
     base, recipe = rules.semi_supervised(), _gcnii_teacher(dataset)
     labels = replace(base.supervised.optim, dense_decay=1e-4 if dataset == "citeseer" else 5e-4)

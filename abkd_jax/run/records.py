@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,21 +14,35 @@ from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.provenance import provenance
+from abkd_jax.types import Pytree
 
-__all__ = ["compare_sizes", "invalidate", "kept_or_new", "make_records", "of_teachers", "parameter_counts"]
+__all__ = [
+    "compare_sizes",
+    "invalidate",
+    "kept_or_new",
+    "make_records",
+    "make_split_scores",
+    "of_teachers",
+    "parameter_counts",
+]
 
 log = logging.getLogger(__name__)
 
 SCORES = ("test_accuracy", "val_accuracy", "test_accuracy_best_val")
 
 
-def make_records(data: PreparedData, name: str, trained: Trained) -> list[dict[str, Any]]:
+def make_records(splits: Sequence[PreparedData], name: str, trained: Trained) -> list[dict[str, Any]]:
     """Scores the models of a method, one record per seed. Seeds that were trained together have one time.
 
     Scores are None where they are not defined, and all of them where a seed has diverged: `diverged` is then the epoch
     at which that was found. Sizes and times of a teacher that was made elsewhere are None where they are not known.
+
+    Args:
+        splits: the data with each split; seed `k` is scored on split `k` modulo their number.
+        name: of the method.
+        trained: its models.
     """
-    scores = make_scores(data, trained.module)
+    data, scores = splits[0], make_split_scores(splits, trained.module)
     seeds = len(trained.epochs)
     last, best = (
         [select_seed(stacked, seed) for seed in range(seeds)] for stacked in (trained.variables, trained.best_variables)
@@ -37,7 +52,7 @@ def make_records(data: PreparedData, name: str, trained: Trained) -> list[dict[s
     latency = _latency_ms(data, trained.module, last[0])
     found = []
     for seed, diverged in enumerate(diverged_epochs(trained.history)):
-        at_end, at_best = scores(last[seed]), scores(best[seed])
+        at_end, at_best = scores(last[seed], seed), scores(best[seed], seed)
         record = {
             "dataset": data.dataset.name,
             "method": name,
@@ -53,11 +68,22 @@ def make_records(data: PreparedData, name: str, trained: Trained) -> list[dict[s
             "latency_ms": latency,
             **({"embedding_parameters": embedded} if embedded else {}),
             "weights": _weights(last[seed]),
-            "data": data.summary,
+            "data": splits[seed % len(splits)].summary,
             "provenance": _made_by(trained, seed),
         }
         found.append(invalidate(record, diverged))
     return found
+
+
+def make_split_scores(splits: Sequence[PreparedData], module: Any) -> Callable[[Pytree, int], dict[str, jax.Array]]:
+    """Makes `(variables, seed) -> scores` on the split of the seed, compiled once for each graph; see `make_scores`."""
+    scores = {id(data.batch.graph): make_scores(data, module) for data in splits}
+
+    def of_seed(variables: Pytree, seed: int) -> dict[str, jax.Array]:
+        data = splits[seed % len(splits)]
+        return scores[id(data.batch.graph)](variables, data)
+
+    return of_seed
 
 
 def parameter_counts(module: Any, variables: Any) -> tuple[int | None, int]:
@@ -97,7 +123,7 @@ def kept_or_new(known: list[dict[str, Any]], data: PreparedData, name: str, trai
         record.setdefault("data", data.summary)  # written down since; the fingerprint in the checkpoint is the same
     if len(believed) == len(origins):
         return [believed[seed] for seed in range(len(origins))]
-    new = make_records(data, name, trained)
+    new = make_records((data,), name, trained)
     doubted = {r["seed"]: r for r in known if r["seed"] not in believed and r["seed"] < len(new)}
     if doubted:
         _say_how_much_differs(name, doubted, {seed: new[seed] for seed in doubted})

@@ -91,7 +91,7 @@ Make = Callable[[Path, dict[str, Any], list[Lane]], tuple[Program, dict[str, np.
 
 
 def _side_by_side(data: PreparedData, job: Job, teacher: Any) -> Make:
-    return lambda directory, identity, lanes: lanes_program(data, job, teacher, lanes, directory, identity)
+    return lambda directory, identity, lanes: lanes_program((data,), job, teacher, lanes, directory, identity)
 
 
 def _make_learn(

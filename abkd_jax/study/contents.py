@@ -1,15 +1,14 @@
 """What a cell says of its models: scores, cost, ends of the logged quantities, attention."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from abkd_jax.run.data import PreparedData, make_scores
+from abkd_jax.run.data import PreparedData
 from abkd_jax.run.program import Trained, select_seed
-from abkd_jax.run.records import make_records
-from abkd_jax.types import Pytree
+from abkd_jax.run.records import make_records, make_split_scores
 
 __all__ = ["length_chosen", "student_cell", "teacher_cell"]
 
@@ -72,8 +71,7 @@ def length_chosen(validation: Mapping[int, list[float | None]]) -> int:
 def _content(
     splits: Sequence[PreparedData], name: str, trained: Trained, tests: Mapping[str, Sequence[PreparedData]]
 ) -> dict[str, Any]:
-    found = make_records(splits[0], name, trained)
-    diverged = [record.get("diverged") for record in found]
+    found = make_records(splits, name, trained)
     scores = {
         score: [_score(record[key]) for record in found]
         for score, key in (
@@ -82,17 +80,8 @@ def _content(
             ("test_at_best_validation", "test_accuracy_best_val"),
         )
     }
-    if len(splits) > 1:
-        last, best = (
-            _on_own_split(splits, trained, of, diverged) for of in (trained.variables, trained.best_variables)
-        )
-        scores = {
-            "test": last["test_accuracy"],
-            "validation": last["val_accuracy"],
-            "test_at_best_validation": best["test_accuracy"],
-        }
-    for test, on in tests.items():
-        scores[test] = _on_own_split(on, trained, trained.variables, diverged)["test_accuracy"]
+    diverged = [record.get("diverged") for record in found]
+    scores |= {test: _test_scores(on, trained, diverged) for test, on in tests.items()}
     seconds = sorted(set(np.broadcast_to(trained.history["seconds"], len(found)).tolist()))
     return {
         "metric": splits[0].task.metric,
@@ -122,21 +111,13 @@ def _peak_memory_gib() -> float | None:
     return round(peak / 2**30, 3)
 
 
-def _on_own_split(
-    splits: Sequence[PreparedData], trained: Trained, variables: Pytree, diverged: Sequence[int | None]
-) -> dict[str, list[float | None]]:
-    """Returns validation and test scores by seed, each of its own split; None of seeds that diverged."""
-    scorers: dict[int, Callable[..., Any]] = {}  # by graph: one compilation each
-    found: dict[str, list[float | None]] = {"val_accuracy": [], "test_accuracy": []}
-    for seed, at in enumerate(diverged):
-        data = splits[seed % len(splits)]
-        graph = id(data.batch.graph)
-        if graph not in scorers:
-            scorers[graph] = make_scores(data, trained.module)
-        of_seed = scorers[graph](select_seed(variables, seed), data)
-        for name, scores in found.items():
-            scores.append(None if at is not None else _score(of_seed[name]))
-    return found
+def _test_scores(tests: Sequence[PreparedData], trained: Trained, diverged: Sequence[int | None]) -> list[float | None]:
+    """Returns the test score of each seed on the graph of its split; None of seeds that diverged."""
+    scores = make_split_scores(tests, trained.module)
+    return [
+        None if at is not None else _score(scores(select_seed(trained.variables, seed), seed)["test_accuracy"])
+        for seed, at in enumerate(diverged)
+    ]
 
 
 def _over_epochs(history: Mapping[str, np.ndarray]) -> dict[str, Any]:

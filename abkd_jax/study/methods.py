@@ -1,6 +1,7 @@
 """Methods of studies by name: recipes over the settings of a data set, and ranges of what is tuned."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,16 +9,16 @@ from abkd_jax.configs.options import MethodConfig
 from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, Preset
 from abkd_jax.distill.named import is_outside, require_known
 
-__all__ = ["METHODS", "Recipe", "recipe"]
+__all__ = ["METHODS", "Recipe", "recipe", "repeats_layer"]
 
 Range = tuple[float, float]
 
-LEARNING_RATES: Range = (0.01, 0.1)
+LEARNING_RATES: Range = (0.01, 0.1)  # where a step reads the whole graph
 DECAYS: Range = (1e-6, 3e-3)
 TEMPERATURES: Range = (0.0625, 4.0)
 WEIGHTS: Range = (0.01, 10.0)  # times the preset's weight
 
-OPTIM = dataclasses.replace(MethodConfig().optim, dense_decay=1e-5)  # of every student; its length is the table's
+OPTIM = dataclasses.replace(MethodConfig().optim, dense_decay=1e-5)  # on whole graphs; its length is the table's
 
 # Terms beside soft labels: settings of `MethodConfig`.
 _ALIGNMENT: dict[str, dict[str, Any]] = {
@@ -44,6 +45,7 @@ _AUXILIARY: dict[str, float] = {
 }
 MAX_NODES = 1024  # drawn per step where a loss compares all pairs of nodes: 7 times fewer pairs than all of Cora
 _ALONE = "labels_"  # prefix of the methods that learn from labels and one term, without soft labels
+_REPEATED = "_repeated"  # suffix of those whose student repeats one layer
 
 METHODS = (
     "supervised",
@@ -64,16 +66,26 @@ class Recipe(NamedTuple):
         method: its settings as the preset has them.
         ranges: bounds of the numbers that are tuned, on a logarithmic scale, by path as `lanes.with_numbers` has them.
         starts: initialisations that are tried too.
-        repeated: whether the student repeats one layer, as MustaD's.
     """
 
     method: MethodConfig
     ranges: Mapping[str, Range]
     starts: tuple[str, ...]
-    repeated: bool = False
 
 
-def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: bool = False) -> Recipe:
+def repeats_layer(name: str) -> bool:
+    """Tells whether the student of a method repeats one layer, as MustaD's.
+
+    Examples:
+        >>> repeats_layer("mustad_repeated"), repeats_layer("mustad")
+        (True, False)
+    """
+    return name in METHODS and name.endswith(_REPEATED)
+
+
+def recipe(
+    name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: bool = False, minibatches: bool = False
+) -> Recipe:
     """Returns a method of a study on one data set.
 
     Args:
@@ -82,6 +94,8 @@ def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: b
         starts: initialisations that its students can have.
         with_labels: whether students also learn from labels where they are given soft labels, as where soft labels
             are those of the labelled nodes alone.
+        minibatches: whether a step reads a part of the data: then the optimizer is the preset's, and learning rates are
+            those of a decade around its own. Whole graphs have an optimizer and learning rates for all of them.
 
     Raises:
         InputError: no method has this name.
@@ -91,9 +105,11 @@ def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: b
     alone = name.startswith(_ALONE) and loss != "soft_label"
     soft = 0.0 if alone or name == "supervised" else 1.0
     labels = 1.0 if soft == 0.0 or with_labels or name == "labels_soft_label" else 0.0
-    base = dataclasses.replace(preset.soft_label, soft_label_weight=soft, task_weight=labels, optim=OPTIM)
+    optim = preset.soft_label.optim if minibatches else OPTIM
+    base = dataclasses.replace(preset.soft_label, soft_label_weight=soft, task_weight=labels, optim=optim)
     changes: dict[str, Any] = {}
-    ranges: dict[str, Range] = {"optim.learning_rate": LEARNING_RATES, "optim.dense_decay": DECAYS}
+    rates = _decade_around(optim.learning_rate) if minibatches else LEARNING_RATES
+    ranges: dict[str, Range] = {"optim.learning_rate": rates, "optim.dense_decay": DECAYS}
     if soft:
         ranges["temperature"] = TEMPERATURES
     if labels and soft:
@@ -104,12 +120,13 @@ def recipe(name: str, preset: Preset, starts: tuple[str, ...], *, with_labels: b
         ranges["alignment_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     elif loss in _AUXILIARY or is_outside(loss):
         weight = _AUXILIARY.get(loss, 1.0)
-        auxiliary = loss.removesuffix("_repeated")
+        auxiliary = loss.removesuffix(_REPEATED) if repeats_layer(name) else loss
         changes = {"auxiliary": auxiliary, "auxiliary_weight": weight, "auxiliary_max_nodes": MAX_NODES}
         ranges["auxiliary_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     if loss.startswith("teacher_input"):
         changes["input"] = "teacher"
-    repeated = loss.endswith("_repeated")
-    if repeated:
-        starts = tuple(start for start in starts if start != "attention_map")  # it averages layers, here is one
-    return Recipe(dataclasses.replace(base, **changes), ranges, starts, repeated)
+    return Recipe(dataclasses.replace(base, **changes), ranges, starts)
+
+
+def _decade_around(value: float) -> Range:
+    return value / math.sqrt(10.0), value * math.sqrt(10.0)

@@ -1,37 +1,30 @@
 """Training of the students of a cell on minibatches: one after the other, with one compiled step for all of them."""
 
-import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from abkd_jax.configs.options import MethodConfig
 from abkd_jax.distill.build import build_objective
 from abkd_jax.run.data import PreparedData
 from abkd_jax.run.identity import student_identity
-from abkd_jax.run.lanes import Lane, build_student, with_numbers
-from abkd_jax.run.program import Program, Trained, stack, steps_per_epoch, train
+from abkd_jax.run.lanes import Lane, Numbers, build_method, build_student, make_prepare_lane, traced
+from abkd_jax.run.program import Program, Trained, stack, train
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import make_basis
-from abkd_jax.run.untrained import make_prepare
 from abkd_jax.training.step import (
     TrainState,
     make_distill_step,
-    make_optimizer,
     make_validate,
     with_teacher_targets,
 )
 from abkd_jax.types import Batch, InputError, Pytree
 
 __all__ = ["train_one_by_one"]
-
-Numbers = Mapping[str, Any]
 
 
 def train_one_by_one(
@@ -47,7 +40,7 @@ def train_one_by_one(
         job: method and student.
         teacher: module of the teachers.
         source: what identities say of them.
-        lanes: the students, without splits of their own.
+        lanes: the students.
         folder: of the checkpoints, one below it for each lane.
 
     Raises:
@@ -57,14 +50,13 @@ def train_one_by_one(
         raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")
     student, example = build_student(data, job), next(iter(data.sampler(np.random.default_rng(0))))
     basis_of = make_basis(data, build_objective(job.method, data.loss_context), teacher.apply)
-    prepare, learn = _make_prepare(data, job, student, teacher), _make_learn(data, job, student, teacher)
+    prepare, learn = make_prepare_lane(data, job, student, teacher), _make_learn(data, job, student, teacher)
     validate = make_validate(student, data.task, data.val_mask)
 
     def train_lane(number: int, lane: Lane) -> Trained:
-        numbers = {path: jnp.asarray(value, jnp.float32) for path, value in lane.numbers.items()}
-        start = lane.start or job.method.start
-        state = prepare(jax.random.key(lane.seed), lane.teacher, example, numbers, start=start)
-        read = jax.device_put((lane.teacher, basis_of(lane.seed, lane.teacher), numbers))  # once, not in every step
+        state, _ = prepare(lane, example)
+        read = (lane.teacher, basis_of(lane.seed, lane.teacher), traced(lane))
+        read = jax.device_put(read)  # once, not in every step
 
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
             return learn(state, batch, *read)
@@ -79,25 +71,6 @@ def train_one_by_one(
     return stack([train_lane(number, lane) for number, lane in enumerate(lanes)])
 
 
-def _built(data: PreparedData, job: Job, numbers: Numbers) -> tuple[MethodConfig, Any, Any]:
-    """Returns the method with its numbers, which may be traced, its loss and its optimizer."""
-    method = with_numbers(job.method, numbers)
-    optimizer = make_optimizer(method.optim, steps_per_epoch(data, job.method.optim))
-    return method, build_objective(method, data.loss_context), optimizer
-
-
-def _make_prepare(data: PreparedData, job: Job, student: Any, teacher: Any) -> Any:
-    """Makes `(key, teacher's variables, batch, numbers, start) -> state`, compiled once for each start."""
-
-    @functools.partial(jax.jit, static_argnames="start")
-    def prepare(key: Any, variables: Pytree, batch: Batch, numbers: Numbers, *, start: Any) -> TrainState:
-        of = job._replace(method=dataclasses.replace(job.method, start=start))
-        method, objective, optimizer = _built(data, of, numbers)
-        return make_prepare(teacher, student, objective, method, optimizer, whole=False)(key, variables, batch)[0]
-
-    return prepare
-
-
 def _make_learn(data: PreparedData, job: Job, student: Any, teacher: Any) -> Any:
     """Makes `(state, batch, teacher's variables, basis, numbers) -> (state, metrics)`, compiled once."""
 
@@ -105,7 +78,7 @@ def _make_learn(data: PreparedData, job: Job, student: Any, teacher: Any) -> Any
     def learn(
         state: TrainState, batch: Batch, variables: Pytree, basis: Pytree, numbers: Numbers
     ) -> tuple[TrainState, dict[str, Array]]:
-        method, objective, optimizer = _built(data, job, numbers)
+        method, objective, optimizer = build_method(data, job, numbers)
         step = make_distill_step(student, objective, optimizer, data.task, method.task_weight)
         return with_teacher_targets(step, objective, teacher.apply)(state, batch, variables, basis)
 

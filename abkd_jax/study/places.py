@@ -12,7 +12,7 @@ from abkd_jax.configs.options import TeacherConfig
 from abkd_jax.datasets.facts import facts_of
 from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.identity import config_dict
-from abkd_jax.run.lanes import Lane, Split
+from abkd_jax.run.lanes import Lane
 from abkd_jax.run.program import Teacher, select_seed, stack
 from abkd_jax.run.resolve import capped
 from abkd_jax.run.teachers import as_teacher, train_teacher
@@ -61,10 +61,8 @@ class Place(NamedTuple):
             trial: its settings.
         """
         number %= len(self.teacher.models.origins)
-        data = self.splits[number % len(self.splits)]
-        masks = data.batch.masks
-        split = None if len(self.splits) == 1 else Split(masks.all, masks.train, data.val_mask)  # type: ignore[arg-type]
-        return Lane(seed, select_seed(self.teacher.models.variables, number), trial.numbers, trial.start, split)
+        teacher = select_seed(self.teacher.models.variables, number)
+        return Lane(seed, teacher, trial.numbers, trial.start, number % len(self.splits))
 
 
 def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place:

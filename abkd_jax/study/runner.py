@@ -17,7 +17,7 @@ from abkd_jax.run.program import Trained
 from abkd_jax.run.resolve import Job, with_epochs
 from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
-from abkd_jax.study.methods import Recipe, recipe
+from abkd_jax.study.methods import Recipe, recipe, repeats_layer
 from abkd_jax.study.options import Table, student_model
 from abkd_jax.study.places import Place, open_place
 from abkd_jax.study.similarity import cka_of_last_layers
@@ -78,8 +78,14 @@ def _cell(
 ) -> tuple[Cell, bool]:
     """Returns a finished cell, trained where there is none, and whether it was."""
     model = student_model(names["student"], place.preset.student)
-    tried = recipe(names["method"], place.preset, starts(model, place.teacher.config), with_labels=place.with_labels)
-    model = dataclasses.replace(model, repeated=tried.repeated)
+    model = dataclasses.replace(model, repeated=repeats_layer(names["method"]))
+    tried = recipe(
+        names["method"],
+        place.preset,
+        starts(model, place.teacher.config),
+        with_labels=place.with_labels,
+        minibatches=place.data.sampler is not None,
+    )
     job = Job(names["method"], model, tried.method)
     identity = _identity(table, place, job, tried, names["regime"], of_teacher)
     known = read_cell(file, identity)
@@ -123,7 +129,8 @@ def starts(student: ModelConfig, teacher: ModelConfig | None) -> tuple[str, ...]
     if teacher is None or {student.name, teacher.name} - LINEAR_INPUT:
         return ("default", "positive")
     found = ("positive",) if student.hidden > teacher.hidden else ("positive", "teacher_directions")
-    return found + (("attention_map",) if found[1:] and student.name == teacher.name == "gcnii" else ())
+    averages_layers = found[1:] and student.name == teacher.name == "gcnii" and not student.repeated
+    return found + (("attention_map",) if averages_layers else ())
 
 
 def _similarity(place: Place, job: Job, lanes: list[Lane], trained: Trained) -> dict[str, Any]:

@@ -26,8 +26,7 @@ def cka_of_last_layers(
     """Computes the linear CKA of the last hidden layers of teacher and student, seed by seed.
 
     Args:
-        splits: what the students were trained on; seed `k` has split `k` modulo their number. The nodes compared are
-            those that distillation may use.
+        splits: what the students were trained on. The nodes compared are those that distillation may use.
         job: method and student.
         teacher: module of the teachers.
         lanes: the students, as they started.
@@ -51,7 +50,7 @@ def cka_of_last_layers(
     starts = {start: make_start(start) for start in {lane.start or job.method.start for lane in lanes}}
     found: dict[str, list[float | None]] = {"before": [], "after": []}
     for seed, lane in enumerate(lanes):
-        batch = splits[seed % len(splits)].batch
+        batch = splits[lane.split].batch
         state, _ = starts[lane.start or job.method.start](jax.random.key(lane.seed), lane.teacher, batch)
         untrained = {"params": state.params["student"], **state.model_state}
         after = trained.module, select_seed(trained.variables, seed)  # no longer reads through the teacher

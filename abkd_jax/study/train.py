@@ -11,7 +11,7 @@ import numpy as np
 from abkd_jax.distill.build import build_objective
 from abkd_jax.run.data import PreparedData
 from abkd_jax.run.identity import student_identity
-from abkd_jax.run.lanes import Lane, Split, build_student, lanes_program, with_untrained
+from abkd_jax.run.lanes import Lane, build_student, lanes_program, with_untrained
 from abkd_jax.run.program import Trained, stack, train
 from abkd_jax.run.resolve import Job
 from abkd_jax.study.minibatches import train_one_by_one
@@ -35,7 +35,7 @@ def train_lanes(
     minibatches they train one by one.
 
     Args:
-        splits: the data with each split that lanes have; lanes have none of their own where it is one.
+        splits: the data with each split that lanes have.
         job: method and student.
         teacher: module of the teachers.
         source: what identities say of them.
@@ -48,14 +48,14 @@ def train_lanes(
     if splits[0].sampler is not None:
         return train_one_by_one(splits[0], job, teacher, source, lanes, folder)
     if all(data.batch.graph is splits[0].batch.graph for data in splits):
-        return _side_by_side(splits[0], job, teacher, source, lanes, folder)
+        return _side_by_side(splits, job, teacher, source, lanes, folder)
     parts, order = [], []
     for number, data in enumerate(splits):
-        own = [at for at, lane in enumerate(lanes) if lane.split is not None and lane.split.val is data.val_mask]
-        if own:
-            on = folder / f"split_{number}"
-            parts.append(_side_by_side(data, job, teacher, source, [lanes[at] for at in own], on))
-            order += own
+        at = [position for position, lane in enumerate(lanes) if lane.split == number]
+        if at:
+            own = [lanes[position]._replace(split=0) for position in at]
+            parts.append(_side_by_side((data,), job, teacher, source, own, folder / f"split_{number}"))
+            order += at
     return _in_order(stack(parts), np.argsort(order))
 
 
@@ -69,17 +69,23 @@ def _in_order(trained: Trained, order: np.ndarray) -> Trained:
 
 
 def _side_by_side(
-    data: PreparedData, job: Job, teacher: Any, source: dict[str, Any], lanes: Sequence[Lane], folder: Path
+    splits: Sequence[PreparedData],
+    job: Job,
+    teacher: Any,
+    source: dict[str, Any],
+    lanes: Sequence[Lane],
+    folder: Path,
 ) -> Trained:
     """Trains lanes on one graph."""
+    data = splits[0]
     size = _lanes_at_once(data, job, teacher, lanes)
     done = []
     for first in range(0, len(lanes), size):
         part = lanes[first : first + size]
         seeds = [lane.seed for lane in part]
         identity = student_identity(data.identity, seeds, source, job.name, job.method, job.model)
-        identity["lanes"] = [{**lane.numbers, "start": lane.start, **_split_identity(lane.split)} for lane in part]
-        program, untrained = lanes_program(data, job, teacher, part, folder / str(first // size), identity)
+        identity["lanes"] = [{**lane.numbers, "start": lane.start, **_split_identity(splits, lane)} for lane in part]
+        program, untrained = lanes_program(splits, job, teacher, part, folder / str(first // size), identity)
         trained = train(data, build_student(data, job), program)
         done.append(trained._replace(history=with_untrained(trained.history, untrained)))
     return stack(done)
@@ -100,7 +106,9 @@ def _lanes_at_once(data: PreparedData, job: Job, teacher: Any, lanes: Sequence[L
     return max(size for size in range(1, len(lanes) + 1) if len(lanes) % size == 0 and size <= most)
 
 
-def _split_identity(split: Split | None) -> dict[str, str]:
-    if split is None:
+def _split_identity(splits: Sequence[PreparedData], lane: Lane) -> dict[str, str]:
+    if len(splits) == 1:
         return {}
-    return {"split": hashlib.sha256(b"".join(np.asarray(mask).tobytes() for mask in split)).hexdigest()[:16]}
+    masks = splits[lane.split].batch.masks
+    nodes = (masks.all, masks.train, splits[lane.split].val_mask)
+    return {"split": hashlib.sha256(b"".join(np.asarray(mask).tobytes() for mask in nodes)).hexdigest()[:16]}

@@ -131,7 +131,7 @@ def test_a_teacher_of_pytorch_is_the_same_by_outputs_weights_and_in_jax(data, tm
     found = jax.jit(held[0].apply)(held[1], data.batch.graph)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(output), strict=True):
         assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-    record = make_records(data, "teacher", by_weights.models)[0]
+    record = make_records((data,), "teacher", by_weights.models)[0]
     assert record["test_accuracy"] > 0.5
     assert record["parameters"] == sum(value.size for value in state.values())
     assert record["latency_ms"] > 0.0
@@ -234,7 +234,7 @@ def test_any_source_is_a_teacher_for_all_seeds(data, params, kind):
         found = jax.jit(teacher.models.module.apply)(select_seed(teacher.models.variables, seed), data.batch.graph)
         assert_allclose(found.logits, logits, rtol=1e-5, atol=1e-5)
         assert len(found.hiddens) == hiddens
-    records = make_records(data, "teacher", teacher.models)
+    records = make_records((data,), "teacher", teacher.models)
     hits = np.asarray(logits).argmax(axis=1) == data.dataset.labels
     assert [record["parameters"] for record in records] == [parameters] * 3
     assert records[2]["test_accuracy"] == pytest.approx(hits[data.dataset.test_mask].mean(), abs=1e-6)
@@ -293,8 +293,8 @@ def test_on_a_graph_that_is_evaluated_layer_by_layer_outputs_are_looked_up(monke
     walks = prepare_data(typed_dataset(), batches=BatchConfig(kind="walks", size=10, length=2, steps=2))
     nodes = walks.dataset.num_nodes
     logits = np.random.default_rng(0).normal(size=(nodes, 3)).astype(np.float32)
-    record = make_records(walks, "teacher", given_teacher(walks, [logits, logits], 1).models)[0]
+    record = make_records((walks,), "teacher", given_teacher(walks, [logits, logits], 1).models)[0]
     hits = logits.argmax(axis=1) == walks.dataset.labels
     assert record["test_accuracy"] == pytest.approx(hits[walks.dataset.test_mask].mean(), abs=1e-6)
     with pytest.raises(InputError, match="typed: too large for a teacher that is a function, expected stored outputs"):
-        make_records(walks, "teacher", given_teacher(walks, lambda graph: node_features(graph)[:, :3], 1).models)
+        make_records((walks,), "teacher", given_teacher(walks, lambda graph: node_features(graph)[:, :3], 1).models)

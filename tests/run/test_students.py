@@ -265,7 +265,7 @@ def test_batch_statistics_travel_from_training_to_evaluation(data, tmp_path):
         statistics = variables["batch_stats"]["norm_0"]
         assert (np.asarray(statistics["mean"]) != 0.0).all()
         assert (np.asarray(statistics["var"]) != 1.0).all()
-    record = records.make_records(data, "s", students)[0]
+    record = records.make_records((data,), "s", students)[0]
     logits = _normed_gcn(data, jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), students.variables))
     hits = logits.argmax(axis=1) == data.dataset.labels
     assert record["test_accuracy"] == pytest.approx(hits[data.dataset.test_mask].mean(), abs=1e-6)

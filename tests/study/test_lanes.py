@@ -10,7 +10,7 @@ from pipeline_samples import STUDENT, TEACHER
 
 from abkd_jax.configs.options import MethodConfig, OptimConfig
 from abkd_jax.run.data import prepare_data
-from abkd_jax.run.lanes import Lane, Split, with_numbers
+from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import select_seed
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
@@ -33,8 +33,8 @@ def learned(tmp_path_factory):
     return data, as_teacher(data, short, 2, tmp_path_factory.mktemp("teachers"))
 
 
-def run(data, teacher, lanes, folder, method=METHOD):
-    return train_lanes((data,), Job("abkd", STUDENT, method), teacher.models.module, teacher.source, lanes, folder)
+def run(splits, teacher, lanes, folder, method=METHOD):
+    return train_lanes(splits, Job("abkd", STUDENT, method), teacher.models.module, teacher.source, lanes, folder)
 
 
 def lane(teacher, seed, **own):
@@ -54,7 +54,7 @@ def both(learned, tmp_path_factory):
         lane(teacher, 0, numbers=NUMBERS[0]),
         lane(teacher, 1, numbers=NUMBERS[1], start="default"),
     ]
-    return run(data, teacher, lanes, tmp_path_factory.mktemp("both"))
+    return run((data,), teacher, lanes, tmp_path_factory.mktemp("both"))
 
 
 @pytest.mark.parametrize(("seed", "start"), [(0, "positive"), (1, "default")])
@@ -70,18 +70,29 @@ def test_lanes_of_other_numbers_differ(both):
     assert any(not np.allclose(one, other, rtol=1e-2) for one, other in zip(first, second, strict=True))
 
 
-def test_a_lane_has_nodes_of_its_own(learned, tmp_path):
+def test_a_lane_has_the_nodes_of_its_split(learned, tmp_path):
     data, teacher = learned
-    rng = np.random.default_rng(0)
-    kind = rng.integers(3, size=data.labels.shape[0])
-    splits = [Split(kind < 2, kind == k, kind == 2) for k in (0, 1)]
+    kind = jax.numpy.asarray(np.random.default_rng(0).integers(3, size=data.labels.shape[0]))
+
+    def split(own):
+        return data._replace(batch=data.batch._replace(masks=NodeMasks(kind < 2, kind == own)), val_mask=kind == 2)
+
+    splits = (split(0), split(1))
     soft = dataclasses.replace(METHOD, alignment_weight=0.0)
-    trained = run(data, teacher, [lane(teacher, k, split=splits[k]) for k in (0, 1)], tmp_path / "both", soft)
-    for k, split in enumerate(splits):
-        own = data._replace(
-            batch=data.batch._replace(masks=NodeMasks(*map(jax.numpy.asarray, (split.all, split.train)))),
-            val_mask=jax.numpy.asarray(split.val),
-        )
-        alone = run(own, teacher, [lane(teacher, k)], tmp_path / str(k), soft)
+    lanes = [lane(teacher, 0, split=1), lane(teacher, 1, split=0)]
+    trained = run(splits, teacher, lanes, tmp_path / "both", soft)
+    for k, one in enumerate(lanes):
+        alone = run((splits[one.split],), teacher, [one._replace(split=0)], tmp_path / str(k), soft)
         assert_same(trained, alone, k)
         assert_allclose(trained.history["val_accuracy"][:, k], alone.history["val_accuracy"][:, 0])
+
+
+def test_lanes_of_graphs_of_their_own_come_back_in_their_order(learned, tmp_path):
+    data, teacher = learned
+    splits = (data, data._replace(batch=data.batch._replace(graph=data.batch.graph._replace())))
+    soft = dataclasses.replace(METHOD, alignment_weight=0.0)
+    lanes = [lane(teacher, k, split=split) for k, split in ((0, 1), (1, 0), (0, 0))]  # masks are those of one array
+    trained = run(splits, teacher, lanes, tmp_path / "all", soft)
+    for k, one in enumerate(lanes):
+        alone = run((splits[one.split],), teacher, [one._replace(split=0)], tmp_path / str(k), soft)
+        assert_same(trained, alone, k)

@@ -10,10 +10,11 @@ from abkd_jax.configs.options import ModelConfig
 from abkd_jax.configs.presets import preset
 from abkd_jax.study import contents
 from abkd_jax.study.cells import cell_path, load, read_cell, write_cell
-from abkd_jax.study.methods import METHODS, recipe
+from abkd_jax.study.methods import METHODS, recipe, repeats_layer
 from abkd_jax.study.options import student_model
 from abkd_jax.study.regimes import view
 from abkd_jax.study.reproduce import compare
+from abkd_jax.study.runner import starts
 from abkd_jax.study.tuning import ranking, trials
 from abkd_jax.types import InputError
 
@@ -65,6 +66,28 @@ def test_methods_alone_have_labels_and_no_soft_labels():
     alone, beside = (recipe(name, preset("cora"), STARTS).method for name in ("labels_gsp", "gsp"))
     assert (alone.task_weight, alone.soft_label_weight, alone.auxiliary) == (1.0, 0.0, "gsp")
     assert (beside.task_weight, beside.soft_label_weight, beside.auxiliary) == (0.0, 1.0, "gsp")
+
+
+def test_a_student_that_repeats_a_layer_cannot_start_from_averages_of_layers():
+    teacher = ModelConfig(layers=8, hidden=8)
+    for name, mapped in (("mustad", True), ("mustad_repeated", False), ("labels_mustad_repeated", False)):
+        student = ModelConfig(layers=2, hidden=4, repeated=repeats_layer(name))
+        assert ("attention_map" in starts(student, teacher)) == mapped
+        assert recipe(name, preset("cora"), STARTS).method.auxiliary == "mustad"
+    assert recipe("mine:my_repeated", preset("cora"), STARTS).method.auxiliary == "mine:my_repeated"
+
+
+def test_on_minibatches_the_optimizer_is_the_preset_s_with_rates_of_a_decade_around_its_own():
+    for dataset in ("mutag", "ogbg-molbace"):
+        own = preset(dataset).soft_label.optim
+        tried = recipe("gcrd", preset(dataset), STARTS, minibatches=True)
+        assert tried.method.optim == own
+        low, high = tried.ranges["optim.learning_rate"]
+        assert low * high == pytest.approx(own.learning_rate**2)
+        assert high == pytest.approx(10 * low)
+        assert trials(tried, 4)[0].numbers["optim.learning_rate"] == own.learning_rate
+    whole = recipe("gcrd", preset("cora"), STARTS)
+    assert whole.ranges["optim.learning_rate"] == (0.01, 0.1)
 
 
 def test_a_method_that_is_unknown():

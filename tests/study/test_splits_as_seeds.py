@@ -11,6 +11,7 @@ from pipeline_samples import STUDENT, TEACHER
 from abkd_jax import datasets
 from abkd_jax.configs import presets
 from abkd_jax.configs.options import MethodConfig, OptimConfig
+from abkd_jax.run import records
 from abkd_jax.run.data import make_scores
 from abkd_jax.run.program import select_seed
 from abkd_jax.run.resolve import Job
@@ -71,9 +72,17 @@ def test_a_seed_is_trained_and_scored_on_its_split(graph, regime, tmp_path, monk
     trained = train_lanes(place.splits, JOB, module, source, lanes, tmp_path / "all")
     scores = trained.history["val_accuracy"][-1].tolist()
     assert scores[:2] == scores[2:]  # lanes come back in the order in which they were given
+    scored = []
+
+    def counting(data, module):
+        scores = make_scores(data, module)
+        return lambda variables, of: scored.append(of.split) or scores(variables, of)
+
+    monkeypatch.setattr(records, "make_scores", counting)
     cell = student_cell(place.splits, {4: trained}, place.tests, 100)
     assert cell["splits"] == [0, 1, 0, 1]
-    alone = train_lanes(place.splits[1:], JOB, module, source, [lanes[1]._replace(split=None)], tmp_path / "alone")
+    assert scored == [0, 0, 1, 1] * 2 + [0, 1, 0, 1] * len(place.tests)  # last and best models, on their splits alone
+    alone = train_lanes(place.splits[1:], JOB, module, source, [lanes[1]._replace(split=0)], tmp_path / "alone")
     variables = select_seed(alone.variables, 0)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), select_seed(trained.variables, 1), variables)
     own = {"test": place.splits[1], **{name: tests[1] for name, tests in place.tests.items()}}

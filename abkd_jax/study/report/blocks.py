@@ -35,19 +35,21 @@ class Items(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Table; its first column is text, the others are numbers.
+    """Table; its first columns are text, the others are numbers.
 
     Attributes:
         caption: one sentence.
         headers: names of the columns.
         rows: as many entries each.
         latex: label of the table in LaTeX; empty where it is not for a paper.
+        texts: number of the columns of text.
     """
 
     caption: str
     headers: tuple[str, ...]
     rows: list[tuple[Entry, ...]]
     latex: str = ""
+    texts: int = 1
 
 
 class Picture(NamedTuple):

@@ -47,13 +47,12 @@ class Decision(NamedTuple):
     comparison: Comparison
 
 
-def decide(grid: Grid, claims: Sequence[Claim], rng: np.random.Generator, test: Test = "permutation") -> list[Decision]:
+def decide(grid: Grid, claims: Sequence[Claim], test: Test = "permutation") -> list[Decision]:
     """Returns the decision on every claim for every column with scores of both, then those over all columns.
 
     Args:
         grid: the cells.
         claims: the claims, in the order of the table.
-        rng: draws the resamples.
         test: whose p is corrected on one data set; over all it is the permutation test.
     """
     alone, over = [], []
@@ -66,10 +65,10 @@ def decide(grid: Grid, claims: Sequence[Claim], rng: np.random.Generator, test: 
         }
         for column, differences in pairs.items():
             if differences:
-                alone.append((claim, (rivals[column],), column, difference(differences, rng)))
+                alone.append((claim, (rivals[column],), column, difference(differences)))
         kept = {c: d for c, d in pairs.items() if len(d) >= MIN_PAIRS and grid.metric(c).unit == "%"}
         if len(kept) > 1:
-            over.append((claim, tuple(rivals[c] for c in kept), None, pooled([*kept.values()], rng)))
+            over.append((claim, tuple(rivals[c] for c in kept), None, pooled([*kept.values()])))
     corrected = holm([p_of(one[-1], test) for one in alone]) + holm([one[-1].permutation_p for one in over])
     return [
         Decision(claim, of_columns, Comparison(column, claim.method, found, p))
@@ -82,12 +81,12 @@ def claims_table(grid: Grid, decisions: Sequence[Decision]) -> Table:
     lines = []
     for claim, rivals, found in decisions:
         where = "all data sets" if found.column is None else label(grid, found.column)
-        said = {"better": "holds", "worse": "the opposite holds", "open": "not shown"}[found.verdict]
+        said = {"better": "holds", "worse": "the opposite holds", "open": "undecided"}[found.verdict]
         compared = rivals[0] if len(set(rivals)) == 1 else ", ".join(rivals)
         entries = difference_entries(grid, found)
         lines.append((Entry(str(claim)), *plain(where, compared), *entries, *plain(said)))
     headers = ("claim", "data set", "compared with", "difference", *TESTS, "decision")
-    return Table("Claims", headers, lines, f"{grid.name} claims")
+    return Table("Claims fixed beforehand, and their tests", headers, lines, f"{grid.name} claims", texts=3)
 
 
 def claims_text(grid: Grid, decisions: Sequence[Decision], test: Test) -> str:
@@ -99,7 +98,7 @@ def claims_text(grid: Grid, decisions: Sequence[Decision], test: Test) -> str:
             f"{claim} on {label(grid, one.column)}" for claim, _, one in alone if one.column and one.verdict == verdict
         ]
         said.append(f"{len(found)} {words}" + (f" ({'; '.join(found)})" if found else ""))
-    text = f"Of {len(alone)} claims fixed beforehand {said[0]} and {said[1]}; the others are not shown"
+    text = f"Of {len(alone)} claims fixed beforehand {said[0]} and {said[1]}; the others are undecided"
     text += f" ({test} test, Holm p < {ALPHA} over these claims)."
     for claim, _, one in decisions:
         if one.column is None:

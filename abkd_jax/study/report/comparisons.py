@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from abkd_jax.run.report.statistics import MIN_PAIRS
 from abkd_jax.study.report.grid import Column, Grid, paired
 from abkd_jax.study.report.statistics import Difference, difference, holm, least_p, pooled
@@ -38,9 +36,7 @@ class Comparison(NamedTuple):
         return "better" if self.difference.estimate.mean > 0.0 else "worse"
 
 
-def compare(
-    grid: Grid, baseline: str, rng: np.random.Generator, test: Test = "permutation", view: str = "test"
-) -> list[Comparison]:
+def compare(grid: Grid, baseline: str, test: Test = "permutation", view: str = "test") -> list[Comparison]:
     """Returns the comparison of every cell with that of the baseline in its column.
 
     Cells without a pair are left out. Holm's correction is over all that are returned.
@@ -48,7 +44,6 @@ def compare(
     Args:
         grid: the cells.
         baseline: name of the method to compare with.
-        rng: draws the resamples.
         test: whose p is corrected.
         view: name of the scores.
     """
@@ -59,14 +54,14 @@ def compare(
             differences = paired(cell, cells.get(baseline), view) if method != baseline else []
             if differences:
                 places.append((column, method))
-                found.append(difference(differences, rng))
+                found.append(difference(differences))
     corrected = holm([p_of(one, test) for one in found])
     return [
         Comparison(column, method, one, p) for (column, method), one, p in zip(places, found, corrected, strict=True)
     ]
 
 
-def compare_over_datasets(grid: Grid, baseline: str, rng: np.random.Generator, view: str = "test") -> list[Comparison]:
+def compare_over_datasets(grid: Grid, baseline: str, view: str = "test") -> list[Comparison]:
     """Returns the comparison of every method with the baseline over all columns that are scored in percent.
 
     Methods with three pairs on fewer than two columns are left out. Holm's correction is over all that are returned.
@@ -81,17 +76,15 @@ def compare_over_datasets(grid: Grid, baseline: str, rng: np.random.Generator, v
         groups = [group for group in groups if len(group) >= MIN_PAIRS]
         if len(groups) > 1:
             methods.append(method)
-            found.append(pooled(groups, rng))
+            found.append(pooled(groups))
     corrected = holm([one.permutation_p for one in found])
     return [Comparison(None, method, one, p) for method, one, p in zip(methods, found, corrected, strict=True)]
 
 
-def gap_to_teacher(
-    grid: Grid, column: Column, method: str, rng: np.random.Generator, view: str = "test"
-) -> Difference | None:
+def gap_to_teacher(grid: Grid, column: Column, method: str, view: str = "test") -> Difference | None:
     """Returns the scores of a student less those of its teachers; None without a pair."""
     differences = paired(grid.cells[column, method], grid.teacher(column), view)
-    return difference(differences, rng) if differences else None
+    return difference(differences) if differences else None
 
 
 def best_attainable(rows: Sequence[Comparison], test: Test) -> float:

@@ -2,11 +2,15 @@
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 
 from abkd_jax.study.report.blocks import Block, Entry, Folded, Heading, Items, Picture, Table, Text
 
 __all__ = ["as_html"]
+
+OPEN_ROWS = 40  # of a table that is shown at once
+LONG = 18  # characters from which an entry of text may break
 
 STYLE = """
 :root { color-scheme: light dark; --line: #ccc; --good: #0a6b3d; --bad: #a03000; --band: #f3f3f3 }
@@ -18,17 +22,20 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 .caption { font-size: .85rem; margin: 1rem 0 0 }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
 th { background: var(--band); white-space: normal; vertical-align: bottom }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas }
-td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; max-width: 40vw }
+.text { text-align: left } .long { white-space: normal; min-width: 9rem; max-width: min(24rem, 60vw) }
+td:first-child { position: sticky; left: 0; background: Canvas }
+th:first-child { position: sticky; left: 0 }
 .better { font-weight: bold; color: var(--good) } .worse { color: var(--bad) }
-.pictures { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; flex: 1 1 20rem; max-width: 40rem }
-img { width: 100%; height: auto; background: white; border-radius: 4px } figcaption { font-size: .85rem }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; max-width: 27rem }
+img { max-width: 100%; height: auto; background: white; border-radius: 4px } figcaption { font-size: .85rem }
+nav { font-size: .9rem } nav a { margin-right: 1rem; display: inline-block }
 summary { cursor: pointer; font-weight: bold; margin: 1rem 0 }
 """
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>{style}</style></head><body>
 <h1>{title}</h1>
+<nav>{contents}</nav>
 {body}
 </body></html>
 """
@@ -36,7 +43,9 @@ PAGE = """<!doctype html>
 
 def as_html(title: str, blocks: Sequence[Block]) -> str:
     """Returns the report as a page."""
-    return PAGE.format(title=_text(title), style=STYLE, body=_body(blocks))
+    headings = [block.text for block in blocks if isinstance(block, Heading)]
+    contents = " ".join(f'<a href="#{_anchor(text)}">{_text(text)}</a>' for text in headings)
+    return PAGE.format(title=_text(title), style=STYLE, contents=contents, body=_body(blocks))
 
 
 def _body(blocks: Sequence[Block]) -> str:
@@ -55,7 +64,7 @@ def _body(blocks: Sequence[Block]) -> str:
 def _block(block: Block) -> str:
     match block:
         case Heading(text):
-            return f"<h2>{_text(text)}</h2>"
+            return f'<h2 id="{_anchor(text)}">{_text(text)}</h2>'
         case Text(text):
             return f"<p>{_text(text)}</p>"
         case Items(lines):
@@ -71,17 +80,37 @@ def _block(block: Block) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{_text(header)}</th>" for header in table.headers)
-    rows = "\n".join("<tr>" + "".join(map(_entry, row)) + "</tr>" for row in table.rows)
-    caption = f'<p class="caption">{_text(table.caption)}</p>'  # outside, so it does not scroll
-    return f'{caption}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+    """Returns a table with its caption outside, so that it does not scroll; long ones are closed at first."""
+    text = [number < table.texts for number in range(len(table.headers))]
+    heads = zip(table.headers, text, strict=True)
+    head = "".join(f"<th{_class(header, its)}>{_breakable(header)}</th>" for header, its in heads)
+    rows = "\n".join("<tr>" + "".join(map(_entry, row, text)) + "</tr>" for row in table.rows)
+    body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+    if len(table.rows) > OPEN_ROWS:
+        return f"<details><summary>{_text(table.caption)} ({len(table.rows)} rows)</summary>{body}</details>"
+    return f'<p class="caption">{_text(table.caption)}</p>{body}'
 
 
-def _entry(entry: Entry) -> str:
-    text = _text(entry.text)
+def _entry(entry: Entry, text: bool) -> str:
+    said = _breakable(entry.text)
     if entry.mark == "open":
-        return f"<td>{text}</td>"
-    return f'<td class="{entry.mark}">{text}{" ↓" if entry.mark == "worse" else ""}</td>'
+        return f"<td{_class(entry.text, text)}>{said}</td>"
+    return f'<td class="{entry.mark}">{said}{" ↓" if entry.mark == "worse" else ""}</td>'
+
+
+def _class(said: str, text: bool) -> str:
+    if not text:
+        return ""
+    return ' class="text long"' if len(said) > LONG else ' class="text"'
+
+
+def _breakable(text: str) -> str:
+    """Returns the text of an entry, names in it with places to break that are not within a word."""
+    return re.sub(r"([_/])", r"\1<wbr>", _text(text))
+
+
+def _anchor(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _text(text: str) -> str:

@@ -34,7 +34,7 @@ def _table(table: Table) -> str:
         r"\centering",
         rf"\caption{{{escape(table.caption)}.}}",
         rf"\label{{tab:{label}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.headers) - 1)}}}",
+        rf"\begin{{tabular}}{{{'l' * table.texts}{'r' * (len(table.headers) - table.texts)}}}",
         r"\toprule",
         _row([escape(header) for header in table.headers]),
         r"\midrule",

@@ -23,18 +23,18 @@ def block_text(block: Block) -> str:
             return text
         case Items(lines):
             return "\n".join(f"- {line}" for line in lines)
-        case Table(caption, headers, rows):
-            return f"{caption}:\n\n{_table(headers, rows)}"
+        case Table():
+            return f"{block.caption}:\n\n{_table(block)}"
         case Folded(title, blocks):
             return "\n\n".join([f"### {title}", *map(block_text, blocks)])
         case Picture(name, caption):
             return f"![{caption}]({name})"
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[Entry]]) -> str:
-    texts = [[_entry(entry) for entry in row] for row in rows]
-    align = ("left", *["right"] * (len(headers) - 1)) if texts else None
-    names = [header.replace("|", "\\|") for header in headers]
+def _table(table: Table) -> str:
+    texts = [[_entry(entry) for entry in row] for row in table.rows]
+    align = (*["left"] * table.texts, *["right"] * (len(table.headers) - table.texts)) if texts else None
+    names = [header.replace("|", "\\|") for header in table.headers]
     return tabulate.tabulate(texts, names, tablefmt="github", disable_numparse=True, colalign=align)
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 from abkd_jax.run.report.origin import data_facts, program_facts
 from abkd_jax.study.cells import Cell
-from abkd_jax.study.report.blocks import Items, Table, Text, plain
+from abkd_jax.study.report.blocks import Table, Text, plain
 from abkd_jax.study.report.grid import Grid
 from abkd_jax.study.report.score_tables import label
 
-__all__ = ["data_table", "programs", "settings"]
+__all__ = ["data_table", "programs_table", "settings"]
+
+PROGRAM = ("Commit", "Hardware", "Versions")
 
 
 def settings(grid: Grid) -> tuple[Text, Table]:
@@ -21,7 +23,7 @@ def settings(grid: Grid) -> tuple[Text, Table]:
         plain(method, label(grid, column), _list({k: v for k, v in of.items() if k not in common}))
         for (column, method), of in flat.items()
     ]
-    own = Table("Settings that differ between cells", ("method", "data set", "settings"), lines)
+    own = Table("Settings that differ between cells", ("method", "data set", "settings"), lines, texts=3)
     return Text(f"Settings of all cells: {_list(common)}."), own
 
 
@@ -33,14 +35,23 @@ def data_table(grid: Grid) -> Table:
         facts = data_facts([_record(cell) for cell in cells])
         lines.append(plain(dataset, *(fact or "-" for fact in facts.values())))
     headers = ("data set", "source", "fingerprint", "counts", "split")
-    return Table("Data", headers, lines)
+    return Table("Data", headers, lines, texts=5)
 
 
-def programs(grid: Grid) -> Items:
-    """Returns commits, machines, versions and dates."""
-    records = [_record(cell) for cell in (*grid.cells.values(), *grid.teachers.values())]
-    facts = program_facts(records, {})
-    return Items([f"{name}: {fact or 'unknown'}" for name, fact in facts.items()])
+def programs_table(grid: Grid) -> Table:
+    """Returns what the cells were made with, a row for every commit and machine."""
+    made: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in (*grid.cells.values(), *grid.teachers.values()):
+        facts = program_facts([_record(cell)], {})
+        made.setdefault(tuple(facts[name] or "unknown" for name in PROGRAM), []).append(cell)
+    lines = []
+    for facts, cells in made.items():
+        datasets = ", ".join(dict.fromkeys(cell["dataset"] for cell in cells))
+        days = sorted(str(date)[:10] for cell in cells if (date := (cell.get("provenance") or {}).get("date")))
+        when = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "unknown"
+        lines.append(plain(facts[0], datasets, *facts[1:], when, str(len(cells))))
+    headers = ("commit", "data sets", "hardware", "versions", "date", "cells")
+    return Table("Programs and machines", headers, lines, texts=5)
 
 
 def _record(cell: Cell) -> dict[str, Any]:

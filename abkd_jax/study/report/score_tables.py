@@ -75,7 +75,7 @@ def main_table(
     of_ranks = ranks(grid, columns, view).ranks
     sizes = [_size(grid, column) for column in columns]
     headers = ["method", *(_heading(grid, *pair) for pair in zip(columns, sizes, strict=True))]
-    headers += ["average rank", "epochs to .5", "failed"]
+    headers += ["average rank" if len(columns) > 1 else "rank", "epochs to .5", "failed"]
     lines = [(Entry(TEACHER), *(_score(grid.teacher(column), view) for column in columns), *plain("-", "-", "-"))]
     for method in grid.methods:
         cells = [grid.cells.get((column, method)) for column in columns]
@@ -101,7 +101,9 @@ def comparison_table(grid: Grid, baseline: str, rows: Sequence[Comparison], view
         lines.append((*plain(row.method, where), *difference_entries(grid, row)))
     over = "over all data sets" if rows and rows[0].column is None else "on every data set"
     said = "" if view == "test" else f", {view}"
-    return Table(f"Difference to {baseline} {over}{said}", headers, lines, f"{grid.name} differences {over} {view}")
+    return Table(
+        f"Difference to {baseline} {over}{said}", headers, lines, f"{grid.name} differences {over} {view}", texts=2
+    )
 
 
 def difference_entries(grid: Grid, row: Comparison) -> tuple[Entry, ...]:
@@ -138,7 +140,7 @@ def cost_table(grid: Grid) -> Table:
                 _failed([cell]),
             )
         )
-    return Table("Size, epochs and times", headers, lines)
+    return Table("Size, epochs and times", headers, lines, texts=2)
 
 
 def lengths_table(grid: Grid) -> Table | None:
@@ -156,7 +158,7 @@ def lengths_table(grid: Grid) -> Table | None:
             lines.append(plain(method, label(grid, column), *entries))
     headers = ("method", "data set", *(f"{length:,} epochs" for length in lengths))
     caption = "Test scores by number of epochs; * is the number that validation chose"
-    return Table(caption, headers, lines) if lines else None
+    return Table(caption, headers, lines, texts=2) if lines else None
 
 
 def interval_text(interval: tuple[float, float] | None, metric: Metric) -> str:
@@ -174,7 +176,7 @@ def _heading(grid: Grid, column: Column, size: str) -> str:
 
 def _size(grid: Grid, column: Column) -> str:
     ratios = [cell["compression"] for cell in grid.of_column(column).values() if is_finite(cell.get("compression"))]
-    return f" ({column.student}, {np.median(ratios):.1f}x)" if ratios else f" ({column.student})"
+    return f" ({column.student}, {np.median(ratios):.1f}x smaller)" if ratios else f" ({column.student})"
 
 
 def _score(cell: Cell | None, view: str) -> Entry:

@@ -1,22 +1,18 @@
-"""What happened in training: terms of the losses, layer attention, CKA, and the trials of tuning."""
+"""What happened in training: terms of the losses, layer attention and CKA."""
 
 from typing import Any
 
 import numpy as np
 
-from abkd_jax.run.report.canvas import COLOURS, canvas, svg
+from abkd_jax.run.report.canvas import svg
 from abkd_jax.run.report.heatmaps import layer_maps
-from abkd_jax.run.report.pareto import logarithmic
 from abkd_jax.run.report.trends import is_finite
-from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.blocks import Picture, Table, picture_file, plain
-from abkd_jax.study.report.grid import Column, Grid
+from abkd_jax.study.report.grid import Grid
 from abkd_jax.study.report.score_tables import label
 
-__all__ = ["attention_pictures", "cka_table", "terms_table", "tuning_picture"]
+__all__ = ["attention_pictures", "cka_table", "terms_table"]
 
-WIDE = 10.0  # ratio of the bounds of a range from which its axis is logarithmic
-PANELS_PER_ROW = 3
 NAMES = {
     "dissimilarity": "D",
     "dissimilarity_share": "D / variance",
@@ -32,7 +28,7 @@ def terms_table(grid: Grid) -> Table | None:
         for term, ends in cell.get("terms", {}).items()
     ]
     caption = "Logged numbers at the first recorded and at the last epoch, means over seeds"
-    return Table(caption, ("method", "data set", "number", "first", "last"), lines) if lines else None
+    return Table(caption, ("method", "data set", "number", "first", "last"), lines, texts=3) if lines else None
 
 
 def cka_table(grid: Grid) -> Table | None:
@@ -43,7 +39,7 @@ def cka_table(grid: Grid) -> Table | None:
         if any(parts):
             lines.append(plain(method, label(grid, column), *(f"{np.mean(p):.3f}" if p else "-" for p in parts)))
     caption = "CKA of the last hidden layers of teacher and student, means over seeds"
-    return Table(caption, ("method", "data set", "before training", "after"), lines) if lines else None
+    return Table(caption, ("method", "data set", "before training", "after"), lines, texts=2) if lines else None
 
 
 def attention_pictures(grid: Grid) -> list[Picture]:
@@ -60,48 +56,8 @@ def attention_pictures(grid: Grid) -> list[Picture]:
     return pictures
 
 
-def tuning_picture(grid: Grid, column: Column) -> bytes | None:
-    """Draws every trial of every method, each number against the mean validation score; None without trials.
-
-    A ring marks the chosen trial, a square trial 0, the values of the preset.
-    """
-    tuned = {m: cell for m, cell in grid.of_column(column).items() if cell.get("tuning", {}).get("trials")}
-    panels = [(m, number, cell) for m, cell in tuned.items() for number in cell["tuning"].get("ranges", {})]
-    if not panels:
-        return None
-    metric = grid.metric(column)
-    rows = -(-len(panels) // PANELS_PER_ROW)
-    with canvas(2.2 * min(len(panels), PANELS_PER_ROW) + 0.3, 1.5 * rows + 0.6) as figure:
-        axes = figure.subplots(rows, min(len(panels), PANELS_PER_ROW), squeeze=False).ravel()
-        for axis in axes[len(panels) :]:
-            axis.set_axis_off()
-        for axis, (method, number, cell) in zip(axes, panels, strict=False):
-            _trials(axis, cell, number, metric.factor)
-            axis.set_title(method, fontsize="small")
-        figure.supylabel(f"validation {metric.heading}", fontsize="medium")
-        figure.suptitle(label(grid, column), fontsize="medium")
-        return svg(figure)
-
-
-def _trials(axis: Any, cell: Cell, number: str, factor: float) -> None:
-    tuning = cell["tuning"]
-    points = {}
-    for index, trial in enumerate(tuning["trials"]):
-        scores = [score for score in trial["validation"] if is_finite(score)]
-        if scores and is_finite(trial["numbers"].get(number)):
-            points[index] = trial["numbers"][number], factor * float(np.mean(scores))
-    low, high = tuning["ranges"][number][0], tuning["ranges"][number][-1]
-    if is_finite(low) and is_finite(high) and low > 0 and high / low >= WIDE:
-        logarithmic(axis, [x for x, _ in points.values()] or [low, high])
-    for index, (x, y) in points.items():
-        axis.plot(x, y, "s" if index == 0 else "o", markersize=3, color=COLOURS[0])
-        if index == tuning.get("chosen"):
-            axis.plot(x, y, "o", markersize=8, markerfacecolor="none", color=COLOURS[1])
-    axis.set_xlabel(number, fontsize="small")
-
-
 def _name(term: str) -> str:
-    return NAMES.get(term, term)
+    return NAMES.get(term, term.replace("gradient_share/", "share of the gradient: "))
 
 
 def _number(value: Any) -> str:

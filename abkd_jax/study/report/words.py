@@ -13,10 +13,9 @@ from abkd_jax.study.report.score_tables import interval_text, label
 __all__ = ["findings", "remarks", "summary"]
 
 
-def summary(grid: Grid, baseline: str, rng: np.random.Generator, test: Test, rows: Sequence[Comparison]) -> str:
-    """Returns the first paragraph: the best student and its gap to the teacher, and what is significant."""
-    bests = " ".join(sentence for column in grid.columns if (sentence := _best(grid, column, rng)))
-    return f"{bests} {findings(grid, baseline, test, rows)}"
+def summary(grid: Grid) -> list[str]:
+    """Returns a sentence for every column: the best student and its gap to the teacher."""
+    return [_best(grid, column) for column in grid.columns]
 
 
 def findings(grid: Grid, baseline: str, test: Test, rows: Sequence[Comparison]) -> str:
@@ -43,7 +42,8 @@ def remarks(grid: Grid) -> list[str]:
     lines = []
     for column in grid.columns:
         cells, where = grid.of_column(column), label(grid, column)
-        lines += [f"{where}: no cell of {method}." for method in grid.methods if method not in cells]
+        absent = [method for method in grid.methods if method not in cells]
+        lines += [f"{where}: no cell of {', '.join(absent)}."] if absent else []
         teacher = grid.teacher(column)
         if teacher is None:
             lines.append(f"{where}: no cell of the teachers.")
@@ -60,7 +60,7 @@ def remarks(grid: Grid) -> list[str]:
     return lines
 
 
-def _best(grid: Grid, column: Column, rng: np.random.Generator) -> str:
+def _best(grid: Grid, column: Column) -> str:
     """Returns the sentence on the student of the highest mean test score."""
     means = {method: list(scores_of(cell).values()) for method, cell in grid.of_column(column).items()}
     means = {method: float(np.mean(values)) for method, values in means.items() if values}
@@ -72,7 +72,7 @@ def _best(grid: Grid, column: Column, rng: np.random.Generator) -> str:
     size = f", {cell['compression']:.1f}x smaller than its teacher" if is_finite(cell.get("compression")) else ""
     text = f"On {label(grid, column)} the best student of {len(means)} is {best}"
     text += f": {format_score(means[best], metric)}{unit}{size}"
-    gap = gap_to_teacher(grid, column, best, rng)
+    gap = gap_to_teacher(grid, column, best)
     if gap is None:
         return text + "."
     text += f", {format_score(gap.estimate.mean, metric, sign='+')} to the teacher"

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.run.report.canvas import MISSING, can_draw
 from abkd_jax.study.cells import Cell
@@ -13,13 +11,15 @@ from abkd_jax.study.report import score_figures, training_parts
 from abkd_jax.study.report.blocks import Block, Folded, Heading, Items, Picture, Text, picture_file
 from abkd_jax.study.report.claims import Claim, claims_table, claims_text, decide
 from abkd_jax.study.report.comparisons import Test, compare, compare_over_datasets
+from abkd_jax.study.report.cost_figures import cost_pictures
 from abkd_jax.study.report.grid import Column, Grid, make_grid
 from abkd_jax.study.report.hours import hours_table
 from abkd_jax.study.report.html import as_html
 from abkd_jax.study.report.latex import as_latex
 from abkd_jax.study.report.markdown import as_markdown
-from abkd_jax.study.report.origin_tables import data_table, programs, settings
+from abkd_jax.study.report.origin_tables import data_table, programs_table, settings
 from abkd_jax.study.report.score_tables import comparison_table, cost_table, groups, lengths_table, main_table, ranks
+from abkd_jax.study.report.tuning import tuning_strip, tuning_table
 from abkd_jax.study.report.words import findings, remarks, summary
 from abkd_jax.types import InputError
 
@@ -28,7 +28,8 @@ __all__ = ["study_blocks", "write_report"]
 log = logging.getLogger(__name__)
 
 NOTE = """\
-Mean +- standard deviation (ddof 1) over the seeds. Bold is significantly better than {baseline}, an arrow significantly
+Mean +- standard deviation (ddof 1) over the seeds. Above the scores: layers x width of the student, and how many times
+fewer parameters than its teacher it has. Bold is significantly better than {baseline}, an arrow significantly
 worse: two-sided {test} test of the differences paired by seed and split, Holm p < .05 over all comparisons of the
 table. Average ranks are those of methods with a score on every data set. Epochs to .5: first evaluated epoch from which
 validation stays within .5 points of its last value, median over seeds, mean over data sets. Failed: starts that
@@ -81,38 +82,37 @@ def write_report(
 
 def study_blocks(grid: Grid, baseline: str, test: Test = "permutation", claims: Sequence[Claim] = ()) -> list[Block]:
     """Returns the parts of the report in their order; the same for the same cells."""
-    rng = np.random.default_rng(0)
-    rows = compare(grid, baseline, rng, test)
+    rows = compare(grid, baseline, test)
     missing = remarks(grid)
-    blocks: list[Block] = [Text(summary(grid, baseline, rng, test, rows)), Text(BEST_NOTE)]
-    blocks += [Items(missing)] if missing else []
-    blocks += _claims(grid, claims, np.random.default_rng(0), test)  # as in an excerpt
+    blocks: list[Block] = [Items(summary(grid)), Text(findings(grid, baseline, test, rows)), Text(BEST_NOTE)]
+    blocks += [Heading("What is missing"), Items(missing)] if missing else []
+    blocks += _claims(grid, claims, test)
     blocks += [Heading("Scores"), *(main_table(grid, title, columns, rows) for title, columns in groups(grid))]
     blocks.append(Text(NOTE.format(baseline=baseline, test=test)))
-    over = compare_over_datasets(grid, baseline, rng)
+    over = compare_over_datasets(grid, baseline)
     blocks += [Heading("Comparisons"), *([comparison_table(grid, baseline, over)] if over else [])]
     blocks += [comparison_table(grid, baseline, rows), Text(TESTS_NOTE)]
-    blocks += _views(grid, baseline, rng, test)
+    blocks += _views(grid, baseline, test)
     if can_draw():
-        blocks += _score_figures(grid, rng)
+        blocks += _score_figures(grid)
     else:
         log.warning("the report has no figures: %s", MISSING)
         blocks += [Heading("Figures"), Text(f"There are none: {MISSING}")]
     return blocks + _training(grid) + _origin(grid)
 
 
-def _claims(grid: Grid, claims: Sequence[Claim], rng: np.random.Generator, test: Test) -> list[Block]:
-    decisions = decide(grid, claims, rng, test)
+def _claims(grid: Grid, claims: Sequence[Claim], test: Test) -> list[Block]:
+    decisions = decide(grid, claims, test)
     if not decisions:
         return []
     return [Heading("Claims"), Text(claims_text(grid, decisions, test)), claims_table(grid, decisions)]
 
 
-def _views(grid: Grid, baseline: str, rng: np.random.Generator, test: Test) -> list[Block]:
+def _views(grid: Grid, baseline: str, test: Test) -> list[Block]:
     """Returns tables of the further test scores of the regimes."""
     blocks: list[Block] = []
     for view in grid.views()[1:]:
-        rows = compare(grid, baseline, rng, test, view)
+        rows = compare(grid, baseline, test, view)
         tables = [main_table(grid, title, columns, rows, view) for title, columns in groups(grid)]
         shown = [table for table in tables if any(entry.text != "-" for line in table.rows for entry in line[1:-3])]
         blocks += [Heading(view.capitalize()), *shown, Text(findings(grid, baseline, test, rows))]
@@ -120,24 +120,22 @@ def _views(grid: Grid, baseline: str, rng: np.random.Generator, test: Test) -> l
     return blocks
 
 
-def _score_figures(grid: Grid, rng: np.random.Generator) -> list[Block]:
-    blocks: list[Block] = [Heading("Average ranks")]
+def _score_figures(grid: Grid) -> list[Block]:
+    blocks: list[Block] = []
     for number, (title, columns) in enumerate(groups(grid)):
         found = ranks(grid, columns)
-        p = "" if found.friedman_p is None else f" Friedman's test that no method differs: p = {found.friedman_p:.2g}."
         drawn = score_figures.critical_difference(found)
-        said = f"{title}: {len(found.ranks)} methods on {found.datasets} data set{'s' * (found.datasets != 1)}.{p}"
-        blocks.append(Text(said if drawn else f"{said} A critical difference needs two of each."))
+        if drawn is None:  # one data set, or one method
+            continue
+        p = "" if found.friedman_p is None else f" Friedman's test that no method differs: p = {found.friedman_p:.2g}."
+        blocks += [] if blocks else [Heading("Average ranks")]
+        blocks.append(Text(f"{title}: {len(found.ranks)} methods on {found.datasets} data sets.{p}"))
         caption = f"Average ranks, {title}; bars join methods that Nemenyi's test at 5 % does not tell apart"
-        blocks += [Picture(f"ranks_{number}.svg", caption, drawn)] if drawn else []
+        blocks.append(Picture(f"ranks_{number}.svg", caption, drawn))
     blocks.append(Heading("Scores by data set"))
-    blocks += _drawn(grid, "scores", "Test scores with 95 % intervals", lambda c: score_figures.dots(grid, c, rng))
+    blocks += _drawn(grid, "scores", "Test scores with 95 % intervals", lambda c: score_figures.dots(grid, c))
     blocks.append(Heading("Scores against cost"))
-    for place in dict.fromkeys((column.dataset, column.regime) for column in grid.columns):
-        drawn = score_figures.costs(grid, *place)
-        caption = f"Means against cost, grey steps the Pareto line: {', '.join(place)}"
-        blocks += [Picture(picture_file("costs", *place), caption, drawn)] if drawn else []
-    blocks += [cost_table(grid), Heading("Scores over epochs")]
+    blocks += [*cost_pictures(grid), cost_table(grid), Heading("Scores over epochs")]
     note = f"Validation scores, the {score_figures.MAX_CURVES} best methods"
     return blocks + _drawn(grid, "curves", note, lambda c: score_figures.curves(grid, c))
 
@@ -151,9 +149,9 @@ def _training(grid: Grid) -> list[Block]:
     if can_draw():
         attention = training_parts.attention_pictures(grid)
         blocks += [Folded("Layer attention of single seeds", [*attention])] if attention else []
-        caption = "Trials: ring chosen, square preset"
-        trials = _drawn(grid, "tuning", caption, lambda c: training_parts.tuning_picture(grid, c))
-        blocks += [Folded("Tuning", trials)] if trials else []
+    trials = _drawn(grid, "tuning", "Trials of tuning", lambda c: tuning_strip(grid, c)) if can_draw() else []
+    chosen = tuning_table(grid)
+    blocks += [Folded("Tuning", [*trials, chosen])] if chosen else []
     return blocks
 
 
@@ -162,7 +160,7 @@ def _origin(grid: Grid) -> list[Block]:
         Heading("Settings and provenance"),
         hours_table(grid),
         data_table(grid),
-        programs(grid),
+        programs_table(grid),
         Folded("Settings", [*settings(grid)]),
     ]
 

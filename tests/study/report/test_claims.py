@@ -17,7 +17,7 @@ WORSE = Claim("gcrd", ("soft_label",))
 
 def decided(made, *claims):
     grid = make_grid(made, "soft_label")
-    return grid, decide(grid, claims, np.random.default_rng(0))
+    return grid, decide(grid, claims)
 
 
 def test_the_correction_is_over_the_claims_alone():

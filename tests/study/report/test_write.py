@@ -16,7 +16,7 @@ from abkd_jax.study.report.markdown import as_markdown
 from abkd_jax.types import InputError
 from experiments import report as command
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "wbr"}
 
 
 class Page(HTMLParser):
@@ -62,10 +62,10 @@ def test_numbers_of_all_formats_are_those_of_the_cells(tmp_path, no_figures):
     assert r"film \& co" in latex
 
 
-def test_the_first_paragraph_is_made_from_the_numbers(tmp_path, no_figures):
+def test_the_first_paragraphs_are_made_from_the_numbers(tmp_path, no_figures):
     made = samples.cells()
     _, markdown, _ = report(tmp_path, made)
-    first = markdown.split("\n\n")[1]
+    first = "\n".join(markdown.split("\n\n")[1:3])
     of = {(c["dataset"], c["method"]): np.array(c["scores"]["test"]) for c in made}
     best, gap = of["cora", "abkd_x"], of["cora", "abkd_x"] - of["cora", "teacher"]
     assert f"On cora the best student of 4 is abkd_x: {100 * best.mean():.2f} %" in first
@@ -87,6 +87,39 @@ def test_a_page_with_every_figure(tmp_path):
         svg = base64.b64decode(image.removeprefix(prefix))
         assert svg == (tmp_path / name).read_bytes()
         assert ElementTree.fromstring(svg).tag.endswith("svg")
+
+
+def test_every_table_and_figure_is_under_a_heading_and_scrolls_alone(tmp_path, no_figures):
+    html, _, _ = report(tmp_path, samples.cells())
+    parts = re.split(r'<h2 id="([^"]+)">', html)
+    assert "<table" not in parts[0]
+    assert re.findall(r'<a href="#([^"]+)">', parts[0]) == parts[1::2]
+    assert all(re.search(r"<(table|p|ul|details|figure)\b", body.split("</h2>")[1]) for body in parts[2::2])
+    assert html.count("<table>") == html.count('<div class="scroll"><table>') > 5
+    assert not re.search(r"<t[hd][^>]*></t[hd]>|<summary></summary>|<figcaption></figcaption>", html)
+
+
+def test_long_tables_are_closed_at_first_and_names_break_between_words():
+    short, long = (Table("c", ("m", "n"), [plain("soft_label", "1")] * rows) for rows in (40, 41))
+    assert "<details><summary>c (41 rows)</summary>" in as_html("t", [long])
+    assert "<details>" not in as_html("t", [short])
+    assert '<td class="text">soft_<wbr>label</td><td>1</td>' in as_html("t", [short])
+    assert '<td class="text long">' in as_html("t", [Table("c", ("m",), [plain("a sentence of a few words")])])
+
+
+def test_what_is_missing_is_one_line_a_data_set(tmp_path, no_figures):
+    made = [c for c in samples.cells() if (c["dataset"], c["method"]) not in {("cora", "gcrd"), ("cora", "fitnet")}]
+    _, markdown, _ = report(tmp_path, made)
+    assert "## What is missing\n\n- cora: no cell of gcrd, fitnet.\n\n## " in markdown
+
+
+def test_programs_are_counted(tmp_path, no_figures):
+    made = samples.cells()
+    made[1]["provenance"] = made[1]["provenance"] | {"commit": "4567", "date": "2026-02-01T08:00"}
+    _, markdown, _ = report(tmp_path, made)
+    rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in markdown.splitlines() if "2 cores" in line]
+    assert ["0123", "cora, film & co", "2 cores", "jax 1", "2026-01-01", "9"] in rows
+    assert ["4567", "cora", "2 cores", "jax 1", "2026-02-01", "1"] in rows
 
 
 def test_cells_that_hold_the_least(tmp_path):

@@ -1,0 +1,92 @@
+"""Figures of studies: small files, every name in them, nothing pressed together by one bad method."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import study_samples as samples
+
+from abkd_jax.study.cells import load
+from abkd_jax.study.report import score_figures, tuning
+from abkd_jax.study.report.axes import least_drawn
+from abkd_jax.study.report.cost_figures import cost_pictures
+from abkd_jax.study.report.grid import make_grid
+from abkd_jax.study.report.ranks import average_ranks
+from experiments.study import RESULTS
+
+LARGEST = 150_000  # bytes
+NAMES = ["soft_label", *(f"a_method_of_name_{number}" for number in range(24))]
+
+
+def texts(svg):
+    return [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("}text")]
+
+
+def drawings(grid):
+    found = [draw(grid, c) for c in grid.columns for draw in (score_figures.dots, tuning.tuning_strip)]
+    return found + [picture.svg for picture in cost_pictures(grid)]
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """25 methods, 16 trials each, two students."""
+    rng = np.random.default_rng(0)
+    made = []
+    for student in ("4x4", "2x4"):
+        for number, name in enumerate(NAMES):
+            cell = samples.cell(rng, "cora", name, 0.8 + number / 1000, 3, student=student)
+            cell["times"]["latency_ms"] = 1.0 + number / 10
+            cell["tuning"]["trials"] = [
+                {"numbers": {"temperature": 1.0}, "validation": [float(score)]} for score in rng.uniform(0.5, 0.9, 16)
+            ]
+            made.append(cell)
+    return make_grid([*made, samples.cell(rng, "cora", "teacher", 0.85, 3)], "soft_label")
+
+
+def test_figures_of_the_stored_table_are_small():
+    grid = make_grid(load(RESULTS / "main"), "soft_label")
+    assert max(map(len, drawings(grid))) < LARGEST
+
+
+def test_figures_of_many_methods_are_small_and_name_them_all(wide):
+    assert max(map(len, drawings(wide))) < LARGEST
+    scores = {name: rng.tolist() for name, rng in zip(NAMES, np.random.default_rng(0).random((25, 4)), strict=True)}
+    ranks = score_figures.critical_difference(average_ranks(scores))
+    for made in (score_figures.dots(wide, wide.columns[0]), tuning.tuning_strip(wide, wide.columns[0]), ranks):
+        assert set(NAMES) <= set(texts(made))
+
+
+def test_names_beside_costs_do_not_overlap(wide):
+    """Every method costs more than the one before and is better: all are on the Pareto line."""
+    (picture,) = cost_pictures(wide)
+    assert picture.name == "costs_cora_transductive_milliseconds.svg"
+    elements = [e for e in ElementTree.fromstring(picture.svg).iter() if e.text in {f"{n} 4x4" for n in NAMES}]
+    places = [float(element.attrib["y"]) for element in elements]
+    assert len(places) > 12
+    gaps = np.diff(sorted(places))
+    assert gaps.min() > 7.0  # points; text is 6.7 high
+
+
+def test_one_bad_method_does_not_press_the_others_together():
+    rng = np.random.default_rng(0)
+    made = [samples.cell(rng, "cora", name, 0.85 + n / 1000) for n, name in enumerate(("soft_label", "a", "b", "c"))]
+    grid = make_grid([*made, samples.cell(rng, "cora", "bad", 0.5)], "soft_label")
+    said = texts(score_figures.dots(grid, grid.columns[0]))
+    mean = 100 * np.mean(grid.cells[grid.columns[0], "bad"]["scores"]["test"])
+    assert f"\u2190 {mean:.2f}" in said
+    assert "bad" in said
+    assert min(float(text) for text in said if re.fullmatch(r"[\d.]+", text)) > 80
+    assert "not drawn: bad" in " ".join(texts(cost_pictures(grid)[0].svg))
+
+
+def test_what_is_drawn():
+    assert least_drawn([0.5, 0.5]) == 0.5
+    assert least_drawn([0.1, 0.9, 0.9]) == 0.1  # the best is the median: nothing is far
+    assert 0.1 < least_drawn([0.1, 0.8, 0.85, 0.9]) < 0.8
+
+
+def test_chosen_numbers_are_in_a_table():
+    grid = make_grid(samples.cells(datasets=("cora",)), "soft_label")
+    (row, *_) = [[entry.text for entry in line] for line in tuning.tuning_table(grid).rows if line[0].text == "gcrd"]
+    assert row == ["gcrd", "cora", "temperature 0.25", "3", "75.00", "75.75"]

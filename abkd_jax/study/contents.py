@@ -25,7 +25,7 @@ def teacher_cell(
     splits: Sequence[PreparedData], teachers: Trained, tests: Mapping[str, Sequence[PreparedData]]
 ) -> dict[str, Any]:
     """Returns the content of the cell of the teachers."""
-    return _content(splits, "teacher", teachers, tests) | {"compression": 1.0, "data": splits[0].summary}
+    return _content(splits, "teacher", teachers, tests) | {"compression": 1.0}
 
 
 def student_cell(

@@ -63,7 +63,8 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
             kept = read_cell(path, identity)
             if kept is None:
                 content = teacher_cell(place.splits, place.teacher.models, place.tests)
-                kept = {**heading, "student": "teacher", "method": "teacher", "identity": identity, **content}
+                names = {**heading, "student": "teacher", "method": "teacher"}
+                kept = {**names, "identity": identity, **content, "data": _data(place)}
                 write_cell(path, kept)
             for student in table.students:
                 for method in table.methods:
@@ -101,7 +102,7 @@ def _cell(
     by_length = {length: _final(place, job, lanes, length, folder) for length in table.lengths}
     method = dataclasses.replace(with_numbers(job.method, chosen.numbers), start=chosen.start)  # type: ignore[arg-type]
     content = student_cell(place.splits, by_length, place.tests, of_teacher["parameters"])
-    optim = dataclasses.replace(method.optim, epochs=content["epochs"])
+    optim = with_epochs(method.optim, content["epochs"])
     trained = by_length[content["epochs"]]
     cell: Cell = {
         **names,
@@ -111,7 +112,7 @@ def _cell(
         "settings": config_dict(dataclasses.replace(method, optim=optim)),
         "model": config_dict(model),
         "tuning": _tuning_entry(table, tried, candidates, validation, number),
-        "data": place.data.summary | place.split_identity,
+        "data": _data(place),
     }
     cell["times"] = {**content["times"], "tuning_seconds": tuned - began, "seconds": time.perf_counter() - began}
     write_cell(file, cell)
@@ -173,6 +174,11 @@ def _tuning_entry(
             for trial, scores in zip(candidates, validation, strict=True)
         ],
     }
+
+
+def _data(place: Place) -> dict[str, Any]:
+    """Returns what a cell says of its data: a summary, and the fingerprints of splits where there are several."""
+    return place.data.summary | place.split_identity
 
 
 def _ranges(tried: Recipe) -> dict[str, Any]:

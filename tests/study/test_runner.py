@@ -50,6 +50,7 @@ def test_cells_hold_what_was_trained(trained):
     chosen = student["tuning"]["trials"][student["tuning"]["chosen"]]["numbers"]
     assert student["settings"]["temperature"] == chosen["temperature"]
     assert student["settings"]["optim"]["epochs"] == student["epochs"] == 4
+    assert student["settings"]["optim"]["eval_every"] == 2  # what divides the epochs
     assert cells["teacher_input"]["settings"]["input"] == "teacher"
     assert all(0.0 < cell["times"]["peak_memory_gib"] < 100.0 for cell in cells.values())
 

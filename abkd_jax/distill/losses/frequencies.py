@@ -1,11 +1,13 @@
 """Low- and high-frequency knowledge of a teacher (FF-G2M)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
-from abkd_jax.distill.losses.logits import require_same_shape
+from abkd_jax.distill.losses.logits import init_of_logits
 from abkd_jax.distill.ops.checks import constant, require_rows, require_temperature
 from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
@@ -45,10 +47,6 @@ def ff_g2m(temperature: Scalar = 1.0, difference_temperature: Scalar = 1.0) -> O
     require_temperature("ff_g2m", temperature=temperature, difference_temperature=difference_temperature)
     temperature, difference_temperature = constant(temperature), constant(difference_temperature)
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        require_same_shape("ff_g2m", teacher, student)
-        return {}
-
     def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
         logits = freeze(teacher).logits
         log_p = log_probabilities(logits, mask, temperature)
@@ -68,7 +66,7 @@ def ff_g2m(temperature: Scalar = 1.0, difference_temperature: Scalar = 1.0) -> O
         high = masked_mean(kl, counted & (senders != receivers))
         return low + high, {"low": low, "high": high}
 
-    return Objective(init, targets, apply)
+    return Objective(functools.partial(init_of_logits, "ff_g2m"), targets, apply)
 
 
 def _differences(

@@ -1,5 +1,6 @@
 """Distillation from the logits: soft labels (Hinton et al., arXiv 1503.02531), of one class or of many labels."""
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -15,7 +16,7 @@ from abkd_jax.distill.ops.soft_targets import log_probabilities
 from abkd_jax.graph.precision import masked_mean
 from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree, Scalar
 
-__all__ = ["output_error", "require_same_shape", "soft_label", "soft_label_multilabel"]
+__all__ = ["init_of_logits", "output_error", "soft_label", "soft_label_multilabel"]
 
 
 def soft_label(
@@ -66,10 +67,6 @@ def soft_label(
     larger = max if isinstance(temperature, float) else jnp.maximum
     factor = {"auto": larger(temperature, 1.0) * temperature, "square": temperature**2, "none": 1.0}[scale]
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        require_same_shape("soft_label", teacher, student)
-        return {}
-
     def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Pytree:
         log_p = log_probabilities(freeze(teacher).logits, mask, temperature)
         p = jnp.exp(log_p)
@@ -86,7 +83,7 @@ def soft_label(
             kl = kl / log_q.shape[-1]
         return factor * kl, {"kl": kl}
 
-    return Objective(init, targets, apply)
+    return Objective(functools.partial(init_of_logits, "soft_label"), targets, apply)
 
 
 def soft_label_multilabel() -> Objective:
@@ -133,10 +130,6 @@ def _of_outputs(
 ) -> Objective:
     """Builds the mean over the masked rows of `per_node(student's logits, of_teacher(teacher's logits))`."""
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        require_same_shape(factory, teacher, student)
-        return {}
-
     def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> Float[Array, "n c"]:
         return of_teacher(masked_rows(freeze(teacher).logits, mask, "logits"))
 
@@ -146,14 +139,15 @@ def _of_outputs(
         require_rows(f"{factory}: targets of the teacher", targets.shape[0], mask)
         return masked_mean(per_node(masked_rows(student.logits, mask, "logits"), targets), mask), {}
 
-    return Objective(init, targets, apply)
+    return Objective(functools.partial(init_of_logits, factory), targets, apply)
 
 
-def require_same_shape(factory: str, teacher: GNNOutput, student: GNNOutput) -> None:
-    """Requires logits of both models of the same nodes and classes.
+def init_of_logits(factory: str, key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
+    """Makes the parameters of a loss of logits alone, which has none: requires logits of the same nodes and classes.
 
     Args:
         factory: name of the factory, for the message.
+        key: not read.
         teacher: what the teacher returned; its shapes suffice.
         student: likewise.
 
@@ -165,3 +159,4 @@ def require_same_shape(factory: str, teacher: GNNOutput, student: GNNOutput) -> 
         raise InputError(f"{factory}: the student has {s_classes} classes, expected the teacher's {t_classes}")
     if s_rows != t_rows:
         raise InputError(f"{factory}: the student has logits of {s_rows} nodes, expected the teacher's {t_rows}")
+    return {}

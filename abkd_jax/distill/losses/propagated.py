@@ -1,11 +1,13 @@
 """Soft labels that are propagated over the graph before they are learned (P&D)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
-from abkd_jax.distill.losses.logits import require_same_shape
+from abkd_jax.distill.losses.logits import init_of_logits
 from abkd_jax.distill.ops.checks import constant, require_count, require_in_range, require_temperature
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.distill.ops.soft_targets import SoftTargets, counted_edges, divergence, log_probabilities
@@ -47,10 +49,6 @@ def propagate(temperature: Scalar = 1.0, steps: int = 10, strength: float = 0.5)
     require_in_range("propagate", 0.0, 1.0, strength=strength)
     temperature = constant(temperature)
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        require_same_shape("propagate", teacher, student)
-        return {}
-
     def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> SoftTargets:
         p = jnp.exp(log_probabilities(freeze(teacher).logits, mask, temperature))
         p = _propagated(p, graph, mask, steps, float(strength))
@@ -62,7 +60,7 @@ def propagate(temperature: Scalar = 1.0, steps: int = 10, strength: float = 0.5)
     ) -> tuple[Array, dict[str, Array]]:
         return divergence(targets, log_probabilities(student.logits, mask, temperature), mask), {}
 
-    return Objective(init, targets, apply)
+    return Objective(functools.partial(init_of_logits, "propagate"), targets, apply)
 
 
 def _propagated(

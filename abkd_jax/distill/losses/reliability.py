@@ -1,12 +1,13 @@
 """Soft labels of reliable neighbours (KRD)."""
 
+import functools
 import math
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
-from abkd_jax.distill.losses.logits import require_same_shape
+from abkd_jax.distill.losses.logits import init_of_logits
 from abkd_jax.distill.ops.checks import constant, require_in_range, require_positive, require_temperature
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.distill.ops.soft_targets import (
@@ -61,10 +62,6 @@ def krd(temperature: Scalar = 1.0, power: float = 1.0, noise: float = 1.0) -> Ob
     require_in_range("krd", 1e-3, 1e3, noise=noise)
     temperature = constant(temperature)
 
-    def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
-        require_same_shape("krd", teacher, student)
-        return {}
-
     def targets(teacher: GNNOutput, *, graph: GraphsTuple, mask: Mask) -> SoftTargets:
         logits = freeze(teacher).logits
         variation = jnp.where(mask, _variation(log_probabilities(logits, mask, 1.0), float(noise)), 0.0)
@@ -77,7 +74,7 @@ def krd(temperature: Scalar = 1.0, power: float = 1.0, noise: float = 1.0) -> Ob
     ) -> tuple[Array, dict[str, Array]]:
         return divergence(targets, log_probabilities(student.logits, mask, temperature), mask), {}
 
-    return Objective(init, targets, apply)
+    return Objective(functools.partial(init_of_logits, "krd"), targets, apply)
 
 
 def _variation(log_p: Float[Array, "n c"], noise: float) -> Float[Array, " n"]:

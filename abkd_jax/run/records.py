@@ -24,6 +24,7 @@ __all__ = [
     "make_split_scores",
     "of_teachers",
     "parameter_counts",
+    "weights_digest",
 ]
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def make_records(splits: Sequence[PreparedData], name: str, trained: Trained) ->
             "seconds": _defined(seconds[seed]),
             "latency_ms": latency,
             **({"embedding_parameters": embedded} if embedded else {}),
-            "weights": _weights(last[seed]),
+            "weights": weights_digest(last[seed]),
             "data": splits[seed % len(splits)].summary,
             "provenance": _made_by(trained, seed),
         }
@@ -175,8 +176,8 @@ def _defined(score: Any) -> float | None:
     return float(score) if np.isfinite(score) else None
 
 
-def _weights(variables: Any) -> str:
-    """Returns a digest of the numbers of a model."""
+def weights_digest(variables: Pytree) -> str:
+    """Returns 16 hexadecimal digits of the SHA-256 of the numbers of a model."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(variables):
         digest.update(np.ascontiguousarray(leaf).tobytes())

@@ -13,7 +13,8 @@ import numpy as np
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.run.identity import TRAINING_VERSION, config_dict, digest
 from abkd_jax.run.lanes import Lane, with_numbers
-from abkd_jax.run.program import Trained
+from abkd_jax.run.program import Trained, select_seed
+from abkd_jax.run.records import weights_digest
 from abkd_jax.run.resolve import Job, with_epochs
 from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
@@ -61,6 +62,9 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
                 }
             )
             kept = read_cell(path, identity)
+            if kept is not None and kept["weights"] != _weights(place.teacher.models):
+                log.warning("%s: not of the teachers that are kept here: all students are trained again", path)
+                kept = None
             if kept is None:
                 content = teacher_cell(place.splits, place.teacher.models, place.tests)
                 names = {**heading, "student": "teacher", "method": "teacher"}
@@ -132,6 +136,11 @@ def starts(student: ModelConfig, teacher: ModelConfig | None) -> tuple[str, ...]
     found = ("positive",) if student.hidden > teacher.hidden else ("positive", "teacher_directions")
     averages_layers = found[1:] and student.name == teacher.name == "gcnii" and not student.repeated
     return found + (("attention_map",) if averages_layers else ())
+
+
+def _weights(trained: Trained) -> list[str]:
+    """Returns what identifies the models of all seeds: other machines train others from the same settings."""
+    return [weights_digest(select_seed(trained.variables, seed)) for seed in range(len(trained.origins))]
 
 
 def _similarity(place: Place, job: Job, lanes: list[Lane], trained: Trained) -> dict[str, Any]:

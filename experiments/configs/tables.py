@@ -94,7 +94,7 @@ CLAIMS = {
     "regimes": (
         Claim("abkd", ("soft_label",)),
         Claim("teacher_input", ("soft_label",)),
-        # Later than the others: after the cells of Cora, before most of Citeseer's.
+        # Later than the others: after the cells of Cora and the first of Citeseer.
         Claim("teacher_input", OTHERS, "best other method"),
         Claim("teacher_input_abkd", ("teacher_input",)),
     ),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import shutil
 import signal
 import subprocess
@@ -72,6 +73,22 @@ def test_similarity_before_and_after_training(trained):
 def test_what_is_finished_is_skipped(trained):
     found = list(runner.run_table(TABLE, trained / "results" / "tiny", trained / "tiny", trained / "teachers"))
     assert [was_trained for _, _, was_trained in found] == [False, False]
+
+
+def test_students_of_other_teachers_are_trained_again(trained, tmp_path, caplog):
+    """The same settings give other teachers on another machine."""
+    shutil.copytree(trained / "results", tmp_path / "results")
+    file = tmp_path / "results/tiny/synthetic/inductive/teacher/teacher.json"
+    file.write_text(file.read_text().replace(json.loads(file.read_text())["weights"][1], "0" * 16))
+    table = dataclasses.replace(TABLE, methods=("soft_label",))
+    ((_, before, _),) = runner.run_table(table, trained / "results/tiny", tmp_path / "work", trained / "teachers")
+    for cell in tmp_path.rglob("soft_label.json"):  # as if trained on the other machine
+        cell.write_text(cell.read_text().replace(before["identity"], "0" * 64))
+    found = list(runner.run_table(table, tmp_path / "results/tiny", tmp_path / "work", trained / "teachers"))
+    assert [was_trained for *_, was_trained in found] == [True]
+    assert "not of the teachers that are kept here" in caplog.text
+    assert "0" * 16 not in file.read_text()
+    assert found[0][1]["scores"] == before["scores"]
 
 
 def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(trained, tmp_path, monkeypatch):

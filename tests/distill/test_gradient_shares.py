@@ -49,7 +49,7 @@ def test_likeness_of_layers_equals_the_definition():
 
     def likeness(x, y) -> float:
         k, m = kernel(x), kernel(y)
-        return (k * m).sum() / max(np.linalg.norm(k) * np.linalg.norm(m), 1e-12)
+        return (k * m).sum() / max(np.linalg.norm(k) * np.linalg.norm(m), 1e-6)  # a constant layer has rounding alone
 
     mask = jnp.asarray(MASK)
     targets = cka().targets(teacher, graph=EDGELESS, mask=mask)

@@ -133,11 +133,11 @@ def _score_figures(grid: Grid) -> list[Block]:
         caption = f"Average ranks, {title}; bars join methods that Nemenyi's test at 5 % does not tell apart"
         blocks.append(Picture(f"ranks_{number}.svg", caption, drawn))
     blocks.append(Heading("Scores by data set"))
-    blocks += _drawn(grid, "scores", "Test scores with 95 % intervals", lambda c: score_figures.dots(grid, c))
+    blocks += _drawn(grid, "scores", "Test scores with 95 % intervals", score_figures.dots)
     blocks.append(Heading("Scores against cost"))
     blocks += [*cost_pictures(grid), cost_table(grid), Heading("Scores over epochs")]
     note = f"Validation scores, the {score_figures.MAX_CURVES} best methods"
-    return blocks + _drawn(grid, "curves", note, lambda c: score_figures.curves(grid, c))
+    return blocks + _drawn(grid, "curves", note, score_figures.curves)
 
 
 def _training(grid: Grid) -> list[Block]:
@@ -149,7 +149,7 @@ def _training(grid: Grid) -> list[Block]:
     if can_draw():
         attention = training_parts.attention_pictures(grid)
         blocks += [Folded("Layer attention of single seeds", [*attention])] if attention else []
-    trials = _drawn(grid, "tuning", "Trials of tuning", lambda c: tuning_strip(grid, c)) if can_draw() else []
+    trials = _drawn(grid, "tuning", "Trials of tuning", tuning_strip) if can_draw() else []
     chosen = tuning_table(grid)
     blocks += [Folded("Tuning", [*trials, chosen])] if chosen else []
     return blocks
@@ -165,8 +165,8 @@ def _origin(grid: Grid) -> list[Block]:
     ]
 
 
-def _drawn(grid: Grid, what: str, caption: str, draw: Callable[[Column], bytes | None]) -> list[Block]:
-    found = [(column, draw(column)) for column in grid.columns]
+def _drawn(grid: Grid, what: str, caption: str, draw: Callable[[Grid, Column], bytes | None]) -> list[Block]:
+    found = [(column, draw(grid, column)) for column in grid.columns]
     return [Picture(picture_file(what, *column), f"{caption}: {column}", made) for column, made in found if made]
 
 

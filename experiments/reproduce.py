@@ -17,7 +17,7 @@ from abkd_jax.study.options import Table
 from abkd_jax.study.reproduce import compare, table
 from abkd_jax.types import InputError
 from experiments.configs.tables import TABLES
-from experiments.study import RESULTS, RUNS, Run, train
+from experiments.study import RESULTS, Run, train
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Reproduce:
     """The table."""
     stored: Path = RESULTS
     """Folder of the stored tables."""
-    teachers: Path = RUNS
-    """Folder of kept teachers: what is there is read. A fresh folder trains them anew as well."""
+    teachers: Path = RESULTS / "teachers"
+    """Folder of stored teachers: what is there is read. A fresh folder trains them anew as well."""
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def reproduce(options: Reproduce) -> int:
     if not stored:
         raise InputError(f"{folder} holds no cell of these methods, expected a stored table")
     with tempfile.TemporaryDirectory(prefix="reproduce_") as fresh:
-        train(Run(options.table, Path(fresh), Path(fresh) / "work"), options.teachers / "teachers")
+        train(Run(options.table, Path(fresh), Path(fresh) / "work"), options.teachers)
         found = compare(stored, load(Path(fresh) / options.table.name))
     print(table(found))
     return 0 if all(one.reproduced for one in found) else 1

@@ -29,9 +29,9 @@ class Run:
     table: Annotated[Table, tyro.conf.arg(name="")]
     """The table."""
     results: Path = RESULTS
-    """Folder of stored tables: the cells are in a folder of it of the table's name."""
+    """Folder of stored tables: the cells are in a folder of it of the table's name, the teachers in `teachers`."""
     work: Path = RUNS
-    """Folder of checkpoints and of the teachers, which are kept."""
+    """Folder of checkpoints."""
     smoke: bool = False
     """Few seeds, trials and epochs, to see that everything runs; cells go below the folder of checkpoints."""
 
@@ -57,18 +57,17 @@ def train(run: Run, teachers: Path | None = None) -> None:
 
     Args:
         run: the table and its folders.
-        teachers: folder of kept teachers; None is the one below the folder of checkpoints.
+        teachers: folder of stored teachers; None is `teachers` in the folder of results.
 
     Raises:
         InputError: see `runner.run_table`.
     """
     table = run.table.small() if run.smoke else run.table
-    results = (run.work / "smoke" if run.smoke else run.results) / table.name
+    results = run.work / "smoke" if run.smoke else run.results
     total = len(table.datasets) * len(table.regimes) * len(table.students) * len(table.methods)
     began, spent = time.perf_counter(), []
-    for number, (_, cell, trained) in enumerate(
-        run_table(table, results, run.work / table.name, teachers or run.work / "teachers"), start=1
-    ):
+    cells = run_table(table, results, run.work, teachers or results / "teachers")
+    for number, (_, cell, trained) in enumerate(cells, start=1):
         now = time.perf_counter()
         if trained:
             spent.append(now - began)

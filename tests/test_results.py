@@ -3,7 +3,10 @@
 import re
 
 import pytest
+import safetensors
+from flax.traverse_util import unflatten_dict
 
+from abkd_jax.run.records import weights_digest
 from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import claims_table, decide
 from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excerpt
@@ -46,6 +49,19 @@ def test_the_differences_in_the_readme_are_those_of_the_cells():
         )
         assert (line[3].split(" ")[0], line[-1]) == (number, decision)
         assert len(grid.cells[Column("cora", regime, "4x4"), method]["seeds"]) == 10
+
+
+def test_stored_teachers_are_those_of_their_cells():
+    """A file of a teacher that no cell has would train students of other teachers than the table's."""
+    weights = {}
+    for path in sorted((RESULTS / "teachers").glob("*/*.safetensors")):
+        with safetensors.safe_open(path, framework="numpy") as file:
+            names = [name for name in file.keys() if name.startswith("variables/")]  # noqa: SIM118  # it is no mapping
+            tree = unflatten_dict({name: file.get_tensor(name) for name in names}, sep="/")["variables"]
+        weights[path.name] = weights_digest(tree)
+    cells = [cell for name in TABLES if (RESULTS / name).is_dir() for cell in load(RESULTS / name)]
+    of_cells = {digest for cell in cells if cell["method"] == "teacher" for digest in cell["weights"]}
+    assert {name for name, digest in weights.items() if digest not in of_cells} == set()
 
 
 def test_all_excerpts_are_of_tables():

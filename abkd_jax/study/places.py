@@ -11,14 +11,13 @@ from abkd_jax.configs.large_presets import Preset
 from abkd_jax.configs.options import TeacherConfig
 from abkd_jax.datasets.facts import facts_of
 from abkd_jax.run.data import PreparedData, prepare_data
-from abkd_jax.run.identity import config_dict
 from abkd_jax.run.lanes import Lane
-from abkd_jax.run.program import Teacher, select_seed, stack
+from abkd_jax.run.program import Teacher, select_seed
 from abkd_jax.run.resolve import capped
-from abkd_jax.run.teachers import as_teacher, train_teacher
 from abkd_jax.study.options import Table
 from abkd_jax.study.regimes import views
 from abkd_jax.study.splits import load_splits, prepare_splits
+from abkd_jax.study.teachers import teachers_of
 from abkd_jax.study.tuning import Trial
 from abkd_jax.types import GraphDataset, InputError
 
@@ -65,16 +64,23 @@ class Place(NamedTuple):
         return Lane(seed, teacher, trial.numbers, trial.start, number % len(self.splits))
 
 
-def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place:
+def open_place(table: Table, dataset: str, regime: str, checkpoints: Path, stored: Path) -> Place:
     """Loads a data set as a regime shows it, and trains or reads its teachers.
 
+    Args:
+        table: the table.
+        dataset: name of the data set.
+        regime: name of the regime.
+        checkpoints: folder of the checkpoints of teachers.
+        stored: folder of the files of teachers, see `teachers.teachers_of`.
+
     Raises:
-        InputError: see `splits.load_splits`, `regimes.views` and `teachers.as_teacher`; or graphs are labelled, which
+        InputError: see `splits.load_splits`, `regimes.views` and `teachers.teachers_of`; or graphs are labelled, which
             are `transductive` alone.
     """
     loaded = load_splits(dataset, table.data_root, table.seeds)
     if isinstance(loaded, GraphDataset):
-        return _of_graphs(table, dataset, loaded, regime, teachers)
+        return _of_graphs(table, dataset, loaded, regime, checkpoints, stored)
     shown = views(loaded, regime, table.seeds)
     splits = tuple(
         _taught(data, seen.taught)
@@ -82,17 +88,17 @@ def open_place(table: Table, dataset: str, regime: str, teachers: Path) -> Place
     )
     preset = presets.preset(dataset, facts_of(loaded[0]))
     tests = {name: prepare_splits([seen.tests[name] for seen in shown]) for name in shown[0].tests}
-    teacher = _teachers(splits, _teacher_config(table, preset), table.seeds, teachers)
+    teacher = teachers_of(splits, _teacher_config(table, preset), table.seeds, checkpoints, stored)
     return Place(splits, tests, teacher, preset, shown[0].with_labels)
 
 
-def _of_graphs(table: Table, name: str, loaded: GraphDataset, regime: str, teachers: Path) -> Place:
+def _of_graphs(table: Table, name: str, loaded: GraphDataset, regime: str, checkpoints: Path, stored: Path) -> Place:
     """Returns the place of a data set that labels graphs; it trains on minibatches of them."""
     if regime != "transductive":
         raise InputError(f"{name} labels graphs: regime is {regime!r}, expected transductive")
     preset = presets.preset(name, facts_of(loaded))
     data = prepare_data(loaded, batches=preset.batches)
-    teacher = as_teacher(data, _teacher_config(table, preset), table.seeds, teachers)
+    teacher = teachers_of((data,), _teacher_config(table, preset), table.seeds, checkpoints, stored)
     return Place((data,), {}, teacher, preset, with_labels=False)
 
 
@@ -104,11 +110,3 @@ def _teacher_config(table: Table, preset: Preset) -> TeacherConfig:
 def _taught(data: PreparedData, taught: np.ndarray) -> PreparedData:
     masks = data.batch.masks
     return data._replace(batch=data.batch._replace(masks=masks._replace(all=masks.all & taught)))
-
-
-def _teachers(splits: tuple[PreparedData, ...], config: TeacherConfig, seeds: int, root: Path) -> Teacher:
-    """Returns the teachers of all seeds, each trained on its split."""
-    if len(splits) == 1:
-        return as_teacher(splits[0], config, seeds, root)
-    trained = [train_teacher(splits[seed % len(splits)], config, seed, root) for seed in range(seeds)]
-    return Teacher(stack(trained), config.model, config_dict(config.model))

@@ -38,9 +38,9 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
 
     Args:
         table: the table.
-        results: folder of its cells.
-        work: folder of the checkpoints of what is being trained.
-        teachers: folder where trained teachers are kept.
+        results: folder of tables; the cells go into a folder of it of the table's name.
+        work: folder of the checkpoints of what is being trained, of all tables.
+        teachers: folder where the teachers of all tables are stored, see `teachers.teachers_of`.
 
     Yields:
         Path and content of each cell, and whether it was trained now.
@@ -48,9 +48,10 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
     Raises:
         InputError: a bad setting, or data that cannot be loaded.
     """
+    results, checkpoints, work = results / table.name, work / "teachers", work / table.name
     for dataset in table.datasets:
         for regime in table.regimes:
-            place = open_place(table, dataset, regime, teachers)
+            place = open_place(table, dataset, regime, checkpoints, teachers)
             heading = {"table": table.name, "dataset": dataset, "regime": regime}
             path = cell_path(results, dataset, regime, "teacher", "teacher")
             identity = digest(
@@ -63,7 +64,7 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
             )
             kept = read_cell(path, identity)
             if kept is not None and kept["weights"] != _weights(place.teacher.models):
-                log.warning("%s: not of the teachers that are kept here: all students are trained again", path)
+                log.warning("%s: not of the teachers that are stored here: all students are trained again", path)
                 kept = None
             if kept is None:
                 content = teacher_cell(place.splits, place.teacher.models, place.tests)

@@ -52,4 +52,4 @@ def test_a_student_of_a_cell_is_the_one_that_trains_alone(tmp_path):
 def test_graphs_are_transductive_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("abkd_jax.datasets.load", lambda name, root, split: graph_dataset())
     with pytest.raises(InputError, match="labels graphs: regime is 'inductive', expected transductive"):
-        open_place(Table(), "mutag", "inductive", tmp_path)
+        open_place(Table(), "mutag", "inductive", tmp_path, tmp_path)

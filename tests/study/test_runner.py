@@ -57,7 +57,7 @@ def test_cells_hold_what_was_trained(trained):
 
 
 def test_a_table_can_have_teachers_of_its_own(trained):
-    place = open_place(TABLE, "synthetic", "inductive", trained / "teachers")
+    place = open_place(TABLE, "synthetic", "inductive", trained / "teachers", trained / "results/teachers")
     assert place.teacher.config == TEACHER.model != place.preset.teacher.model
 
 
@@ -71,7 +71,7 @@ def test_similarity_before_and_after_training(trained):
 
 
 def test_what_is_finished_is_skipped(trained):
-    found = list(runner.run_table(TABLE, trained / "results" / "tiny", trained / "tiny", trained / "teachers"))
+    found = list(runner.run_table(TABLE, trained / "results", trained, trained / "results/teachers"))
     assert [was_trained for _, _, was_trained in found] == [False, False]
 
 
@@ -82,10 +82,10 @@ def test_students_are_those_of_the_teachers_at_hand(trained, tmp_path, monkeypat
     stored = json.loads(file.read_text())
     file.write_text(file.read_text().replace(stored["weights"][1], "0" * 16))
     monkeypatch.setattr(runner, "_cell", lambda *arguments: (arguments[-1], True))
-    found = runner.run_table(TABLE, tmp_path / "results/tiny", tmp_path / "work", trained / "teachers")
+    found = runner.run_table(TABLE, tmp_path / "results", tmp_path / "work", trained / "results/teachers")
     assert [of_teacher["weights"] for _, of_teacher, _ in found] == [stored["weights"]] * len(METHODS)
     assert json.loads(file.read_text())["weights"] == stored["weights"]
-    assert "not of the teachers that are kept here" in caplog.text
+    assert "not of the teachers that are stored here" in caplog.text
 
 
 def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(trained, tmp_path, monkeypatch):
@@ -95,7 +95,7 @@ def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(tr
     one = dataclasses.replace(TABLE.tuning, trials=1)
     other = dataclasses.replace(TABLE, methods=("soft_label",), tuning=one)
     shutil.copytree(trained / "results", tmp_path / "results")
-    found = runner.run_table(other, tmp_path / "results/tiny", trained / "tiny", trained / "teachers")
+    found = runner.run_table(other, tmp_path / "results", trained, trained / "results/teachers")
     (_, cell, again), *_ = found
     assert again
     assert cell["settings"]["temperature"] == 3.0
@@ -105,7 +105,9 @@ def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(tr
 
 
 def test_a_table_is_reproduced_and_a_changed_constant_of_the_training_is_seen(trained, monkeypatch, capsys):
-    one = Reproduce(dataclasses.replace(TABLE, methods=("soft_label",)), trained / "results", trained)
+    one = Reproduce(
+        dataclasses.replace(TABLE, methods=("soft_label",)), trained / "results", trained / "results/teachers"
+    )
     assert reproduce(one) == 0
     assert "2 of 2" in capsys.readouterr().out
     monkeypatch.setattr(optax, "adam", functools.partial(optax.adam, b1=0.0))
@@ -132,11 +134,11 @@ train(Run(table, Path(sys.argv[1]), Path(sys.argv[1])), Path(sys.argv[2]))
 
 def test_a_killed_study_goes_on_to_the_same_cells(trained, tmp_path):
     tests = Path(__file__).parents[1]
-    child = [sys.executable, "-c", KILLED, str(tmp_path), str(trained / "teachers"), str(tests)]
+    child = [sys.executable, "-c", KILLED, str(tmp_path), str(trained / "results/teachers"), str(tests)]
     assert subprocess.run(child, cwd=tests.parent, check=False).returncode == -signal.SIGKILL
     assert not list(tmp_path.rglob("soft_label.json"))
     assert list(tmp_path.rglob("tuning/*"))
-    train(Run(dataclasses.replace(TABLE, methods=("soft_label",)), tmp_path, tmp_path), trained / "teachers")
+    train(Run(dataclasses.replace(TABLE, methods=("soft_label",)), tmp_path, tmp_path), trained / "results/teachers")
     whole, resumed = (
         {c["method"]: c | {"times": None, "provenance": None} for c in load(folder / "tiny")}
         for folder in (trained / "results", tmp_path)
@@ -154,7 +156,7 @@ def test_a_loss_from_outside_is_tuned_stored_and_reported(trained, tmp_path, mon
     (tmp_path / "results/tiny/synthetic/inductive/2x4/teacher_input.json").unlink()
 
     def run():
-        return list(runner.run_table(table, tmp_path / "results/tiny", tmp_path / "work", trained / "teachers"))
+        return list(runner.run_table(table, tmp_path / "results", tmp_path / "work", trained / "results/teachers"))
 
     _, (_, cell, _) = run()
     assert {tuple(trial["numbers"]) for trial in cell["tuning"]["trials"]} == {

@@ -66,7 +66,9 @@ def test_a_seed_is_trained_and_scored_on_its_split(graph, regime, tmp_path, monk
     shallow = dataclasses.replace(TEACHER, model=dataclasses.replace(TEACHER.model, layers=1))
     small = dataclasses.replace(presets.preset("synthetic"), teacher=shallow)
     monkeypatch.setattr(presets, "preset", lambda dataset, facts: small)
-    place = open_place(Table(seeds=2, max_teacher_epochs=4), graph, regime, tmp_path / "teachers")
+    place = open_place(
+        Table(seeds=2, max_teacher_epochs=4), graph, regime, tmp_path / "checkpoints", tmp_path / "teachers"
+    )
     module, source = place.teacher.models.module, place.teacher.source
     lanes = [place.lane(k, seed, TRIAL) for k, seed in ((0, 0), (1, 1))] * 2
     trained = train_lanes(place.splits, JOB, module, source, lanes, tmp_path / "all")

@@ -4,6 +4,7 @@ Prints stored and new test scores; the exit status is 1 where one is not reprodu
 over the seeds, or, with the same code, versions and hardware, a seed has another score. Nothing stored is changed.
 """
 
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ class Reproduce:
     """The table."""
     stored: Path = RESULTS
     """Folder of the stored tables."""
-    teachers: Path = RESULTS / "teachers"
-    """Folder of stored teachers: what is there is read. A fresh folder trains them anew as well."""
+    retrain_teachers: bool = False
+    """Train the teachers anew as well, where they are stored."""
 
 
 def main() -> None:
@@ -55,7 +56,11 @@ def reproduce(options: Reproduce) -> int:
     if not stored:
         raise InputError(f"{folder} holds no cell of these methods, expected a stored table")
     with tempfile.TemporaryDirectory(prefix="reproduce_") as fresh:
-        train(Run(options.table, Path(fresh), Path(fresh) / "work"), options.teachers)
+        for dataset in () if options.retrain_teachers else options.table.datasets:
+            teachers = Path("teachers") / dataset
+            if (options.stored / teachers).is_dir():
+                shutil.copytree(options.stored / teachers, fresh / teachers)
+        train(Run(options.table, Path(fresh), Path(fresh) / "work"))
         found = compare(stored, load(Path(fresh) / options.table.name))
     print(table(found))
     return 0 if all(one.reproduced for one in found) else 1

@@ -52,12 +52,11 @@ def main() -> None:
         sys.exit(130)
 
 
-def train(run: Run, teachers: Path | None = None) -> None:
+def train(run: Run) -> None:
     """Trains what the table lacks, with a line for each cell and an estimate of the time that is left.
 
     Args:
         run: the table and its folders.
-        teachers: folder of stored teachers; None is `teachers` in the folder of results.
 
     Raises:
         InputError: see `runner.run_table`.
@@ -66,8 +65,7 @@ def train(run: Run, teachers: Path | None = None) -> None:
     results = run.work / "smoke" if run.smoke else run.results
     total = len(table.datasets) * len(table.regimes) * len(table.students) * len(table.methods)
     began, spent = time.perf_counter(), []
-    cells = run_table(table, results, run.work, teachers or results / "teachers")
-    for number, (_, cell, trained) in enumerate(cells, start=1):
+    for number, (_, cell, trained) in enumerate(run_table(table, results, run.work), start=1):
         now = time.perf_counter()
         if trained:
             spent.append(now - began)

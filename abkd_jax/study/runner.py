@@ -33,14 +33,14 @@ FIRST_TUNING_SEED = 1000
 LINEAR_INPUT = {"gcnii", "gcn", "mlp"}  # models whose input layer is one linear map, as `teacher_directions` reads it
 
 
-def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterator[tuple[Path, Cell, bool]]:
+def run_table(table: Table, results: Path, work: Path) -> Iterator[tuple[Path, Cell, bool]]:
     """Trains the cells of a table that are not finished.
 
     Args:
         table: the table.
-        results: folder of tables; the cells go into a folder of it of the table's name.
-        work: folder of the checkpoints of what is being trained, of all tables.
-        teachers: folder where the teachers of all tables are stored, see `teachers.teachers_of`.
+        results: folder of tables: the cells go into a folder of it of the table's name, the teachers of all tables into
+            `teachers`, see `teachers.teachers_of`.
+        work: folder of the checkpoints of what is being trained.
 
     Yields:
         Path and content of each cell, and whether it was trained now.
@@ -48,10 +48,11 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
     Raises:
         InputError: a bad setting, or data that cannot be loaded.
     """
-    results, checkpoints, work = results / table.name, work / "teachers", work / table.name
+    checkpoints, stored = work / "teachers", results / "teachers"
+    results, work = results / table.name, work / table.name
     for dataset in table.datasets:
         for regime in table.regimes:
-            place = open_place(table, dataset, regime, checkpoints, teachers)
+            place = open_place(table, dataset, regime, checkpoints, stored)
             heading = {"table": table.name, "dataset": dataset, "regime": regime}
             path = cell_path(results, dataset, regime, "teacher", "teacher")
             identity = digest(
@@ -69,7 +70,8 @@ def run_table(table: Table, results: Path, work: Path, teachers: Path) -> Iterat
             if kept is None:
                 content = teacher_cell(place.splits, place.teacher.models, place.tests)
                 names = {**heading, "student": "teacher", "method": "teacher"}
-                kept = {**names, "identity": identity, **content, "data": _data(place)}
+                model = config_dict(place.teacher.config)
+                kept = {**names, "identity": identity, **content, "model": model, "data": _data(place)}
                 write_cell(path, kept)
             for student in table.students:
                 for method in table.methods:

@@ -71,7 +71,7 @@ def test_similarity_before_and_after_training(trained):
 
 
 def test_what_is_finished_is_skipped(trained):
-    found = list(runner.run_table(TABLE, trained / "results", trained, trained / "results/teachers"))
+    found = list(runner.run_table(TABLE, trained / "results", trained))
     assert [was_trained for _, _, was_trained in found] == [False, False]
 
 
@@ -82,7 +82,7 @@ def test_students_are_those_of_the_teachers_at_hand(trained, tmp_path, monkeypat
     stored = json.loads(file.read_text())
     file.write_text(file.read_text().replace(stored["weights"][1], "0" * 16))
     monkeypatch.setattr(runner, "_cell", lambda *arguments: (arguments[-1], True))
-    found = runner.run_table(TABLE, tmp_path / "results", tmp_path / "work", trained / "results/teachers")
+    found = runner.run_table(TABLE, tmp_path / "results", tmp_path / "work")
     assert [of_teacher["weights"] for _, of_teacher, _ in found] == [stored["weights"]] * len(METHODS)
     assert json.loads(file.read_text())["weights"] == stored["weights"]
     assert "not of the teachers that are stored here" in caplog.text
@@ -95,7 +95,7 @@ def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(tr
     one = dataclasses.replace(TABLE.tuning, trials=1)
     other = dataclasses.replace(TABLE, methods=("soft_label",), tuning=one)
     shutil.copytree(trained / "results", tmp_path / "results")
-    found = runner.run_table(other, tmp_path / "results", trained, trained / "results/teachers")
+    found = runner.run_table(other, tmp_path / "results", trained)
     (_, cell, again), *_ = found
     assert again
     assert cell["settings"]["temperature"] == 3.0
@@ -105,19 +105,21 @@ def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(tr
 
 
 def test_a_table_is_reproduced_and_a_changed_constant_of_the_training_is_seen(trained, monkeypatch, capsys):
-    one = Reproduce(
-        dataclasses.replace(TABLE, methods=("soft_label",)), trained / "results", trained / "results/teachers"
-    )
-    assert reproduce(one) == 0
-    assert "2 of 2" in capsys.readouterr().out
+    one = Reproduce(dataclasses.replace(TABLE, methods=("soft_label",)), trained / "results")
+    before = {path: path.stat().st_mtime_ns for path in (trained / "results").rglob("*")}
+    assert reproduce(dataclasses.replace(one, retrain_teachers=True)) == 0
+    assert capsys.readouterr().out.count("2 of 2") == 2  # teachers and students
     monkeypatch.setattr(optax, "adam", functools.partial(optax.adam, b1=0.0))
     assert reproduce(one) == 1
+    out = capsys.readouterr().out
+    assert ("2 of 2" in out) + ("0 of 2" in out) == 2  # the students of the stored teachers
+    assert {path: path.stat().st_mtime_ns for path in (trained / "results").rglob("*")} == before
 
 
 # Runs the table, and is killed where the checkpoint of the finalists gets its name.
 KILLED = """
 import dataclasses, os, signal, sys
-sys.path.insert(0, sys.argv[3])
+sys.path.insert(0, sys.argv[2])
 
 def audit(event, arguments):
     if event == "os.rename" and "finalists" in str(arguments[1]):
@@ -128,20 +130,21 @@ from pathlib import Path
 from experiments.study import Run, train
 from study.test_runner import TABLE
 table = dataclasses.replace(TABLE, methods=("soft_label",))
-train(Run(table, Path(sys.argv[1]), Path(sys.argv[1])), Path(sys.argv[2]))
+train(Run(table, Path(sys.argv[1]) / "results", Path(sys.argv[1])))
 """
 
 
 def test_a_killed_study_goes_on_to_the_same_cells(trained, tmp_path):
     tests = Path(__file__).parents[1]
-    child = [sys.executable, "-c", KILLED, str(tmp_path), str(trained / "results/teachers"), str(tests)]
+    shutil.copytree(trained / "results/teachers", tmp_path / "results/teachers")
+    child = [sys.executable, "-c", KILLED, str(tmp_path), str(tests)]
     assert subprocess.run(child, cwd=tests.parent, check=False).returncode == -signal.SIGKILL
     assert not list(tmp_path.rglob("soft_label.json"))
     assert list(tmp_path.rglob("tuning/*"))
-    train(Run(dataclasses.replace(TABLE, methods=("soft_label",)), tmp_path, tmp_path), trained / "results/teachers")
+    train(Run(dataclasses.replace(TABLE, methods=("soft_label",)), tmp_path / "results", tmp_path))
     whole, resumed = (
-        {c["method"]: c | {"times": None, "provenance": None} for c in load(folder / "tiny")}
-        for folder in (trained / "results", tmp_path)
+        {c["method"]: c | {"times": None, "provenance": None} for c in load(folder / "results/tiny")}
+        for folder in (trained, tmp_path)
     )
     assert resumed == {method: whole[method] for method in ("teacher", "soft_label")}
 
@@ -156,7 +159,7 @@ def test_a_loss_from_outside_is_tuned_stored_and_reported(trained, tmp_path, mon
     (tmp_path / "results/tiny/synthetic/inductive/2x4/teacher_input.json").unlink()
 
     def run():
-        return list(runner.run_table(table, tmp_path / "results", tmp_path / "work", trained / "results/teachers"))
+        return list(runner.run_table(table, tmp_path / "results", tmp_path / "work"))
 
     _, (_, cell, _) = run()
     assert {tuple(trial["numbers"]) for trial in cell["tuning"]["trials"]} == {

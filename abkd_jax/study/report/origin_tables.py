@@ -1,4 +1,4 @@
-"""Where the numbers of a study come from: settings, data, commits and machines."""
+"""Where the numbers of a study come from: settings, models, data, commits and machines."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from abkd_jax.run.report.origin import data_facts, program_facts
 from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.blocks import Table, Text, plain
-from abkd_jax.study.report.grid import Grid
+from abkd_jax.study.report.grid import TEACHER, Grid
 from abkd_jax.study.report.score_tables import label
 
-__all__ = ["data_table", "programs_table", "settings"]
+__all__ = ["data_table", "models_table", "programs_table", "settings"]
 
 PROGRAM = ("Commit", "Hardware", "Versions")
 
@@ -25,6 +25,18 @@ def settings(grid: Grid) -> tuple[Text, Table]:
     ]
     own = Table("Settings that differ between cells", ("method", "data set", "settings"), lines, texts=3)
     return Text(f"Settings of all cells: {_list(common)}."), own
+
+
+def models_table(grid: Grid) -> Table | None:
+    """Returns architecture and sizes of teachers and students; None where no cell has them."""
+    made: dict[tuple[str, str], list[str]] = {}
+    for column in grid.columns:
+        students = [(f"student {column.student}", cell) for cell in grid.of_column(column).values()]
+        for name, cell in ((TEACHER, grid.teacher(column)), *students):
+            if cell is not None and "model" in cell:
+                made.setdefault((name, _list(_flat(cell["model"]))), []).append(column.dataset)
+    lines = [plain(name, ", ".join(dict.fromkeys(datasets)), model) for (name, model), datasets in made.items()]
+    return Table("Models", ("model", "data sets", "options"), lines, texts=3) if lines else None
 
 
 def data_table(grid: Grid) -> Table:

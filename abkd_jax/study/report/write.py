@@ -17,7 +17,7 @@ from abkd_jax.study.report.hours import hours_table
 from abkd_jax.study.report.html import as_html
 from abkd_jax.study.report.latex import as_latex
 from abkd_jax.study.report.markdown import as_markdown
-from abkd_jax.study.report.origin_tables import data_table, programs_table, settings
+from abkd_jax.study.report.origin_tables import data_table, models_table, programs_table, settings
 from abkd_jax.study.report.score_tables import comparison_table, cost_table, groups, lengths_table, main_table, ranks
 from abkd_jax.study.report.tuning import tuning_strip, tuning_table
 from abkd_jax.study.report.words import findings, remarks, summary
@@ -156,13 +156,9 @@ def _training(grid: Grid) -> list[Block]:
 
 
 def _origin(grid: Grid) -> list[Block]:
-    return [
-        Heading("Settings and provenance"),
-        hours_table(grid),
-        data_table(grid),
-        programs_table(grid),
-        Folded("Settings", [*settings(grid)]),
-    ]
+    models = models_table(grid)
+    tables = [hours_table(grid), data_table(grid), programs_table(grid), *([models] if models else [])]
+    return [Heading("Settings and provenance"), *tables, Folded("Settings", [*settings(grid)])]
 
 
 def _drawn(grid: Grid, what: str, caption: str, draw: Callable[[Grid, Column], bytes | None]) -> list[Block]:

@@ -122,6 +122,17 @@ def test_programs_are_counted(tmp_path, no_figures):
     assert ["4567", "cora", "2 cores", "jax 1", "2026-02-01", "1"] in rows
 
 
+def test_models_are_named_once(tmp_path, no_figures):
+    made = samples.cells()
+    sizes = {"teacher": {"name": "gat", "layers": 2}, "soft_label": {"name": "gcn", "layers": 1}}
+    made = [cell | ({"model": sizes[cell["method"]]} if cell["method"] in sizes else {}) for cell in made]
+    _, markdown, _ = report(tmp_path, made)
+    for model, options in (("teacher", "name gat, layers 2"), ("student 4x4", "name gcn, layers 1")):
+        (line,) = (line for line in markdown.splitlines() if options in line)
+        assert [entry.strip() for entry in line.split("|")[1:-1]] == [model, "cora, film & co", options]
+    assert "Models" not in report(tmp_path, samples.cells())[1]
+
+
 def test_cells_that_hold_the_least(tmp_path):
     """No optional entry, one seed, a missing cell, no teacher, a score that is not defined."""
     kept = ("table", "dataset", "regime", "student", "method", "metric", "seeds", "splits", "scores")

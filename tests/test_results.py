@@ -8,6 +8,8 @@ import safetensors
 from flax.traverse_util import unflatten_dict
 
 from abkd_jax.run.records import weights_digest
+from abkd_jax.run.report.markdown import format_score
+from abkd_jax.run.report.statistics import estimate, metric_named
 from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import claims_table, decide
 from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excerpt
@@ -35,7 +37,7 @@ def test_numbers_of_a_study_are_those_of_its_cells(name):
 
 def test_the_differences_in_the_readme_are_those_of_the_cells():
     said = re.search(
-        r"ABKD adds (\S+) on Cora, which ten seeds do not show;.*? teacher` adds (\S+), which they do",
+        r"ABKD adds (\S+) on Cora, which ten seeds do not show;.*? teacher` adds (\S+) on Cora, which ten seeds show",
         (RESULTS.parent.parent / "README.md").read_text().replace("\n", " "),
     )
     assert said is not None
@@ -64,6 +66,18 @@ def test_stored_teachers_are_those_of_their_cells():
     for dataset, files in stored.items():
         of = [cell["weights"] for cell in cells if (cell["dataset"], cell["method"]) == (dataset, "teacher")]
         assert not of or [name for name, digest in files.items() if digest not in itertools.chain(*of)] == []
+
+
+def test_the_scores_of_pubmed_in_the_readme_are_those_of_the_cells():
+    text = (RESULTS.parent.parent / "README.md").read_text().replace("\n", " ")
+    said = re.search(r"Pubmed's students, (\S+) times smaller, have (.+?) with .*?\(five seeds; teachers (.+?)\)", text)
+    assert said is not None
+    cells = {cell["method"]: cell for cell in load(RESULTS / "main") if cell["dataset"] == "pubmed"}
+    assert said[1] == f"{cells['soft_label']['compression']:.1f}"
+    for score, method in ((said[2], "soft_label"), (said[3], "teacher")):
+        scores = cells[method]["scores"]["test"]
+        mean, deviation = estimate(scores)
+        assert (score, len(scores)) == (format_score(mean, metric_named("accuracy"), deviation), 5)
 
 
 def test_all_excerpts_are_of_tables():

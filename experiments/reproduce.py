@@ -1,21 +1,24 @@
 """Trains cells of a stored table anew: `python -m experiments.reproduce main --datasets cora --methods abkd`.
 
-Prints stored and new test scores; the exit status is 1 where one is not reproduced: its mean is outside the deviation
-over the seeds, or, with the same code, versions and hardware, a seed has another score. Nothing stored is changed.
+They have the stored teachers, where there are any, and as many seeds as stored. Prints stored and new test scores; the
+exit status is 1 where one is not reproduced: its mean is outside the deviation over the seeds, or, with the same code,
+versions and hardware, a seed has another score. Nothing stored is changed.
 """
 
+import dataclasses
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from abkd_jax.study.cells import load
+from abkd_jax.study.cells import Cell, load
 from abkd_jax.study.options import Table
-from abkd_jax.study.reproduce import compare, table
+from abkd_jax.study.reproduce import as_text, compare
 from abkd_jax.types import InputError
 from experiments.configs.tables import TABLES
 from experiments.study import RESULTS, Run, train
@@ -51,19 +54,30 @@ def reproduce(options: Reproduce) -> int:
     Raises:
         InputError: no cell of the table is stored.
     """
-    folder = options.stored / options.table.name
-    stored = [cell for cell in load(folder) if cell["method"] in (*options.table.methods, "teacher")]
-    if not stored:
-        raise InputError(f"{folder} holds no cell of these methods, expected a stored table")
+    stored = load(options.stored / options.table.name)
     with tempfile.TemporaryDirectory(prefix="reproduce_") as fresh:
-        for dataset in () if options.retrain_teachers else options.table.datasets:
-            teachers = Path("teachers") / dataset
-            if (options.stored / teachers).is_dir():
+        for table in as_stored(options.table, stored):
+            teachers = Path("teachers", *table.datasets)
+            if (options.stored / teachers).is_dir() and not options.retrain_teachers:
                 shutil.copytree(options.stored / teachers, fresh / teachers)
-        train(Run(options.table, Path(fresh), Path(fresh) / "work"))
+            train(Run(table, Path(fresh), Path(fresh) / "work"))
         found = compare(stored, load(Path(fresh) / options.table.name))
-    print(table(found))
+    print(as_text(found))
     return 0 if all(one.reproduced for one in found) else 1
+
+
+def as_stored(table: Table, stored: Sequence[Cell]) -> list[Table]:
+    """Returns the part of a table that is stored, one table for each data set: they may differ in methods and seeds."""
+    parts = []
+    for dataset in table.datasets:
+        seeds = {cell["method"]: len(cell["seeds"]) for cell in stored if cell["dataset"] == dataset}
+        methods = tuple(method for method in table.methods if method in seeds)
+        if methods:
+            of_dataset = {"datasets": (dataset,), "methods": methods, "seeds": seeds[methods[0]]}
+            parts.append(dataclasses.replace(table, **of_dataset))
+    if not parts:
+        raise InputError(f"table {table.name}: no cell of these data sets and methods is stored, expected one at least")
+    return parts
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from abkd_jax.run.report.statistics import estimate
 from abkd_jax.study.cells import Cell
 from abkd_jax.types import METRICS
 
-__all__ = ["Reproduction", "compare", "table"]
+__all__ = ["Reproduction", "as_text", "compare"]
 
 NAMES = ("dataset", "regime", "student", "method")
 
@@ -50,7 +50,7 @@ def compare(stored: Sequence[Cell], new: Sequence[Cell]) -> list[Reproduction]:
     return [_compare(cell, anew[_names(cell)]) for cell in stored if _names(cell) in anew]
 
 
-def table(found: Sequence[Reproduction]) -> str:
+def as_text(found: Sequence[Reproduction]) -> str:
     """Returns the comparison as text."""
     rows = []
     for one in found:

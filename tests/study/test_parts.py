@@ -11,12 +11,13 @@ from abkd_jax.configs.presets import preset
 from abkd_jax.study import contents
 from abkd_jax.study.cells import cell_path, load, read_cell, write_cell
 from abkd_jax.study.methods import METHODS, recipe, repeats_layer
-from abkd_jax.study.options import student_model
+from abkd_jax.study.options import Table, student_model
 from abkd_jax.study.regimes import view
 from abkd_jax.study.reproduce import compare
 from abkd_jax.study.runner import starts
 from abkd_jax.study.tuning import ranking, trials
 from abkd_jax.types import InputError
+from experiments.reproduce import as_stored
 
 STARTS = ("positive", "teacher_directions")
 
@@ -158,3 +159,16 @@ def test_cells_are_read_as_they_were_written_and_only_for_their_settings(tmp_pat
 def test_a_reproduction(new, changes, reproduced):
     (found,) = compare([cell([0.5, 0.7])], [cell(new, **changes)])
     assert found.reproduced == reproduced
+
+
+def test_a_table_is_reproduced_as_far_as_it_is_stored():
+    stored = [
+        {"dataset": "cora", "method": "abkd", "seeds": [0, 1]},
+        {"dataset": "cora", "method": "teacher", "seeds": [0, 1]},
+        {"dataset": "pubmed", "method": "soft_label", "seeds": [0]},
+    ]
+    table = Table(datasets=("cora", "citeseer", "pubmed"), methods=("soft_label", "abkd"))
+    parts = [(part.datasets, part.methods, part.seeds) for part in as_stored(table, stored)]
+    assert parts == [(("cora",), ("abkd",), 2), (("pubmed",), ("soft_label",), 1)]
+    with pytest.raises(InputError, match="table main: no cell of these data sets and methods is stored"):
+        as_stored(table, stored[1:2])

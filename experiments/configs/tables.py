@@ -6,7 +6,7 @@ inductive: the same where a fifth of the test nodes is unseen by teachers and st
 layers_differ: GAT teachers of GCN students, where no layer of the one is like a layer of the other.
 molecules: graphs that are labelled, GIN on minibatches: ROC-AUC of properties of molecules.
 curve: students from 60 to 600 times smaller than their teachers.
-Hardware: 2 CPU cores. Time: one to five minutes a cell on Cora and Citeseer, six to twelve on Pubmed; teachers half an
+Hardware: 2 CPU cores. Time: one to five minutes a cell on Cora and Citeseer, six to twenty on Pubmed; teachers half an
 hour a data set and regime, ten of Pubmed two to four hours. `stride` and `stride_structure` are methods too, but in no
 table: G-CRD on all 256 pairs of layers takes hours a cell.
 """

@@ -17,6 +17,7 @@ from abkd_jax.run.report.canvas import COLOURS, canvas, footer, png
 from abkd_jax.run.report.heatmaps import draw_layer_maps
 from abkd_jax.run.report.origin import data_title
 from abkd_jax.run.report.statistics import Record, metric_of, summarise
+from experiments.program import run_program
 
 RESULTS = Path("experiments/results")
 DATASETS = {"cora": "Cora", "citeseer": "Citeseer"}
@@ -82,4 +83,4 @@ def _scores(axis: Any, records: Sequence[Record], names: Sequence[str], title: s
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__)
+    run_program("experiments.figures", lambda: tyro.cli(main, description=__doc__))

@@ -18,6 +18,7 @@ from abkd_jax.run import pipeline
 from abkd_jax.run.report.markdown import remarks, table
 from abkd_jax.run.report.statistics import summarise
 from experiments.configs import graphs
+from experiments.program import run_program
 from experiments.stored import comparison
 
 
@@ -67,4 +68,4 @@ def _by_fold(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.folds", lambda: main(tyro.cli(Args)))

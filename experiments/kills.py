@@ -24,6 +24,7 @@ import numpy as np
 import tyro
 
 from abkd_jax.datasets.files.atomic import read_arrays
+from experiments.program import run_program
 
 OPTIONS = [
     *("--dataset", "synthetic", "--seeds", "2", "--max-epochs", "6", "--methods", "soft_label", "abkd"),
@@ -54,6 +55,7 @@ def audit(event, arguments):
 sys.addaudithook(audit)
 from abkd_jax.cli import parser
 from abkd_jax.training import loops, resume
+from experiments.program import run_program
 resume.SAVE_EVERY = 0.0
 loops.CHUNK_EVALUATIONS = 2
 try:
@@ -228,4 +230,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(run_program("experiments.kills", lambda: main(tyro.cli(Args, description=__doc__))))

@@ -14,6 +14,7 @@ import tyro
 
 from abkd_jax.models import label_propagation
 from abkd_jax.run.data import prepare_data
+from experiments.program import run_program
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.label_propagation", lambda: main(tyro.cli(Args)))

@@ -3,7 +3,6 @@
 `report.html` (one file), `report.md` with its figures, and `tables.tex` are written into the folder of the table.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from abkd_jax.study.report.excerpt import excerpt, with_excerpt
 from abkd_jax.study.report.write import write_report
 from abkd_jax.types import InputError
 from experiments.configs.tables import CLAIMS
+from experiments.program import run_program
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,16 @@ class Args:
 
 def main(args: Args) -> None:
     """Reads the cells, writes the report and prints its path."""
-    try:
-        cells = load(args.results)
-        claims = CLAIMS.get(str(cells[0]["table"]), ())
-        text = None if args.readme is None else _with_cells(args.readme, cells, claims, args)
-        print(write_report(cells, args.out or args.results, args.baseline, args.test, claims))
-        if args.readme is not None and text is not None:
-            write_atomic(args.readme, text)
-    except InputError as error:
-        sys.exit(f"experiments.report: {error}")
+    run_program("experiments.report", lambda: _report(args))
+
+
+def _report(args: Args) -> None:
+    cells = load(args.results)
+    claims = CLAIMS.get(str(cells[0]["table"]), ())
+    text = None if args.readme is None else _with_cells(args.readme, cells, claims, args)
+    print(write_report(cells, args.out or args.results, args.baseline, args.test, claims))
+    if args.readme is not None and text is not None:
+        write_atomic(args.readme, text)
 
 
 def _with_cells(readme: Path, cells: Sequence[Cell], claims: Sequence[Claim], args: Args) -> str:

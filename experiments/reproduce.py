@@ -21,6 +21,7 @@ from abkd_jax.study.options import Table
 from abkd_jax.study.reproduce import as_text, compare
 from abkd_jax.types import InputError
 from experiments.configs.tables import TABLES
+from experiments.program import run_program
 from experiments.study import RESULTS, Run, train
 
 
@@ -42,10 +43,7 @@ def main() -> None:
     name = arguments.pop(0) if arguments and arguments[0] in TABLES else "main"
     config = (tyro.conf.AvoidSubcommands,)
     options = tyro.cli(Reproduce, default=Reproduce(TABLES[name]), description=__doc__, args=arguments, config=config)
-    try:
-        sys.exit(reproduce(options))
-    except InputError as error:
-        sys.exit(f"experiments.reproduce: {error}")
+    sys.exit(run_program("experiments.reproduce", lambda: reproduce(options)))
 
 
 def reproduce(options: Reproduce) -> int:

@@ -21,8 +21,8 @@ from abkd_jax.run.folder import read_results
 from abkd_jax.run.report.markdown import format_score
 from abkd_jax.run.report.statistics import metric_of
 from abkd_jax.run.report.trends import is_finite
-from abkd_jax.types import InputError
 from experiments.configs import arxiv, citation, graphs, initialisation, mag, typed
+from experiments.program import run_program
 from experiments.stored import comparison
 
 RESULTS, RUNS = Path("experiments/results"), Path("runs/studies")
@@ -49,15 +49,16 @@ def main() -> None:
     default = dataclasses.replace(study, seeds=10, out=RUNS / table, teachers=RUNS / "teachers")
     options = (tyro.conf.AvoidSubcommands,)
     config = tyro.cli(type(study), default=default, description=__doc__, args=arguments, config=options)
-    try:
-        folder, stored = config.out or RUNS / table, read_results(RESULTS / table)["records"]
-        status = commands.distill(config)
-        print(f"\nbefore and after training:\n{_before_and_after(folder)}")
-        if stored:
-            print(f"\nstored in {RESULTS / table}, and new:\n{comparison(stored, read_results(folder)['records'])}")
-    except InputError as error:
-        sys.exit(f"experiments.run: {error}")
-    sys.exit(status)
+    sys.exit(run_program("experiments.run", lambda: _run(config, table)))
+
+
+def _run(config: DistillConfig, table: str) -> int:
+    folder, stored = config.out or RUNS / table, read_results(RESULTS / table)["records"]
+    status = commands.distill(config)
+    print(f"\nbefore and after training:\n{_before_and_after(folder)}")
+    if stored:
+        print(f"\nstored in {RESULTS / table}, and new:\n{comparison(stored, read_results(folder)['records'])}")
+    return status
 
 
 def _before_and_after(folder: Path) -> str:

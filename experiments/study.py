@@ -16,8 +16,9 @@ from abkd_jax.run.report.markdown import format_score
 from abkd_jax.study.cells import Cell
 from abkd_jax.study.options import Table
 from abkd_jax.study.runner import run_table
-from abkd_jax.types import METRICS, InputError
+from abkd_jax.types import METRICS
 from experiments.configs.tables import TABLES
+from experiments.program import run_program
 
 RESULTS, RUNS = Path("experiments/results"), Path("runs/studies")
 
@@ -43,13 +44,7 @@ def main() -> None:
     run = tyro.cli(
         Run, default=Run(TABLES[name]), description=__doc__, args=arguments, config=(tyro.conf.AvoidSubcommands,)
     )
-    try:
-        train(run)
-    except InputError as error:
-        sys.exit(f"experiments.study: {error}")
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on")
-        sys.exit(130)
+    run_program("experiments.study", lambda: train(run))
 
 
 def train(run: Run) -> None:

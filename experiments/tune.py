@@ -21,6 +21,7 @@ from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import as_teacher, teachers_root
 from abkd_jax.training.provenance import provenance
 from experiments.configs.citation import grid
+from experiments.program import run_program
 
 
 @dataclass(frozen=True)
@@ -69,4 +70,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.tune", lambda: main(tyro.cli(Args)))

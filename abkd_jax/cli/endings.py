@@ -19,7 +19,7 @@ def in_one_line(name: str, call: Callable[[], Result]) -> Result:
     So does a failed program of XLA where several processes train as one: what fails then is their connection.
 
     Args:
-        name: of the command.
+        name: of the program, as the line begins.
         call: its work.
     """
     import jax
@@ -30,21 +30,21 @@ def in_one_line(name: str, call: Callable[[], Result]) -> Result:
     try:
         return call()
     except KeyboardInterrupt:
-        progress.write_line(f"abkd_jax {name}: interrupted; the same command goes on from here")
+        progress.write_line(f"{name}: interrupted; the same command goes on from here")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         raise
     except (InputError, OSError) as error:
         others = _others()
         if others is not None:
-            others.end(f"abkd_jax {name}: {error}")
-        sys.exit(f"abkd_jax {name}: {error}")
+            others.end(f"{name}: {error}")
+        sys.exit(f"{name}: {error}")
     except jax.errors.JaxRuntimeError as error:
         others = _others()
         if others is None:
             raise
         reason = " ".join(str(error).split())[:120]
-        others.end(f"abkd_jax {name}: {others.LOST} ({reason})")
+        others.end(f"{name}: {others.LOST} ({reason})")
         raise
 
 

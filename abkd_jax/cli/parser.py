@@ -207,12 +207,12 @@ def _main(arguments: list[str]) -> int:
     level = logging.WARNING if command.quiet else logging.DEBUG if command.verbose else logging.INFO
     with progress.logging_to_stderr(level):
         if getattr(command, "process", None) is not None:
-            in_one_line(name, lambda: _join(command))
+            in_one_line(f"abkd_jax {name}", lambda: _join(command))
         log = logging.getLogger(__name__)
         log.info("%s: starting", " ".join([name, command.dataset]).strip())
         if facts is not None:
             log.info("settings by rule: %s", rules.reason(facts))
-        return in_one_line(name, lambda: _run(command))
+        return in_one_line(f"abkd_jax {name}", lambda: _run(command))
 
 
 def _join(command: Any) -> None:
@@ -236,7 +236,8 @@ def _facts(arguments: list[str]) -> rules.Facts | None:
     seed = int(split) if split.isdecimal() else 0  # what is no number is refused with the other options
     quiet = bool({"-q", "--quiet"} & set(arguments))
     with progress.logging_to_stderr(logging.WARNING if quiet else logging.INFO):
-        return in_one_line(command, lambda: datasets.facts(name, _value_in(arguments, "--data-root"), seed))
+        root = _value_in(arguments, "--data-root")
+        return in_one_line(f"abkd_jax {command}", lambda: datasets.facts(name, root, seed))
 
 
 def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:

@@ -28,6 +28,7 @@ from abkd_jax.models import build
 from abkd_jax.training.step import init_state, make_distill_step, make_optimizer
 from abkd_jax.training.tasks import classification
 from abkd_jax.types import Batch, NodeMasks, PairMap
+from experiments.program import run_program
 
 NODES, EDGES, WORDS, CLASSES = 2708, 5278, 1433, 7  # Cora
 DENSITY = 0.0127  # share of the words that a paper holds
@@ -129,4 +130,4 @@ def _compiled(pairs: PairMap | None, batch: Batch, seeds: int) -> tuple[Callable
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.bench.alignment", lambda: main(tyro.cli(Args)))

@@ -32,6 +32,7 @@ from abkd_jax.run.data import PreparedData, build_model, prepare_data
 from abkd_jax.run.report.tables import latency_table
 from abkd_jax.run.timing import time_model, with_host
 from abkd_jax.training.provenance import provenance
+from experiments.program import run_program
 
 ROUNDS = 15  # passes over the whole graph, here and in PyTorch Geometric in turn
 
@@ -167,4 +168,4 @@ def _show(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    run_program("experiments.bench.latency", lambda: main(tyro.cli(Args, description=__doc__)))

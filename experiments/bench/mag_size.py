@@ -35,6 +35,7 @@ from abkd_jax.training.step import TrainState, init_state, make_distill_step, ma
 from abkd_jax.training.tasks import classification
 from abkd_jax.training.teacher_sample import make_sample_outputs
 from abkd_jax.types import Batch, Dataset, Objective
+from experiments.program import run_program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,4 +178,4 @@ def store(rows: list[dict[str, Any]], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.bench.mag_size", lambda: main(tyro.cli(Args)))

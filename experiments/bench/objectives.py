@@ -30,6 +30,7 @@ import tyro
 from abkd_jax import distill
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.types import GNNOutput, Objective
+from experiments.program import run_program
 
 NODES, EDGES, CLASSES = 2708, 10556, 7
 THREADS = 2
@@ -223,4 +224,4 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.bench.objectives", lambda: main(tyro.cli(Args)))

@@ -25,6 +25,7 @@ import tyro
 from abkd_jax.datasets.files.atomic import write_atomic
 from experiments.bench.ahead_of_time.hlo import parse, shape_bytes
 from experiments.bench.ahead_of_time.targets import environment, require
+from experiments.program import run_program
 
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 TOPOLOGY, DEVICES = "v5e:2x4", 8
@@ -212,4 +213,4 @@ if __name__ == "__main__":
         for found in compile_all(sys.argv[2]):
             print(json.dumps(found), file=answers, flush=True)
     else:
-        main(tyro.cli(Args))
+        run_program("experiments.bench.partitioned", lambda: main(tyro.cli(Args)))

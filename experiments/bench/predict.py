@@ -24,6 +24,7 @@ from abkd_jax.inference.predict import logits
 from abkd_jax.training.provenance import commit
 from abkd_jax.types import Dataset
 from experiments.bench.mag_size import Stages, store
+from experiments.program import run_program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,4 +97,4 @@ def predict(student: bundle.Bundle, host: HostGraph, nodes: np.ndarray, which: s
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.bench.predict", lambda: main(tyro.cli(Args)))

@@ -28,6 +28,7 @@ from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.graph.host import HostGraph, host_graph
 from abkd_jax.sampling import EpochSampler, neighbour_batches, prefetch, sample_neighbours
 from abkd_jax.types import Dataset
+from experiments.program import run_program
 
 NODES, EDGES, WIDTH, CLASSES = 169_343, 1_166_243, 128, 40  # ogbn-arxiv
 
@@ -169,4 +170,4 @@ def _roots(args: Args, rng: np.random.Generator) -> Iterator[np.ndarray]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.bench.sampling", lambda: main(tyro.cli(Args)))

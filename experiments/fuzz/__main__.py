@@ -6,7 +6,6 @@ in every run with the same seed.
 """
 
 import contextlib
-import logging
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import tyro
 from abkd_jax.datasets.files import progress
 from experiments.fuzz import cases, pool
 from experiments.fuzz.worker import Outcome
+from experiments.program import run_program
 
 KINDS = ("equal", "same counts", "refused", "recovered", "fault")
 NOTE = """\
@@ -110,6 +110,4 @@ def _line(case: pool.Case, outcome: Outcome) -> str:
 
 if __name__ == "__main__":
     options = tyro.cli(Annotated[Args, tyro.conf.OmitArgPrefixes])
-    with progress.logging_to_stderr(logging.INFO):
-        status = main(options)
-    sys.exit(status)
+    sys.exit(run_program("experiments.fuzz", lambda: main(options)))

@@ -4,14 +4,13 @@ The files are those of the Open Graph Benchmark, so loading, sampling and traini
 it are no ogbn-mag results.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from abkd_jax.types import InputError
 from experiments.mag_like import graph as mag_like
+from experiments.program import run_program
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,8 @@ class Args:
 
 def main(args: Args) -> None:
     """Writes the graph and says where it is."""
-    try:
-        print(mag_like.write(args.out, scale=args.scale, classes=args.classes, features=args.features, seed=args.seed))
-    except InputError as error:
-        sys.exit(f"experiments.mag_like: {error}")
+    print(mag_like.write(args.out, scale=args.scale, classes=args.classes, features=args.features, seed=args.seed))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.mag_like", lambda: main(tyro.cli(Args)))

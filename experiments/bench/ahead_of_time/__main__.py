@@ -24,6 +24,7 @@ from abkd_jax.types import InputError
 from experiments.bench.ahead_of_time.programs import PROGRAMS
 from experiments.bench.ahead_of_time.table import markdown
 from experiments.bench.ahead_of_time.targets import environment, require
+from experiments.program import run_program
 
 LIBRARIES = ("jax", "jaxlib", "libtpu", "jax-cuda12-plugin")
 
@@ -95,7 +96,4 @@ def _origin() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Args))
-    except InputError as error:
-        raise SystemExit(str(error)) from None
+    run_program("experiments.bench.ahead_of_time", lambda: main(tyro.cli(Args)))

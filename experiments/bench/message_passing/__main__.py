@@ -15,6 +15,7 @@ from abkd_jax.datasets.files.atomic import write_atomic
 from experiments.bench.message_passing.cases import CASES
 from experiments.bench.message_passing.driver import Bench, Side
 from experiments.bench.message_passing.roofline import least_work
+from experiments.program import run_program
 
 
 @dataclass(frozen=True)
@@ -155,4 +156,4 @@ def _legend(record: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    run_program("experiments.bench.message_passing", lambda: main(tyro.cli(Args)))

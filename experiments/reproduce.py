@@ -2,13 +2,12 @@
 
 They have the stored teachers, where there are any, and as many seeds as stored. Prints stored and new test scores; the
 exit status is 1 where one is not reproduced: its mean is outside the deviation over the seeds, or, with the same code,
-versions and hardware, a seed has another score. Nothing stored is changed.
+versions and hardware, a seed has another score. Nothing stored is changed. An interrupted command goes on where it was.
 """
 
 import dataclasses
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,15 @@ from typing import Annotated
 
 import tyro
 
+from abkd_jax.run.identity import digest
 from abkd_jax.study.cells import Cell, load
 from abkd_jax.study.options import Table
-from abkd_jax.study.reproduce import as_text, compare
+from abkd_jax.study.reproduce import as_text, compare, made_by
+from abkd_jax.training.provenance import provenance
 from abkd_jax.types import InputError
 from experiments.configs.tables import TABLES
 from experiments.program import run_program
-from experiments.study import RESULTS, Run, train
+from experiments.study import RESULTS, RUNS, Run, train
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Reproduce:
     """Folder of the stored tables."""
     retrain_teachers: bool = False
     """Train the teachers anew as well, where they are stored."""
+    work: Path = RUNS / "reproduced"
+    """Folder of what is being trained; nothing stays there once it is compared."""
 
 
 def main() -> None:
@@ -52,16 +55,22 @@ def reproduce(options: Reproduce) -> int:
     Raises:
         InputError: no cell of the table is stored.
     """
-    stored = load(options.stored / options.table.name)
-    with tempfile.TemporaryDirectory(prefix="reproduce_") as fresh:
-        for table in as_stored(options.table, stored):
-            teachers = Path("teachers", *table.datasets)
-            if (options.stored / teachers).is_dir() and not options.retrain_teachers:
-                shutil.copytree(options.stored / teachers, fresh / teachers)
-            train(Run(table, Path(fresh), Path(fresh) / "work"))
-        found = compare(stored, load(Path(fresh) / options.table.name))
+    stored, fresh = load(options.stored / options.table.name), _folder(options)
+    for table in as_stored(options.table, stored):
+        teachers = Path("teachers", *table.datasets)
+        if (options.stored / teachers).is_dir() and not options.retrain_teachers:
+            shutil.copytree(options.stored / teachers, fresh / teachers, dirs_exist_ok=True)
+        train(Run(table, fresh, fresh / "work"))
+    found = compare(stored, load(fresh / options.table.name))
     print(as_text(found))
+    shutil.rmtree(fresh)
     return 0 if all(one.reproduced for one in found) else 1
+
+
+def _folder(options: Reproduce) -> Path:
+    """Returns the folder of this comparison: other code, versions or machines do not go on in it."""
+    of = {"stored": str(options.stored.resolve()), "retrain_teachers": options.retrain_teachers}
+    return options.work / digest(made_by(provenance()) | of)[:12]
 
 
 def as_stored(table: Table, stored: Sequence[Cell]) -> list[Table]:

@@ -10,7 +10,7 @@ from abkd_jax.run.report.statistics import estimate
 from abkd_jax.study.cells import Cell
 from abkd_jax.types import METRICS
 
-__all__ = ["Reproduction", "as_text", "compare"]
+__all__ = ["Reproduction", "as_text", "compare", "made_by"]
 
 NAMES = ("dataset", "regime", "student", "method")
 
@@ -71,7 +71,7 @@ def _compare(stored: Cell, new: Cell) -> Reproduction:
     within = before == after or bool(old and anew and estimate(old).agrees(estimate(anew)))
     equal = sum(one == other for one, other in zip(before, after, strict=False))
     mean, new_mean = (estimate(scores).mean if scores else None for scores in (old, anew))
-    alike = _made_by(stored) == _made_by(new)
+    alike = made_by(stored["provenance"]) == made_by(new["provenance"])
     return Reproduction(_names(stored), stored["metric"], mean, new_mean, within, equal, len(before), alike)
 
 
@@ -79,5 +79,6 @@ def _names(cell: Cell) -> tuple[str, ...]:
     return tuple(cell[name] for name in NAMES)
 
 
-def _made_by(cell: Cell) -> dict[str, Any]:
-    return {name: cell["provenance"].get(name) for name in ("code", "versions", "hardware")}
+def made_by(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Returns what decides the bits of a score: code, versions and hardware."""
+    return {name: provenance.get(name) for name in ("code", "versions", "hardware")}

@@ -104,8 +104,8 @@ def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(tr
     assert set(stored) == {"teacher", "soft_label", "teacher_input"}
 
 
-def test_a_table_is_reproduced_and_a_changed_constant_of_the_training_is_seen(trained, monkeypatch, capsys):
-    one = Reproduce(dataclasses.replace(TABLE, methods=("soft_label",)), trained / "results")
+def test_a_table_is_reproduced_and_a_changed_constant_of_the_training_is_seen(trained, tmp_path, monkeypatch, capsys):
+    one = Reproduce(dataclasses.replace(TABLE, methods=("soft_label",)), trained / "results", work=tmp_path)
     before = {path: path.stat().st_mtime_ns for path in (trained / "results").rglob("*")}
     assert reproduce(dataclasses.replace(one, retrain_teachers=True)) == 0
     assert capsys.readouterr().out.count("2 of 2") == 2  # teachers and students
@@ -114,6 +114,21 @@ def test_a_table_is_reproduced_and_a_changed_constant_of_the_training_is_seen(tr
     out = capsys.readouterr().out
     assert ("2 of 2" in out) + ("0 of 2" in out) == 2  # the students of the stored teachers
     assert {path: path.stat().st_mtime_ns for path in (trained / "results").rglob("*")} == before
+
+
+def test_an_interrupted_comparison_goes_on_and_leaves_nothing(trained, tmp_path, monkeypatch):
+    one = Reproduce(dataclasses.replace(TABLE, methods=("soft_label",)), trained / "results", work=tmp_path)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("experiments.reproduce.compare", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            reproduce(one)
+    monkeypatch.setattr("abkd_jax.study.runner.train_lanes", interrupt)  # all is trained already
+    assert reproduce(one) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 # Runs the table, and is killed where the checkpoint of the finalists gets its name.

@@ -1,11 +1,12 @@
 """What a study has found, in plain words made from its numbers, and what is missing in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.run.report.trends import is_finite
+from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.comparisons import ALPHA, Comparison, Test, best_attainable, gap_to_teacher
 from abkd_jax.study.report.grid import TEACHER, Column, Grid, scores_of
 from abkd_jax.study.report.score_tables import interval_text, label
@@ -38,7 +39,7 @@ def findings(grid: Grid, baseline: str, test: Test, rows: Sequence[Comparison]) 
 
 
 def remarks(grid: Grid) -> list[str]:
-    """Returns one line per thing that is missing: cells, teachers, scores, pairs for a test."""
+    """Returns one line per thing that is missing: cells, teachers, scores, pairs for a test, another student."""
     lines = []
     for column in grid.columns:
         cells, where = grid.of_column(column), label(grid, column)
@@ -55,9 +56,18 @@ def remarks(grid: Grid) -> list[str]:
                     f"{where}: {left} of {len(cell['seeds'])} seeds of {method} have no test score"
                     f" ({diverged} diverged); they are in no mean and no pair."
                 )
+        lines += [f"{where}: {', '.join(names)} are the same students, weight for weight." for names in _same(cells)]
         if max(len(cell["seeds"]) for cell in cells.values()) == 1:
             lines.append(f"{where}: one seed, so no deviation, no interval and no test.")
     return lines
+
+
+def _same(cells: Mapping[str, Cell]) -> list[list[str]]:
+    """Returns methods with equal students, as all forms of attention have them where there is one pair of layers."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for method, cell in cells.items():
+        found.setdefault(tuple(cell.get("weights", (method,))), []).append(method)
+    return [methods for methods in found.values() if len(methods) > 1]
 
 
 def _best(grid: Grid, column: Column) -> str:

@@ -113,6 +113,17 @@ def test_what_is_missing_is_one_line_a_data_set(tmp_path, no_figures):
     assert "## What is missing\n\n- cora: no cell of gcrd, fitnet.\n\n## " in markdown
 
 
+def test_methods_that_trained_the_same_students_are_named(tmp_path, no_figures):
+    made = [
+        cell | {"weights": [f"{cell['dataset']} {cell['method']} {seed}" for seed in range(8)]}
+        for cell in samples.cells()
+    ]
+    at = {(cell["dataset"], cell["method"]): number for number, cell in enumerate(made)}
+    made[at["cora", "gcrd"]]["weights"] = made[at["cora", "fitnet"]]["weights"]
+    _, markdown, _ = report(tmp_path, made)
+    assert "## What is missing\n\n- cora: gcrd, fitnet are the same students, weight for weight.\n\n## " in markdown
+
+
 def test_programs_are_counted(tmp_path, no_figures):
     made = samples.cells()
     made[1]["provenance"] = made[1]["provenance"] | {"commit": "4567", "date": "2026-02-01T08:00"}

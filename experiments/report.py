@@ -3,6 +3,7 @@
 `report.html` (one file), `report.md` with its figures, and `tables.tex` are written into the folder of the table.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import tyro
 
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.study.cells import Cell, load
+from abkd_jax.study.report.blocks import Picture
 from abkd_jax.study.report.claims import Claim
 from abkd_jax.study.report.comparisons import Test
 from abkd_jax.study.report.excerpt import excerpt, with_excerpt
@@ -33,7 +35,8 @@ class Args:
     out: Path | None = None
     """Folder of the report; without it that of the table."""
     readme: Path | None = None
-    """Text with lines `<!-- study NAME -->` and `<!-- end -->`, between which scores and claims are put as well."""
+    """Text with lines `<!-- study NAME -->` and `<!-- end -->`, between which scores and claims are put as well; its
+    pictures are in the folder of the table."""
 
 
 def main(args: Args) -> None:
@@ -44,21 +47,24 @@ def main(args: Args) -> None:
 def _report(args: Args) -> None:
     cells = load(args.results)
     claims = CLAIMS.get(str(cells[0]["table"]), ())
-    text = None if args.readme is None else _with_cells(args.readme, cells, claims, args)
+    made = None if args.readme is None else _with_cells(args.readme, cells, claims, args)
     print(write_report(cells, args.out or args.results, args.baseline, args.test, claims))
-    if args.readme is not None and text is not None:
-        write_atomic(args.readme, text)
+    if args.readme is not None and made is not None:
+        for picture in made[1]:
+            write_atomic(args.results / picture.name, picture.svg)
+        write_atomic(args.readme, made[0])
 
 
-def _with_cells(readme: Path, cells: Sequence[Cell], claims: Sequence[Claim], args: Args) -> str:
-    """Returns a text with the excerpt of these cells.
+def _with_cells(readme: Path, cells: Sequence[Cell], claims: Sequence[Claim], args: Args) -> tuple[str, list[Picture]]:
+    """Returns a text with the excerpt of these cells, and the pictures that it shows in the folder of the table.
 
     Raises:
         InputError: it cannot be read or has no place for them.
     """
-    made = excerpt(cells, args.baseline, args.test, claims)
+    folder = Path(os.path.relpath(args.results, readme.parent)).as_posix()
+    made, pictures = excerpt(cells, args.baseline, args.test, claims, folder)
     try:
-        return with_excerpt(readme.read_text(), str(cells[0]["table"]), made)
+        return with_excerpt(readme.read_text(), str(cells[0]["table"]), made), pictures
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{readme}: cannot be read: {error}") from error
     except InputError as error:

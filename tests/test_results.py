@@ -31,8 +31,16 @@ def test_numbers_of_a_study_are_those_of_its_cells(name):
     cells = load(RESULTS / name)
     assert {cell["table"] for cell in cells} == {name}
     options = Args(RESULTS / name)
-    made = excerpt(cells, options.baseline, options.test, CLAIMS.get(name, ()))
+    made, pictures = excerpt(cells, options.baseline, options.test, CLAIMS.get(name, ()), f"results/{name}")
     assert with_excerpt(TEXT, name, made) == TEXT
+    for picture in pictures:
+        stored = (RESULTS / name / picture.name).read_bytes()
+        if _drawn_by(stored) == _drawn_by(picture.svg):  # other versions draw the same otherwise
+            assert stored == picture.svg
+
+
+def _drawn_by(svg: bytes) -> list[bytes]:
+    return re.findall(rb"Matplotlib v[\d.]+", svg)
 
 
 def test_the_differences_in_the_readme_are_those_of_the_cells():

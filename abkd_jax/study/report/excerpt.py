@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
+from abkd_jax.run.report.canvas import can_draw
 from abkd_jax.study.cells import Cell
-from abkd_jax.study.report.blocks import Block, Text
+from abkd_jax.study.report.blocks import Block, Picture, Text
 from abkd_jax.study.report.claims import Claim, claims_table, claims_text, decide
 from abkd_jax.study.report.comparisons import Test, compare
 from abkd_jax.study.report.grid import make_grid
 from abkd_jax.study.report.hours import hours_table
 from abkd_jax.study.report.markdown import block_text
+from abkd_jax.study.report.score_figures import score_pictures
 from abkd_jax.study.report.score_tables import groups, lengths_table, main_table
 from abkd_jax.types import InputError
 
@@ -18,21 +21,40 @@ __all__ = ["excerpt", "names_of_excerpts", "with_excerpt"]
 MARKS = re.compile(r"(<!-- study (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def excerpt(cells: Sequence[Cell], baseline: str, test: Test = "permutation", claims: Sequence[Claim] = ()) -> str:
-    """Returns main tables, claims, scores by length and hours of a study as Markdown; the same for the same cells.
+def excerpt(
+    cells: Sequence[Cell],
+    baseline: str,
+    test: Test = "permutation",
+    claims: Sequence[Claim] = (),
+    folder: str = "",
+) -> tuple[str, list[Picture]]:
+    """Returns scores, claims, scores by length and hours of a study as Markdown; the same for the same cells.
+
+    Args:
+        cells: of one table.
+        baseline: method that all others are compared with.
+        test: whose p is corrected.
+        claims: comparisons that were chosen before the table was trained.
+        folder: where the text finds the pictures.
+
+    Returns:
+        The text, and its pictures: files of that folder. There are none where figures cannot be drawn.
 
     Raises:
         InputError: as for `make_grid`.
     """
     grid = make_grid(cells, baseline)
     rows = compare(grid, baseline, test)
-    blocks: list[Block] = [main_table(grid, title, columns, rows) for title, columns in groups(grid)]
+    pictures = score_pictures(grid) if can_draw() else []
+    shown = [block_text(picture._replace(name=f"{PurePosixPath(folder, picture.name)}")) for picture in pictures]
+    blocks: list[Block] = [Text("\n".join(shown))] if shown else []
+    blocks += [main_table(grid, title, columns, rows) for title, columns in groups(grid)]
     decisions = decide(grid, claims, test)
     if decisions:
         blocks += [Text(claims_text(grid, decisions, test)), claims_table(grid, decisions)]
     lengths = lengths_table(grid)
     blocks += [*([lengths] if lengths else []), hours_table(grid)]
-    return "\n\n".join(map(block_text, blocks)) + "\n"
+    return "\n\n".join(map(block_text, blocks)) + "\n", pictures
 
 
 def names_of_excerpts(text: str) -> list[str]:

@@ -7,14 +7,26 @@ from abkd_jax.run.report.figures import learning_curves
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.run.report.trends import is_finite
 from abkd_jax.study.report.axes import WIDTH, at_the_border, least_drawn
+from abkd_jax.study.report.blocks import Picture, picture_file
 from abkd_jax.study.report.grid import Column, Grid, scores_of
 from abkd_jax.study.report.ranks import Ranks, cliques
 from abkd_jax.study.report.score_tables import label
 from abkd_jax.study.report.statistics import bootstrap_interval
 
-__all__ = ["critical_difference", "curves", "dots"]
+__all__ = ["critical_difference", "curves", "dots", "score_pictures"]
 
 MAX_CURVES = 6  # of the methods with the best last validation scores: as many as colours
+
+
+def score_pictures(grid: Grid) -> list[Picture]:
+    """Returns a figure of the test scores of every column that has some, see `dots`."""
+    drawn = ((column, dots(grid, column)) for column in grid.columns)
+    caption = "Test scores with 95 % intervals"
+    return [
+        Picture(picture_file("scores", *column), f"{caption}: {label(grid, column)}", svg)
+        for column, svg in drawn
+        if svg
+    ]
 
 
 def dots(grid: Grid, column: Column) -> bytes | None:

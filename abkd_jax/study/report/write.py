@@ -133,7 +133,7 @@ def _score_figures(grid: Grid) -> list[Block]:
         caption = f"Average ranks, {title}; bars join methods that Nemenyi's test at 5 % does not tell apart"
         blocks.append(Picture(f"ranks_{number}.svg", caption, drawn))
     blocks.append(Heading("Scores by data set"))
-    blocks += _drawn(grid, "scores", "Test scores with 95 % intervals", score_figures.dots)
+    blocks += score_figures.score_pictures(grid)
     blocks.append(Heading("Scores against cost"))
     blocks += [*cost_pictures(grid), cost_table(grid), Heading("Scores over epochs")]
     note = f"Validation scores, the {score_figures.MAX_CURVES} best methods"

@@ -37,7 +37,7 @@ def test_cells_without_times_have_no_hours():
 
 def test_an_excerpt_holds_the_numbers_of_its_cells_and_nothing_else_changes():
     made = samples.cells(datasets=("cora",))
-    text = with_excerpt(PLACE, "main", excerpt(made, "soft_label", claims=[Claim("abkd_x", ("soft_label",))]))
+    text = with_excerpt(PLACE, "main", excerpt(made, "soft_label", claims=[Claim("abkd_x", ("soft_label",))])[0])
     scores = made[2]["scores"]["test"]
     assert re.search(rf"\| abkd_x .*{100 * np.mean(scores):.2f} \+- {100 * np.std(scores, ddof=1):.2f}", text)
     assert re.search(r"\| abkd_x above soft_label .* holds \|", text)
@@ -45,7 +45,17 @@ def test_an_excerpt_holds_the_numbers_of_its_cells_and_nothing_else_changes():
     assert text.endswith("<!-- end -->\n\n<!-- study other -->\nkept\n<!-- end -->\n")
     assert names_of_excerpts(text) == ["main", "other"]
     made[2]["scores"]["test"][0] += 0.01
-    assert with_excerpt(text, "main", excerpt(made, "soft_label")) != text
+    assert with_excerpt(text, "main", excerpt(made, "soft_label")[0]) != text
+
+
+def test_pictures_of_an_excerpt_are_beside_the_cells(tmp_path):
+    folder, readme = samples.write(tmp_path / "results" / "main", samples.cells(datasets=("cora",))), tmp_path / "R.md"
+    readme.write_text(PLACE)
+    command.main(command.Args(folder, out=tmp_path / "out", readme=readme))
+    (linked,) = re.findall(r"^!\[Test scores with 95 % intervals: [^]]*cora[^]]*\]\((\S+)\)$", readme.read_text(), re.M)
+    picture = tmp_path / linked
+    assert picture.parent == folder
+    assert picture.read_bytes() == (tmp_path / "out" / picture.name).read_bytes()
 
 
 def test_a_text_without_a_place_is_one_line_and_nothing_is_written(tmp_path):

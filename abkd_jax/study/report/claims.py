@@ -14,6 +14,8 @@ from abkd_jax.study.report.statistics import difference, holm, pooled
 
 __all__ = ["Claim", "Decision", "claims_table", "claims_text", "decide"]
 
+OUTCOMES = {"better": ("holds", "hold"), "worse": ("is the other way round", "are the other way round")}
+
 
 class Claim(NamedTuple):
     """That a method has higher test scores than another one.
@@ -93,11 +95,11 @@ def claims_text(grid: Grid, decisions: Sequence[Decision], test: Test) -> str:
     """Returns in one paragraph which claims hold where, and what the number of pairs allows."""
     alone = [one for one in decisions if one.comparison.column is not None]
     said = []
-    for verdict, words in (("better", "hold"), ("worse", "are the other way round")):
+    for verdict, (one_does, do) in OUTCOMES.items():
         found = [
             f"{claim} on {label(grid, one.column)}" for claim, _, one in alone if one.column and one.verdict == verdict
         ]
-        said.append(f"{len(found)} {words}" + (f" ({'; '.join(found)})" if found else ""))
+        said.append(f"{len(found)} {one_does if len(found) == 1 else do}" + (f" ({'; '.join(found)})" if found else ""))
     text = f"Of {len(alone)} claims fixed beforehand {said[0]} and {said[1]}; the others are undecided"
     text += f" ({test} test, Holm p < {ALPHA} over these claims)."
     for claim, _, one in decisions:

@@ -55,7 +55,6 @@ def audit(event, arguments):
 sys.addaudithook(audit)
 from abkd_jax.cli import parser
 from abkd_jax.training import loops, resume
-from experiments.program import run_program
 resume.SAVE_EVERY = 0.0
 loops.CHUNK_EVALUATIONS = 2
 try:

@@ -68,4 +68,4 @@ def _by_fold(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    run_program("experiments.folds", lambda: main(tyro.cli(Args)))
+    run_program("experiments.folds", lambda: main(tyro.cli(Args)), resumes=True)

@@ -46,7 +46,7 @@ def main() -> None:
     name = arguments.pop(0) if arguments and arguments[0] in TABLES else "main"
     config = (tyro.conf.AvoidSubcommands,)
     options = tyro.cli(Reproduce, default=Reproduce(TABLES[name]), description=__doc__, args=arguments, config=config)
-    sys.exit(run_program("experiments.reproduce", lambda: reproduce(options)))
+    sys.exit(run_program("experiments.reproduce", lambda: reproduce(options), resumes=True))
 
 
 def reproduce(options: Reproduce) -> int:

@@ -49,7 +49,7 @@ def main() -> None:
     default = dataclasses.replace(study, seeds=10, out=RUNS / table, teachers=RUNS / "teachers")
     options = (tyro.conf.AvoidSubcommands,)
     config = tyro.cli(type(study), default=default, description=__doc__, args=arguments, config=options)
-    sys.exit(run_program("experiments.run", lambda: _run(config, table)))
+    sys.exit(run_program("experiments.run", lambda: _run(config, table), resumes=True))
 
 
 def _run(config: DistillConfig, table: str) -> int:

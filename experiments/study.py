@@ -44,7 +44,7 @@ def main() -> None:
     run = tyro.cli(
         Run, default=Run(TABLES[name]), description=__doc__, args=arguments, config=(tyro.conf.AvoidSubcommands,)
     )
-    run_program("experiments.study", lambda: train(run))
+    run_program("experiments.study", lambda: train(run), resumes=True)
 
 
 def train(run: Run) -> None:

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 INTERRUPTED, PIPE_CLOSED = 130, 141  # exit statuses: 128 + SIGINT, 128 + SIGPIPE
 
 
-def in_one_line(name: str, call: Callable[[], Result]) -> Result:
+def in_one_line(name: str, call: Callable[[], Result], *, resumes: bool = True) -> Result:
     """Returns what a call returns; bad input, errors of the system and an interrupt end the command in one line.
 
     So does a failed program of XLA where several processes train as one: what fails then is their connection.
@@ -21,6 +21,7 @@ def in_one_line(name: str, call: Callable[[], Result]) -> Result:
     Args:
         name: of the program, as the line begins.
         call: its work.
+        resumes: the same command goes on after an interrupt, which the line then says.
     """
     import jax
 
@@ -30,7 +31,7 @@ def in_one_line(name: str, call: Callable[[], Result]) -> Result:
     try:
         return call()
     except KeyboardInterrupt:
-        progress.write_line(f"{name}: interrupted; the same command goes on from here")
+        progress.write_line(f"{name}: interrupted" + "; the same command goes on from here" * resumes)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         raise

@@ -212,7 +212,8 @@ def _main(arguments: list[str]) -> int:
         log.info("%s: starting", " ".join([name, command.dataset]).strip())
         if facts is not None:
             log.info("settings by rule: %s", rules.reason(facts))
-        return in_one_line(f"abkd_jax {name}", lambda: _run(command))
+        trains = isinstance(command, Teacher | Distill)
+        return in_one_line(f"abkd_jax {name}", lambda: _run(command), resumes=trains)
 
 
 def _join(command: Any) -> None:
@@ -237,7 +238,8 @@ def _facts(arguments: list[str]) -> rules.Facts | None:
     quiet = bool({"-q", "--quiet"} & set(arguments))
     with progress.logging_to_stderr(logging.WARNING if quiet else logging.INFO):
         root = _value_in(arguments, "--data-root")
-        return in_one_line(f"abkd_jax {command}", lambda: datasets.facts(name, root, seed))
+        trains = command != "evaluate"
+        return in_one_line(f"abkd_jax {command}", lambda: datasets.facts(name, root, seed), resumes=trains)
 
 
 def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:

@@ -12,15 +12,17 @@ from pipeline_samples import OPTIONS
 from abkd_jax.cli import parser
 
 
-def test_interrupt_is_one_line(capsys, monkeypatch):
+@pytest.mark.parametrize(("command", "resumes"), [("distill", True), ("teacher", True), ("evaluate", False)])
+def test_interrupt_is_one_line(capsys, monkeypatch, command, resumes):
     def interrupt(_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(parser, "_run", interrupt)
     with pytest.raises(SystemExit) as caught:
-        parser.main(["distill", "-q"])
+        parser.main([command, "-q"])
     assert caught.value.code == 130
-    assert capsys.readouterr().err == "abkd_jax distill: interrupted; the same command goes on from here\n"
+    goes_on = "; the same command goes on from here" if resumes else ""
+    assert capsys.readouterr().err == f"abkd_jax {command}: interrupted{goes_on}\n"
     assert logging.getLogger("abkd_jax").handlers == []
 
 

@@ -36,7 +36,7 @@ def test_progress_and_warnings_are_on_standard_error(capsys):
     [
         (InputError("seeds 0: expected at least 1"), None, "experiments.study: seeds 0: expected at least 1"),
         (OSError("no space left"), None, "experiments.study: no space left"),
-        (KeyboardInterrupt(), 130, "experiments.study: interrupted; the same command goes on from here"),
+        (KeyboardInterrupt(), 130, "experiments.study: interrupted"),
     ],
     ids=["input", "system", "interrupt"],
 )
@@ -49,6 +49,15 @@ def test_what_is_wrong_is_one_line(capsys, error, status, line):
     printed = capsys.readouterr().err.strip() if status else ending.value.code
     assert printed == line
     assert status is None or ending.value.code == status
+
+
+def test_an_interrupt_says_so_where_the_program_goes_on(capsys):
+    def work():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit):
+        run_program("experiments.study", work, resumes=True)
+    assert capsys.readouterr().err == "experiments.study: interrupted; the same command goes on from here\n"
 
 
 def test_every_program_runs_so_under_its_own_name():

@@ -1,5 +1,7 @@
 """Figures of scores: dots with intervals, the critical difference of ranks, curves."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from abkd_jax.run.report.canvas import COLOURS, canvas, footer, svg
@@ -13,20 +15,31 @@ from abkd_jax.study.report.ranks import Ranks, cliques
 from abkd_jax.study.report.score_tables import label
 from abkd_jax.study.report.statistics import bootstrap_interval
 
-__all__ = ["critical_difference", "curves", "dots", "score_pictures"]
+__all__ = ["column_pictures", "critical_difference", "curves", "dots", "score_pictures"]
 
 MAX_CURVES = 6  # of the methods with the best last validation scores: as many as colours
 
 
+def column_pictures(grid: Grid, what: str, caption: str, draw: Callable[[Grid, Column], bytes | None]) -> list[Picture]:
+    """Returns a figure of every column of which there is one.
+
+    Args:
+        grid: the cells.
+        what: is drawn: the first part of each file's name.
+        caption: of all figures; the column's label follows.
+        draw: returns the SVG of a column, None where it has nothing to show.
+    """
+    drawn = ((column, draw(grid, column)) for column in grid.columns)
+    return [
+        Picture(picture_file(what, *column), f"{caption}: {label(grid, column)}", made)
+        for column, made in drawn
+        if made
+    ]
+
+
 def score_pictures(grid: Grid) -> list[Picture]:
     """Returns a figure of the test scores of every column that has some, see `dots`."""
-    drawn = ((column, dots(grid, column)) for column in grid.columns)
-    caption = "Test scores with 95 % intervals"
-    return [
-        Picture(picture_file("scores", *column), f"{caption}: {label(grid, column)}", svg)
-        for column, svg in drawn
-        if svg
-    ]
+    return column_pictures(grid, "scores", "Test scores with 95 % intervals", dots)
 
 
 def dots(grid: Grid, column: Column) -> bytes | None:

@@ -1,18 +1,18 @@
 """Report of a study table: one HTML file, Markdown with its figures, and tables for LaTeX."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.run.report.canvas import MISSING, can_draw
 from abkd_jax.study.cells import Cell
 from abkd_jax.study.report import score_figures, training_parts
-from abkd_jax.study.report.blocks import Block, Folded, Heading, Items, Picture, Text, picture_file
+from abkd_jax.study.report.blocks import Block, Folded, Heading, Items, Picture, Text
 from abkd_jax.study.report.claims import Claim, claims_table, claims_text, decide
 from abkd_jax.study.report.comparisons import Test, compare, compare_over_datasets
 from abkd_jax.study.report.cost_figures import cost_pictures
-from abkd_jax.study.report.grid import Column, Grid, make_grid
+from abkd_jax.study.report.grid import Grid, make_grid
 from abkd_jax.study.report.hours import hours_table
 from abkd_jax.study.report.html import as_html
 from abkd_jax.study.report.latex import as_latex
@@ -137,7 +137,7 @@ def _score_figures(grid: Grid) -> list[Block]:
     blocks.append(Heading("Scores against cost"))
     blocks += [*cost_pictures(grid), cost_table(grid), Heading("Scores over epochs")]
     note = f"Validation scores, the {score_figures.MAX_CURVES} best methods"
-    return blocks + _drawn(grid, "curves", note, score_figures.curves)
+    return blocks + score_figures.column_pictures(grid, "curves", note, score_figures.curves)
 
 
 def _training(grid: Grid) -> list[Block]:
@@ -149,9 +149,11 @@ def _training(grid: Grid) -> list[Block]:
     if can_draw():
         attention = training_parts.attention_pictures(grid)
         blocks += [Folded("Layer attention of single seeds", [*attention])] if attention else []
-    trials = _drawn(grid, "tuning", "Trials of tuning", tuning_strip) if can_draw() else []
     chosen = tuning_table(grid)
-    blocks += [Folded("Tuning", [*trials, chosen])] if chosen else []
+    if chosen:
+        draws = can_draw()
+        trials = score_figures.column_pictures(grid, "tuning", "Trials of tuning", tuning_strip) if draws else []
+        blocks.append(Folded("Tuning", [*trials, chosen]))
     return blocks
 
 
@@ -159,11 +161,6 @@ def _origin(grid: Grid) -> list[Block]:
     models = models_table(grid)
     tables = [hours_table(grid), data_table(grid), programs_table(grid), *([models] if models else [])]
     return [Heading("Settings and provenance"), *tables, Folded("Settings", [*settings(grid)])]
-
-
-def _drawn(grid: Grid, what: str, caption: str, draw: Callable[[Grid, Column], bytes | None]) -> list[Block]:
-    found = [(column, draw(grid, column)) for column in grid.columns]
-    return [Picture(picture_file(what, *column), f"{caption}: {column}", made) for column, made in found if made]
 
 
 def _pictures(blocks: Sequence[Block]) -> list[Picture]:

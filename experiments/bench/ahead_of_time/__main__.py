@@ -96,4 +96,4 @@ def _origin() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_program("experiments.bench.ahead_of_time", lambda: main(tyro.cli(Args)))
+    run_program("experiments.bench.ahead_of_time", lambda: main(tyro.cli(Args)), resumes=True)

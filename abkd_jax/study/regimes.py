@@ -10,11 +10,12 @@ from jaxtyping import Bool
 from abkd_jax.graph.host import target_mask
 from abkd_jax.types import Dataset, InputError
 
-__all__ = ["REGIMES", "View", "view", "views"]
+__all__ = ["REGIMES", "UNSEEN", "View", "view", "views"]
 
 LABELS = {"labels_1": 1, "labels_5": 5, "labels_20": 20}  # labelled nodes per class
 REGIMES = ("transductive", "labelled_only", "inductive", "perturbed", *LABELS)
 
+UNSEEN = "test: unseen nodes"  # name of the scores
 UNSEEN_SHARE = 0.2  # of the test nodes, as in GLNN (Zhang et al., arXiv 2110.08727, section 4.1)
 DROPPED_SHARE = 0.2  # of the edges
 NOISE = 0.5  # share of noise in noisy features
@@ -98,7 +99,7 @@ def view(dataset: Dataset, regime: str, rng: np.random.Generator) -> View:
     unseen[rng.choice(test, count, replace=False)] = True
     seen = ~(unseen[dataset.senders] | unseen[dataset.receivers])
     train = _with_edges(dataset, seen)._replace(test_mask=dataset.test_mask & ~unseen)
-    tests = {"test: unseen nodes": dataset._replace(test_mask=unseen), "test: production": dataset}
+    tests = {UNSEEN: dataset._replace(test_mask=unseen), "test: production": dataset}
     return View(train, taught & ~unseen, tests)
 
 

@@ -24,14 +24,17 @@ class Claim(NamedTuple):
         method: its name.
         rivals: the other one, or several, of which each data set takes that of the highest mean validation score.
         name: of the rivals in tables; empty where there is one.
+        view: name of the test scores, see `Grid.views`.
     """
 
     method: str
     rivals: tuple[str, ...]
     name: str = ""
+    view: str = "test"
 
     def __str__(self) -> str:
-        return f"{self.method} above {self.name or self.rivals[0]}"
+        where = self.view.removeprefix("test").replace(": ", " on ", 1)
+        return f"{self.method} above {self.name or self.rivals[0]}{where}"
 
 
 class Decision(NamedTuple):
@@ -61,7 +64,7 @@ def decide(grid: Grid, claims: Sequence[Claim], test: Test = "permutation") -> l
     for claim in claims:
         rivals = {column: rival for column in grid.columns if (rival := _rival(grid, column, claim.rivals))}
         pairs = {
-            column: paired(grid.cells[column, claim.method], grid.cells[column, rival])
+            column: paired(grid.cells[column, claim.method], grid.cells[column, rival], claim.view)
             for column, rival in rivals.items()
             if (column, claim.method) in grid.cells
         }

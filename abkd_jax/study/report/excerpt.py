@@ -30,6 +30,8 @@ def excerpt(
 ) -> tuple[str, list[Picture]]:
     """Returns scores, claims, scores by length and hours of a study as Markdown; the same for the same cells.
 
+    Its pictures are of the scores that the claims are on.
+
     Args:
         cells: of one table.
         baseline: method that all others are compared with.
@@ -45,10 +47,14 @@ def excerpt(
     """
     grid = make_grid(cells, baseline)
     rows = compare(grid, baseline, test)
-    pictures = score_pictures(grid) if can_draw() else []
+    claimed = dict.fromkeys(claim.view for claim in claims) or ("test",)
+    pictures = [picture for view in claimed for picture in score_pictures(grid, view)] if can_draw() else []
     shown = [block_text(picture._replace(name=f"{PurePosixPath(folder, picture.name)}")) for picture in pictures]
     blocks: list[Block] = [Text("\n".join(shown))] if shown else []
     blocks += [main_table(grid, title, columns, rows) for title, columns in groups(grid)]
+    for view in grid.views()[1:]:
+        marks = compare(grid, baseline, test, view)
+        blocks += [main_table(grid, title, columns, marks, view) for title, columns in groups(grid)]
     decisions = decide(grid, claims, test)
     if decisions:
         blocks += [Text(claims_text(grid, decisions, test)), claims_table(grid, decisions)]

@@ -1,6 +1,7 @@
 """Figures of scores: dots with intervals, the critical difference of ranks, curves."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -37,23 +38,25 @@ def column_pictures(grid: Grid, what: str, caption: str, draw: Callable[[Grid, C
     ]
 
 
-def score_pictures(grid: Grid) -> list[Picture]:
+def score_pictures(grid: Grid, view: str = "test") -> list[Picture]:
     """Returns a figure of the test scores of every column that has some, see `dots`."""
-    return column_pictures(grid, "scores", "Test scores with 95 % intervals", dots)
+    main = view == "test"
+    what, named = ("scores", "Test scores") if main else (f"scores {view}", f"{view.capitalize()},")
+    return column_pictures(grid, what, f"{named} with 95 % intervals", partial(dots, view=view))
 
 
-def dots(grid: Grid, column: Column) -> bytes | None:
+def dots(grid: Grid, column: Column, view: str = "test") -> bytes | None:
     """Draws the mean test score of every method with its 95 % interval and the teacher as a line; None without any.
 
     Methods far below the others are numbers at the border.
     """
     metric, factor = grid.metric(column), grid.metric(column).factor
-    scored = {method: list(scores_of(cell).values()) for method, cell in grid.of_column(column).items()}
+    scored = {method: list(scores_of(cell, view).values()) for method, cell in grid.of_column(column).items()}
     means = {method: float(np.mean(values)) for method, values in scored.items() if values}
     if not means:
         return None
     order, least = sorted(means, key=lambda method: means[method]), least_drawn(list(means.values()))
-    teacher = list(scores_of(grid.teacher(column)).values())
+    teacher = list(scores_of(grid.teacher(column), view).values())
     with canvas(WIDTH, 0.2 * len(order) + 1.1) as figure:
         axis = figure.subplots()
         if teacher:
@@ -69,7 +72,7 @@ def dots(grid: Grid, column: Column) -> bytes | None:
         at_the_border(axis, beyond, factor)
         axis.set_yticks(range(len(order)), labels=order)
         axis.set_ylim(-0.6, len(order) - 0.4)
-        axis.set_xlabel(f"test {metric.heading}, mean and 95 % interval")
+        axis.set_xlabel(f"{view} {metric.heading}, mean and 95 % interval")
         axis.set_title(label(grid, column))
         line = "line: teacher; " if teacher else ""
         footer(figure, f"{line}orange: {grid.methods[0]}; {max(map(len, scored.values()))} seeds")

@@ -117,6 +117,7 @@ def _views(grid: Grid, baseline: str, test: Test) -> list[Block]:
         shown = [table for table in tables if any(entry.text != "-" for line in table.rows for entry in line[1:-3])]
         blocks += [Heading(view.capitalize()), *shown, Text(findings(grid, baseline, test, rows))]
         blocks.append(Folded("Comparisons", [comparison_table(grid, baseline, rows, view)]))
+        blocks += score_figures.score_pictures(grid, view) if can_draw() else []
     return blocks
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import study_samples as samples
 
+from abkd_jax.study.regimes import UNSEEN
 from abkd_jax.study.report import write
 from abkd_jax.study.report.claims import Claim, claims_table, claims_text, decide
+from abkd_jax.study.report.excerpt import excerpt
 from abkd_jax.study.report.grid import make_grid
 from abkd_jax.study.report.statistics import holm
 from experiments.configs.tables import CLAIMS, TABLES
@@ -43,6 +45,23 @@ def test_the_rival_is_the_best_on_validation_nodes_of_each_data_set():
         assert one.comparison.difference.estimate.mean == pytest.approx(gap.mean())
 
 
+def test_a_claim_is_on_the_scores_that_it_names():
+    """Others would answer another question: students see soft labels of all test nodes but the unseen ones."""
+    made = samples.cells()
+    for cell in made:
+        worse = [score - 0.2 * (cell["method"] == "abkd_x") for score in cell["scores"]["test"]]
+        cell["scores"] = cell["scores"] | {UNSEEN: worse}
+    grid, found = decided(made, BEYOND, BEYOND._replace(view=UNSEEN))
+    said = [(line[0].text, line[1].text, line[-1].text) for line in claims_table(grid, found).rows]
+    above, below = "abkd_x above soft_label", "abkd_x above soft_label on unseen nodes"
+    assert said[:2] == [(above, "cora", "holds"), (above, "film & co", "holds")]
+    assert said[2:4] == [(below, "cora", "the opposite holds"), (below, "film & co", "the opposite holds")]
+    text, pictures = excerpt(made, "soft_label", claims=[BEYOND._replace(view=UNSEEN)])
+    assert {picture.name.partition("_")[0] for picture in pictures} == {"scores-test-unseen-nodes"}
+    cell = next(cell for cell in made if cell["method"] == "abkd_x")
+    assert f"{100 * np.mean(cell['scores'][UNSEEN]):.2f} +- " in text.partition("test: unseen nodes:")[2]
+
+
 def test_what_is_said():
     grid, found = decided(samples.cells(), BEYOND, WORSE)
     text = claims_text(grid, found, "permutation")
@@ -65,3 +84,5 @@ def test_claims_of_the_tables_name_their_methods():
     for name, claims in CLAIMS.items():
         named = {method for claim in claims for method in (claim.method, *claim.rivals)}
         assert named <= set(TABLES[name].methods)
+        taught_on_all = "inductive" not in TABLES[name].regimes
+        assert taught_on_all or {claim.view for claim in claims} == {UNSEEN}

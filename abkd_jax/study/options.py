@@ -24,6 +24,18 @@ class Tuning:
     """Further students of each finalist."""
     epochs: int = 300
     """Epochs of each."""
+    draw: int = 0
+    """Another draw of the same budget: other points, and other seeds of the students that are tried."""
+
+    def student_seeds(self) -> range:
+        """Returns the seeds of the students that are tried, those of finalists last; every draw has its own.
+
+        Examples:
+            >>> Tuning(seeds=2, final_seeds=4).student_seeds()
+            range(1000, 1006)
+        """
+        first = 1000 * (1 + self.draw)
+        return range(first, first + self.seeds + self.final_seeds)
 
 
 @dataclass(frozen=True)

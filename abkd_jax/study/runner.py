@@ -19,7 +19,7 @@ from abkd_jax.run.resolve import Job, with_epochs
 from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
 from abkd_jax.study.methods import Recipe, recipe, repeats_layer
-from abkd_jax.study.options import Table, student_model
+from abkd_jax.study.options import Table, Tuning, student_model
 from abkd_jax.study.places import Place, open_place
 from abkd_jax.study.similarity import cka_of_last_layers
 from abkd_jax.study.train import train_lanes
@@ -29,7 +29,6 @@ __all__ = ["run_table", "starts"]
 
 log = logging.getLogger(__name__)
 
-FIRST_TUNING_SEED = 1000
 LINEAR_INPUT = {"gcnii", "gcn", "mlp"}  # models whose input layer is one linear map, as `teacher_directions` reads it
 
 
@@ -101,7 +100,7 @@ def _cell(
         return known, False
     folder = folder / identity[:16]  # other settings have checkpoints of their own
     began = time.perf_counter()
-    candidates = trials(tried, table.tuning.trials)
+    candidates = trials(tried, table.tuning.trials, table.tuning.draw)
     validation, number = _tune(table, place, job, candidates, folder / "tuning")
     chosen = candidates[number]
     tuned = time.perf_counter()
@@ -164,12 +163,17 @@ def _identity(table: Table, place: Place, job: Job, tried: Recipe, regime: str, 
             "model": config_dict(job.model),
             "method": config_dict(tried.method),
             **_ranges(tried),
-            "tuning": dataclasses.asdict(table.tuning),
+            "tuning": _budget(table.tuning),
             "seeds": table.seeds,
             "lengths": list(table.lengths),
             **_versions(place),
         }
     )
+
+
+def _budget(tuning: Tuning) -> dict[str, int]:
+    """Returns the budget as identities have it: the first draw is that of cells which are older than the others."""
+    return {name: value for name, value in dataclasses.asdict(tuning).items() if name != "draw" or value}
 
 
 def _tuning_entry(
@@ -178,7 +182,8 @@ def _tuning_entry(
     """Returns what a cell says of its tuning: every trial with its scores, those of the finalists with more."""
     return {
         **_ranges(tried),
-        "seeds": [FIRST_TUNING_SEED + k for k in range(table.tuning.seeds + table.tuning.final_seeds)],
+        "draw": table.tuning.draw,
+        "seeds": [*table.tuning.student_seeds()],
         "epochs": table.tuning.epochs,
         "chosen": chosen,
         "trials": [
@@ -221,7 +226,8 @@ def _tried(table: Table, place: Place, job: Job, candidates: list[Trial], seeds:
     """Returns validation scores after the last epoch, `[trials, seeds]`."""
     epochs = table.tuning.epochs
     optim = dataclasses.replace(job.method.optim, epochs=epochs, eval_every=epochs)
-    lanes = [place.lane(k, FIRST_TUNING_SEED + k, trial) for trial in candidates for k in seeds]
+    own = table.tuning.student_seeds()
+    lanes = [place.lane(k, own[k], trial) for trial in candidates for k in seeds]
     trained = _train(place, job._replace(method=dataclasses.replace(job.method, optim=optim)), lanes, folder)
     scores = trained.history["val_accuracy"][-1].astype(float)
     scores[trained.history["diverged"].any(axis=0)] = np.nan

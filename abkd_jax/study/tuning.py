@@ -24,19 +24,20 @@ class Trial(NamedTuple):
     start: str
 
 
-def trials(recipe: Recipe, count: int) -> list[Trial]:
+def trials(recipe: Recipe, count: int, draw: int = 0) -> list[Trial]:
     """Returns the preset's setting, then points of a Sobol sequence in the ranges of a recipe, logarithmic.
 
-    The sequence is scrambled from a fixed seed, so that every method with the same ranges tries the same points.
+    The sequence is scrambled from the draw's number, so that every method with the same ranges tries the same points.
 
     Args:
         recipe: the method.
         count: number of trials; a power of 2 fills the ranges most evenly.
+        draw: which points; the setting of the preset is the first of every draw.
     """
     first = Trial({path: float(_value(recipe.method, path)) for path in recipe.ranges}, recipe.method.start)
     if count == 1:
         return [first]
-    sampler = qmc.Sobol(len(recipe.ranges) + 1, rng=np.random.default_rng(0))
+    sampler = qmc.Sobol(len(recipe.ranges) + 1, rng=np.random.default_rng(draw))
     points = sampler.random_base2((count - 1).bit_length())[: count - 1]
     low, high = np.log(np.array(list(recipe.ranges.values()))).T
     scaled = np.exp(low + points[:, 1:] * (high - low))

@@ -1,0 +1,93 @@
+"""How much of a difference is the tuning's: `python -m experiments.tuning_draws layers_differ --datasets cora`.
+
+A table tunes each method once, and its tests take the settings as given. Here the same budget is drawn again and again,
+and the differences of the draws are tested. Draw 0 is the table itself; the cells of draw k are those of a table
+`tuning_draws/<table>_<k>`. Cells that exist are skipped.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.study.cells import load
+from abkd_jax.study.options import Table
+from abkd_jax.study.report.draws import draws_blocks
+from abkd_jax.study.report.excerpt import with_excerpt
+from abkd_jax.study.report.grid import make_grid
+from abkd_jax.study.report.markdown import block_text
+from abkd_jax.types import InputError
+from experiments.configs.tables import TABLES
+from experiments.program import run_program
+from experiments.study import RESULTS, RUNS, Run, train
+
+FOLDER = "tuning_draws"
+
+
+@dataclass(frozen=True)
+class Args:
+    """Tune two methods of a table again and again, with the same budget."""
+
+    table: tyro.conf.Positional[str]
+    """Name of the table."""
+    datasets: tuple[str, ...] = ("cora",)
+    """Data sets."""
+    methods: tuple[str, str] = ("soft_label", "abkd")
+    """Baseline, and the method that is compared with it."""
+    draws: int = 8
+    """Draws, that of the table included; with fewer than 6 no difference can be significant."""
+    results: Annotated[Path, tyro.conf.arg(help="Folder of stored tables.")] = RESULTS
+    work: Annotated[Path, tyro.conf.arg(help="Folder of checkpoints.")] = RUNS
+    smoke: bool = False
+    """Few seeds, trials and epochs, to see that everything runs; cells go below the folder of checkpoints."""
+    readme: Path | None = None
+    """Text with lines `<!-- study tuning_draws -->` and `<!-- end -->`, between which the tables are put as well."""
+
+
+def main(args: Args) -> None:
+    """Trains the draws that are missing, and prints what they say.
+
+    Raises:
+        InputError: an unknown table, fewer than one draw, or see `experiments.study.train` and `draws_blocks`.
+    """
+    if args.table not in TABLES:
+        raise InputError(f"table {args.table!r}: expected one of {', '.join(TABLES)}")
+    if args.draws < 1:
+        raise InputError(f"draws {args.draws}: expected at least 1")
+    results = args.work / "smoke" if args.smoke else args.results
+    tables = [draw(args, number) for number in range(args.draws)]
+    for number, table in enumerate(tables):
+        print(f"draw {number}", flush=True)
+        train(Run(table, args.results, args.work, args.smoke))
+    text = as_text([(table.small() if args.smoke else table).name for table in tables], args.methods, results)
+    print(f"\n{text}", end="")
+    if args.readme is not None:
+        write_atomic(args.readme, with_excerpt(args.readme.read_text(), FOLDER, text))
+
+
+def draw(args: Args, number: int) -> Table:
+    """Returns the table of a draw."""
+    table = TABLES[args.table]
+    name = f"{FOLDER}/{table.name}_{number}" if number else table.name
+    tuning = replace(table.tuning, draw=number)
+    return replace(table, name=name, datasets=args.datasets, methods=args.methods, tuning=tuning)
+
+
+def as_text(names: list[str], methods: tuple[str, str], results: Path) -> str:
+    """Returns what the stored cells of these draws say, as Markdown, of the data sets that all draws have.
+
+    Args:
+        names: of the tables, one for each draw.
+        methods: the baseline and the other.
+        results: folder of tables.
+    """
+    cells = [[cell for cell in load(results / name) if cell["method"] in ("teacher", *methods)] for name in names]
+    common = set.intersection(*({cell["dataset"] for cell in of_draw} for of_draw in cells))
+    grids = [make_grid([cell for cell in of_draw if cell["dataset"] in common], methods[0]) for of_draw in cells]
+    return "\n\n".join(map(block_text, draws_blocks(grids, methods[1]))) + "\n"
+
+
+if __name__ == "__main__":
+    run_program("experiments.tuning_draws", lambda: main(tyro.cli(Args, description=__doc__)), resumes=True)

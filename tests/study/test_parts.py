@@ -60,7 +60,10 @@ def test_trials_lie_in_the_ranges_and_start_with_the_preset(name):
     for trial in others:
         for path, (low, high) in tried.ranges.items():
             assert low * 0.99 <= trial.numbers[path] <= high * 1.01
-    assert trials(tried, 16) == trials(tried, 16)
+    assert trials(tried, 16) == trials(tried, 16, draw=0)
+    again = trials(tried, 16, draw=1)
+    assert again[0] == first
+    assert [one.numbers for one in again[1:] if one in others] == []
 
 
 def test_methods_alone_have_labels_and_no_soft_labels():

@@ -86,7 +86,7 @@ def _in_words(grid: Grid, row: Comparison, gaps: Sequence[float]) -> str:
     ahead = sum(gap > 0.0 for gap in gaps)
     said = {"better": "it holds", "worse": "the opposite holds", "open": "undecided"}[row.verdict]
     return (
-        f"{label(grid, row.column)}: {row.method} less {grid.methods[0]} is {mean} over {len(gaps)} draws, above 0 in "
+        f"{label(grid, row.column)}: {row.method} less {grid.methods[0]} is {mean} over {len(gaps)} draws, ahead in "
         f"{ahead} of them: {said}."
     )
 

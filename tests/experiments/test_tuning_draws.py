@@ -1,0 +1,50 @@
+"""Draws of the tuning budget: which tables they are, and what is said of their cells."""
+
+from dataclasses import replace
+
+import pytest
+import study_samples as samples
+
+from abkd_jax.types import InputError
+from experiments import tuning_draws
+from experiments.configs.tables import TABLES
+
+PLACE = "before\n<!-- study tuning_draws -->\n<!-- end -->\nafter\n"
+
+
+def test_draw_0_is_the_table_itself_and_others_differ_in_their_tuning_alone():
+    args = tuning_draws.Args("layers_differ", draws=3)
+    first, second, _ = (tuning_draws.draw(args, number) for number in range(3))
+    assert first == replace(TABLES["layers_differ"], datasets=("cora",), methods=("soft_label", "abkd"))
+    assert second == replace(first, name="tuning_draws/layers_differ_1", tuning=replace(first.tuning, draw=1))
+    assert not set(first.tuning.student_seeds()) & set(second.tuning.student_seeds())
+
+
+def test_draws_are_trained_one_after_the_other_and_then_compared(tmp_path, monkeypatch, capsys):
+    def train(run):
+        made = [
+            cell for cell in samples.cells(datasets=("cora",)) if cell["method"] in ("teacher", "soft_label", "gcrd")
+        ]
+        samples.write(run.results / run.table.name, made)
+
+    monkeypatch.setattr(tuning_draws, "train", train)
+    readme = tmp_path / "README.md"
+    readme.write_text(PLACE)
+    args = tuning_draws.Args("main", methods=("soft_label", "gcrd"), draws=6, results=tmp_path, readme=readme)
+    tuning_draws.main(args)
+    printed = capsys.readouterr().out
+    assert "ahead in 0 of them: the opposite holds." in printed
+    assert readme.read_text() == PLACE.replace("-->\n<", f"-->\n{printed.partition(chr(10) * 2)[2]}<")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (tuning_draws.Args("mine"), "table 'mine': expected one of main, regimes"),
+        (tuning_draws.Args("main", draws=0), "draws 0: expected at least 1"),
+    ],
+    ids=["table", "draws"],
+)
+def test_what_cannot_be_drawn(args, message):
+    with pytest.raises(InputError, match=message):
+        tuning_draws.main(args)

@@ -15,7 +15,8 @@ from abkd_jax.cli import parser
 from abkd_jax.run.report.statistics import metric_of
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = (".", "abkd_jax", "abkd_jax/distill", "abkd_jax/aggregate", "experiments")
+TABLES = sorted(path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("experiments/results/*/README.md"))
+FOLDERS = (".", "abkd_jax", "abkd_jax/distill", "abkd_jax/aggregate", "experiments", *TABLES)
 PATHS = tuple(ROOT / folder / "README.md" for folder in FOLDERS)
 TEXTS = {path: path.read_text() for path in PATHS}
 README, PACKAGE = (TEXTS[path] for path in PATHS[:2])

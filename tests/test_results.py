@@ -1,4 +1,4 @@
-"""What the experiments' README says of studies is what their stored cells give."""
+"""What the READMEs say of studies is what their stored cells give."""
 
 import itertools
 import re
@@ -14,25 +14,24 @@ from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import claims_table, decide
 from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excerpt
 from abkd_jax.study.report.grid import Column, make_grid
+from experiments import tuning_draws
 from experiments.configs.tables import CLAIMS, TABLES
 from experiments.report import Args
 from experiments.study import RESULTS
 
-README = RESULTS.parent / "README.md"
-TEXT = README.read_text()
+TEXTS = {path.parent.name: path.read_text() for path in sorted(RESULTS.glob("*/README.md"))}
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_numbers_of_a_study_are_those_of_its_cells(name):
-    """Once `experiments.report FOLDER --readme experiments/README.md` has put them there."""
-    if name not in names_of_excerpts(TEXT):
-        assert f"<!-- study {name} -->" not in TEXT
+    """Once `experiments.report FOLDER --readme FOLDER/README.md` has put them there."""
+    if not (RESULTS / name).exists():
         return
     cells = load(RESULTS / name)
     assert {cell["table"] for cell in cells} == {name}
     options = Args(RESULTS / name)
-    made, pictures = excerpt(cells, options.baseline, options.test, CLAIMS.get(name, ()), f"results/{name}")
-    assert with_excerpt(TEXT, name, made) == TEXT
+    made, pictures = excerpt(cells, options.baseline, options.test, CLAIMS.get(name, ()))
+    assert with_excerpt(TEXTS[name], name, made) == TEXTS[name]
     for picture in pictures:
         stored = (RESULTS / name / picture.name).read_bytes()
         if _drawn_by(stored) == _drawn_by(picture.svg):  # other versions draw the same otherwise
@@ -97,7 +96,8 @@ def test_the_scores_of_pubmed_in_the_readme_are_those_of_the_cells():
         assert (score, len(scores)) == (format_score(mean, metric_named("accuracy"), deviation), 5)
 
 
-def test_all_excerpts_are_of_tables():
-    found = names_of_excerpts(TEXT)
-    assert len(found) == len(set(found)) == TEXT.count("<!-- study ")
-    assert set(found) <= set(TABLES)
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_text_in_a_folder_of_results_is_of_its_cells(name):
+    assert names_of_excerpts(TEXTS[name]) == [name]
+    assert TEXTS[name].count("<!-- study ") == 1
+    assert name in {*TABLES, tuning_draws.FOLDER}

@@ -5,7 +5,6 @@ exist are skipped, a cell that was begun goes on; `--smoke` runs all of it in se
 """
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +47,7 @@ def main() -> None:
 
 
 def train(run: Run) -> None:
-    """Trains what the table lacks, with a line for each cell and an estimate of the time that is left.
+    """Trains what the table lacks, with a line for each cell and an estimate of the time that is left, less teachers.
 
     Args:
         run: the table and its folders.
@@ -59,12 +58,10 @@ def train(run: Run) -> None:
     table = run.table.small() if run.smoke else run.table
     results = run.work / "smoke" if run.smoke else run.results
     total = len(table.datasets) * len(table.regimes) * len(table.students) * len(table.methods)
-    began, spent = time.perf_counter(), []
+    spent = []
     for number, (_, cell, trained) in enumerate(run_table(table, results, run.work), start=1):
-        now = time.perf_counter()
         if trained:
-            spent.append(now - began)
-        began = now
+            spent.append(cell["times"]["seconds"])
         left = f", about {sum(spent) / len(spent) * (total - number) / 60:.0f} min left" if spent else ""
         print(f"[{number}/{total}{left}] {line(cell)}", flush=True)
 

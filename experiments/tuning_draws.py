@@ -43,7 +43,7 @@ class Args:
     smoke: bool = False
     """Few seeds, trials and epochs, to see that everything runs; cells go below the folder of checkpoints."""
     readme: Path | None = None
-    """Text with lines `<!-- study tuning_draws -->` and `<!-- end -->`, between which the tables are put as well."""
+    """Text with lines `<!-- study TABLE -->` and `<!-- end -->`, between which the result is put as well."""
 
 
 def main(args: Args) -> None:
@@ -64,7 +64,7 @@ def main(args: Args) -> None:
     text = as_text([(table.small() if args.smoke else table).name for table in tables], args.methods, results)
     print(f"\n{text}", end="")
     if args.readme is not None:
-        write_atomic(args.readme, with_excerpt(args.readme.read_text(), FOLDER, text))
+        write_atomic(args.readme, with_excerpt(args.readme.read_text(), args.table, text))
 
 
 def draw(args: Args, number: int) -> Table:

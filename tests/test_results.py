@@ -38,6 +38,18 @@ def test_numbers_of_a_study_are_those_of_its_cells(name):
             assert stored == picture.svg
 
 
+@pytest.mark.parametrize("name", names_of_excerpts(TEXTS.get(tuning_draws.FOLDER, "")))
+def test_what_is_said_of_draws_is_what_their_cells_give(name):
+    """Once `experiments.tuning_draws TABLE --readme experiments/results/tuning_draws/README.md` has put it there."""
+    again = sorted((RESULTS / tuning_draws.FOLDER).glob(f"{name}_*"))
+    assert [path.name for path in again] == [f"{name}_{number}" for number in range(1, len(again) + 1)]
+    (method,) = {cell["method"] for path in again for cell in load(path)} - {"teacher", "soft_label"}
+    names = [name, *(f"{tuning_draws.FOLDER}/{path.name}" for path in again)]
+    made = tuning_draws.as_text(names, ("soft_label", method), RESULTS)
+    text = TEXTS[tuning_draws.FOLDER]
+    assert with_excerpt(text, name, made) == text
+
+
 def _drawn_by(svg: bytes) -> list[bytes]:
     return re.findall(rb"Matplotlib v[\d.]+", svg)
 
@@ -98,6 +110,6 @@ def test_the_scores_of_pubmed_in_the_readme_are_those_of_the_cells():
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_text_in_a_folder_of_results_is_of_its_cells(name):
-    assert names_of_excerpts(TEXTS[name]) == [name]
-    assert TEXTS[name].count("<!-- study ") == 1
-    assert name in {*TABLES, tuning_draws.FOLDER}
+    found = names_of_excerpts(TEXTS[name])
+    assert len(found) == len(set(found)) == TEXTS[name].count("<!-- study ")
+    assert found == [name] or (name == tuning_draws.FOLDER and set(found) <= set(TABLES))

@@ -9,7 +9,7 @@ from abkd_jax.types import InputError
 from experiments import tuning_draws
 from experiments.configs.tables import TABLES
 
-PLACE = "before\n<!-- study tuning_draws -->\n<!-- end -->\nafter\n"
+PLACE = "before\n<!-- study main -->\n<!-- end -->\nafter\n"
 
 
 def test_draw_0_is_the_table_itself_and_others_differ_in_their_tuning_alone():

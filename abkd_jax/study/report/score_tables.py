@@ -89,7 +89,8 @@ def main_table(
         costs = [cell.get("cost", {}) for cell in cells if cell]
         lines.append((Entry(method), *scores, *plain(rank, _epochs(costs), _failed(filter(None, cells)))))
     what = "test scores" if view == "test" else view
-    return Table(f"{grid.name}, {title}: {what}", tuple(headers), lines, f"{grid.name} {title} {view}")
+    named = title if title.startswith(grid.name) else f"{grid.name}, {title}"  # a table may be named for its regime
+    return Table(f"{named}: {what}", tuple(headers), lines, f"{grid.name} {title} {view}")
 
 
 def comparison_table(grid: Grid, baseline: str, rows: Sequence[Comparison], view: str = "test") -> Table:

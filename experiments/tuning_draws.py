@@ -7,7 +7,6 @@ and the differences of the draws are tested. Draw 0 is the table itself; the cel
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
@@ -38,8 +37,10 @@ class Args:
     """Baseline, and the method that is compared with it."""
     draws: int = 8
     """Draws, that of the table included; with fewer than 6 no difference can be significant."""
-    results: Annotated[Path, tyro.conf.arg(help="Folder of stored tables.")] = RESULTS
-    work: Annotated[Path, tyro.conf.arg(help="Folder of checkpoints.")] = RUNS
+    results: Path = RESULTS
+    """Folder of stored tables."""
+    work: Path = RUNS
+    """Folder of checkpoints."""
     smoke: bool = False
     """Few seeds, trials and epochs, to see that everything runs; cells go below the folder of checkpoints."""
     readme: Path | None = None

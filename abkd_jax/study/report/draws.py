@@ -39,14 +39,14 @@ def draws_blocks(draws: Sequence[Grid], method: str) -> list[Block]:
     for number, grid in enumerate(draws):
         if grid.columns != first.columns or _teachers(grid) != _teachers(first):
             raise InputError(f"draw {number}: expected the data sets, students and teachers of draw 0")
-    tested = [difference(of_column) for of_column in gaps.values()]
-    corrected = holm([one.permutation_p for one in tested])
-    rows = [Comparison(column, method, one, p) for column, one, p in zip(gaps, tested, corrected, strict=True)]
+    tested = {column: difference(of_column) for column, of_column in gaps.items()}
+    corrected = holm([one.permutation_p for one in tested.values()])
+    rows = {c: Comparison(c, method, one, p) for (c, one), p in zip(tested.items(), corrected, strict=True)}
     by_draw = [line for column, of_column in gaps.items() for line in _lines(draws, column, method, of_column)]
-    lines = [(Entry(label(first, row.column)), *difference_entries(first, row)) for row in rows if row.column]
+    lines = [(Entry(label(first, column)), *difference_entries(first, row)) for column, row in rows.items()]
     headers = ("data set", "draw", baseline, method, "difference")
     return [
-        Text(" ".join(_in_words(first, row, gaps[row.column]) for row in rows if row.column)),
+        Text(" ".join(_in_words(first, column, row, gaps[column]) for column, row in rows.items())),
         Table(f"{first.name}: test scores by draw of the tuning budget", headers, by_draw, texts=2),
         Table("Tested over the draws", ("data set", f"{method} less {baseline}", *TESTS), lines),
         Text(NOTE),
@@ -77,16 +77,13 @@ def _lines(draws: Sequence[Grid], column: Column, method: str, gaps: Sequence[fl
     yield plain(where, "mean of draws", *texts)
 
 
-def _in_words(grid: Grid, row: Comparison, gaps: Sequence[float]) -> str:
+def _in_words(grid: Grid, column: Column, row: Comparison, gaps: Sequence[float]) -> str:
     """Returns one sentence on a column."""
-    if row.column is None:
-        return ""
-    metric, found = grid.metric(row.column), row.difference
-    mean = format_score(found.estimate.mean, metric, sign="+")
+    mean = format_score(row.difference.estimate.mean, grid.metric(column), sign="+")
     ahead = sum(gap > 0.0 for gap in gaps)
     said = {"better": "it holds", "worse": "the opposite holds", "open": "undecided"}[row.verdict]
     return (
-        f"{label(grid, row.column)}: {row.method} less {grid.methods[0]} is {mean} over {len(gaps)} draws, ahead in "
+        f"{label(grid, column)}: {row.method} less {grid.methods[0]} is {mean} over {len(gaps)} draws, ahead in "
         f"{ahead} of them: {said}."
     )
 

@@ -15,9 +15,8 @@ from abkd_jax.study.cells import Cell, load
 from abkd_jax.study.report.blocks import Picture
 from abkd_jax.study.report.claims import Claim
 from abkd_jax.study.report.comparisons import Test
-from abkd_jax.study.report.excerpt import excerpt, with_excerpt
+from abkd_jax.study.report.excerpt import excerpt, filled
 from abkd_jax.study.report.write import write_report
-from abkd_jax.types import InputError
 from experiments.configs.tables import CLAIMS
 from experiments.program import run_program
 
@@ -63,12 +62,7 @@ def _with_cells(readme: Path, cells: Sequence[Cell], claims: Sequence[Claim], ar
     """
     folder = Path(os.path.relpath(args.results, readme.parent)).as_posix()
     made, pictures = excerpt(cells, args.baseline, args.test, claims, folder)
-    try:
-        return with_excerpt(readme.read_text(), str(cells[0]["table"]), made), pictures
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{readme}: cannot be read: {error}") from error
-    except InputError as error:
-        raise InputError(f"{readme}: {error}") from error
+    return filled(readme, str(cells[0]["table"]), made), pictures
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.study.cells import load
 from abkd_jax.study.options import Table
 from abkd_jax.study.report.draws import draws_blocks
-from abkd_jax.study.report.excerpt import with_excerpt
+from abkd_jax.study.report.excerpt import filled
 from abkd_jax.study.report.grid import make_grid
 from abkd_jax.study.report.markdown import block_text
 from abkd_jax.types import InputError
@@ -51,12 +51,15 @@ def main(args: Args) -> None:
     """Trains the draws that are missing, and prints what they say.
 
     Raises:
-        InputError: an unknown table, fewer than one draw, or see `experiments.study.train` and `draws_blocks`.
+        InputError: an unknown table, fewer than one draw, a text without a place for it, or see
+            `experiments.study.train` and `draws_blocks`.
     """
     if args.table not in TABLES:
         raise InputError(f"table {args.table!r}: expected one of {', '.join(TABLES)}")
     if args.draws < 1:
         raise InputError(f"draws {args.draws}: expected at least 1")
+    if args.readme is not None:
+        filled(args.readme, args.table, "")  # what is wrong with it is said before hours of training
     results = args.work / "smoke" if args.smoke else args.results
     tables = [draw(args, number) for number in range(args.draws)]
     for number, table in enumerate(tables):
@@ -65,7 +68,7 @@ def main(args: Args) -> None:
     text = as_text([(table.small() if args.smoke else table).name for table in tables], args.methods, results)
     print(f"\n{text}", end="")
     if args.readme is not None:
-        write_atomic(args.readme, with_excerpt(args.readme.read_text(), args.table, text))
+        write_atomic(args.readme, filled(args.readme, args.table, text))
 
 
 def draw(args: Args, number: int) -> Table:

@@ -42,10 +42,11 @@ def test_numbers_of_a_study_are_those_of_its_cells(name):
 @pytest.mark.parametrize("name", names_of_excerpts(TEXTS.get(tuning_draws.FOLDER, "")))
 def test_what_is_said_of_draws_is_what_their_cells_give(name):
     """Once `experiments.tuning_draws TABLE --readme experiments/results/tuning_draws/README.md` has put it there."""
-    again = sorted((RESULTS / tuning_draws.FOLDER).glob(f"{name}_*"))
-    assert [path.name for path in again] == [f"{name}_{number}" for number in range(1, len(again) + 1)]
+    again = [*(RESULTS / tuning_draws.FOLDER).glob(f"{name}_*")]
+    drawn = [f"{name}_{number}" for number in range(1, len(again) + 1)]
+    assert {path.name for path in again} == set(drawn)
     (method,) = {cell["method"] for path in again for cell in load(path)} - {"teacher", "soft_label"}
-    names = [name, *(f"{tuning_draws.FOLDER}/{path.name}" for path in again)]
+    names = [name, *(f"{tuning_draws.FOLDER}/{one}" for one in drawn)]
     made = tuning_draws.as_text(names, ("soft_label", method), RESULTS)
     text = TEXTS[tuning_draws.FOLDER]
     assert with_excerpt(text, name, made) == text

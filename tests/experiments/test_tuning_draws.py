@@ -1,6 +1,7 @@
 """Draws of the tuning budget: which tables they are, and what is said of their cells."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import study_samples as samples
@@ -17,6 +18,7 @@ def test_draw_0_is_the_table_itself_and_others_differ_in_their_tuning_alone():
     first, second, _ = (tuning_draws.draw(args, number) for number in range(3))
     assert first == replace(TABLES["layers_differ"], datasets=("cora",), methods=("soft_label", "abkd"))
     assert second == replace(first, name="tuning_draws/layers_differ_1", tuning=replace(first.tuning, draw=1))
+    assert second.small().tuning == replace(first.small().tuning, draw=1)
     assert not set(first.tuning.student_seeds()) & set(second.tuning.student_seeds())
 
 
@@ -42,9 +44,11 @@ def test_draws_are_trained_one_after_the_other_and_then_compared(tmp_path, monke
     [
         (tuning_draws.Args("mine"), "table 'mine': expected one of main, regimes"),
         (tuning_draws.Args("main", draws=0), "draws 0: expected at least 1"),
+        (tuning_draws.Args("main", readme=Path("absent/README.md")), "absent/README.md: cannot be read"),
     ],
-    ids=["table", "draws"],
+    ids=["table", "draws", "readme"],
 )
-def test_what_cannot_be_drawn(args, message):
+def test_what_cannot_be_drawn_is_said_before_training(args, message, monkeypatch):
+    monkeypatch.setattr(tuning_draws, "train", None)
     with pytest.raises(InputError, match=message):
         tuning_draws.main(args)

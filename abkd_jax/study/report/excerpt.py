@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from abkd_jax.run.report.canvas import can_draw
 from abkd_jax.study.cells import Cell
@@ -16,7 +16,7 @@ from abkd_jax.study.report.score_figures import score_pictures
 from abkd_jax.study.report.score_tables import groups, lengths_table, main_table
 from abkd_jax.types import InputError
 
-__all__ = ["excerpt", "names_of_excerpts", "with_excerpt"]
+__all__ = ["excerpt", "filled", "names_of_excerpts", "with_excerpt"]
 
 MARKS = re.compile(r"(<!-- study (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -86,3 +86,17 @@ def with_excerpt(text: str, name: str, made: str) -> str:
     if name not in names_of_excerpts(text):
         raise InputError(f"no place for study {name}, expected lines <!-- study {name} --> and <!-- end -->")
     return MARKS.sub(lambda found: found[1] + made + found[3] if found[2] == name else found[0], text)
+
+
+def filled(readme: Path, name: str, made: str) -> str:
+    """Returns the text of a file with another excerpt in the place of a table; the file is left as it is.
+
+    Raises:
+        InputError: it cannot be read or has no place for it.
+    """
+    try:
+        return with_excerpt(readme.read_text(), name, made)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{readme}: cannot be read: {error}") from error
+    except InputError as error:
+        raise InputError(f"{readme}: {error}") from error

@@ -5,6 +5,7 @@ and the differences of the draws are tested. Draw 0 is the table itself; the cel
 `tuning_draws/<table>_<k>`. Cells that exist are skipped.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import tyro
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.study.cells import load
 from abkd_jax.study.options import Table
+from abkd_jax.study.report.claims import Claim
 from abkd_jax.study.report.draws import draws_blocks
 from abkd_jax.study.report.excerpt import filled
 from abkd_jax.study.report.grid import make_grid
 from abkd_jax.study.report.markdown import block_text
 from abkd_jax.types import InputError
-from experiments.configs.tables import TABLES
+from experiments.configs.tables import CLAIMS, TABLES
 from experiments.program import run_program
 from experiments.study import RESULTS, RUNS, Run, train
 
@@ -27,14 +29,16 @@ FOLDER = "tuning_draws"
 
 @dataclass(frozen=True)
 class Args:
-    """Tune two methods of a table again and again, with the same budget."""
+    """Tune methods of a table again and again, with the same budget."""
 
     table: tyro.conf.Positional[str]
     """Name of the table."""
     datasets: tuple[str, ...] = ("cora",)
     """Data sets."""
-    methods: tuple[str, str] = ("soft_label", "abkd")
-    """Baseline, and the method that is compared with it."""
+    students: tuple[str, ...] = ()
+    """Students; default: those of the table."""
+    methods: tuple[str, ...] = ("soft_label", "abkd")
+    """Baseline, and methods that are compared with it, or with each other where the table claims something of them."""
     draws: int = 8
     """Draws, that of the table included; with fewer than 6 no difference can be significant."""
     results: Path = RESULTS
@@ -51,13 +55,15 @@ def main(args: Args) -> None:
     """Trains the draws that are missing, and prints what they say.
 
     Raises:
-        InputError: an unknown table, fewer than one draw, a text without a place for it, or see
+        InputError: an unknown table, fewer than one draw or than two methods, a text without a place for it, or see
             `experiments.study.train` and `draws_blocks`.
     """
     if args.table not in TABLES:
         raise InputError(f"table {args.table!r}: expected one of {', '.join(TABLES)}")
     if args.draws < 1:
         raise InputError(f"draws {args.draws}: expected at least 1")
+    if len(args.methods) < 2:
+        raise InputError(f"methods {' '.join(args.methods) or '(none)'}: expected a baseline and at least one other")
     if args.readme is not None:
         filled(args.readme, args.table, "")  # what is wrong with it is said before hours of training
     results = args.work / "smoke" if args.smoke else args.results
@@ -65,7 +71,8 @@ def main(args: Args) -> None:
     for number, table in enumerate(tables):
         print(f"draw {number}", flush=True)
         train(Run(table, args.results, args.work, args.smoke))
-    text = as_text([(table.small() if args.smoke else table).name for table in tables], args.methods, results)
+    names = [(table.small() if args.smoke else table).name for table in tables]
+    text = as_text(names, claims_of(args.table, args.methods), results)
     print(f"\n{text}", end="")
     if args.readme is not None:
         write_atomic(args.readme, filled(args.readme, args.table, text))
@@ -75,22 +82,34 @@ def draw(args: Args, number: int) -> Table:
     """Returns the table of a draw."""
     table = TABLES[args.table]
     name = f"{FOLDER}/{table.name}_{number}" if number else table.name
-    tuning = replace(table.tuning, draw=number)
-    return replace(table, name=name, datasets=args.datasets, methods=args.methods, tuning=tuning)
+    tuning, students = replace(table.tuning, draw=number), args.students or table.students
+    return replace(table, name=name, datasets=args.datasets, students=students, methods=args.methods, tuning=tuning)
 
 
-def as_text(names: list[str], methods: tuple[str, str], results: Path) -> str:
-    """Returns what the stored cells of these draws say, as Markdown, of the data sets that all draws have.
+def claims_of(table: str, methods: Sequence[str]) -> list[Claim]:
+    """Returns the claims of a table on some methods; those it claims nothing of are compared with the first.
+
+    Args:
+        table: its name.
+        methods: the baseline, then others.
+    """
+    of_table = CLAIMS.get(table, ())
+    found = [claim for claim in of_table if {claim.method, *claim.rivals} <= set(methods)]
+    named = {name for claim in found for name in (claim.method, *claim.rivals)}
+    view = of_table[0].view if of_table else "test"
+    return found + [Claim(name, (methods[0],), view=view) for name in methods[1:] if name not in named]
+
+
+def as_text(names: Sequence[str], claims: Sequence[Claim], results: Path) -> str:
+    """Returns what the stored cells of these draws say, as Markdown, of the columns that all draws have.
 
     Args:
         names: of the tables, one for each draw.
-        methods: the baseline and the other.
+        claims: what is asked of the draws.
         results: folder of tables.
     """
-    cells = [[cell for cell in load(results / name) if cell["method"] in ("teacher", *methods)] for name in names]
-    common = set.intersection(*({cell["dataset"] for cell in of_draw} for of_draw in cells))
-    grids = [make_grid([cell for cell in of_draw if cell["dataset"] in common], methods[0]) for of_draw in cells]
-    return "\n\n".join(map(block_text, draws_blocks(grids, methods[1]))) + "\n"
+    grids = [make_grid(load(results / name), claims[0].rivals[0]) for name in names]
+    return "\n\n".join(map(block_text, draws_blocks(grids, claims))) + "\n"
 
 
 if __name__ == "__main__":

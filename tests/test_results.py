@@ -45,9 +45,9 @@ def test_what_is_said_of_draws_is_what_their_cells_give(name):
     again = [*(RESULTS / tuning_draws.FOLDER).glob(f"{name}_*")]
     drawn = [f"{name}_{number}" for number in range(1, len(again) + 1)]
     assert {path.name for path in again} == set(drawn)
-    (method,) = {cell["method"] for path in again for cell in load(path)} - {"teacher", "soft_label"}
-    names = [name, *(f"{tuning_draws.FOLDER}/{one}" for one in drawn)]
-    made = tuning_draws.as_text(names, ("soft_label", method), RESULTS)
+    others = {cell["method"] for path in again for cell in load(path)} - {"teacher", "soft_label"}
+    claims = tuning_draws.claims_of(name, ("soft_label", *sorted(others)))
+    made = tuning_draws.as_text([name, *(f"{tuning_draws.FOLDER}/{one}" for one in drawn)], claims, RESULTS)
     text = TEXTS[tuning_draws.FOLDER]
     assert with_excerpt(text, name, made) == text
 

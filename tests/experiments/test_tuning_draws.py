@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import study_samples as samples
 
+from abkd_jax.study.report.claims import Claim
 from abkd_jax.types import InputError
 from experiments import tuning_draws
 from experiments.configs.tables import TABLES
@@ -20,6 +21,16 @@ def test_draw_0_is_the_table_itself_and_others_differ_in_their_tuning_alone():
     assert second == replace(first, name="tuning_draws/layers_differ_1", tuning=replace(first.tuning, draw=1))
     assert second.small().tuning == replace(first.small().tuning, draw=1)
     assert not set(first.tuning.student_seeds()) & set(second.tuning.student_seeds())
+    assert tuning_draws.draw(replace(args, students=("gcn:2x8",)), 1) == replace(second, students=("gcn:2x8",))
+
+
+def test_what_the_table_claims_is_asked_and_other_methods_are_compared_with_the_first():
+    learned, uniform = Claim("abkd", ("soft_label",)), Claim("abkd", ("abkd_uniform",))
+    assert tuning_draws.claims_of("main", ("soft_label", "abkd", "abkd_uniform")) == [learned, uniform]
+    assert tuning_draws.claims_of("main", ("soft_label", "abkd", "lsp")) == [learned, Claim("lsp", ("soft_label",))]
+    assert tuning_draws.claims_of("molecules", ("abkd", "gcrd")) == [Claim("gcrd", ("abkd",))]  # which claims nothing
+    unseen = Claim("fitnet", ("soft_label",), view="test: unseen nodes")
+    assert tuning_draws.claims_of("inductive", ("soft_label", "fitnet")) == [unseen]
 
 
 def test_draws_are_trained_one_after_the_other_and_then_compared(tmp_path, monkeypatch, capsys):
@@ -44,9 +55,10 @@ def test_draws_are_trained_one_after_the_other_and_then_compared(tmp_path, monke
     [
         (tuning_draws.Args("mine"), "table 'mine': expected one of main, regimes"),
         (tuning_draws.Args("main", draws=0), "draws 0: expected at least 1"),
+        (tuning_draws.Args("main", methods=("abkd",)), "methods abkd: expected a baseline and at least one other"),
         (tuning_draws.Args("main", readme=Path("absent/README.md")), "absent/README.md: cannot be read"),
     ],
-    ids=["table", "draws", "readme"],
+    ids=["table", "draws", "methods", "readme"],
 )
 def test_what_cannot_be_drawn_is_said_before_training(args, message, monkeypatch):
     monkeypatch.setattr(tuning_draws, "train", None)

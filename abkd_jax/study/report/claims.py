@@ -12,7 +12,7 @@ from abkd_jax.study.report.grid import Column, Grid, paired, scores_of
 from abkd_jax.study.report.score_tables import TESTS, difference_entries, label
 from abkd_jax.study.report.statistics import difference, holm, pooled
 
-__all__ = ["Claim", "Decision", "claims_table", "claims_text", "decide"]
+__all__ = ["Claim", "Decision", "claims_table", "claims_text", "compared", "decide"]
 
 OUTCOMES = {"better": ("holds", "hold"), "worse": ("is the other way round", "are the other way round")}
 
@@ -62,18 +62,13 @@ def decide(grid: Grid, claims: Sequence[Claim], test: Test = "permutation") -> l
     """
     alone, over = [], []
     for claim in claims:
-        rivals = {column: rival for column in grid.columns if (rival := _rival(grid, column, claim.rivals))}
-        pairs = {
-            column: paired(grid.cells[column, claim.method], grid.cells[column, rival], claim.view)
-            for column, rival in rivals.items()
-            if (column, claim.method) in grid.cells
-        }
-        for column, differences in pairs.items():
-            if differences:
-                alone.append((claim, (rivals[column],), column, difference(differences)))
-        kept = {c: d for c, d in pairs.items() if len(d) >= MIN_PAIRS and grid.metric(c).unit == "%"}
+        found = compared(grid, claim)
+        for column, (rival, differences) in found.items():
+            alone.append((claim, (rival,), column, difference(differences)))
+        kept = {c: one for c, one in found.items() if len(one[1]) >= MIN_PAIRS and grid.metric(c).unit == "%"}
         if len(kept) > 1:
-            over.append((claim, tuple(rivals[c] for c in kept), None, pooled([*kept.values()])))
+            rivals, pairs = zip(*kept.values(), strict=True)
+            over.append((claim, rivals, None, pooled(pairs)))
     corrected = holm([p_of(one[-1], test) for one in alone]) + holm([one[-1].permutation_p for one in over])
     return [
         Decision(claim, of_columns, Comparison(column, claim.method, found, p))
@@ -81,7 +76,19 @@ def decide(grid: Grid, claims: Sequence[Claim], test: Test = "permutation") -> l
     ]
 
 
-def claims_table(grid: Grid, decisions: Sequence[Decision]) -> Table:
+def compared(grid: Grid, claim: Claim) -> dict[Column, tuple[str, list[float]]]:
+    """Returns the rival on every column with scores of both methods, and their differences by seed and split."""
+    found = {}
+    for column in grid.columns:
+        rival, cell = _rival(grid, column, claim.rivals), grid.cells.get((column, claim.method))
+        if rival and cell and (differences := paired(cell, grid.cells[column, rival], claim.view)):
+            found[column] = rival, differences
+    return found
+
+
+def claims_table(
+    grid: Grid, decisions: Sequence[Decision], title: str = "Claims fixed beforehand, and their tests"
+) -> Table:
     """Returns every decision with its tests and in words."""
     lines = []
     for claim, rivals, found in decisions:
@@ -91,7 +98,7 @@ def claims_table(grid: Grid, decisions: Sequence[Decision]) -> Table:
         entries = difference_entries(grid, found)
         lines.append((Entry(str(claim)), *plain(where, compared), *entries, *plain(said)))
     headers = ("claim", "data set", "compared with", "difference", *TESTS, "decision")
-    return Table("Claims fixed beforehand, and their tests", headers, lines, f"{grid.name} claims", texts=3)
+    return Table(title, headers, lines, f"{grid.name} claims", texts=3)
 
 
 def claims_text(grid: Grid, decisions: Sequence[Decision], test: Test) -> str:

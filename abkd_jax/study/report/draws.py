@@ -1,92 +1,107 @@
 """How much of a difference is the tuning's: the same cells, each method tuned in several draws of one budget."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from abkd_jax.run.report.statistics import estimate
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.study.report.blocks import Block, Entry, Table, Text, plain
+from abkd_jax.study.report.claims import Claim, Decision, claims_table, compared
 from abkd_jax.study.report.comparisons import Comparison
-from abkd_jax.study.report.grid import Column, Grid, paired, scores_of
-from abkd_jax.study.report.score_tables import TESTS, difference_entries, label
+from abkd_jax.study.report.grid import Column, Grid, scores_of
+from abkd_jax.study.report.score_tables import label
 from abkd_jax.study.report.statistics import difference, holm
 from abkd_jax.types import InputError
 
 __all__ = ["draws_blocks"]
 
 NOTE = """\
-Each draw tunes both methods anew with the same budget: other points of the Sobol sequence, other tried students.
+Each draw tunes every method anew with the same budget: other points of the Sobol sequence, other tried students.
 The preset's setting, the teachers and the reported seeds are those of all draws. The tests have one mean difference per
 draw: they are about a method with its tuning, those of a table about the settings that its one draw chose."""
 
 
-def draws_blocks(draws: Sequence[Grid], method: str) -> list[Block]:
-    """Returns what the draws say of a method beside the baseline: in words, by draw, and tested over the draws.
+def draws_blocks(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[Block]:
+    """Returns what the draws say of claims: in words, by draw, and tested over the draws.
+
+    A claim is decided on every column where each draw has all its methods, and over these columns where there are
+    several; Holm's correction is over the decisions on one column, and over all others.
 
     Args:
-        draws: the cells of each draw; the first method is the baseline.
-        method: name of the method.
+        draws: the cells of each draw.
+        claims: at least one.
 
     Raises:
-        InputError: draws differ in data sets, students or teachers, or lack a cell.
+        InputError: a claim has no such column, or draws have other teachers.
     """
+    columns = tuple(column for column in draws[0].columns if all(column in grid.columns for grid in draws))
+    draws = [grid._replace(columns=columns) for grid in draws]
     first = draws[0]
-    baseline = first.methods[0]
-    gaps = {
-        column: [_gap(grid, number, column, method) for number, grid in enumerate(draws)] for column in first.columns
-    }
     for number, grid in enumerate(draws):
-        if grid.columns != first.columns or _teachers(grid) != _teachers(first):
-            raise InputError(f"draw {number}: expected the data sets, students and teachers of draw 0")
-    tested = {column: difference(of_column) for column, of_column in gaps.items()}
-    corrected = holm([one.permutation_p for one in tested.values()])
-    rows = {c: Comparison(c, method, one, p) for (c, one), p in zip(tested.items(), corrected, strict=True)}
-    by_draw = [line for column, of_column in gaps.items() for line in _lines(draws, column, method, of_column)]
-    lines = [(Entry(label(first, column)), *difference_entries(first, row)) for column, row in rows.items()]
-    headers = ("data set", "draw", baseline, method, "difference")
+        if _teachers(grid) != _teachers(first):
+            raise InputError(f"draw {number}: expected the teachers of draw 0")
+    gaps = {claim: _gaps(draws, claim) for claim in claims}
+    decisions = _decide(gaps)
+    by_draw = [_by_draw(draws, claim, of_claim) for claim, of_claim in gaps.items()]
+    said = " ".join(_in_words(first, one, gaps[one.claim]) for one in decisions)
+    return [Text(said), *by_draw, claims_table(first, decisions, "Tested over the draws"), Text(NOTE)]
+
+
+def _gaps(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
+    """Returns the mean difference of each draw, on every column where all draws have the methods."""
+    names = (claim.method, *claim.rivals)
+    columns = [c for c in draws[0].columns if all((c, name) in grid.cells for grid in draws for name in names)]
+    found = [compared(grid, claim) for grid in draws]
+    kept = [column for column in columns if all(column in of_draw for of_draw in found)]
+    if not kept:
+        raise InputError(f"draws: expected scores of {', '.join(names)} in each, on one data set at least")
+    return {column: [float(np.mean(of_draw[column][1])) for of_draw in found] for column in kept}
+
+
+def _decide(gaps: Mapping[Claim, Mapping[Column, Sequence[float]]]) -> list[Decision]:
+    alone = [(claim, column, difference(values)) for claim, found in gaps.items() for column, values in found.items()]
+    over = [
+        (claim, None, difference(np.mean([*found.values()], 0).tolist()))
+        for claim, found in gaps.items()
+        if len(found) > 1
+    ]
+    corrected = [p for part in (alone, over) for p in holm([found.permutation_p for *_, found in part])]
     return [
-        Text(" ".join(_in_words(first, column, row, gaps[column]) for column, row in rows.items())),
-        Table(f"{first.name}: test scores by draw of the tuning budget", headers, by_draw, texts=2),
-        Table("Tested over the draws", ("data set", f"{method} less {baseline}", *TESTS), lines),
-        Text(NOTE),
+        Decision(claim, (claim.name or claim.rivals[0],), Comparison(column, claim.method, found, p))
+        for (claim, column, found), p in zip(alone + over, corrected, strict=True)
     ]
 
 
-def _gap(grid: Grid, number: int, column: Column, method: str) -> float:
-    """Returns the mean difference of a draw."""
-    cell, baseline = (grid.cells.get((column, name)) for name in (method, grid.methods[0]))
-    pairs = paired(cell, baseline) if cell else []
-    if not pairs:
-        raise InputError(f"draw {number}: {column}: expected scores of {grid.methods[0]} and {method}")
-    return float(np.mean(pairs))
+def _by_draw(draws: Sequence[Grid], claim: Claim, gaps: Mapping[Column, Sequence[float]]) -> Table:
+    """Returns a row for every column and draw, then their means with the deviation over the draws."""
+    first, names, lines = draws[0], (*claim.rivals, claim.method), list[tuple[Entry, ...]]()
+    for column, of_column in gaps.items():
+        metric, where = first.metric(column), label(first, column)
+        scores = [
+            [estimate([*scores_of(grid.cells[column, name], claim.view).values()]) for name in names] for grid in draws
+        ]
+        for number, (of_draw, gap) in enumerate(zip(scores, of_column, strict=True)):
+            entries = [format_score(one.mean, metric, one.std) for one in of_draw]
+            lines.append(plain(where, str(number), *entries, format_score(gap, metric, sign="+")))
+        means = [estimate([one.mean for one in of_method]) for of_method in zip(*scores, strict=True)]
+        entries = [format_score(one.mean, metric, one.std) for one in means]
+        over = estimate(list(of_column))
+        lines.append(plain(where, "mean of draws", *entries, format_score(over.mean, metric, over.std, "+")))
+    return Table(f"{first.name}: {claim}, by draw", ("data set", "draw", *names, "difference"), lines, texts=2)
 
 
-def _lines(draws: Sequence[Grid], column: Column, method: str, gaps: Sequence[float]) -> Iterator[tuple[Entry, ...]]:
-    """Yields a row for every draw, then their means with the deviation over the draws."""
-    metric, where = draws[0].metric(column), label(draws[0], column)
-    means: list[list[float]] = [[], []]
-    for number, (grid, gap) in enumerate(zip(draws, gaps, strict=True)):
-        found = [estimate([*scores_of(grid.cells[column, name]).values()]) for name in (grid.methods[0], method)]
-        for values, one in zip(means, found, strict=True):
-            values.append(one.mean)
-        scores = [format_score(one.mean, metric, one.std) for one in found]
-        yield plain(where, str(number), *scores, format_score(gap, metric, sign="+"))
-    over = [estimate(values) for values in (*means, list(gaps))]
-    texts = [format_score(one.mean, metric, one.std, sign) for one, sign in zip(over, ("", "", "+"), strict=True)]
-    yield plain(where, "mean of draws", *texts)
+def _in_words(grid: Grid, decision: Decision, gaps: Mapping[Column, Sequence[float]]) -> str:
+    """Returns one sentence on a decision."""
+    claim, found = decision.claim, decision.comparison
+    values = gaps[found.column] if found.column else np.mean([*gaps.values()], 0).tolist()
+    where = label(grid, found.column) if found.column else f"All {len(gaps)} data sets"
+    mean = format_score(found.difference.estimate.mean, grid.metric(found.column or next(iter(gaps))), sign="+")
+    said = {"better": "it holds", "worse": "the opposite holds", "open": "undecided"}[found.verdict]
+    ahead = sum(value > 0.0 for value in values)
+    return f"{where}, {claim}: {mean} over {len(values)} draws, ahead in {ahead} of them: {said}."
 
 
-def _in_words(grid: Grid, column: Column, row: Comparison, gaps: Sequence[float]) -> str:
-    """Returns one sentence on a column."""
-    mean = format_score(row.difference.estimate.mean, grid.metric(column), sign="+")
-    ahead = sum(gap > 0.0 for gap in gaps)
-    said = {"better": "it holds", "worse": "the opposite holds", "open": "undecided"}[row.verdict]
-    return (
-        f"{label(grid, column)}: {row.method} less {grid.methods[0]} is {mean} over {len(gaps)} draws, ahead in "
-        f"{ahead} of them: {said}."
-    )
-
-
-def _teachers(grid: Grid) -> dict[tuple[str, str], object]:
-    return {place: cell.get("weights") for place, cell in grid.teachers.items()}
+def _teachers(grid: Grid) -> list[object]:
+    """Returns the weights of the teachers of each column."""
+    return [(grid.teacher(column) or {}).get("weights") for column in grid.columns]

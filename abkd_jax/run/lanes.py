@@ -18,7 +18,7 @@ from abkd_jax.configs.options import MethodConfig
 from abkd_jax.distill.build import build_objective, terms_of
 from abkd_jax.models.reduced_input import ReducedInput
 from abkd_jax.run.data import PreparedData, build_model
-from abkd_jax.run.program import Program, steps_per_epoch
+from abkd_jax.run.program import Program, Start, steps_per_epoch
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.untrained import make_prepare
 from abkd_jax.training.seeds import vmap_seeds
@@ -35,7 +35,6 @@ __all__ = [
     "make_prepare_lane",
     "traced",
     "with_numbers",
-    "with_untrained",
 ]
 
 Numbers = Mapping[str, Any]  # by path, as `with_numbers` has them; they may be traced
@@ -141,7 +140,7 @@ def lanes_program(
     lanes: Sequence[Lane],
     directory: Path,
     identity: dict[str, Any],
-) -> tuple[Program, dict[str, np.ndarray]]:
+) -> Program:
     """Makes the program that trains all lanes on the whole graph, compiled once for them.
 
     Args:
@@ -152,23 +151,26 @@ def lanes_program(
         directory: of its checkpoints.
         identity: see `Program`.
 
-    Returns:
-        The program, and what an evaluation of the untrained students gives, `[lanes, ...]`: the epoch 0.
-
     Raises:
         InputError: a config makes no model or no loss.
     """
     data, student = splits[0], build_student(splits[0], job)
-    states, batch, axes = _stacked(splits, lanes, make_prepare_lane(data, job, student, teacher))
+    prepare = make_prepare_lane(data, job, student, teacher)
     step, validate = _make_step(data, job, student), _make_validate(data, job, student)
 
-    def evaluate_once(state: TrainState, batch: Batch) -> dict[str, Array]:
-        return step(state, batch)[1] | validate(state, batch)
+    def start() -> Start:
+        return Start(step, *_stacked(splits, lanes, prepare))
 
-    evaluate = jax.jit(vmap_seeds(evaluate_once, axes, states.params["student"]))
-    untrained = jax.device_get(evaluate(states, batch))
+    def untrained(start: Start) -> dict[str, np.ndarray]:
+        def evaluate_once(state: TrainState, batch: Batch) -> dict[str, Array]:
+            return step(state, batch)[1] | validate(state, batch)
+
+        evaluate = jax.jit(vmap_seeds(evaluate_once, start.batch_axes, start.states.params["student"]))
+        return jax.device_get(evaluate(start.states, start.batch))
+
     label, seeds = f"{job.name} x {len(lanes)} seeds", [lane.seed for lane in lanes]
-    return Program(label, directory, identity, seeds, job.method.optim, step, states, validate, batch, axes), untrained
+    shapes = jax.eval_shape(lambda: start().states)
+    return Program(label, directory, identity, seeds, job.method.optim, validate, shapes, start, untrained)
 
 
 def _stacked(
@@ -216,18 +218,3 @@ def _make_validate(data: PreparedData, job: Job, student: nn.Module) -> Callable
         return score(state, batch) | shares(state, batch)
 
     return validate
-
-
-def with_untrained(history: dict[str, np.ndarray], untrained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the history with the untrained students as its epoch 0, `[1 + evaluations, seeds, ...]`.
-
-    Attention and collapse move most in the first epochs.
-    """
-    if not untrained:
-        return history
-    epoch, recorded = history["epoch"][0], history["recorded"][0]
-    rows = untrained | {"epoch": np.zeros_like(epoch), "recorded": np.ones_like(recorded)}
-    if "diverged" in history:
-        rows["diverged"] = np.zeros_like(recorded)
-    longer = {name: np.concatenate([row[None], history[name]]) for name, row in rows.items()}
-    return longer | {"seconds": history["seconds"]}

@@ -16,6 +16,7 @@ from jaxtyping import Array
 from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.models.reduced_input import ReducedInput
 from abkd_jax.run.data import PreparedData, make_scores
+from abkd_jax.run.epoch_0 import from_epoch_0, kept, kept_beside
 from abkd_jax.sampling import prefetch, worker_count
 from abkd_jax.training.accumulate import build_parts
 from abkd_jax.training.fit_state import initial_fit_state
@@ -28,11 +29,27 @@ from abkd_jax.training.step import Step, TrainState
 from abkd_jax.training.tables import put_tables, take_tables
 from abkd_jax.types import Batch, InputError, Pytree
 
-__all__ = ["Program", "Teacher", "Trained", "select_seed", "stack", "steps_per_epoch", "train"]
+__all__ = ["Program", "Start", "Teacher", "Trained", "select_seed", "stack", "steps_per_epoch", "train"]
 
 
 class Stopped(Exception):
     """The training of a model ends because one beside it has failed."""
+
+
+class Start(NamedTuple):
+    """What a program trains with.
+
+    Attributes:
+        step: one training step.
+        states: training states, stacked over seeds `[seeds, ...]`; of the one seed where the data has minibatches.
+        batch: the training batch; not read where the data has minibatches.
+        batch_axes: parts of the batch that differ between seeds, as `jax.vmap` takes them; None where all are shared.
+    """
+
+    step: Step
+    states: TrainState
+    batch: Batch
+    batch_axes: Batch | None = None
 
 
 class Program(NamedTuple):
@@ -44,11 +61,11 @@ class Program(NamedTuple):
         identity: identifies it among all programs, JSON-like.
         seeds: of the models it trains; one where the data has minibatches.
         optim: epochs, evaluations, early stopping.
-        step: one training step.
-        states: training states, stacked over seeds `[seeds, ...]`; of the one seed where the data has minibatches.
         validate: `(state, batch) -> metrics`; not read where the data has minibatches, which have scores of their own.
-        batch: the training batch; not read where the data has minibatches.
-        batch_axes: parts of the batch that differ between seeds, as `jax.vmap` takes them; None where all are shared.
+        shapes: of the training states.
+        start: computes what it trains with; not called for a program that is finished, which is read in a moment.
+        untrained: makes what an evaluation of the untrained models gives, `[seeds, ...]`: the epoch 0 of the history,
+            which is kept with it. None leaves it out.
     """
 
     label: str
@@ -56,11 +73,10 @@ class Program(NamedTuple):
     identity: dict[str, Any]
     seeds: list[int]
     optim: OptimConfig
-    step: Step
-    states: TrainState
     validate: Callable[[TrainState, Batch], dict[str, Array]]
-    batch: Batch
-    batch_axes: Batch | None = None
+    shapes: TrainState
+    start: Callable[[], Start]
+    untrained: Callable[[Start], dict[str, np.ndarray]] | None = None
 
 
 class Trained(NamedTuple):
@@ -114,11 +130,11 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
         InputError: see `training.resume.fit_with_checkpoints`.
     """
     if data.sampler is None:
-        template = jax.eval_shape(jax.vmap(initial_fit_state), program.states)
-        run = _on_whole_graph(program, data.mesh)
+        template = jax.eval_shape(jax.vmap(initial_fit_state), program.shapes)
+        run = _started(program, lambda start: _on_whole_graph(program, start, data.mesh))
     else:
-        template = jax.eval_shape(initial_fit_state, program.states)
-        run = _on_minibatches(data, model, program)
+        template = jax.eval_shape(initial_fit_state, program.shapes)
+        run = _started(program, lambda start: _on_minibatches(data, model, program, start))
     if data.stop is not None:
         run = _until(run, data.stop)
     if data.profile_dir is not None:
@@ -126,6 +142,9 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     state, history, origin = fit_with_checkpoints(
         program.directory, program.identity, run, template, program.optim, program.label, may_train=may_train
     )
+    if program.untrained is not None:
+        # Checkpoints of older versions do not hold these numbers.
+        history = from_epoch_0(history, kept(history) or program.untrained(program.start()))
     last = {"params": state.train.params["student"], **state.train.model_state}
     best = {"params": state.best_params, **state.best_model_state}
     if data.sampler is not None:
@@ -146,14 +165,23 @@ def _plain(model: nn.Module, data: PreparedData) -> tuple[nn.Module, Callable[[P
     return model, lambda variables: variables
 
 
-def _on_whole_graph(program: Program, mesh: Mesh | None) -> Fit:
+def _started(program: Program, loop: Callable[[Start], Fit]) -> Fit:
+    """Returns a fit of a program that starts when it is called; its history keeps the numbers of the untrained."""
+
+    def run(*, resume: Any = None, on_chunk: Any = None) -> tuple[Any, Any]:
+        start = program.start()
+        untrained = {} if program.untrained is None else program.untrained(start)
+        return kept_beside(untrained, loop(start))(resume=resume, on_chunk=on_chunk)
+
+    return run
+
+
+def _on_whole_graph(program: Program, start: Start, mesh: Mesh | None) -> Fit:
     """Returns `fit` of a program, without `resume` and `on_chunk`."""
-    states, batch = program.states, program.batch
+    step, states, batch, axes = start
     if mesh is not None:
-        states, batch = put_seeds(states, mesh), put_batch(batch, program.batch_axes, mesh)
-    run = functools.partial(
-        fit, program.step, program.validate, states, batch, program.batch_axes, program.optim, mesh=mesh
-    )
+        states, batch = put_seeds(states, mesh), put_batch(batch, axes, mesh)
+    run = functools.partial(fit, step, program.validate, states, batch, axes, program.optim, mesh=mesh)
     return run if mesh is None else over_seeds(run, len(program.seeds), mesh)
 
 
@@ -175,7 +203,7 @@ def _check(stop: threading.Event | None) -> None:
         raise Stopped
 
 
-def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> Fit:
+def _on_minibatches(data: PreparedData, model: nn.Module, program: Program, start: Start) -> Fit:
     """Returns `fit_minibatches` on the minibatches of the data, without `resume` and `on_chunk`."""
     module, as_module = _plain(model, data)
     scores, sampler, (seed,) = make_scores(data, module), data.sampler, program.seeds
@@ -184,7 +212,7 @@ def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> F
         raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")
 
     def taken(tree: Pytree) -> Pytree:
-        return take_tables(tree, mesh, program.states.params["student"])
+        return take_tables(tree, mesh, start.states.params["student"])
 
     def evaluate(state: TrainState) -> dict[str, Array]:
         found = scores(as_module(taken({"params": state.params["student"], **state.model_state})))
@@ -204,9 +232,9 @@ def _on_minibatches(data: PreparedData, model: nn.Module, program: Program) -> F
         return prefetch(draws, put=put_step, workers=worker_count())
 
     if mesh is None:
-        return functools.partial(fit_minibatches, program.step, evaluate, program.states, batches, program.optim)
-    states = put_tables(program.states, mesh)
-    run = functools.partial(fit_minibatches, program.step, evaluate, states, batches, program.optim)
+        return functools.partial(fit_minibatches, start.step, evaluate, start.states, batches, program.optim)
+    states = put_tables(start.states, mesh)
+    run = functools.partial(fit_minibatches, start.step, evaluate, states, batches, program.optim)
     return on_mesh(
         run,
         lambda state, history: (put_tables(state, mesh), history),

@@ -16,8 +16,8 @@ from abkd_jax.distill.build import build_objective
 from abkd_jax.models.external import Stored
 from abkd_jax.run.data import PreparedData
 from abkd_jax.run.identity import student_identity
-from abkd_jax.run.lanes import Lane, build_student, lanes_program, with_untrained
-from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
+from abkd_jax.run.lanes import Lane, build_student, lanes_program
+from abkd_jax.run.program import Program, Start, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.slices import in_slices
 from abkd_jax.run.untrained import make_prepare
@@ -78,16 +78,15 @@ def train_students(
         def train_program(folder: tuple[Path, list[int]]) -> Trained:
             directory, seeds = folder
             identity = student_identity(data.identity, seeds, teacher.source, job.name, method, job.model)
-            program, untrained = make(directory, identity, [Lane(k, select_seed(variables, k)) for k in seeds])
-            trained = train(data, student, program, may_train=may_train)
-            return trained._replace(history=with_untrained(trained.history, untrained))
+            program = make(directory, identity, [Lane(k, select_seed(variables, k)) for k in seeds])
+            return train(data, student, program, may_train=may_train)
 
         return train_program
 
     return stack(list(map(trainer(data), folders)) if data.sampler is None else in_slices(data, folders, trainer))
 
 
-Make = Callable[[Path, dict[str, Any], list[Lane]], tuple[Program, dict[str, np.ndarray]]]
+Make = Callable[[Path, dict[str, Any], list[Lane]], Program]
 
 
 def _side_by_side(data: PreparedData, job: Job, teacher: Any) -> Make:
@@ -121,17 +120,21 @@ def _make_one(data: PreparedData, job: Job, student: nn.Module, teacher: Any) ->
     example = next(iter(data.sampler(np.random.default_rng(0)))) if data.sampler else data.batch
     validate = make_validate(student, data.task, data.val_mask)
 
-    def make(directory: Path, identity: dict[str, Any], lanes: list[Lane]) -> tuple[Program, dict[str, np.ndarray]]:
+    def make(directory: Path, identity: dict[str, Any], lanes: list[Lane]) -> Program:
         ((seed, variables, *_),) = lanes
-        state, _ = prepare(jax.random.key(seed), variables, example)
-        read = (variables, basis_of(seed, variables))
-        read = jax.device_put(read) if data.mesh is None else put_tables(read, data.mesh)  # once, not in every step
+        state_of = lambda: prepare(jax.random.key(seed), variables, example)[0]  # noqa: E731
 
-        def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:  # `Batch`, or `Parts` of them
-            return learn(state, batch, *read)
+        def start() -> Start:
+            read = (variables, basis_of(seed, variables))
+            read = jax.device_put(read) if data.mesh is None else put_tables(read, data.mesh)  # once, not in every step
 
-        label = f"{job.name} seed {seed}"
-        return Program(label, directory, identity, [seed], method.optim, step, state, validate, example), {}
+            def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:  # `Batch`, or `Parts`
+                return learn(state, batch, *read)
+
+            return Start(step, state_of(), example)
+
+        label, shapes = f"{job.name} seed {seed}", jax.eval_shape(state_of)
+        return Program(label, directory, identity, [seed], method.optim, validate, shapes, start)
 
     return make
 

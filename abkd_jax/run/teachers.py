@@ -13,13 +13,20 @@ from abkd_jax.models.external import Ensemble, joined
 from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.given_teachers import ensemble_of, given_teacher, repeated
 from abkd_jax.run.identity import DataIdentity, config_dict, digest, source_of, teacher_identity
-from abkd_jax.run.program import Program, Teacher, Trained, select_seed, stack, steps_per_epoch, train
+from abkd_jax.run.program import Program, Start, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job, jobs
 from abkd_jax.run.slices import in_slices
 from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.resume import Origin
-from abkd_jax.training.step import init_state, make_distill_step, make_gradients, make_optimizer, make_validate
+from abkd_jax.training.step import (
+    TrainState,
+    init_state,
+    make_distill_step,
+    make_gradients,
+    make_optimizer,
+    make_validate,
+)
 from abkd_jax.training.tables import on_shards
 from abkd_jax.types import InputError
 
@@ -172,37 +179,45 @@ def train_teachers(
     Raises:
         InputError: the config makes no model, or a kept teacher is damaged, missing or of another config.
     """
-
-    def trainer(data: PreparedData) -> Callable[[int], Trained]:
-        return lambda seed: train_teacher(data, config, seed, root, may_train=may_train)
-
-    return stack(in_slices(data, range(seeds), trainer))
+    return stack(in_slices(data, range(seeds), lambda data: _trainer(data, config, root, may_train)))
 
 
 def train_teacher(
     data: PreparedData, config: TeacherConfig, seed: int, root: Path, *, may_train: bool = True
 ) -> Trained:
     """Trains the teacher of one seed, or reads it; see `train_teachers`."""
-    model, key = build_model(data, config.model), jax.random.key(seed)
+    return _trainer(data, config, root, may_train)(seed)
+
+
+def _trainer(data: PreparedData, config: TeacherConfig, root: Path, may_train: bool) -> Callable[[int], Trained]:
+    """Returns the function that trains the teacher of a seed, or reads it; what seeds share is made once."""
+    model = build_model(data, config.model)
     optimizer = make_optimizer(config.optim, steps_per_epoch(data, config.optim))
-    if data.sampler is None:
-        states = jax.vmap(lambda key: init_state(key, model, optimizer, data.batch))(key[None])
-    else:
-        states = init_state(key, model, optimizer, data.batch)
+    validate = make_validate(model, data.task, data.val_mask)
     if data.per_step == 1:
         step = make_distill_step(model, None, optimizer, data.task)
     else:
         step = make_parts_step(make_gradients(on_shards(model, data.mesh), None, data.task), optimizer, data.mesh)
-    program = Program(
-        label=f"teacher {data.dataset.name} seed {seed}",
-        directory=teacher_folder(root, data.identity, config, seed),
-        identity=teacher_identity(data.identity, config, seed),
-        seeds=[seed],
-        optim=config.optim,
-        step=step,
-        states=states,
-        validate=make_validate(model, data.task, data.val_mask),
-        batch=data.batch,
-    )
-    trained = train(data, model, program, may_train=may_train)
-    return trained._replace(variables=trained.best_variables, epochs=trained.best_epochs)
+
+    def states(seed: int) -> TrainState:
+        init = lambda key: init_state(key, model, optimizer, data.batch)  # noqa: E731
+        key = jax.random.key(seed)
+        return jax.vmap(init)(key[None]) if data.sampler is None else init(key)
+
+    shapes = jax.eval_shape(lambda: states(0))
+
+    def train_seed(seed: int) -> Trained:
+        program = Program(
+            label=f"teacher {data.dataset.name} seed {seed}",
+            directory=teacher_folder(root, data.identity, config, seed),
+            identity=teacher_identity(data.identity, config, seed),
+            seeds=[seed],
+            optim=config.optim,
+            validate=validate,
+            shapes=shapes,
+            start=lambda: Start(step, states(seed), data.batch),
+        )
+        trained = train(data, model, program, may_train=may_train)
+        return trained._replace(variables=trained.best_variables, epochs=trained.best_epochs)
+
+    return train_seed

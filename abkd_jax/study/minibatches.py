@@ -13,7 +13,7 @@ from abkd_jax.distill.build import build_objective
 from abkd_jax.run.data import PreparedData
 from abkd_jax.run.identity import student_identity
 from abkd_jax.run.lanes import Lane, Numbers, build_method, build_student, make_prepare_lane, traced
-from abkd_jax.run.program import Program, Trained, stack, train
+from abkd_jax.run.program import Program, Start, Trained, stack, train
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import make_basis
 from abkd_jax.training.step import (
@@ -54,18 +54,20 @@ def train_one_by_one(
     validate = make_validate(student, data.task, data.val_mask)
 
     def train_lane(number: int, lane: Lane) -> Trained:
-        state, _ = prepare(lane, example)
-        read = (lane.teacher, basis_of(lane.seed, lane.teacher), traced(lane))
-        read = jax.device_put(read)  # once, not in every step
+        def start() -> Start:
+            read = (lane.teacher, basis_of(lane.seed, lane.teacher), traced(lane))
+            read = jax.device_put(read)  # once, not in every step
 
-        def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-            return learn(state, batch, *read)
+            def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+                return learn(state, batch, *read)
+
+            return Start(step, prepare(lane, example)[0], example)
 
         identity = student_identity(data.identity, [lane.seed], source, job.name, job.method, job.model)
         identity["lanes"] = [{**lane.numbers, "start": lane.start}]
         label = f"{job.name} student {number + 1} of {len(lanes)}"
-        optim = job.method.optim
-        program = Program(label, folder / str(number), identity, [lane.seed], optim, step, state, validate, data.batch)
+        optim, shapes = job.method.optim, jax.eval_shape(lambda: prepare(lane, example)[0])
+        program = Program(label, folder / str(number), identity, [lane.seed], optim, validate, shapes, start)
         return train(data, student, program)
 
     return stack([train_lane(number, lane) for number, lane in enumerate(lanes)])

@@ -11,7 +11,7 @@ import numpy as np
 from abkd_jax.distill.build import build_objective
 from abkd_jax.run.data import PreparedData
 from abkd_jax.run.identity import student_identity
-from abkd_jax.run.lanes import Lane, build_student, lanes_program, with_untrained
+from abkd_jax.run.lanes import Lane, build_student, lanes_program
 from abkd_jax.run.program import Trained, stack, train
 from abkd_jax.run.resolve import Job
 from abkd_jax.study.minibatches import train_one_by_one
@@ -85,9 +85,8 @@ def _side_by_side(
         seeds = [lane.seed for lane in part]
         identity = student_identity(data.identity, seeds, source, job.name, job.method, job.model)
         identity["lanes"] = [{**lane.numbers, "start": lane.start, **_split_identity(splits, lane)} for lane in part]
-        program, untrained = lanes_program(splits, job, teacher, part, folder / str(first // size), identity)
-        trained = train(data, build_student(data, job), program)
-        done.append(trained._replace(history=with_untrained(trained.history, untrained)))
+        program = lanes_program(splits, job, teacher, part, folder / str(first // size), identity)
+        done.append(train(data, build_student(data, job), program))
     return stack(done)
 
 

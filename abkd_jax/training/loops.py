@@ -76,16 +76,15 @@ def fit(
 
     batch = _moved(batch)
     state = jax.jit(jax.vmap(initial_fit_state))(states) if resume is None else resume[0]
-    shapes = jax.eval_shape(run_chunk, state, batch)[1]
-    history = {k: np.zeros((chunks * length, *v.shape[1:]), v.dtype) for k, v in shapes.items()}
-    if resume is not None:
-        history |= {name: values.copy() for name, values in resume[1].items()}
-    done = int(np.count_nonzero(np.any(history["recorded"], axis=1)))
+    history = {} if resume is None else {name: values.copy() for name, values in resume[1].items()}
+    done = int(np.count_nonzero(np.any(history["recorded"], axis=1))) if history else 0
     while done < evaluations and bool(np.any(jax.device_get(take(state.active, mesh)))):
-        history = _with_room(history, done + length)
         with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("epochs", step_num=done):
             state, metrics = run_chunk(state, batch)
             metrics = jax.device_get(take(metrics, mesh))
+        if not history:
+            history = {name: np.zeros((chunks * length, *of.shape[1:]), of.dtype) for name, of in metrics.items()}
+        history = _with_room(history, done + length)
         for name, values in metrics.items():
             history[name][done : done + length] = values  # host arrays, filled in place
         done += length

@@ -54,7 +54,8 @@ def fit_with_checkpoints(
         directory: checkpoints of this program; a finished one is read, not trained again. It is locked meanwhile: a
             second process that trains the same program waits, and then reads the result.
         config: identifies the program; a checkpoint of another config is refused.
-        fit: `fit` or `fit_minibatches` of `training.loops` with all its arguments but `resume` and `on_chunk`.
+        fit: `fit` or `fit_minibatches` of `training.loops` with all its arguments but `resume` and `on_chunk`; it is
+            not called where the program is finished.
         template: structure, shapes and types of its state.
         optim: epochs.
         label: what is trained, for the progress that is shown.
@@ -114,12 +115,14 @@ def _fit(
     *,
     may_train: bool,
 ) -> tuple[FitState, dict[str, np.ndarray], Origin]:
-    unfinished = InputError(f"{label}: {directory} holds no finished checkpoint; `distill` makes one")
-    if resume is None and not may_train:
-        raise unfinished
+    made_by: tuple[dict[str, Any], ...] = _made_by(directory) if resume else ()
+    if resume is not None and not np.asarray(resume[0].active).any():
+        progress.was_read(label, *resume)
+        return *resume, Origin(False, made_by)
+    if not may_train:
+        raise InputError(f"{label}: {directory} holds no finished checkpoint; `distill` makes one")
     seconds = resume[1]["seconds"] if resume else np.zeros(())
     before = float(seconds)
-    made_by: tuple[dict[str, Any], ...] = _made_by(directory) if resume else ()
     trained = False
     began = last_save = time.perf_counter()
     pause = SAVE_EVERY
@@ -128,8 +131,6 @@ def _fit(
 
         def on_chunk(state: FitState, history: dict[str, np.ndarray], epochs: int) -> None:
             nonlocal last_save, pause, trained, made_by, seconds
-            if not may_train:
-                raise unfinished
             if not multihost.is_first():
                 return
             if not trained:

@@ -69,9 +69,7 @@ def test_what_is_disabled_stays_silent(lines):
 @pytest.mark.parametrize(("best", "said"), [([44], "44"), ([44, 60, 51], "44 to 60"), (44, "44")])
 def test_a_finished_program_was_read(lines, best, said):
     """Its last chunk went on after early stopping: those epochs were not trained."""
-    resume = (State([False], best), history_of([100, 144, 160], [True, True, False]))
-    with progress.training("teacher", 300, resume) as show:
-        show(resume[1])
+    progress.was_read("teacher", State([False], best), history_of([100, 144, 160], [True, True, False]))
     assert lines() == [f"teacher: read (144 epochs, best {said})"]
 
 

@@ -19,7 +19,7 @@ from pipeline_samples import EPOCHS, OPTIONS, STUDENT_PARAMETERS, TEACHER, TEACH
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lines
 from abkd_jax.models import build
-from abkd_jax.run import pipeline, program
+from abkd_jax.run import lanes, pipeline, program
 from abkd_jax.run.data import prepare_data
 from abkd_jax.run.resolve import resolve
 from abkd_jax.run.teachers import teacher_folder, train_teachers
@@ -55,6 +55,35 @@ def test_every_method_and_seed_has_a_record(finished):
         assert record["seconds"] > 0.0
         assert record["latency_ms"] > 0.0
         assert record["epochs"] == EPOCHS or (record["method"] == "teacher" and 1 <= record["epochs"] <= EPOCHS)
+
+
+def test_finished_models_are_read_without_a_program(finished, monkeypatch):
+    """Nothing is started and no epoch 0 is evaluated: their histories hold it."""
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a finished program has nothing to start")
+
+    monkeypatch.setattr(program, "fit", refuse)
+    monkeypatch.setattr(lanes, "vmap_seeds", refuse)
+    histories = {name: trained.history for name, _, trained in pipeline.read_finished(resolve(finished)).models}
+    assert tuple(histories) == METHODS
+    lines = [line for line in read_json_lines(finished.out / "metrics.jsonl") if line["method"] == "abkd"]
+    read = histories["abkd"]
+    assert read["epoch"][0].tolist() == [0, 0]
+    of_seed_1 = [line["loss"] for line in lines if line["seed"] == 1]
+    assert read["loss"][read["recorded"][:, 1], 1].tolist() == pytest.approx(of_seed_1)
+    assert histories["teacher"]["epoch"][0, 0] > 0
+
+
+def test_checkpoints_without_an_epoch_0_have_it_evaluated(finished, monkeypatch):
+    """As those of older versions."""
+    known = {name: trained.history for name, _, trained in pipeline.read_finished(resolve(finished)).models}
+    monkeypatch.setattr(program, "kept", lambda history: {})
+    again = {name: trained.history for name, _, trained in pipeline.read_finished(resolve(finished)).models}
+    for name in ("soft_label", "abkd"):
+        assert again[name].keys() == known[name].keys()
+        for key, values in known[name].items():
+            assert_allclose(again[name][key], values, rtol=1e-5, atol=1e-7, err_msg=key)
 
 
 def test_accuracies_are_those_of_the_stored_parameters(finished, data):

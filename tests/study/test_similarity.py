@@ -23,9 +23,8 @@ def test_before_and_after_are_those_of_the_students(tmp_path):
     method = MethodConfig(task_weight=0.5, soft_label_weight=1.0, alignment_weight=0.1)
     job, starts = Job("abkd", STUDENT, method), ("positive", "default")
     lanes = [Lane(seed, select_seed(models.variables, seed), start=start) for seed, start in enumerate(starts)]
-    program, _ = lanes_program((data,), job, models.module, lanes, tmp_path / "lanes", {})
-    params = program.states.params["student"]
-    student = {"params": params, **program.states.model_state}
+    states = lanes_program((data,), job, models.module, lanes, tmp_path / "lanes", {}).start().states
+    student = {"params": states.params["student"], **states.model_state}
     untrained = models._replace(variables=student, module=build_student(data, job))
     found = cka_of_last_layers((data,), job, models.module, lanes, untrained)
     assert found["before"] == pytest.approx(found["after"], abs=2e-4)  # rounded to four digits

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm as live_bar
 from tqdm.std import tqdm
 
-__all__ = ["bar", "logging_to_stderr", "training", "write_line"]
+__all__ = ["bar", "logging_to_stderr", "training", "was_read", "write_line"]
 
 PAUSE = 5.0  # least seconds between two lines of one bar
 LIBRARIES = ("absl", "jax", "orbax")  # whose warnings concern the developer, not the user
@@ -62,11 +62,24 @@ class _Lines(tqdm):
         super().close()
 
 
+def was_read(label: str, state: Any, history: dict[str, np.ndarray]) -> None:
+    """Says of a finished training program that it was read.
+
+    Args:
+        label: name of what was trained.
+        state: `FitState`.
+        history: see `training.fit`.
+    """
+    best = sorted({int(epoch) for epoch in np.atleast_1d(state.best_epoch)})
+    between = f"{best[0]} to {best[-1]}" if len(best) > 1 else f"{best[0]}"
+    log.info("%s: read (%d epochs, best %s)", label, _last_epoch(history), between)
+
+
 @contextlib.contextmanager
 def training(
     label: str, epochs: int, resume: tuple[Any, dict[str, np.ndarray]] | None
 ) -> Iterator[Callable[[dict[str, np.ndarray]], None]]:
-    """Shows the progress of a training program; of a finished one, that it was read.
+    """Shows the progress of a training program.
 
     Args:
         label: name of what is trained.
@@ -76,12 +89,6 @@ def training(
     Yields:
         A function to be called with the history after every chunk of epochs.
     """
-    if resume is not None and not np.any(resume[0].active):
-        best = sorted({int(epoch) for epoch in np.atleast_1d(resume[0].best_epoch)})
-        between = f"{best[0]} to {best[-1]}" if len(best) > 1 else f"{best[0]}"
-        log.info("%s: read (%d epochs, best %s)", label, _last_epoch(resume[1]), between)
-        yield lambda history: None
-        return
     done = 0 if resume is None else _last_epoch(resume[1])
     with bar(total=epochs, initial=done, desc=label, unit="epoch", postfix="compiling") as shown:
 

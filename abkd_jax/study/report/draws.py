@@ -86,7 +86,7 @@ def _by_draw(draws: Sequence[Grid], claim: Claim, gaps: Mapping[Column, Sequence
             lines.append(plain(where, str(number), *entries, format_score(gap, metric, sign="+")))
         means = [estimate([one.mean for one in of_method]) for of_method in zip(*scores, strict=True)]
         entries = [format_score(one.mean, metric, one.std) for one in means]
-        over = estimate(list(of_column))
+        over = difference(of_column).estimate
         lines.append(plain(where, "mean of draws", *entries, format_score(over.mean, metric, over.std, "+")))
     return Table(f"{first.name}: {claim}, by draw", ("data set", "draw", *names, "difference"), lines, texts=2)
 

@@ -63,7 +63,7 @@ class Program(NamedTuple):
         optim: epochs, evaluations, early stopping.
         validate: `(state, batch) -> metrics`; not read where the data has minibatches, which have scores of their own.
         shapes: of the training states.
-        start: computes what it trains with; not called for a program that is finished, which is read in a moment.
+        start: computes what it trains with; it is not called for a program that is finished.
         untrained: makes what an evaluation of the untrained models gives, `[seeds, ...]`: the epoch 0 of the history,
             which is kept with it. None leaves it out.
     """

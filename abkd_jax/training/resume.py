@@ -69,12 +69,14 @@ def fit_with_checkpoints(
             False and the program is not finished.
     """
     if not may_train:
-        finished = checkpoint.restore(directory, template, config)
-        return _fit(directory, config, fit, finished, optim, label, may_train=False)
+        finished = _finished(directory, checkpoint.restore(directory, template, config), label)
+        if finished is None:
+            raise InputError(f"{label}: {directory} holds no finished checkpoint; `distill` makes one")
+        return finished
     alone = locked(directory, f"trains {label}", wait=True) if multihost.is_first() else contextlib.nullcontext()
     with alone:
         resume = _from_first(lambda: _restored(directory, template, config), template)
-        return _fit(directory, config, fit, resume, optim, label, may_train=True)
+        return _finished(directory, resume, label) or _fit(directory, config, fit, resume, optim, label)
 
 
 def _restored(
@@ -85,9 +87,23 @@ def _restored(
     try:
         checkpoint.prepare(directory)
     except InputError:
-        if resume is None or np.asarray(resume[0].active).any():
+        if resume is None or not _is_finished(resume[0]):
             raise  # else all that is left to do is to read, which a shared, read-only folder allows
     return resume
+
+
+def _is_finished(state: FitState) -> bool:
+    return not np.asarray(state.active).any()
+
+
+def _finished(
+    directory: Path, found: tuple[FitState, dict[str, np.ndarray]] | None, label: str
+) -> tuple[FitState, dict[str, np.ndarray], Origin] | None:
+    """Returns what a finished program has trained, or None where there is something left to train."""
+    if found is None or not _is_finished(found[0]):
+        return None
+    progress.was_read(label, *found)
+    return *found, Origin(False, _made_by(directory))
 
 
 def _from_first(
@@ -112,15 +128,8 @@ def _fit(
     resume: tuple[FitState, dict[str, np.ndarray]] | None,
     optim: OptimConfig,
     label: str,
-    *,
-    may_train: bool,
 ) -> tuple[FitState, dict[str, np.ndarray], Origin]:
     made_by: tuple[dict[str, Any], ...] = _made_by(directory) if resume else ()
-    if resume is not None and not np.asarray(resume[0].active).any():
-        progress.was_read(label, *resume)
-        return *resume, Origin(False, made_by)
-    if not may_train:
-        raise InputError(f"{label}: {directory} holds no finished checkpoint; `distill` makes one")
     seconds = resume[1]["seconds"] if resume else np.zeros(())
     before = float(seconds)
     trained = False

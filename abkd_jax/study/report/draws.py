@@ -61,16 +61,17 @@ def _gaps(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
 
 def _decide(gaps: Mapping[Claim, Mapping[Column, Sequence[float]]]) -> list[Decision]:
     alone = [(claim, column, difference(values)) for claim, found in gaps.items() for column, values in found.items()]
-    over = [
-        (claim, None, difference(np.mean([*found.values()], 0).tolist()))
-        for claim, found in gaps.items()
-        if len(found) > 1
-    ]
+    over = [(claim, None, difference(_over_all(found))) for claim, found in gaps.items() if len(found) > 1]
     corrected = [p for part in (alone, over) for p in holm([found.permutation_p for *_, found in part])]
     return [
         Decision(claim, (claim.name or claim.rivals[0],), Comparison(column, claim.method, found, p))
         for (claim, column, found), p in zip(alone + over, corrected, strict=True)
     ]
+
+
+def _over_all(gaps: Mapping[Column, Sequence[float]]) -> list[float]:
+    """Returns the mean over the columns of each draw."""
+    return np.mean([*gaps.values()], 0).tolist()
 
 
 def _by_draw(draws: Sequence[Grid], claim: Claim, gaps: Mapping[Column, Sequence[float]]) -> Table:
@@ -94,7 +95,7 @@ def _by_draw(draws: Sequence[Grid], claim: Claim, gaps: Mapping[Column, Sequence
 def _in_words(grid: Grid, decision: Decision, gaps: Mapping[Column, Sequence[float]]) -> str:
     """Returns one sentence on a decision."""
     claim, found = decision.claim, decision.comparison
-    values = gaps[found.column] if found.column else np.mean([*gaps.values()], 0).tolist()
+    values = gaps[found.column] if found.column else _over_all(gaps)
     where = label(grid, found.column) if found.column else f"All {len(gaps)} data sets"
     mean = format_score(found.difference.estimate.mean, grid.metric(found.column or next(iter(gaps))), sign="+")
     said = {"better": "it holds", "worse": "the opposite holds", "open": "undecided"}[found.verdict]

@@ -51,6 +51,11 @@ class Decision(NamedTuple):
     rivals: tuple[str, ...]
     comparison: Comparison
 
+    @property
+    def in_words(self) -> str:
+        """Returns the verdict."""
+        return {"better": "holds", "worse": "the opposite holds", "open": "undecided"}[self.comparison.verdict]
+
 
 def decide(grid: Grid, claims: Sequence[Claim], test: Test = "permutation") -> list[Decision]:
     """Returns the decision on every claim for every column with scores of both, then those over all columns.
@@ -91,12 +96,12 @@ def claims_table(
 ) -> Table:
     """Returns every decision with its tests and in words."""
     lines = []
-    for claim, rivals, found in decisions:
+    for decision in decisions:
+        claim, rivals, found = decision
         where = "all data sets" if found.column is None else label(grid, found.column)
-        said = {"better": "holds", "worse": "the opposite holds", "open": "undecided"}[found.verdict]
         compared = rivals[0] if len(set(rivals)) == 1 else ", ".join(rivals)
         entries = difference_entries(grid, found)
-        lines.append((Entry(str(claim)), *plain(where, compared), *entries, *plain(said)))
+        lines.append((Entry(str(claim)), *plain(where, compared), *entries, *plain(decision.in_words)))
     headers = ("claim", "data set", "compared with", "difference", *TESTS, "decision")
     return Table(title, headers, lines, f"{grid.name} claims", texts=3)
 

@@ -98,9 +98,8 @@ def _in_words(grid: Grid, decision: Decision, gaps: Mapping[Column, Sequence[flo
     values = gaps[found.column] if found.column else _over_all(gaps)
     where = label(grid, found.column) if found.column else f"All {len(gaps)} data sets"
     mean = format_score(found.difference.estimate.mean, grid.metric(found.column or next(iter(gaps))), sign="+")
-    said = {"better": "it holds", "worse": "the opposite holds", "open": "undecided"}[found.verdict]
     ahead = sum(value > 0.0 for value in values)
-    return f"{where}, {claim}: {mean} over {len(values)} draws, ahead in {ahead} of them: {said}."
+    return f"{where}, {claim}: {mean} over {len(values)} draws, ahead in {ahead} of them: {decision.in_words}."
 
 
 def _teachers(grid: Grid) -> list[object]:

@@ -14,6 +14,7 @@ from abkd_jax.study.report.hours import hours_table
 from abkd_jax.study.report.markdown import block_text
 from abkd_jax.study.report.score_figures import score_pictures
 from abkd_jax.study.report.score_tables import groups, lengths_table, main_table
+from abkd_jax.study.report.size_figures import size_pictures
 from abkd_jax.types import InputError
 
 __all__ = ["excerpt", "filled", "names_of_excerpts", "with_excerpt"]
@@ -30,7 +31,7 @@ def excerpt(
 ) -> tuple[str, list[Picture]]:
     """Returns scores, claims, scores by length and hours of a study as Markdown; the same for the same cells.
 
-    Its pictures are of the scores that the claims are on.
+    Its pictures are of the scores that the claims are on, and of those by size where students have several.
 
     Args:
         cells: of one table.
@@ -48,7 +49,9 @@ def excerpt(
     grid = make_grid(cells, baseline)
     rows = compare(grid, baseline, test)
     claimed = dict.fromkeys(claim.view for claim in claims) or ("test",)
-    pictures = [picture for view in claimed for picture in score_pictures(grid, view)] if can_draw() else []
+    drawn = can_draw()
+    pictures = [picture for view in claimed for picture in score_pictures(grid, view)] if drawn else []
+    pictures += size_pictures(grid) if drawn else []
     shown = [block_text(picture._replace(name=f"{PurePosixPath(folder, picture.name)}")) for picture in pictures]
     blocks: list[Block] = [Text("\n".join(shown))] if shown else []
     blocks += [main_table(grid, title, columns, rows) for title, columns in groups(grid)]

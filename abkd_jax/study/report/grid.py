@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from abkd_jax.run.report.statistics import metric_named
 from abkd_jax.run.report.trends import is_finite
 from abkd_jax.study.cells import Cell
@@ -54,6 +56,12 @@ class Grid(NamedTuple):
     def metric(self, column: Column) -> Metric:
         """Returns the metric of a column, which all of its cells share."""
         return metric_of_cell(next(iter(self.of_column(column).values())))
+
+    def compression(self, column: Column) -> float | None:
+        """Returns how many times fewer parameters than their teachers the students of a column have, the median."""
+        ratios = [cell.get("compression") for cell in self.of_column(column).values()]
+        found = [float(ratio) for ratio in ratios if is_finite(ratio)]
+        return float(np.median(found)) if found else None
 
     def views(self) -> tuple[str, ...]:
         """Returns the names of the test scores, `"test"` first: regimes have more than one."""

@@ -176,8 +176,8 @@ def _heading(grid: Grid, column: Column, size: str) -> str:
 
 
 def _size(grid: Grid, column: Column) -> str:
-    ratios = [cell["compression"] for cell in grid.of_column(column).values() if is_finite(cell.get("compression"))]
-    return f" ({column.student}, {np.median(ratios):.1f}x smaller)" if ratios else f" ({column.student})"
+    ratio = grid.compression(column)
+    return f" ({column.student})" if ratio is None else f" ({column.student}, {ratio:.1f}x smaller)"
 
 
 def _score(cell: Cell | None, view: str) -> Entry:

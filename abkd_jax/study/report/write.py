@@ -19,6 +19,7 @@ from abkd_jax.study.report.latex import as_latex
 from abkd_jax.study.report.markdown import as_markdown
 from abkd_jax.study.report.origin_tables import data_table, models_table, programs_table, settings
 from abkd_jax.study.report.score_tables import comparison_table, cost_table, groups, lengths_table, main_table, ranks
+from abkd_jax.study.report.size_figures import size_pictures
 from abkd_jax.study.report.tuning import tuning_strip, tuning_table
 from abkd_jax.study.report.words import findings, remarks, summary
 from abkd_jax.types import InputError
@@ -136,7 +137,8 @@ def _score_figures(grid: Grid) -> list[Block]:
     blocks.append(Heading("Scores by data set"))
     blocks += score_figures.score_pictures(grid)
     blocks.append(Heading("Scores against cost"))
-    blocks += [*cost_pictures(grid), cost_table(grid), Heading("Scores over epochs")]
+    pictures = [*size_pictures(grid), *cost_pictures(grid)]
+    blocks += [*pictures, cost_table(grid), Heading("Scores over epochs")]
     note = f"Validation scores, the {score_figures.MAX_CURVES} best methods"
     return blocks + score_figures.column_pictures(grid, "curves", note, score_figures.curves)
 

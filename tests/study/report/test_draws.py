@@ -41,7 +41,7 @@ def test_one_mean_difference_of_each_draw_is_tested():
     assert row[:4] == ["abkd_x above soft_label", "cora", "soft_label", f"{mean:+.2f} +- {deviation:.2f}"]
     least = 2 / 2 ** len(GAINS)  # of the signs of all draws, not of seeds, two are as far out
     assert row[5:7] == [str(len(GAINS)), f"{least:.2g}"]
-    assert said.text == "cora, abkd_x above soft_label: +2.29 over 7 draws, ahead in 7 of them: it holds."
+    assert said.text == "cora, abkd_x above soft_label: +2.29 over 7 draws, ahead in 7 of them: holds."
 
 
 def test_draws_that_disagree_decide_nothing():

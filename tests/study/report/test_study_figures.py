@@ -13,6 +13,7 @@ from abkd_jax.study.report.axes import least_drawn
 from abkd_jax.study.report.cost_figures import cost_pictures
 from abkd_jax.study.report.grid import make_grid
 from abkd_jax.study.report.ranks import average_ranks
+from abkd_jax.study.report.size_figures import size_pictures
 from experiments.study import RESULTS
 
 LARGEST = 150_000  # bytes
@@ -25,7 +26,7 @@ def texts(svg):
 
 def drawings(grid):
     found = [draw(grid, c) for c in grid.columns for draw in (score_figures.dots, tuning.tuning_strip)]
-    return found + [picture.svg for picture in cost_pictures(grid)]
+    return found + [picture.svg for picture in (*cost_pictures(grid), *size_pictures(grid))]
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,31 @@ def test_names_beside_costs_do_not_overlap(wide):
     assert len(places) > 12
     gaps = np.diff(sorted(places))
     assert gaps.min() > 7.0  # points; text is 6.7 high
+
+
+def test_students_of_one_architecture_stand_by_size():
+    rng = np.random.default_rng(0)
+    sizes = {"4x2": 120.0, "4x4": 60.0, "1x4": 61.0, "mlp:2x8": 10.0}
+    made = [
+        samples.cell(rng, "cora", method, 0.8, student=student, compression=ratio)
+        for student, ratio in sizes.items()
+        for method in ("soft_label", "abkd", "of_one_size")
+        if method != "of_one_size" or student == "4x4"
+    ]
+    made.append(samples.cell(rng, "cora", "abkd", 0.1, student="1x2", compression=130.0))
+    (picture,) = size_pictures(make_grid(made, "soft_label"))  # the perceptron has one size
+    assert picture.name == "sizes_cora_transductive.svg"
+    said = texts(picture.svg)
+    assert [text for text in said if text in {*sizes, "1x2"}] == ["4x4", "1x4", "4x2", "1x2"]
+    assert [text for text in said if re.fullmatch(r"[\d.]+x", text)] == ["60.0x", "61.0x", "120.0x", "130.0x"]
+    assert {"soft_label", "abkd"} <= set(said)
+    assert "of_one_size" not in said
+    assert re.search(r"not drawn: .*abkd 1x2 1\d\.", " ".join(said))
+
+
+def test_the_best_methods_and_the_baseline_are_drawn_by_size(wide):
+    (picture,) = size_pictures(wide)
+    assert {name for name in NAMES if name in texts(picture.svg)} == {"soft_label", *NAMES[-5:]}
 
 
 def test_one_bad_method_does_not_press_the_others_together():

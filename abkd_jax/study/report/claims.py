@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abkd_jax.run.report.statistics import MIN_PAIRS
 from abkd_jax.study.report.blocks import Entry, Table, plain
-from abkd_jax.study.report.comparisons import ALPHA, Comparison, Test, best_attainable, p_of
-from abkd_jax.study.report.grid import Column, Grid, paired, scores_of
+from abkd_jax.study.report.comparisons import ALPHA, Comparison, Test, best_attainable, comparable, over_columns, p_of
+from abkd_jax.study.report.grid import Column, Grid, Pair, paired, scores_of
 from abkd_jax.study.report.score_tables import TESTS, difference_entries, label
-from abkd_jax.study.report.statistics import difference, holm, pooled
+from abkd_jax.study.report.statistics import difference, holm
 
 __all__ = ["Claim", "Decision", "claims_table", "claims_text", "compared", "decide"]
 
@@ -69,11 +68,10 @@ def decide(grid: Grid, claims: Sequence[Claim], test: Test = "permutation") -> l
     for claim in claims:
         found = compared(grid, claim)
         for column, (rival, differences) in found.items():
-            alone.append((claim, (rival,), column, difference(differences)))
-        kept = {c: one for c, one in found.items() if len(one[1]) >= MIN_PAIRS and grid.metric(c).unit == "%"}
+            alone.append((claim, (rival,), column, difference([*differences.values()])))
+        kept = comparable(grid, {column: differences for column, (_, differences) in found.items()})
         if len(kept) > 1:
-            rivals, pairs = zip(*kept.values(), strict=True)
-            over.append((claim, rivals, None, pooled(pairs)))
+            over.append((claim, tuple(found[column][0] for column in kept), None, over_columns(kept)))
     corrected = holm([p_of(one[-1], test) for one in alone]) + holm([one[-1].permutation_p for one in over])
     return [
         Decision(claim, of_columns, Comparison(column, claim.method, found, p))
@@ -81,7 +79,7 @@ def decide(grid: Grid, claims: Sequence[Claim], test: Test = "permutation") -> l
     ]
 
 
-def compared(grid: Grid, claim: Claim) -> dict[Column, tuple[str, list[float]]]:
+def compared(grid: Grid, claim: Claim) -> dict[Column, tuple[str, dict[Pair, float]]]:
     """Returns the rival on every column with scores of both methods, and their differences by seed and split."""
     found = {}
     for column in grid.columns:
@@ -98,7 +96,7 @@ def claims_table(
     lines = []
     for decision in decisions:
         claim, rivals, found = decision
-        where = "all data sets" if found.column is None else label(grid, found.column)
+        where = grid.whole if found.column is None else label(grid, found.column)
         compared = rivals[0] if len(set(rivals)) == 1 else ", ".join(rivals)
         entries = difference_entries(grid, found)
         lines.append((Entry(str(claim)), *plain(where, compared), *entries, *plain(decision.in_words)))
@@ -120,7 +118,7 @@ def claims_text(grid: Grid, decisions: Sequence[Decision], test: Test) -> str:
     for claim, _, one in decisions:
         if one.column is None:
             mean = 100.0 * one.difference.estimate.mean
-            text += f" Over all data sets, {claim}: {mean:+.2f}, Holm p {one.holm_p:.2g}."
+            text += f" Over {grid.whole}, {claim}: {mean:+.2f}, Holm p {one.holm_p:.2g}."
     least = best_attainable([one.comparison for one in alone], test)
     return text + (f" The smallest p that the pairs allow is {least:.2g}." if least else "")
 

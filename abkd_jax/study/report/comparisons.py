@@ -1,16 +1,29 @@
 """Comparisons of all methods of a study with a baseline, corrected for their number, and gaps to the teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from abkd_jax.run.report.statistics import MIN_PAIRS
-from abkd_jax.study.report.grid import Column, Grid, paired
+from abkd_jax.study.report.grid import Column, Grid, Pair, paired
 from abkd_jax.study.report.statistics import Difference, difference, holm, least_p, pooled
 
-__all__ = ["Comparison", "Test", "best_attainable", "compare", "compare_over_datasets", "gap_to_teacher", "p_of"]
+__all__ = [
+    "Comparison",
+    "Test",
+    "best_attainable",
+    "comparable",
+    "compare",
+    "compare_over_datasets",
+    "gap_to_teacher",
+    "over_columns",
+    "p_of",
+]
 
 ALPHA = 0.05
 Test = Literal["permutation", "wilcoxon", "t"]
+Differences = Mapping[Column, Mapping[Pair, float]]  # by seed and split
 
 
 class Comparison(NamedTuple):
@@ -51,10 +64,10 @@ def compare(grid: Grid, baseline: str, test: Test = "permutation", view: str = "
     for column in grid.columns:
         cells = grid.of_column(column)
         for method, cell in cells.items():
-            differences = paired(cell, cells.get(baseline), view) if method != baseline else []
+            differences = paired(cell, cells.get(baseline), view) if method != baseline else {}
             if differences:
                 places.append((column, method))
-                found.append(difference(differences))
+                found.append(difference([*differences.values()]))
     corrected = holm([p_of(one, test) for one in found])
     return [
         Comparison(column, method, one, p) for (column, method), one, p in zip(places, found, corrected, strict=True)
@@ -68,23 +81,45 @@ def compare_over_datasets(grid: Grid, baseline: str, view: str = "test") -> list
     """
     methods, found = [], []
     for method in grid.methods:
-        groups = []
+        differences = {}
         for column in grid.columns if method != baseline else ():
             cells = grid.of_column(column)
-            if method in cells and grid.metric(column).unit == "%":
-                groups.append(paired(cells[method], cells.get(baseline), view))
-        groups = [group for group in groups if len(group) >= MIN_PAIRS]
-        if len(groups) > 1:
+            if method in cells:
+                differences[column] = paired(cells[method], cells.get(baseline), view)
+        kept = comparable(grid, differences)
+        if len(kept) > 1:
             methods.append(method)
-            found.append(pooled(groups))
+            found.append(over_columns(kept))
     corrected = holm([one.permutation_p for one in found])
     return [Comparison(None, method, one, p) for method, one, p in zip(methods, found, corrected, strict=True)]
+
+
+def comparable(grid: Grid, differences: Differences) -> Differences:
+    """Returns the differences of the columns that are scored in percent and have three pairs or more."""
+    return {c: found for c, found in differences.items() if len(found) >= MIN_PAIRS and grid.metric(c).unit == "%"}
+
+
+def over_columns(differences: Differences) -> Difference:
+    """Returns the statistics of differences over all columns; every data set weighs the same.
+
+    Several columns of a data set have the same test nodes, and often the same teachers: their mean by seed and split is
+    one difference, not several.
+
+    Args:
+        differences: of two columns or more, see `comparable`.
+    """
+    groups = []
+    for dataset in dict.fromkeys(column.dataset for column in differences):
+        of_dataset = [found for column, found in differences.items() if column.dataset == dataset]
+        pairs = dict.fromkeys(pair for found in of_dataset for pair in found)
+        groups.append([float(np.mean([found[pair] for found in of_dataset if pair in found])) for pair in pairs])
+    return pooled(groups) if len(groups) > 1 else difference(groups[0])
 
 
 def gap_to_teacher(grid: Grid, column: Column, method: str, view: str = "test") -> Difference | None:
     """Returns the scores of a student less those of its teachers; None without a pair."""
     differences = paired(grid.cells[column, method], grid.teacher(column), view)
-    return difference(differences) if differences else None
+    return difference([*differences.values()]) if differences else None
 
 
 def best_attainable(rows: Sequence[Comparison], test: Test) -> float:

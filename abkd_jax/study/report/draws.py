@@ -56,7 +56,7 @@ def _gaps(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
     kept = [column for column in columns if all(column in of_draw for of_draw in found)]
     if not kept:
         raise InputError(f"draws: expected scores of {', '.join(names)} in each, on one data set at least")
-    return {column: [float(np.mean(of_draw[column][1])) for of_draw in found] for column in kept}
+    return {column: [float(np.mean([*of_draw[column][1].values()])) for of_draw in found] for column in kept}
 
 
 def _decide(gaps: Mapping[Claim, Mapping[Column, Sequence[float]]]) -> list[Decision]:
@@ -70,8 +70,12 @@ def _decide(gaps: Mapping[Claim, Mapping[Column, Sequence[float]]]) -> list[Deci
 
 
 def _over_all(gaps: Mapping[Column, Sequence[float]]) -> list[float]:
-    """Returns the mean over the columns of each draw."""
-    return np.mean([*gaps.values()], 0).tolist()
+    """Returns the mean of each draw over data sets, whose columns are averaged first."""
+    of_datasets = [
+        np.mean([values for column, values in gaps.items() if column.dataset == dataset], 0)
+        for dataset in dict.fromkeys(column.dataset for column in gaps)
+    ]
+    return np.mean(of_datasets, 0).tolist()
 
 
 def _by_draw(draws: Sequence[Grid], claim: Claim, gaps: Mapping[Column, Sequence[float]]) -> Table:
@@ -96,7 +100,7 @@ def _in_words(grid: Grid, decision: Decision, gaps: Mapping[Column, Sequence[flo
     """Returns one sentence on a decision."""
     claim, found = decision.claim, decision.comparison
     values = gaps[found.column] if found.column else _over_all(gaps)
-    where = label(grid, found.column) if found.column else f"All {len(gaps)} data sets"
+    where = label(grid, found.column) if found.column else grid.whole.capitalize()
     mean = format_score(found.difference.estimate.mean, grid.metric(found.column or next(iter(gaps))), sign="+")
     ahead = sum(value > 0.0 for value in values)
     return f"{where}, {claim}: {mean} over {len(values)} draws, ahead in {ahead} of them: {decision.in_words}."

@@ -10,9 +10,10 @@ from abkd_jax.run.report.trends import is_finite
 from abkd_jax.study.cells import Cell
 from abkd_jax.types import InputError, Metric
 
-__all__ = ["TEACHER", "Column", "Grid", "make_grid", "metric_of_cell", "paired", "scores_of"]
+__all__ = ["TEACHER", "Column", "Grid", "Pair", "make_grid", "metric_of_cell", "paired", "scores_of"]
 
 TEACHER = "teacher"
+PARTS = ("data sets", "regimes", "students")  # of columns
 
 Pair = tuple[int, int]  # seed and split
 
@@ -62,6 +63,12 @@ class Grid(NamedTuple):
         ratios = [cell.get("compression") for cell in self.of_column(column).values()]
         found = [float(ratio) for ratio in ratios if is_finite(ratio)]
         return float(np.median(found)) if found else None
+
+    @property
+    def whole(self) -> str:
+        """Returns in words what all columns together are."""
+        several = (name for part, name in enumerate(PARTS) if len({column[part] for column in self.columns}) > 1)
+        return f"all {next(several, PARTS[0])}"
 
     def views(self) -> tuple[str, ...]:
         """Returns the names of the test scores, `"test"` first: regimes have more than one."""
@@ -119,7 +126,7 @@ def scores_of(cell: Cell | None, view: str = "test") -> dict[Pair, float]:
     return {(seed, split): float(score) for seed, split, score, at in rows if is_finite(score) and at is None}
 
 
-def paired(cell: Cell, other: Cell | None, view: str = "test") -> list[float]:
+def paired(cell: Cell, other: Cell | None, view: str = "test") -> dict[Pair, float]:
     """Returns the scores of a cell less those of another one, of the seeds and splits that both have."""
     others = scores_of(other, view)
-    return [score - others[pair] for pair, score in scores_of(cell, view).items() if pair in others]
+    return {pair: score - others[pair] for pair, score in scores_of(cell, view).items() if pair in others}

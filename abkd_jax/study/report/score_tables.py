@@ -98,9 +98,9 @@ def comparison_table(grid: Grid, baseline: str, rows: Sequence[Comparison], view
     headers = ("method", "data set", f"less {baseline}", *TESTS)
     lines = []
     for row in rows:
-        where = "all data sets" if row.column is None else label(grid, row.column)
+        where = grid.whole if row.column is None else label(grid, row.column)
         lines.append((*plain(row.method, where), *difference_entries(grid, row)))
-    over = "over all data sets" if rows and rows[0].column is None else "on every data set"
+    over = f"over {grid.whole}" if rows and rows[0].column is None else "on every data set"
     said = "" if view == "test" else f", {view}"
     return Table(
         f"Difference to {baseline} {over}{said}", headers, lines, f"{grid.name} differences {over} {view}", texts=2

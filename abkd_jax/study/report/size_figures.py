@@ -49,7 +49,7 @@ def _methods(grid: Grid, columns: Sequence[Column]) -> list[str]:
     kept = {method: float(np.mean(values)) for method, values in means.items() if len(values) > 1}
     baseline = grid.methods[0]
     best = sorted(kept.keys() - {baseline}, key=lambda method: (-kept[method], method))
-    return [*(name for name in (baseline,) if name in kept), *best][: len(COLOURS)]
+    return [*(name for name in (baseline,) if name in kept), *best[: len(COLOURS) - 1]]  # one colour is the baseline's
 
 
 def _scores(grid: Grid, column: Column, method: str) -> dict[tuple[int, int], float]:
@@ -66,6 +66,8 @@ def _draw(grid: Grid, title: str, columns: Sequence[Column], methods: Sequence[s
     }
     means = {key: float(np.mean(values)) for key, values in scores.items()}
     least, offsets = least_drawn([*means.values()]), np.linspace(-SPREAD / 2, SPREAD / 2, len(methods))
+    others = (colour for colour in COLOURS if colour != COLOURS[1])  # which is the baseline's in all figures
+    colours = {method: COLOURS[1] if method == grid.methods[0] else next(others) for method in methods}
     teacher = [*scores_of(grid.teacher(columns[0])).values()]
     with canvas(WIDTH, HEIGHT) as figure:
         axis = figure.subplots()
@@ -75,12 +77,14 @@ def _draw(grid: Grid, title: str, columns: Sequence[Column], methods: Sequence[s
             shown = [means.get((method, at), np.nan) for at in range(len(columns))]
             shown = [factor * mean if mean >= least else np.nan for mean in shown]  # a line has a gap there
             where = np.arange(len(columns)) + offsets[number]
-            style = {"color": COLOURS[number], "linestyle": LINE_STYLES[number % len(LINE_STYLES)]}
+            if not np.isfinite(shown).any():
+                continue
+            style = {"color": colours[method], "linestyle": LINE_STYLES[number % len(LINE_STYLES)]}
             axis.plot(where, shown, marker="o", markersize=4, label=method, **style)
             for at, mean in enumerate(shown):
                 interval = bootstrap_interval([scores[method, at]]) if np.isfinite(mean) else None
                 if interval:
-                    axis.plot([where[at]] * 2, np.multiply(interval, factor), color=COLOURS[number], linewidth=0.8)
+                    axis.plot([where[at]] * 2, np.multiply(interval, factor), color=colours[method], linewidth=0.8)
         axis.set_xticks(range(len(columns)), labels=[_size(grid, column) for column in columns])
         axis.set_ylabel(f"test {metric.heading}")
         axis.set_xlabel("layers x units, and how many times smaller than the teacher")

@@ -39,10 +39,10 @@ BEST_NOTE = """\
 The best student is that of the highest mean test score: choosing it so makes its gap to the teacher look smaller."""
 TESTS_NOTE = """\
 Differences are of test scores, paired by seed and split. Intervals are BCa bootstraps; the permutation test flips
-signs, exactly up to 13 pairs; d_z is the mean over the standard deviation. "-" stands where there are fewer than three
-pairs or the differences do not vary. Over all data sets every one weighs the same, the deviation is that between them,
-and Holm's correction is that of the permutation test over the methods. Test scores after changes of the graph are
-corrected among themselves."""
+signs, exactly up to 13 pairs; d_z is the mean over the standard deviation. "-" stands where there are fewer than
+three pairs or the differences do not vary. Over all data sets every one weighs the same, students of several sizes
+are one pair a seed by their mean, the deviation is that between data sets, and Holm's correction is that of the
+permutation test over the methods. Test scores after changes of the graph are corrected among themselves."""
 
 
 def write_report(

@@ -111,3 +111,19 @@ def test_wrong_tables_are_one_line(tmp_path):
     other = samples.cells(datasets=("cora",))[1] | {"table": "other"}
     with pytest.raises(InputError, match="cells of one table, got main, other"):
         make_grid([*samples.cells(), other], "soft_label")
+
+
+def test_students_of_a_data_set_are_not_more_pairs():
+    """The same scores for a second size of student change nothing over all data sets, and add nothing to one."""
+    made = samples.cells()
+    again = [cell | {"student": "2x4"} for cell in made if cell["dataset"] == "cora" and cell["method"] != "teacher"]
+    grid, twice = make_grid(made, "soft_label"), make_grid([*made, *again], "soft_label")
+    assert len(twice.columns) == len(grid.columns) + 1
+    assert compare_over_datasets(twice, "soft_label") == compare_over_datasets(grid, "soft_label")
+
+    alone = make_grid([cell for cell in made if cell["dataset"] == "cora"] + again, "soft_label")
+    by_method = {row.method: row.difference for row in compare(alone, "soft_label") if row.column.student == "4x4"}
+    rows = compare_over_datasets(alone, "soft_label")
+    assert {row.method: row.difference for row in rows} == by_method
+    assert (alone.whole, twice.whole) == ("all students", "all data sets")
+    assert {line[1].text for line in comparison_table(alone, "soft_label", rows).rows} == {"all students"}

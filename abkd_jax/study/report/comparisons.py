@@ -1,7 +1,7 @@
 """Comparisons of all methods of a study with a baseline, corrected for their number, and gaps to the teacher."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ __all__ = [
     "Comparison",
     "Test",
     "best_attainable",
+    "by_dataset",
     "comparable",
     "compare",
     "compare_over_datasets",
@@ -100,20 +101,27 @@ def comparable(grid: Grid, differences: Differences) -> Differences:
 
 
 def over_columns(differences: Differences) -> Difference:
-    """Returns the statistics of differences over all columns; every data set weighs the same.
-
-    Several columns of a data set have the same test nodes, and often the same teachers: their mean by seed and split is
-    one difference, not several.
+    """Returns the statistics of differences over all columns; every data set weighs the same, see `by_dataset`.
 
     Args:
         differences: of two columns or more, see `comparable`.
     """
+    groups = by_dataset(differences)
+    return pooled(groups) if len(groups) > 1 else difference(groups[0])
+
+
+def by_dataset(differences: Mapping[Column, Mapping[Any, float]]) -> list[list[float]]:
+    """Returns the differences of every data set: by seed and split, or what else they have, the mean of its columns.
+
+    Several columns of a data set have the same test nodes, and often the same teachers: they are one difference, not
+    several.
+    """
     groups = []
     for dataset in dict.fromkeys(column.dataset for column in differences):
         of_dataset = [found for column, found in differences.items() if column.dataset == dataset]
-        pairs = dict.fromkeys(pair for found in of_dataset for pair in found)
-        groups.append([float(np.mean([found[pair] for found in of_dataset if pair in found])) for pair in pairs])
-    return pooled(groups) if len(groups) > 1 else difference(groups[0])
+        keys = dict.fromkeys(key for found in of_dataset for key in found)
+        groups.append([float(np.mean([found[key] for found in of_dataset if key in found])) for key in keys])
+    return groups
 
 
 def gap_to_teacher(grid: Grid, column: Column, method: str, view: str = "test") -> Difference | None:

@@ -8,7 +8,7 @@ from abkd_jax.run.report.statistics import estimate
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.study.report.blocks import Block, Entry, Table, Text, plain
 from abkd_jax.study.report.claims import Claim, Decision, claims_table, compared
-from abkd_jax.study.report.comparisons import Comparison
+from abkd_jax.study.report.comparisons import Comparison, by_dataset
 from abkd_jax.study.report.grid import Column, Grid, scores_of
 from abkd_jax.study.report.score_tables import label
 from abkd_jax.study.report.statistics import difference, holm
@@ -70,12 +70,8 @@ def _decide(gaps: Mapping[Claim, Mapping[Column, Sequence[float]]]) -> list[Deci
 
 
 def _over_all(gaps: Mapping[Column, Sequence[float]]) -> list[float]:
-    """Returns the mean of each draw over data sets, whose columns are averaged first."""
-    of_datasets = [
-        np.mean([values for column, values in gaps.items() if column.dataset == dataset], 0)
-        for dataset in dict.fromkeys(column.dataset for column in gaps)
-    ]
-    return np.mean(of_datasets, 0).tolist()
+    """Returns the mean of each draw over data sets."""
+    return np.mean(by_dataset({column: dict(enumerate(values)) for column, values in gaps.items()}), 0).tolist()
 
 
 def _by_draw(draws: Sequence[Grid], claim: Claim, gaps: Mapping[Column, Sequence[float]]) -> Table:

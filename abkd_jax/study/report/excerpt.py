@@ -49,9 +49,8 @@ def excerpt(
     grid = make_grid(cells, baseline)
     rows = compare(grid, baseline, test)
     claimed = dict.fromkeys(claim.view for claim in claims) or ("test",)
-    drawn = can_draw()
-    pictures = [picture for view in claimed for picture in score_pictures(grid, view)] if drawn else []
-    pictures += size_pictures(grid) if drawn else []
+    of_scores = (picture for view in claimed for picture in score_pictures(grid, view))
+    pictures = [*of_scores, *size_pictures(grid)] if can_draw() else []
     shown = [block_text(picture._replace(name=f"{PurePosixPath(folder, picture.name)}")) for picture in pictures]
     blocks: list[Block] = [Text("\n".join(shown))] if shown else []
     blocks += [main_table(grid, title, columns, rows) for title, columns in groups(grid)]

@@ -8,7 +8,7 @@ import numpy as np
 from abkd_jax.study.report.blocks import Entry, Table, plain
 from abkd_jax.study.report.comparisons import ALPHA, Comparison, Test, best_attainable, comparable, over_columns, p_of
 from abkd_jax.study.report.grid import Column, Grid, Pair, paired, scores_of
-from abkd_jax.study.report.score_tables import TESTS, difference_entries, label
+from abkd_jax.study.report.score_tables import TESTS, difference_entries, label, place_of
 from abkd_jax.study.report.statistics import difference, holm
 
 __all__ = ["Claim", "Decision", "claims_table", "claims_text", "compared", "decide"]
@@ -68,14 +68,14 @@ def decide(grid: Grid, claims: Sequence[Claim], test: Test = "permutation") -> l
     for claim in claims:
         found = compared(grid, claim)
         for column, (rival, differences) in found.items():
-            alone.append((claim, (rival,), column, difference([*differences.values()])))
+            alone.append((claim, (rival,), (column,), difference([*differences.values()])))
         kept = comparable(grid, {column: differences for column, (_, differences) in found.items()})
         if len(kept) > 1:
-            over.append((claim, tuple(found[column][0] for column in kept), None, over_columns(kept)))
+            over.append((claim, tuple(found[column][0] for column in kept), tuple(kept), over_columns(kept)))
     corrected = holm([p_of(one[-1], test) for one in alone]) + holm([one[-1].permutation_p for one in over])
     return [
-        Decision(claim, of_columns, Comparison(column, claim.method, found, p))
-        for (claim, of_columns, column, found), p in zip(alone + over, corrected, strict=True)
+        Decision(claim, rivals, Comparison(columns, claim.method, found, p))
+        for (claim, rivals, columns, found), p in zip(alone + over, corrected, strict=True)
     ]
 
 
@@ -96,10 +96,11 @@ def claims_table(
     lines = []
     for decision in decisions:
         claim, rivals, found = decision
-        where = grid.whole if found.column is None else label(grid, found.column)
         compared = rivals[0] if len(set(rivals)) == 1 else ", ".join(rivals)
         entries = difference_entries(grid, found)
-        lines.append((Entry(str(claim)), *plain(where, compared), *entries, *plain(decision.in_words)))
+        lines.append(
+            (Entry(str(claim)), *plain(place_of(grid, found.columns), compared), *entries, *plain(decision.in_words))
+        )
     headers = ("claim", "data set", "compared with", "difference", *TESTS, "decision")
     return Table(title, headers, lines, f"{grid.name} claims", texts=3)
 
@@ -118,7 +119,7 @@ def claims_text(grid: Grid, decisions: Sequence[Decision], test: Test) -> str:
     for claim, _, one in decisions:
         if one.column is None:
             mean = 100.0 * one.difference.estimate.mean
-            text += f" Over {grid.whole}, {claim}: {mean:+.2f}, Holm p {one.holm_p:.2g}."
+            text += f" Over {grid.together(one.columns)}, {claim}: {mean:+.2f}, Holm p {one.holm_p:.2g}."
     least = best_attainable([one.comparison for one in alone], test)
     return text + (f" The smallest p that the pairs allow is {least:.2g}." if least else "")
 

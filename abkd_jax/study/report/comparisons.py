@@ -31,16 +31,21 @@ class Comparison(NamedTuple):
     """Comparison of a method with the baseline.
 
     Attributes:
-        column: data set, regime and student; None over all columns.
+        columns: data sets, regimes and students of the scores.
         method: name of the method.
         difference: method less baseline, in the scores as stored.
         holm_p: p of the chosen test, corrected for all comparisons of the table; None without a test.
     """
 
-    column: Column | None
+    columns: tuple[Column, ...]
     method: str
     difference: Difference
     holm_p: float | None
+
+    @property
+    def column(self) -> Column | None:
+        """Returns the column; None over several."""
+        return self.columns[0] if len(self.columns) == 1 else None
 
     @property
     def verdict(self) -> Literal["better", "worse", "open"]:
@@ -71,7 +76,7 @@ def compare(grid: Grid, baseline: str, test: Test = "permutation", view: str = "
                 found.append(difference([*differences.values()]))
     corrected = holm([p_of(one, test) for one in found])
     return [
-        Comparison(column, method, one, p) for (column, method), one, p in zip(places, found, corrected, strict=True)
+        Comparison((column,), method, one, p) for (column, method), one, p in zip(places, found, corrected, strict=True)
     ]
 
 
@@ -80,7 +85,7 @@ def compare_over_datasets(grid: Grid, baseline: str, view: str = "test") -> list
 
     Methods with three pairs on fewer than two columns are left out. Holm's correction is over all that are returned.
     """
-    methods, found = [], []
+    places, found = [], []
     for method in grid.methods:
         differences = {}
         for column in grid.columns if method != baseline else ():
@@ -89,10 +94,12 @@ def compare_over_datasets(grid: Grid, baseline: str, view: str = "test") -> list
                 differences[column] = paired(cells[method], cells.get(baseline), view)
         kept = comparable(grid, differences)
         if len(kept) > 1:
-            methods.append(method)
+            places.append((tuple(kept), method))
             found.append(over_columns(kept))
     corrected = holm([one.permutation_p for one in found])
-    return [Comparison(None, method, one, p) for method, one, p in zip(methods, found, corrected, strict=True)]
+    return [
+        Comparison(columns, method, one, p) for (columns, method), one, p in zip(places, found, corrected, strict=True)
+    ]
 
 
 def comparable(grid: Grid, differences: Differences) -> Differences:

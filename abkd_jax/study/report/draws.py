@@ -60,12 +60,14 @@ def _gaps(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
 
 
 def _decide(gaps: Mapping[Claim, Mapping[Column, Sequence[float]]]) -> list[Decision]:
-    alone = [(claim, column, difference(values)) for claim, found in gaps.items() for column, values in found.items()]
-    over = [(claim, None, difference(_over_all(found))) for claim, found in gaps.items() if len(found) > 1]
+    alone = [
+        (claim, (column,), difference(values)) for claim, found in gaps.items() for column, values in found.items()
+    ]
+    over = [(claim, tuple(found), difference(_over_all(found))) for claim, found in gaps.items() if len(found) > 1]
     corrected = [p for part in (alone, over) for p in holm([found.permutation_p for *_, found in part])]
     return [
-        Decision(claim, (claim.name or claim.rivals[0],), Comparison(column, claim.method, found, p))
-        for (claim, column, found), p in zip(alone + over, corrected, strict=True)
+        Decision(claim, (claim.name or claim.rivals[0],), Comparison(columns, claim.method, found, p))
+        for (claim, columns, found), p in zip(alone + over, corrected, strict=True)
     ]
 
 
@@ -96,7 +98,7 @@ def _in_words(grid: Grid, decision: Decision, gaps: Mapping[Column, Sequence[flo
     """Returns one sentence on a decision."""
     claim, found = decision.claim, decision.comparison
     values = gaps[found.column] if found.column else _over_all(gaps)
-    where = label(grid, found.column) if found.column else grid.whole.capitalize()
+    where = label(grid, found.column) if found.column else grid.together(found.columns).capitalize()
     mean = format_score(found.difference.estimate.mean, grid.metric(found.column or next(iter(gaps))), sign="+")
     ahead = sum(value > 0.0 for value in values)
     return f"{where}, {claim}: {mean} over {len(values)} draws, ahead in {ahead} of them: {decision.in_words}."

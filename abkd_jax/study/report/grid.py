@@ -1,6 +1,6 @@
 """Cells of a study as a grid: columns are data sets with their regime and student, rows are methods."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,11 +64,14 @@ class Grid(NamedTuple):
         found = [float(ratio) for ratio in ratios if is_finite(ratio)]
         return float(np.median(found)) if found else None
 
-    @property
-    def whole(self) -> str:
-        """Returns in words what all columns together are."""
-        several = (name for part, name in enumerate(PARTS) if len({column[part] for column in self.columns}) > 1)
-        return f"all {next(several, PARTS[0])}"
+    def together(self, columns: Collection[Column]) -> str:
+        """Returns in words what some columns are of all: "all data sets", "3 of 4 students"."""
+        counts = [[len({column[part] for column in some}) for some in (columns, self.columns)] for part in range(3)]
+        part = next((part for part, (_, every) in enumerate(counts) if every > 1), 0)
+        if len(columns) == len(self.columns):
+            return f"all {PARTS[part]}"
+        some, every = counts[part]
+        return f"{some} of {every} {PARTS[part]}" if some < every else f"{len(columns)} of {len(self.columns)} columns"
 
     def views(self) -> tuple[str, ...]:
         """Returns the names of the test scores, `"test"` first: regimes have more than one."""

@@ -50,6 +50,11 @@ def label(grid: Grid, column: Column) -> str:
     return ", ".join([column.dataset, *(column[part] for part in (1, 2) if several[part])])
 
 
+def place_of(grid: Grid, columns: Sequence[Column]) -> str:
+    """Returns the name of a column, or what several are of all."""
+    return label(grid, columns[0]) if len(columns) == 1 else grid.together(columns)
+
+
 def ranks(grid: Grid, columns: Sequence[Column], view: str = "test") -> Ranks:
     """Returns the average ranks of the methods that have a score in every column, by their mean scores."""
     means = {
@@ -98,9 +103,8 @@ def comparison_table(grid: Grid, baseline: str, rows: Sequence[Comparison], view
     headers = ("method", "data set", f"less {baseline}", *TESTS)
     lines = []
     for row in rows:
-        where = grid.whole if row.column is None else label(grid, row.column)
-        lines.append((*plain(row.method, where), *difference_entries(grid, row)))
-    over = f"over {grid.whole}" if rows and rows[0].column is None else "on every data set"
+        lines.append((*plain(row.method, place_of(grid, row.columns)), *difference_entries(grid, row)))
+    over = f"over {grid.together(grid.columns)}" if rows and rows[0].column is None else "on every data set"
     said = "" if view == "test" else f", {view}"
     return Table(
         f"Difference to {baseline} {over}{said}", headers, lines, f"{grid.name} differences {over} {view}", texts=2

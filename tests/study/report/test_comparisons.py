@@ -6,7 +6,7 @@ import study_samples as samples
 
 from abkd_jax.study.cells import load
 from abkd_jax.study.report.comparisons import best_attainable, compare, compare_over_datasets, gap_to_teacher
-from abkd_jax.study.report.grid import make_grid
+from abkd_jax.study.report.grid import Column, make_grid
 from abkd_jax.study.report.score_tables import comparison_table, groups, main_table
 from abkd_jax.study.report.statistics import holm
 from abkd_jax.types import InputError
@@ -119,11 +119,28 @@ def test_students_of_a_data_set_are_not_more_pairs():
     again = [cell | {"student": "2x4"} for cell in made if cell["dataset"] == "cora" and cell["method"] != "teacher"]
     grid, twice = make_grid(made, "soft_label"), make_grid([*made, *again], "soft_label")
     assert len(twice.columns) == len(grid.columns) + 1
-    assert compare_over_datasets(twice, "soft_label") == compare_over_datasets(grid, "soft_label")
+    of_twice, of_grid = (
+        [(row.method, row.difference, row.holm_p) for row in compare_over_datasets(one, "soft_label")]
+        for one in (twice, grid)
+    )
+    assert of_twice == of_grid
 
     alone = make_grid([cell for cell in made if cell["dataset"] == "cora"] + again, "soft_label")
     by_method = {row.method: row.difference for row in compare(alone, "soft_label") if row.column.student == "4x4"}
     rows = compare_over_datasets(alone, "soft_label")
     assert {row.method: row.difference for row in rows} == by_method
-    assert (alone.whole, twice.whole) == ("all students", "all data sets")
     assert {line[1].text for line in comparison_table(alone, "soft_label", rows).rows} == {"all students"}
+
+
+def test_what_several_columns_are_is_said():
+    """A claim that a part of the columns has is not said of all of them."""
+    grid = make_grid(samples.cells(), "soft_label")
+    first, *others = (Column(name, "transductive", "4x4") for name in ("a", "b", "c"))
+    small = first._replace(student="2x4")
+    three = grid._replace(columns=(first, *others))
+    assert three.together(three.columns) == "all data sets"
+    assert three.together(others) == "2 of 3 data sets"
+    sizes = grid._replace(columns=(first, small, first._replace(student="1x4")))
+    assert (sizes.together(sizes.columns), sizes.together(sizes.columns[:2])) == ("all students", "2 of 3 students")
+    both = grid._replace(columns=(first, *others, small))
+    assert both.together(both.columns[:3]) == "3 of 4 columns"

@@ -12,19 +12,24 @@ from pathlib import Path
 import tyro
 
 from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.run.report.canvas import can_draw
 from abkd_jax.study.cells import load
 from abkd_jax.study.options import Table
 from abkd_jax.study.report.claims import Claim
-from abkd_jax.study.report.draws import draws_blocks
+from abkd_jax.study.report.draw_figures import draws_figure
+from abkd_jax.study.report.draws import draws_blocks, gaps_of
 from abkd_jax.study.report.excerpt import filled
-from abkd_jax.study.report.grid import make_grid
+from abkd_jax.study.report.grid import TEACHER, Grid, make_grid
 from abkd_jax.study.report.markdown import block_text
+from abkd_jax.study.report.score_tables import label
 from abkd_jax.types import InputError
 from experiments.configs.tables import CLAIMS, TABLES
 from experiments.program import run_program
 from experiments.study import RESULTS, RUNS, Run, train
 
+BASELINE = "soft_label"
 FOLDER = "tuning_draws"
+PICTURE = "draws.svg"  # of all stored draws
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Args:
     """Data sets."""
     students: tuple[str, ...] = ()
     """Students; default: those of the table."""
-    methods: tuple[str, ...] = ("soft_label", "abkd")
+    methods: tuple[str, ...] = (BASELINE, "abkd")
     """Baseline, and methods that are compared with it, or with each other where the table claims something of them."""
     draws: int = 8
     """Draws, that of the table included; with fewer than 6 no difference can be significant."""
@@ -48,7 +53,8 @@ class Args:
     smoke: bool = False
     """Few seeds, trials and epochs, to see that everything runs; cells go below the folder of checkpoints."""
     readme: Path | None = None
-    """Text with lines `<!-- study TABLE -->` and `<!-- end -->`, between which the result is put as well."""
+    """Text with lines `<!-- study TABLE -->` and `<!-- end -->`, between which the result is put as well, and a
+    picture of all stored draws beside it."""
 
 
 def main(args: Args) -> None:
@@ -76,6 +82,8 @@ def main(args: Args) -> None:
     print(f"\n{text}", end="")
     if args.readme is not None:
         write_atomic(args.readme, filled(args.readme, args.table, text))
+        if can_draw() and not args.smoke:
+            write_atomic(args.readme.parent / PICTURE, picture(results))
 
 
 def draw(args: Args, number: int) -> Table:
@@ -108,8 +116,37 @@ def as_text(names: Sequence[str], claims: Sequence[Claim], results: Path) -> str
         claims: what is asked of the draws.
         results: folder of tables.
     """
-    grids = [make_grid(load(results / name), claims[0].rivals[0]) for name in names]
-    return "\n\n".join(map(block_text, draws_blocks(grids, claims))) + "\n"
+    return "\n\n".join(map(block_text, draws_blocks(_grids(names, claims, results), claims))) + "\n"
+
+
+def _grids(names: Sequence[str], claims: Sequence[Claim], results: Path) -> list[Grid]:
+    return [make_grid(load(results / name), claims[0].rivals[0]) for name in names]
+
+
+def stored(table: str, results: Path) -> tuple[list[str], list[Claim]]:
+    """Returns the names of a table and of its stored draws, and the claims on all methods that were drawn again."""
+    again = [f"{FOLDER}/{table}_{number}" for number in range(1, 1 + len([*(results / FOLDER).glob(f"{table}_*")]))]
+    methods = {cell["method"] for name in again for cell in load(results / name)} - {TEACHER}
+    return [table, *again], claims_of(table, sorted(methods, key=lambda method: (method != BASELINE, method)))
+
+
+def picture(results: Path) -> bytes:
+    """Returns a figure of all claims on which there are stored draws, as SVG.
+
+    Args:
+        results: folder of tables.
+    """
+    rows = {}
+    for table in TABLES:
+        names, claims = stored(table, results)
+        if len(names) == 1:
+            continue
+        grids = _grids(names, claims, results)
+        for claim in claims:
+            for column, gaps in gaps_of(grids, claim).items():
+                said = f"{table}, {label(grids[0], column)}:\n{claim}"
+                rows[said] = [grids[0].metric(column).factor * gap for gap in gaps]
+    return draws_figure(rows)
 
 
 if __name__ == "__main__":

@@ -42,14 +42,16 @@ def test_numbers_of_a_study_are_those_of_its_cells(name):
 @pytest.mark.parametrize("name", names_of_excerpts(TEXTS.get(tuning_draws.FOLDER, "")))
 def test_what_is_said_of_draws_is_what_their_cells_give(name):
     """Once `experiments.tuning_draws TABLE --readme experiments/results/tuning_draws/README.md` has put it there."""
-    again = [*(RESULTS / tuning_draws.FOLDER).glob(f"{name}_*")]
-    drawn = [f"{name}_{number}" for number in range(1, len(again) + 1)]
-    assert {path.name for path in again} == set(drawn)
-    others = {cell["method"] for path in again for cell in load(path)} - {"teacher", "soft_label"}
-    claims = tuning_draws.claims_of(name, ("soft_label", *sorted(others)))
-    made = tuning_draws.as_text([name, *(f"{tuning_draws.FOLDER}/{one}" for one in drawn)], claims, RESULTS)
+    names, claims = tuning_draws.stored(name, RESULTS)
     text = TEXTS[tuning_draws.FOLDER]
-    assert with_excerpt(text, name, made) == text
+    assert with_excerpt(text, name, tuning_draws.as_text(names, claims, RESULTS)) == text
+
+
+def test_the_picture_of_the_draws_is_of_their_cells():
+    stored = (RESULTS / tuning_draws.FOLDER / tuning_draws.PICTURE).read_bytes()
+    made = tuning_draws.picture(RESULTS)
+    if _drawn_by(stored) == _drawn_by(made):
+        assert stored == made
 
 
 def _drawn_by(svg: bytes) -> list[bytes]:

@@ -48,6 +48,7 @@ def test_draws_are_trained_one_after_the_other_and_then_compared(tmp_path, monke
     printed = capsys.readouterr().out
     assert "ahead in 0 of them: the opposite holds." in printed
     assert readme.read_text() == PLACE.replace("-->\n<", f"-->\n{printed.partition(chr(10) * 2)[2]}<")
+    assert b"gcrd above soft_label" in (tmp_path / "draws.svg").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from abkd_jax.study.report.score_tables import label
 from abkd_jax.study.report.statistics import difference, holm
 from abkd_jax.types import InputError
 
-__all__ = ["draws_blocks"]
+__all__ = ["draws_blocks", "gaps_of"]
 
 NOTE = """\
 Each draw tunes every method anew with the same budget: other points of the Sobol sequence, other tried students.
@@ -41,21 +41,23 @@ def draws_blocks(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[Block]:
     for number, grid in enumerate(draws):
         if _teachers(grid) != _teachers(first):
             raise InputError(f"draw {number}: expected the teachers of draw 0")
-    gaps = {claim: _gaps(draws, claim) for claim in claims}
+    gaps = {claim: gaps_of(draws, claim) for claim in claims}
+    for claim, found in gaps.items():
+        if not found:
+            names = ", ".join((claim.method, *claim.rivals))
+            raise InputError(f"draws: expected scores of {names} in each, on one data set at least")
     decisions = _decide(gaps)
     by_draw = [_by_draw(draws, claim, of_claim) for claim, of_claim in gaps.items()]
     said = " ".join(_in_words(first, one, gaps[one.claim]) for one in decisions)
     return [Text(said), *by_draw, claims_table(first, decisions, "Tested over the draws"), Text(NOTE)]
 
 
-def _gaps(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
-    """Returns the mean difference of each draw, on every column where all draws have the methods."""
+def gaps_of(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
+    """Returns the mean difference of each draw, as scores are stored, on every column where all draws have a claim."""
     names = (claim.method, *claim.rivals)
     columns = [c for c in draws[0].columns if all((c, name) in grid.cells for grid in draws for name in names)]
     found = [compared(grid, claim) for grid in draws]
     kept = [column for column in columns if all(column in of_draw for of_draw in found)]
-    if not kept:
-        raise InputError(f"draws: expected scores of {', '.join(names)} in each, on one data set at least")
     return {column: [float(np.mean([*of_draw[column][1].values()])) for of_draw in found] for column in kept}
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import study_samples as samples
 
+from abkd_jax.run.report.canvas import COLOURS
 from abkd_jax.study.cells import load
 from abkd_jax.study.report import score_figures, tuning
 from abkd_jax.study.report.axes import least_drawn
 from abkd_jax.study.report.cost_figures import cost_pictures
+from abkd_jax.study.report.draw_figures import draws_figure
 from abkd_jax.study.report.grid import make_grid
 from abkd_jax.study.report.ranks import average_ranks
 from abkd_jax.study.report.size_figures import size_pictures
@@ -105,6 +107,19 @@ def test_one_bad_method_does_not_press_the_others_together():
     assert "bad" in said
     assert min(float(text) for text in said if re.fullmatch(r"[\d.]+", text)) > 80
     assert "not drawn: bad" in " ".join(texts(cost_pictures(grid)[0].svg))
+
+
+def test_every_draw_is_a_mark_where_its_difference_is():
+    again = [0.1, 0.2, 0.6]
+    root = ElementTree.fromstring(draws_figure({"a table:\na claim": [2.1, *again], "another": [0.0] * 4}))
+    assert {"a table:", "a claim", "another"} <= {element.text for element in root.iter()}
+    marks = [element.attrib for element in root.iter() if element.tag.endswith("}use")]
+    (first, first_zero), blue = (
+        [float(mark["x"]) for mark in marks if f"fill: {colour}" in mark["style"]]
+        for colour in (COLOURS[1].lower(), COLOURS[0].lower())
+    )
+    assert blue[3:] == [first_zero] * 3
+    np.testing.assert_allclose([(x - first_zero) / (first - first_zero) for x in blue[:3]], np.divide(again, 2.1), 1e-4)
 
 
 def test_what_is_drawn():

@@ -61,7 +61,7 @@ def _drawn_by(svg: bytes) -> list[bytes]:
 def test_the_differences_in_the_readme_are_those_of_the_cells():
     said = re.search(
         r"ABKD adds (\S+) on Cora \(undecided\), .*? teacher` adds "
-        r"(\S+) on Cora, (\S+) on cora_ml, (\S+) on Pubmed, ",
+        r"(\S+) on Cora, (\S+) on cora_ml, (\S+) on Pubmed, (\S+) on acm, ",
         README,
     )
     assert said is not None
@@ -70,6 +70,7 @@ def test_the_differences_in_the_readme_are_those_of_the_cells():
         ("regimes", "cora", "labelled_only", "teacher_input", "holds", 10),
         ("regimes", "cora_ml", "labelled_only", "teacher_input", "undecided", 10),
         ("regimes", "pubmed", "labelled_only", "teacher_input", "undecided", 5),
+        ("regimes", "acm", "labelled_only", "teacher_input", "undecided", 10),
     )
     for number, (name, dataset, regime, method, decision, seeds) in zip(said.groups(), claims, strict=True):
         grid = make_grid(load(RESULTS / name), "soft_label")
@@ -85,19 +86,21 @@ def test_the_differences_in_the_readme_are_those_of_the_cells():
 
 
 @pytest.mark.parametrize(
-    ("said", "table", "draws"),
+    ("said", "table", "place"),
     [
-        (r"over eight draws of the tuning (\S+ \+- \S+) on Citeseer", "main", 8),
-        (r"on Citeseer and (\S+ \+- \S+) to GCNs of GATs", "layers_differ", 8),
-        (r"over eight draws (\S+ \+- \S+) on Citeseer", "regimes", 8),
+        (r"over eight draws of the tuning (\S+ \+- \S+) on Citeseer", "main", "citeseer"),
+        (r"on Citeseer and (\S+ \+- \S+) to GCNs of GATs", "layers_differ", "cora"),
+        (r"over eight draws (\S+ \+- \S+) on Citeseer", "regimes", "citeseer"),
+        (r"to students of two units (\S+ \+- \S+) on Citeseer", "curve", "citeseer, 4x2"),
+        (r"to students of two units .* and (\S+ \+- \S+) on cora_ml", "curve", "cora_ml, 4x2"),
     ],
-    ids=["main", "GAT", "labelled"],
+    ids=["main", "GAT", "labelled", "narrow on Citeseer", "narrow on cora_ml"],
 )
-def test_the_draws_in_the_readme_are_those_of_their_cells(said, table, draws):
+def test_the_draws_in_the_readme_are_those_of_their_cells(said, table, place):
     (number,) = re.findall(said, README)
     excerpt_of = TEXTS[tuning_draws.FOLDER].partition(f"<!-- study {table} -->")[2].partition("<!-- end -->")[0]
-    row, *_ = re.findall(r"\| mean of draws \|.*\| +(\S+ \+- \S+) \|", excerpt_of)
-    assert (number, 1 + len([*(RESULTS / tuning_draws.FOLDER).glob(f"{table}_*")])) == (row, draws)
+    row, *_ = re.findall(rf"\| {place} +\| mean of draws \|.*\| +(\S+ \+- \S+) \|", excerpt_of)
+    assert (number, 1 + len([*(RESULTS / tuning_draws.FOLDER).glob(f"{table}_*")])) == (row, 8)
 
 
 def test_stored_teachers_are_those_of_their_cells():

@@ -69,8 +69,10 @@ def _built() -> Path:
         raise InputError("no C++ compiler, expected c++, g++, clang++ or the one that $CXX names")
     folder = writable(cache_root() / "native")
     path = folder / f"kernels-{_digest(compiler)}.so"
+    if _is_whole(path):  # without the lock: programs that start together would wait for each other
+        return path
     with exclusive(path):
-        if not _is_whole(path):
+        if not _is_whole(path):  # else another process was faster
             _build(compiler, path)
     return path
 

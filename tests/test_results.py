@@ -43,6 +43,8 @@ def test_numbers_of_a_study_are_those_of_its_cells(name):
 def test_what_is_said_of_draws_is_what_their_cells_give(name):
     """Once `experiments.tuning_draws TABLE --readme experiments/results/tuning_draws/README.md` has put it there."""
     names, claims = tuning_draws.stored(name, RESULTS)
+    again = (RESULTS / tuning_draws.FOLDER).glob(f"{name}_*")
+    assert {f"{tuning_draws.FOLDER}/{path.name}" for path in again} == set(names[1:])
     text = TEXTS[tuning_draws.FOLDER]
     assert with_excerpt(text, name, tuning_draws.as_text(names, claims, RESULTS)) == text
 

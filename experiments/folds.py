@@ -12,6 +12,7 @@ from typing import Any
 
 import tyro
 
+from abkd_jax.cli import backend
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
 from abkd_jax.run import folder as runfolder
 from abkd_jax.run import pipeline
@@ -38,6 +39,7 @@ class Args:
     """Replace the table in this repository."""
 
 
+@backend.ready()
 def main(args: Args) -> None:
     """Runs or resumes the folds, prints the table, compares it with the stored one."""
     stored = Path("experiments/results") / f"folds_{args.dataset}"

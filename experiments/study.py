@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from abkd_jax.cli import backend
 from abkd_jax.run.report.markdown import format_score
 from abkd_jax.study.cells import Cell
 from abkd_jax.study.options import Table
@@ -46,6 +47,7 @@ def main() -> None:
     run_program("experiments.study", lambda: train(run), resumes=True)
 
 
+@backend.ready()
 def train(run: Run) -> None:
     """Trains what the table lacks, with a line for each cell and an estimate of the time that is left, less teachers.
 

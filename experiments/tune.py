@@ -12,6 +12,7 @@ from pathlib import Path
 import tabulate
 import tyro
 
+from abkd_jax.cli import backend
 from abkd_jax.configs.options import RunConfig
 from abkd_jax.configs.presets import student, teacher
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
@@ -40,6 +41,7 @@ class Args:
     """Only candidates whose name starts with this."""
 
 
+@backend.ready()
 def main(args: Args) -> None:
     """Trains the candidates, prints them best first, stores them."""
     data = prepare_data(args.dataset, args.data_root)

@@ -1,13 +1,19 @@
 """How the programs of experiments/ run: progress is seen in logs, and what is wrong is one line."""
 
+import contextlib
 import logging
 import re
 from pathlib import Path
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
+from abkd_jax.cli import backend
 from abkd_jax.datasets.files.progress import training
 from abkd_jax.types import InputError
+from experiments import folds, study, tune
+from experiments.configs.tables import TABLES
 from experiments.program import run_program
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -66,3 +72,32 @@ def test_every_program_runs_so_under_its_own_name():
         name = ".".join(("experiments", *path.relative_to(FOLDER).with_suffix("").parts)).removesuffix(".__main__")
         named = re.findall(r'run_program\(\s*"([^"]+)"', path.read_text())
         assert named == [name], path
+
+
+@pytest.mark.parametrize(
+    ("module", "first", "train"),
+    [
+        (study, "run_table", lambda: study.train(study.Run(TABLES["main"]))),
+        (folds.pipeline, "distill", lambda: folds.main(folds.Args("mutag"))),
+        (tune, "prepare_data", lambda: tune.main(tune.Args("cora"))),
+    ],
+    ids=["study", "folds", "tune"],
+)
+def test_what_trains_keeps_its_compiled_programs(monkeypatch, tmp_path, module, first, train):
+    option, seen = "jax_compilation_cache_dir", []
+
+    def look(*_: object) -> None:
+        seen.append(jax.config.values[option])
+        raise InputError("seen")
+
+    before = jax.config.values[option]
+    monkeypatch.setattr(backend, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(module, first, look)
+    try:
+        jax.config.update(option, None)  # as a user's process has it at first
+        with contextlib.suppress(InputError):
+            train()
+    finally:
+        jax.config.update(option, before)
+        compilation_cache.reset_cache()
+    assert seen == [str(tmp_path / "xla")]

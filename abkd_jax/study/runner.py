@@ -228,7 +228,8 @@ def _tried(table: Table, place: Place, job: Job, candidates: list[Trial], seeds:
     optim = dataclasses.replace(job.method.optim, epochs=epochs, eval_every=epochs)
     own = table.tuning.student_seeds()
     lanes = [place.lane(k, own[k], trial) for trial in candidates for k in seeds]
-    trained = _train(place, job._replace(method=dataclasses.replace(job.method, optim=optim)), lanes, folder)
+    job = job._replace(method=dataclasses.replace(job.method, optim=optim))
+    trained = _train(place, job, lanes, folder, curves=False)
     scores = trained.history["val_accuracy"][-1].astype(float)
     scores[trained.history["diverged"].any(axis=0)] = np.nan
     return scores.reshape(len(candidates), len(seeds))
@@ -240,8 +241,9 @@ def _final(place: Place, job: Job, lanes: list[Lane], length: int, folder: Path)
     return _train(place, job._replace(method=method), lanes, folder / f"epochs_{length}")
 
 
-def _train(place: Place, job: Job, lanes: list[Lane], folder: Path) -> Trained:
-    return train_lanes(place.splits, job, place.teacher.models.module, place.teacher.source, lanes, folder)
+def _train(place: Place, job: Job, lanes: list[Lane], folder: Path, *, curves: bool = True) -> Trained:
+    models, source = place.teacher.models, place.teacher.source
+    return train_lanes(place.splits, job, models.module, source, lanes, folder, curves=curves)
 
 
 def _versions(place: Place) -> dict[str, int]:

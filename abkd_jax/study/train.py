@@ -19,6 +19,7 @@ from abkd_jax.study.minibatches import train_one_by_one
 __all__ = ["train_lanes"]
 
 MAX_BYTES = 1 << 30  # of the targets of one program
+MAX_LANES = 16  # of one program: those of all trials and of the finalists are the same one
 
 
 def train_lanes(
@@ -28,6 +29,8 @@ def train_lanes(
     source: dict[str, Any],
     lanes: Sequence[Lane],
     folder: Path,
+    *,
+    curves: bool = True,
 ) -> Trained:
     """Trains the lanes of a job, or reads them back; programs of equal shape one after the other.
 
@@ -41,6 +44,7 @@ def train_lanes(
         source: what identities say of them.
         lanes: the students.
         folder: of the checkpoints, one below it for each program.
+        curves: whether histories start with the untrained students, where a step reads the whole graph.
 
     Raises:
         InputError: see `lanes_program` and `program.train`.
@@ -48,13 +52,14 @@ def train_lanes(
     if splits[0].sampler is not None:
         return train_one_by_one(splits[0], job, teacher, source, lanes, folder)
     if all(data.batch.graph is splits[0].batch.graph for data in splits):
-        return _side_by_side(splits, job, teacher, source, lanes, folder)
+        return _side_by_side(splits, job, teacher, source, lanes, folder, curves=curves)
     parts, order = [], []
     for number, data in enumerate(splits):
         at = [position for position, lane in enumerate(lanes) if lane.split == number]
         if at:
             own = [lanes[position]._replace(split=0) for position in at]
-            parts.append(_side_by_side((data,), job, teacher, source, own, folder / f"split_{number}"))
+            of_split = folder / f"split_{number}"
+            parts.append(_side_by_side((data,), job, teacher, source, own, of_split, curves=curves))
             order += at
     return _in_order(stack(parts), np.argsort(order))
 
@@ -75,6 +80,8 @@ def _side_by_side(
     source: dict[str, Any],
     lanes: Sequence[Lane],
     folder: Path,
+    *,
+    curves: bool,
 ) -> Trained:
     """Trains lanes on one graph."""
     data = splits[0]
@@ -85,16 +92,19 @@ def _side_by_side(
         seeds = [lane.seed for lane in part]
         identity = student_identity(data.identity, seeds, source, job.name, job.method, job.model)
         identity["lanes"] = [{**lane.numbers, "start": lane.start, **_split_identity(splits, lane)} for lane in part]
-        program = lanes_program(splits, job, teacher, part, folder / str(first // size), identity)
+        program = lanes_program(splits, job, teacher, part, folder / f"lanes_{first}_to_{first + size}", identity)
+        if not curves:
+            program = program._replace(untrained=None)
         done.append(train(data, build_student(data, job), program))
     return stack(done)
 
 
 def _lanes_at_once(data: PreparedData, job: Job, teacher: Any, lanes: Sequence[Lane]) -> int:
     """Returns the largest divisor of the number of lanes whose targets fit: equal shapes are compiled once."""
+    sizes = [size for size in range(1, min(len(lanes), MAX_LANES) + 1) if len(lanes) % size == 0]
     objective = build_objective(job.method, data.loss_context)
     if objective is None:
-        return len(lanes)
+        return sizes[-1]
 
     def targets(variables: Any) -> Any:
         out = teacher.apply(variables, data.batch.graph)
@@ -102,7 +112,7 @@ def _lanes_at_once(data: PreparedData, job: Job, teacher: Any, lanes: Sequence[L
 
     leaves = jax.tree.leaves(jax.eval_shape(targets, lanes[0].teacher))
     most = max(1, MAX_BYTES // max(1, sum(int(np.prod(leaf.shape)) * 4 for leaf in leaves)))
-    return max(size for size in range(1, len(lanes) + 1) if len(lanes) % size == 0 and size <= most)
+    return max(size for size in sizes if size <= most)
 
 
 def _split_identity(splits: Sequence[PreparedData], lane: Lane) -> dict[str, str]:

@@ -6,12 +6,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.configs.options import OptimConfig
 from abkd_jax.training.divergence import is_healthy
 from abkd_jax.training.step import TrainState
 from abkd_jax.types import Pytree
 
-__all__ = ["FitState", "after_evaluation", "initial_fit_state", "select"]
+__all__ = ["FitState", "Limits", "after_evaluation", "initial_fit_state", "select"]
+
+
+class Limits(NamedTuple):
+    """What ends a fit: arguments of a compiled program, so that fits of other lengths need no other one.
+
+    Attributes:
+        epochs: trained at most.
+        patience: epochs without a better evaluation until it stops; 0 trains to the end.
+    """
+
+    epochs: Int[Array, ""]
+    patience: Int[Array, ""]
 
 
 class FitState(NamedTuple):
@@ -52,7 +63,8 @@ def after_evaluation(
     metrics: dict[str, Any],
     finite: Bool[Array, ""],
     epoch: Int[Array, ""],
-    config: OptimConfig,
+    limits: Limits,
+    monitor: str,
 ) -> tuple[FitState, Bool[Array, ""]]:
     """Applies the rule of both loops after an evaluation: the best one so far, early stopping, divergence.
 
@@ -62,23 +74,24 @@ def after_evaluation(
         metrics: with `val_loss` and `val_accuracy`.
         finite: whether all training losses since the last evaluation are.
         epoch: epochs trained.
-        config: patience, epochs, and the metric that is monitored.
+        limits: when the seed stops.
+        monitor: the metric of the best evaluation.
 
     Returns:
         The state now, and whether the seed is healthy: not diverged.
     """
     healthy = finite & jnp.isfinite(metrics["val_loss"]) & is_healthy(train)
-    score = metrics["val_accuracy"] if config.monitor == "val_accuracy" else -metrics["val_loss"]
+    score = metrics["val_accuracy"] if monitor == "val_accuracy" else -metrics["val_loss"]
     better = healthy & (score > state.best_score)
     best_epoch = jnp.where(better, epoch, state.best_epoch)
-    patient = jnp.asarray(config.patience == 0) | (epoch - best_epoch < config.patience)
+    patient = (limits.patience == 0) | (epoch - best_epoch < limits.patience)
     new = FitState(
         train=train,
         best_params=select(better, train.params["student"], state.best_params),
         best_model_state=select(better, train.model_state, state.best_model_state),
         best_score=jnp.where(better, score, state.best_score),
         best_epoch=best_epoch,
-        active=(epoch < config.epochs) & patient & healthy,
+        active=(epoch < limits.epochs) & patient & healthy,
     )
     return new, healthy
 

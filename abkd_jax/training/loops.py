@@ -10,17 +10,17 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from abkd_jax.configs.options import OptimConfig
-from abkd_jax.training.fit_state import FitState, after_evaluation, initial_fit_state, select
+from abkd_jax.training.fit_state import FitState, Limits, after_evaluation, initial_fit_state, select
 from abkd_jax.training.seeds import vmap_seeds
-from abkd_jax.training.sharding import take
+from abkd_jax.training.sharding import put, take
 from abkd_jax.training.step import Step, TrainState
 from abkd_jax.types import Batch, InputError, Pytree
 
 __all__ = ["fit", "fit_minibatches"]
 
 # Evaluations per dispatch, fewer where an epoch of the graph takes long: seconds between two updates of the progress,
-# with little idling at the end.
-CHUNK_EVALUATIONS, CHUNK_NODES = 20, 4_000_000
+# with little idling at the end. The first divides the 30 and 90 evaluations of students: one program for both lengths.
+CHUNK_EVALUATIONS, CHUNK_NODES = 15, 4_000_000
 
 
 def fit(
@@ -68,19 +68,21 @@ def fit(
     nodes = config.eval_every * (1 if batch.labels is None else batch.labels.shape[0])
     chunks = -(-evaluations // max(1, min(CHUNK_EVALUATIONS, CHUNK_NODES // nodes)))
     length = -(-evaluations // chunks)
-    block = vmap_seeds(_make_block(step, validate, config), batch_axes, states.params["student"], mesh)
 
     @jax.jit
-    def run_chunk(state: FitState, batch: Batch) -> tuple[FitState, dict[str, Array]]:
+    def run_chunk(state: FitState, batch: Batch, limits: Limits) -> tuple[FitState, dict[str, Array]]:
+        of_seed = _make_block(step, validate, config, limits)
+        block = vmap_seeds(of_seed, batch_axes, states.params["student"], mesh)
         return jax.lax.scan(lambda carry, _: block(carry, batch), state, None, length=length)
 
-    batch = _moved(batch)
+    batch, limits = _moved(batch), _limits(config)
+    limits = jax.device_put(limits) if mesh is None else put(limits, mesh)
     state = jax.jit(jax.vmap(initial_fit_state))(states) if resume is None else resume[0]
     history = {} if resume is None else {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1))) if history else 0
     while done < evaluations and bool(np.any(jax.device_get(take(state.active, mesh)))):
         with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("epochs", step_num=done):
-            state, metrics = run_chunk(state, batch)
+            state, metrics = run_chunk(state, batch, limits)
             metrics = jax.device_get(take(metrics, mesh))
         if not history:
             history = {name: np.zeros((chunks * length, *of.shape[1:]), of.dtype) for name, of in metrics.items()}
@@ -104,7 +106,7 @@ def _with_room(history: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarra
 
 
 def _make_block(
-    step: Callable[..., Any], validate: Callable[..., Any], config: OptimConfig
+    step: Callable[..., Any], validate: Callable[..., Any], config: OptimConfig, limits: Limits
 ) -> Callable[[FitState, Batch], tuple[FitState, dict[str, Array]]]:
     """Returns `eval_every` steps and one evaluation of one seed, as one function."""
 
@@ -112,14 +114,18 @@ def _make_block(
         train, metrics = jax.lax.scan(lambda carry, _: step(carry, batch), state.train, None, length=config.eval_every)
         finite = jnp.isfinite(metrics["loss"]).all()
         metrics = jax.tree.map(lambda values: values[-1], metrics) | validate(train, batch)
-        new, healthy = after_evaluation(state, train, metrics, finite, train.step, config)
+        new, healthy = after_evaluation(state, train, metrics, finite, train.step, limits, config.monitor)
         metrics = metrics | {"epoch": train.step, "recorded": state.active, "diverged": state.active & ~healthy}
         return select(state.active, new, state), metrics  # a seed that has stopped keeps its state to the bit
 
     return block
 
 
-_after_evaluation_on_host = jax.jit(after_evaluation, static_argnames="config")  # compiled once for all seeds
+def _limits(config: OptimConfig) -> Limits:
+    return Limits(jnp.asarray(config.epochs, jnp.int32), jnp.asarray(config.patience, jnp.int32))
+
+
+_after_evaluation_on_host = jax.jit(after_evaluation, static_argnames="monitor")  # compiled once for all seeds
 
 
 def fit_minibatches(
@@ -160,6 +166,7 @@ def fit_minibatches(
     else:
         run, history = resume[0], {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(history["recorded"])) if history else 0
+    limits = _limits(config)
     for row in range(done, evaluations):
         if not run.active:
             break
@@ -169,7 +176,8 @@ def fit_minibatches(
         epoch, finite = np.asarray(epochs[-1], np.int32), np.isfinite(metrics["loss"])
         # The step has donated the state that `run` held: only what is not of the training may be read from it.
         scores = {name: metrics[name] for name in ("val_loss", "val_accuracy")}
-        run, healthy = _after_evaluation_on_host(run._replace(train=train), train, scores, finite, epoch, config)
+        run = run._replace(train=train)
+        run, healthy = _after_evaluation_on_host(run, train, scores, finite, epoch, limits, config.monitor)
         metrics |= {"epoch": epoch, "recorded": np.asarray(True), "diverged": ~np.asarray(healthy)}
         for name, value in metrics.items():
             history.setdefault(name, np.zeros((evaluations, 1, *value.shape), value.dtype))[row, 0] = value

@@ -1,6 +1,7 @@
 """Students side by side with settings, starts and nodes of their own are those that train alone."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from abkd_jax.run.program import select_seed
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import as_teacher
+from abkd_jax.study import train
 from abkd_jax.study.train import train_lanes
 from abkd_jax.types import NodeMasks
 
@@ -33,8 +35,9 @@ def learned(tmp_path_factory):
     return data, as_teacher(data, short, 2, tmp_path_factory.mktemp("teachers"))
 
 
-def run(splits, teacher, lanes, folder, method=METHOD):
-    return train_lanes(splits, Job("abkd", STUDENT, method), teacher.models.module, teacher.source, lanes, folder)
+def run(splits, teacher, lanes, folder, method=METHOD, **options):
+    job = Job("abkd", STUDENT, method)
+    return train_lanes(splits, job, teacher.models.module, teacher.source, lanes, folder, **options)
 
 
 def lane(teacher, seed, **own):
@@ -96,3 +99,32 @@ def test_lanes_of_graphs_of_their_own_come_back_in_their_order(learned, tmp_path
     for k, one in enumerate(lanes):
         alone = run((splits[one.split],), teacher, [one._replace(split=0)], tmp_path / str(k), soft)
         assert_same(trained, alone, k)
+
+
+def compiled_loops():
+    """The names of the training loops among the programs that JAX has kept on disk."""
+    return {path.name for path in Path(jax.config.values["jax_compilation_cache_dir"]).glob("jit_run_chunk-*-cache")}
+
+
+def test_a_method_has_one_program_for_its_tuning_and_one_for_both_lengths(learned, tmp_path, monkeypatch):
+    data, teacher = learned
+    monkeypatch.setattr(train, "MAX_LANES", 2)
+    optim = OptimConfig(epochs=30, learning_rate=0.05)
+    soft = MethodConfig(task_weight=0.0, soft_label_weight=1.0, optim=optim)
+    tried = dataclasses.replace(soft, optim=dataclasses.replace(optim, eval_every=30))
+    longer = dataclasses.replace(soft, optim=dataclasses.replace(optim, epochs=90))
+    lanes = [lane(teacher, k % 2, numbers={"temperature": 1.0 + k}) for k in range(4)]
+
+    before = compiled_loops()
+    first = run((data,), teacher, lanes, tmp_path / "all", tried, curves=False)
+    run((data,), teacher, lanes[:2], tmp_path / "finalists", tried, curves=False)
+    assert len(compiled_loops() - before) == 1
+    assert first.history["epoch"][:, 0].tolist() == [30]  # no untrained students where there is no curve
+
+    before = compiled_loops()
+    curve = run((data,), teacher, lanes[:1], tmp_path / "30", soft)
+    assert len(compiled_loops() - before) == 1
+    run((data,), teacher, lanes[:1], tmp_path / "90", longer)
+    assert len(compiled_loops() - before) == 1
+    assert curve.history["epoch"][:, 0].tolist() == list(range(31))
+    assert_allclose(curve.history["loss"][-1, 0], first.history["loss"][-1, 0], rtol=1e-3)

@@ -31,6 +31,7 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -61,6 +62,21 @@ def golden_root() -> Path:
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls without the tests' type checks, as users make them: the library's own messages must catch mistakes."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def program_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The folder in which commands keep compiled programs, with JAX as a user's process has it at first."""
+    from abkd_jax.cli import backend
+
+    before = jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    monkeypatch.setattr(backend, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(backend, "LEAST_SECONDS", 0.0)
+    yield tmp_path / "xla"
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
 
 
 def pytest_collection_finish() -> None:

@@ -75,8 +75,8 @@ def fit(
         block = vmap_seeds(of_seed, batch_axes, states.params["student"], mesh)
         return jax.lax.scan(lambda carry, _: block(carry, batch), state, None, length=length)
 
-    batch, limits = _moved(batch), _limits(config)
-    limits = jax.device_put(limits) if mesh is None else put(limits, mesh)
+    batch = _moved(batch)
+    limits = _limits(config) if mesh is None else put(_limits(config), mesh)
     state = jax.jit(jax.vmap(initial_fit_state))(states) if resume is None else resume[0]
     history = {} if resume is None else {name: values.copy() for name, values in resume[1].items()}
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1))) if history else 0

@@ -5,25 +5,11 @@ import json
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from abkd_jax.cli import backend
 from abkd_jax.types import InputError
 
 DIRECTORY = "jax_compilation_cache_dir"
-
-
-@pytest.fixture
-def folder(monkeypatch, tmp_path):
-    """The folder of compiled programs, with JAX as a user's process has it at first."""
-    before = jax.config.values[DIRECTORY]
-    jax.config.update(DIRECTORY, None)
-    compilation_cache.reset_cache()
-    monkeypatch.setattr(backend, "cache_root", lambda: tmp_path)
-    monkeypatch.setattr(backend, "LEAST_SECONDS", 0.0)
-    yield tmp_path / "xla"
-    jax.config.update(DIRECTORY, before)
-    compilation_cache.reset_cache()
 
 
 @backend.ready()
@@ -49,19 +35,19 @@ def test_a_platform_that_is_not_there_is_one_line(monkeypatch, error):
     assert "\n" not in str(caught.value)
 
 
-def test_programs_are_kept_and_read_back(folder):
+def test_programs_are_kept_and_read_back(program_folder):
     first = compiled(2.0)
-    kept = {path: path.read_bytes() for path in programs(folder)}
+    kept = {path: path.read_bytes() for path in programs(program_folder)}
     assert kept
-    assert len(json.loads((folder / "digests.json").read_text())) == len(kept)
+    assert len(json.loads((program_folder / "digests.json").read_text())) == len(kept)
     assert compiled(2.0) == first
-    assert {path: path.read_bytes() for path in programs(folder)} == kept
+    assert {path: path.read_bytes() for path in programs(program_folder)} == kept
     assert jax.config.values[DIRECTORY] is None
 
 
-def test_a_damaged_program_is_removed_and_compiled_anew(folder):
+def test_a_damaged_program_is_removed_and_compiled_anew(program_folder):
     first = compiled(3.0)
-    for path in programs(folder):
+    for path in programs(program_folder):
         whole = path.read_bytes()
         path.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:])
         damaged = path.read_bytes()
@@ -69,34 +55,36 @@ def test_a_damaged_program_is_removed_and_compiled_anew(folder):
         assert path.read_bytes() != damaged
 
 
-def test_what_a_killed_command_has_left_is_removed(folder):
+def test_what_a_killed_command_has_left_is_removed(program_folder):
     compiled(4.0)
-    program = programs(folder)[0]
+    program = programs(program_folder)[0]
     for name in ("torn-cache", "whole-cache", "whole-atime", "alone-atime"):
-        (folder / name).write_bytes(b"12345678")
+        (program_folder / name).write_bytes(b"12345678")
     program.with_name(program.name.removesuffix("-cache") + "-atime").unlink()
     compiled(5.0)
-    assert not {"torn-cache", "whole-cache", "whole-atime", "alone-atime"} & {path.name for path in folder.iterdir()}
-    (folder / "digests.json").write_text("[1]")
+    assert not {"torn-cache", "whole-cache", "whole-atime", "alone-atime"} & {
+        path.name for path in program_folder.iterdir()
+    }
+    (program_folder / "digests.json").write_text("[1]")
     compiled(5.0)
 
 
-def test_no_program_is_kept_where_the_folder_cannot_be(folder):
-    folder.write_text("a file")
+def test_no_program_is_kept_where_the_folder_cannot_be(program_folder):
+    program_folder.write_text("a file")
     assert compiled(6.0) == pytest.approx(5.0488, abs=1e-4)
-    assert folder.read_text() == "a file"
+    assert program_folder.read_text() == "a file"
 
 
-def test_a_folder_of_the_user_is_left_alone(folder, tmp_path):
+def test_a_folder_of_the_user_is_left_alone(program_folder, tmp_path):
     jax.config.update(DIRECTORY, str(tmp_path / "mine"))
     compiled(7.0)
-    assert not folder.exists()
+    assert not program_folder.exists()
 
 
-def test_jax_can_be_told_to_keep_nothing(folder):
+def test_jax_can_be_told_to_keep_nothing(program_folder):
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         compiled(8.0)
     finally:
         jax.config.update("jax_enable_compilation_cache", True)
-    assert not folder.exists()
+    assert not program_folder.exists()

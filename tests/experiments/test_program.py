@@ -1,15 +1,12 @@
 """How the programs of experiments/ run: progress is seen in logs, and what is wrong is one line."""
 
-import contextlib
 import logging
 import re
 from pathlib import Path
 
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
-from abkd_jax.cli import backend
 from abkd_jax.datasets.files.progress import training
 from abkd_jax.types import InputError
 from experiments import folds, study, tune
@@ -83,21 +80,14 @@ def test_every_program_runs_so_under_its_own_name():
     ],
     ids=["study", "folds", "tune"],
 )
-def test_what_trains_keeps_its_compiled_programs(monkeypatch, tmp_path, module, first, train):
-    option, seen = "jax_compilation_cache_dir", []
+def test_what_trains_keeps_its_compiled_programs(program_folder, monkeypatch, module, first, train):
+    seen = []
 
     def look(*_: object) -> None:
-        seen.append(jax.config.values[option])
+        seen.append(jax.config.values["jax_compilation_cache_dir"])
         raise InputError("seen")
 
-    before = jax.config.values[option]
-    monkeypatch.setattr(backend, "cache_root", lambda: tmp_path)
     monkeypatch.setattr(module, first, look)
-    try:
-        jax.config.update(option, None)  # as a user's process has it at first
-        with contextlib.suppress(InputError):
-            train()
-    finally:
-        jax.config.update(option, before)
-        compilation_cache.reset_cache()
-    assert seen == [str(tmp_path / "xla")]
+    with pytest.raises(InputError, match=r"^seen$"):
+        train()
+    assert seen == [str(program_folder)]

@@ -17,7 +17,6 @@ from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import as_teacher
 from abkd_jax.study import train
-from abkd_jax.study.train import train_lanes
 from abkd_jax.types import NodeMasks
 
 OPTIM = OptimConfig(epochs=6, eval_every=3, monitor="val_accuracy", learning_rate=0.04, schedule="cosine")
@@ -37,7 +36,7 @@ def learned(tmp_path_factory):
 
 def run(splits, teacher, lanes, folder, method=METHOD, **options):
     job = Job("abkd", STUDENT, method)
-    return train_lanes(splits, job, teacher.models.module, teacher.source, lanes, folder, **options)
+    return train.train_lanes(splits, job, teacher.models.module, teacher.source, lanes, folder, **options)
 
 
 def lane(teacher, seed, **own):

@@ -10,12 +10,15 @@ from jaxtyping import Bool
 from abkd_jax.graph.host import target_mask
 from abkd_jax.types import Dataset, InputError
 
-__all__ = ["REGIMES", "UNSEEN", "View", "view", "views"]
+__all__ = ["DROPPED", "NOISY", "REGIMES", "UNSEEN", "View", "view", "views"]
 
 LABELS = {"labels_1": 1, "labels_5": 5, "labels_20": 20}  # labelled nodes per class
 REGIMES = ("transductive", "labelled_only", "inductive", "perturbed", *LABELS)
 
-UNSEEN = "test: unseen nodes"  # name of the scores
+# Names of the scores
+UNSEEN = "test: unseen nodes"
+DROPPED = "test: a fifth of the edges dropped"
+NOISY = "test: noisy features"
 UNSEEN_SHARE = 0.2  # of the test nodes, as in GLNN (Zhang et al., arXiv 2110.08727, section 4.1)
 DROPPED_SHARE = 0.2  # of the edges
 NOISE = 0.5  # share of noise in noisy features
@@ -133,8 +136,8 @@ def perturbed(dataset: Dataset, rng: np.random.Generator) -> dict[str, Dataset]:
     noise = rng.standard_normal(features.shape, np.float32) * spread
     noisy = ((1 - NOISE) * features + NOISE * noise).astype(np.float32)
     return {
-        "test: a fifth of the edges dropped": _with_edges(dataset, kept[pair]),
-        "test: noisy features": dataset._replace(features=noisy),
+        DROPPED: _with_edges(dataset, kept[pair]),
+        NOISY: dataset._replace(features=noisy),
     }
 
 

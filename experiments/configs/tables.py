@@ -9,6 +9,8 @@ layer, so there is one pair of layers, and all forms of attention are the same m
 deep_to_shallow: GCNII teachers of 64 layers, GCN students of 4: which of 192 pairs of layers to align is open.
 molecules: graphs that are labelled, GIN on minibatches: ROC-AUC of properties of molecules.
 curve: students from 60 to 600 times smaller than their teachers.
+few_labels: one and five labelled nodes per class. The training nodes of the citation graphs are the 20 of `labels_20`.
+perturbed: as main; the claims are on the test nodes of graphs with dropped edges, and with noisy features.
 Hardware: 2 CPU cores. Time: one to five minutes a cell on Cora and Citeseer, six to twenty on Pubmed; teachers half an
 hour a data set and regime, ten of Pubmed two to four hours. `stride` and `stride_structure` are methods too, but in no
 table: G-CRD on all 256 pairs of layers takes hours a cell.
@@ -16,7 +18,7 @@ table: G-CRD on all 256 pairs of layers takes hours a cell.
 
 from abkd_jax.configs.options import ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.study.options import Table, Tuning
-from abkd_jax.study.regimes import UNSEEN
+from abkd_jax.study.regimes import DROPPED, NOISY, UNSEEN
 from abkd_jax.study.report.claims import Claim
 
 EARLIER = (
@@ -30,6 +32,8 @@ NOT_TAUGHT = (  # methods for students that are not given soft labels of the nod
 )
 
 OTHERS = tuple(method for method in NOT_TAUGHT if not method.startswith("teacher_input"))
+
+FEW = ("soft_label", "abkd", "abkd_last_layer", "teacher_input", "supervised")
 
 # Velickovic et al. (arXiv 1710.10903, section 3.3): 8 heads x 8 units, L2 and both dropout rates of Cora.
 GAT = TeacherConfig(
@@ -82,6 +86,13 @@ TABLES = {
             "supervised",
         ),
     ),
+    "few_labels": Table(
+        name="few_labels",
+        datasets=("cora", "citeseer", "pubmed"),
+        regimes=("labels_1", "labels_5"),
+        methods=FEW,
+    ),
+    "perturbed": Table(name="perturbed", datasets=("cora", "citeseer", "pubmed"), regimes=("perturbed",), methods=FEW),
     # One student after the other; ogbg-molhiv, which has 27 times the graphs of BACE, is for `--datasets`.
     "molecules": Table(
         name="molecules",
@@ -123,5 +134,13 @@ CLAIMS = {
     "curve": (
         Claim("abkd", ("soft_label",)),
         Claim("abkd", ("abkd_last_layer",)),
+    ),
+    "few_labels": (
+        Claim("abkd", ("soft_label",)),
+        Claim("abkd", ("abkd_last_layer",)),
+        Claim("teacher_input", ("soft_label",)),
+    ),
+    "perturbed": tuple(
+        Claim(method, ("soft_label",), view=view) for view in (DROPPED, NOISY) for method in ("abkd", "teacher_input")
     ),
 }

@@ -7,10 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abkd_jax.datasets import generate
-from abkd_jax.study.regimes import perturbed, views
+from abkd_jax.study.regimes import DROPPED, NOISY, perturbed, views
 from abkd_jax.types import InputError
-
-DROPPED, NOISY = "test: a fifth of the edges dropped", "test: noisy features"
 
 
 def edges(dataset):

@@ -49,6 +49,8 @@ def preset(dataset: str, facts: Facts | None = None) -> Preset:
         return large_presets.heterogeneous(no_features="freebase" in named, bases=named == "aifb")
     if named in ("mutag", "proteins") or named.startswith("ogbg-"):
         return large_presets.graph_level(small=named in ("mutag", "proteins"))
+    if named in ("amazon_photo", "coauthor_cs"):
+        return rules.shallow()
     if named in DATASETS or facts is None:
         return _citation(named)
     return rules.preset(facts)

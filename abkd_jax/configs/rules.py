@@ -6,7 +6,8 @@
    AIFB; without features and with fewer edge types more dropout, as for Freebase. Above `MANY_NODES` nodes a step reads
    random walks.
 3. *Homogeneous, one class per node, at most `FEW_LABELS` training nodes*, and GCNII's 64 layers within `MEMORY`: the
-   semi-supervised recipe, GCNII 64 x 64 to 4 x 4. Memory is that of one number per edge, direction, layer and unit.
+   semi-supervised recipe, GCNII 64 x 64 to 4 x 4; above `DEEP_NODES` nodes GraphSAGE 2 x 128 to 2 x 8 instead, unless
+   edges have weights. Memory is that of one number per edge, direction, layer and unit.
 4. *All other homogeneous graphs*: GraphSAGE 3 x 256 to 2 x 32; of these sizes GIN where edges have features, and GCN
    where they have weights, which GraphSAGE does not read. Above `MANY_NODES` nodes, or where one layer is beyond
    `MEMORY`, a step reads sampled neighbours.
@@ -23,6 +24,8 @@ from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, Opt
 __all__ = ["FEW_LABELS", "MANY_EDGE_TYPES", "MANY_NODES", "MEMORY", "Facts", "preset", "reason", "semi_supervised"]
 
 FEW_LABELS = 2_000  # training nodes; the recipe of GCNII has 60 to 300
+# Between acm and amazon_photo, where GraphSAGE trains in a fifth of the time and is better on validation nodes.
+DEEP_NODES = 5_000
 MANY_EDGE_TYPES = 30
 MANY_NODES = 200_000  # ogbn-arxiv, 169,343 nodes, is trained as a whole
 MEMORY = 8 * 2**30  # bytes
@@ -93,9 +96,11 @@ def _choose(facts: Facts) -> tuple[Preset, str]:
         return graph_level(small=classes), f"GIN {sizes}"
     if facts.level == "typed":
         return _typed(facts), "RGCN 2 x 64 to 2 x 8"
-    deep = 2 * facts.edges * 64 * 64 * 4 <= MEMORY
-    if facts.task == "classification" and facts.train <= FEW_LABELS and deep and not facts.edge_features:
-        return semi_supervised(), "GCNII 64 x 64 to 4 x 4"
+    fits = 2 * facts.edges * 64 * 64 * 4 <= MEMORY
+    if facts.task == "classification" and facts.train <= FEW_LABELS and fits and not facts.edge_features:
+        if facts.nodes <= DEEP_NODES or facts.weighted:
+            return semi_supervised(), "GCNII 64 x 64 to 4 x 4"
+        return shallow(), "GraphSAGE 2 x 128 to 2 x 8"
     name = "gin" if facts.edge_features else "gcn" if facts.weighted else "graphsage"
     return _supervised(facts, name), f"{NAMES[name]} 3 x 256 to 2 x 32"
 
@@ -115,6 +120,18 @@ def semi_supervised() -> Preset:
         supervised=MethodConfig(optim=labels),
         soft_label=MethodConfig(task_weight=0.0, soft_label_weight=1.0, temperature=0.25),
     )
+
+
+def shallow() -> Preset:
+    """Returns the recipe for few labels on larger graphs: GLNN's GraphSAGE (arXiv 2110.08727, table 8) to 2 x 8.
+
+    Students learn as those of `semi_supervised` do. Architecture and decay of the teacher are the best of ten tried on
+    validation nodes of amazon_photo, one to three seeds each: GCNIIs of 16 layers reach 88, GCNs 91, this one 92.
+    """
+    base = semi_supervised()
+    model = ModelConfig(name="graphsage", layers=2, hidden=128, dropout=0.5)
+    optim = OptimConfig(epochs=300, eval_every=5, patience=100, learning_rate=0.01, conv_decay=1e-4, dense_decay=1e-4)
+    return replace(base, teacher=TeacherConfig(model, optim), student=replace(model, hidden=8, dropout=0.0))
 
 
 def _supervised(facts: Facts, name: Literal["graphsage", "gin", "gcn"]) -> Preset:

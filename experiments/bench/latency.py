@@ -24,8 +24,9 @@ import numpy as np
 import tabulate
 import tyro
 
+from abkd_jax.configs.large_presets import arxiv
 from abkd_jax.configs.options import ModelConfig
-from abkd_jax.configs.presets import preset
+from abkd_jax.configs.rules import semi_supervised
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.inference.evaluation import parameter_count
 from abkd_jax.run.data import PreparedData, build_model, prepare_data
@@ -66,9 +67,9 @@ def main(args: Args) -> None:
 
 def _models(name: str) -> dict[str, ModelConfig]:
     """Returns the sizes that are compared, the teacher first."""
-    teacher, student = preset(name).teacher.model, ModelConfig("gcnii", layers=4, hidden=4, dropout=0.0)
+    teacher, student = semi_supervised().teacher.model, ModelConfig("gcnii", layers=4, hidden=4, dropout=0.0)
     if name == "ogbn-arxiv":
-        teacher = dataclasses.replace(teacher, hidden=96, symmetric_norm=False)
+        teacher = dataclasses.replace(arxiv().teacher.model, hidden=96, symmetric_norm=False)
     mlp = ModelConfig("mlp", layers=2, hidden=128, dropout=0.0)
     return {
         f"teacher, {teacher.name} {teacher.layers} x {teacher.hidden}": teacher,

@@ -11,7 +11,7 @@ from abkd_jax.run.report.trends import is_finite
 from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.blocks import Entry, Table, plain
 from abkd_jax.study.report.comparisons import Comparison
-from abkd_jax.study.report.grid import TEACHER, Column, Grid, metric_of_cell, scores_of
+from abkd_jax.study.report.grid import TEACHER, Column, Grid, metric_of_cell, paired, scores_of
 from abkd_jax.study.report.ranks import Ranks, average_ranks
 from abkd_jax.types import Metric
 
@@ -28,6 +28,7 @@ __all__ = [
     "ranks",
 ]
 
+FAILED = 0.05  # five points below the median seed
 TESTS = ("95 % interval", "pairs", "permutation p", "Wilcoxon p", "t-test p", "Holm p", "d_z")
 
 
@@ -67,7 +68,7 @@ def ranks(grid: Grid, columns: Sequence[Column], view: str = "test") -> Ranks:
 def main_table(
     grid: Grid, title: str, columns: Sequence[Column], rows: Sequence[Comparison], view: str = "test"
 ) -> Table:
-    """Returns the scores, rows are methods, the teacher first, columns are data sets.
+    """Returns the scores: rows are methods below what is measured, the student and the teacher; columns are data sets.
 
     Args:
         grid: the cells.
@@ -78,10 +79,14 @@ def main_table(
     """
     marks = {(row.column, row.method): row.verdict for row in rows}
     of_ranks = ranks(grid, columns, view).ranks
-    sizes = [_size(grid, column) for column in columns]
-    headers = ["method", *(_heading(grid, *pair) for pair in zip(columns, sizes, strict=True))]
+    headers = ["method", *(column.dataset for column in columns)]
     headers += ["average rank" if len(columns) > 1 else "rank", "epochs to .5", "failed"]
-    lines = [(Entry(TEACHER), *(_score(grid.teacher(column), view) for column in columns), *plain("-", "-", "-"))]
+    heads = {
+        "measured": plain(*(grid.metric(column).heading for column in columns)),
+        "student, times smaller": plain(*(_size(grid, column) for column in columns)),
+        TEACHER: [_score(grid.teacher(column), view) for column in columns],
+    }
+    lines = [(Entry(name), *entries, *plain("-", "-", "-")) for name, entries in heads.items()]
     for method in grid.methods:
         cells = [grid.cells.get((column, method)) for column in columns]
         if not any(cells):
@@ -92,7 +97,8 @@ def main_table(
         )
         rank = f"{of_ranks[method]:.2f}" if method in of_ranks else "-"
         costs = [cell.get("cost", {}) for cell in cells if cell]
-        lines.append((Entry(method), *scores, *plain(rank, _epochs(costs), _failed(filter(None, cells)))))
+        starts = ((cell, grid.teacher(column)) for column, cell in zip(columns, cells, strict=True) if cell)
+        lines.append((Entry(method), *scores, *plain(rank, _epochs(costs), _failed(starts))))
     what = "test scores" if view == "test" else view
     named = title if title.startswith(grid.name) else f"{grid.name}, {title}"  # a table may be named for its regime
     return Table(f"{named}: {what}", tuple(headers), lines, f"{grid.name} {title} {view}")
@@ -142,7 +148,7 @@ def cost_table(grid: Grid) -> Table:
                 *(_number(times.get(key), ",.0f") for key in ("training_seconds", "tuning_seconds")),
                 _number(reached, "g"),
                 _number(seconds, ".3g"),
-                _failed([cell]),
+                _failed([(cell, grid.teacher(column))]),
             )
         )
     return Table("Size, epochs and times", headers, lines, texts=2)
@@ -174,14 +180,9 @@ def interval_text(interval: tuple[float, float] | None, metric: Metric) -> str:
     return " to ".join(format_score(bound, metric, sign="+") for bound in bounds)
 
 
-def _heading(grid: Grid, column: Column, size: str) -> str:
-    """Returns the data set, what is measured, and how much smaller the student is."""
-    return f"{column.dataset} {grid.metric(column).heading}{size}"
-
-
 def _size(grid: Grid, column: Column) -> str:
     ratio = grid.compression(column)
-    return f" ({column.student})" if ratio is None else f" ({column.student}, {ratio:.1f}x smaller)"
+    return column.student if ratio is None else f"{column.student}, {ratio:.1f}x"
 
 
 def _score(cell: Cell | None, view: str) -> Entry:
@@ -204,15 +205,21 @@ def _epochs(costs: Iterable[Mapping[str, Any]]) -> str:
     return f"{np.mean(medians):.0f}" if medians else "-"
 
 
-def _failed(cells: Iterable[Cell]) -> str:
-    """Returns how many of the seeds failed: they diverged or ended far below the others."""
+def _failed(starts: Iterable[tuple[Cell, Cell | None]]) -> str:
+    """Returns how many of the seeds failed: they diverged, or ended far below the median one.
+
+    Of validation scores less those of the seed's teacher, as both have its split and its labelled nodes.
+
+    Args:
+        starts: cells with those of their teachers.
+    """
     failed, seeds = 0, 0
-    for cell in cells:
-        flags = cell.get("cost", {}).get("failed")
-        diverged = cell.get("diverged") or [None] * len(cell["seeds"])
-        if flags:
-            failed += sum(bool(flag) or epoch is not None for flag, epoch in zip(flags, diverged, strict=True))
-            seeds += len(flags)
+    for cell, teacher in starts:
+        scores = scores_of(cell, "validation")
+        gaps = [*(paired(cell, teacher, "validation") or scores).values()]
+        if scores:
+            seeds += len(cell["seeds"])
+            failed += len(cell["seeds"]) - len(scores) + int(np.sum(np.array(gaps) < np.median(gaps) - FAILED))
     return f"{failed} of {seeds}" if seeds else "-"
 
 

@@ -28,7 +28,22 @@ def test_bold_follows_the_corrected_test():
         expected = "open" if row.holm_p >= 0.05 else "better" if row.difference.estimate.mean > 0 else "worse"
         assert entry.mark == expected
     assert {row.method: row.verdict for row in rows} == {"abkd_x": "better", "gcrd": "worse", "fitnet": "open"}
-    assert list(lines)[:2] == ["teacher", "soft_label"]
+    assert list(lines)[:4] == ["measured", "student, times smaller", "teacher", "soft_label"]
+    assert table.headers[1:3] == tuple(column.dataset for column in grid.columns)
+    cell = grid.cells[grid.columns[0], "gcrd"]
+    assert lines["student, times smaller"][1].text == f"{cell['student']}, {cell['compression']:.1f}x"
+
+
+def test_seeds_that_fail_are_those_that_end_far_below_their_teachers():
+    made = samples.cells(datasets=("cora",))
+    for number, drop in ((1, 0.2), (2, 0.2), (5, 0.2), (6, 0.2)):  # of seeds that are harder for teachers too
+        for cell in made:
+            cell["scores"]["validation"][number] -= drop
+    gcrd = next(c for c in made if c["method"] == "gcrd")
+    gcrd["scores"]["validation"][3] -= 0.06
+    gcrd["scores"]["validation"][4], gcrd["diverged"][4] = None, 20
+    failed = {line[0].text: line[-1].text for line in table_of(made)[-1].rows}
+    assert (failed["gcrd"], failed["soft_label"]) == ("2 of 8", "0 of 8")
 
 
 def test_numbers_of_the_table_are_those_of_the_cells():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, Preset
 from abkd_jax.distill.named import is_outside, require_known
+from abkd_jax.types import InputError
 
 __all__ = ["METHODS", "Recipe", "recipe", "repeats_layer"]
 
@@ -43,6 +44,8 @@ _AUXILIARY: dict[str, float] = {
     "ff_g2m": 1.0,
     "propagate": 1.0,
 }
+# Soft labels from one start, where the tuning of all others chooses among several.
+_STARTS = {"soft_label_cut_out": "attention_map", "soft_label_plain": "positive"}
 MAX_NODES = 1024  # drawn per step where a loss compares all pairs of nodes: 7 times fewer pairs than all of Cora
 _ALONE = "labels_"  # prefix of the methods that learn from labels and one term, without soft labels
 _REPEATED = "_repeated"  # suffix of those whose student repeats one layer
@@ -56,6 +59,7 @@ METHODS = (
     *(_ALONE + name for name in (*_ALIGNMENT, *_AUXILIARY)),
     "teacher_input",
     "teacher_input_abkd",
+    *_STARTS,
 )
 
 
@@ -98,9 +102,13 @@ def recipe(
             those of a decade around its own. Whole graphs have an optimizer and learning rates for all of them.
 
     Raises:
-        InputError: no method has this name.
+        InputError: no method has this name, or its students cannot have its start.
     """
     require_known("method", name, METHODS)
+    if name in _STARTS:
+        if _STARTS[name] not in starts:
+            raise InputError(f"method {name}: start {_STARTS[name]}, but the students have {', '.join(starts)}")
+        starts = (_STARTS[name],)
     loss = name.removeprefix(_ALONE)
     alone = name.startswith(_ALONE) and loss != "soft_label"
     soft = 0.0 if alone or name == "supervised" else 1.0
@@ -125,6 +133,8 @@ def recipe(
         ranges["auxiliary_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     if loss.startswith("teacher_input"):
         changes["input"] = "teacher"
+    if name in _STARTS:
+        changes["start"] = _STARTS[name]
     return Recipe(dataclasses.replace(base, **changes), ranges, starts)
 
 

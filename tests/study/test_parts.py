@@ -19,7 +19,8 @@ from abkd_jax.study.tuning import ranking, trials
 from abkd_jax.types import InputError
 from experiments.reproduce import as_stored
 
-STARTS = ("positive", "teacher_directions")
+STARTS = ("positive", "teacher_directions", "attention_map")
+FIXED = {"soft_label_cut_out": {"attention_map"}, "soft_label_plain": {"positive"}}
 
 
 def test_nodes_that_are_unseen_have_no_edge_and_are_in_no_loss():
@@ -56,7 +57,8 @@ def test_trials_lie_in_the_ranges_and_start_with_the_preset(name):
     first, *others = trials(tried, 16)
     assert len(others) == 15
     assert first.numbers["optim.learning_rate"] == tried.method.optim.learning_rate
-    assert {trial.start for trial in others} == set(STARTS)
+    assert {trial.start for trial in others} == FIXED.get(name, set(STARTS))
+    assert first.start in FIXED.get(name, {"positive"})
     for trial in others:
         for path, (low, high) in tried.ranges.items():
             assert low * 0.99 <= trial.numbers[path] <= high * 1.01
@@ -92,6 +94,11 @@ def test_on_minibatches_the_optimizer_is_the_preset_s_with_rates_of_a_decade_aro
         assert trials(tried, 4)[0].numbers["optim.learning_rate"] == own.learning_rate
     whole = recipe("gcrd", preset("cora"), STARTS)
     assert whole.ranges["optim.learning_rate"] == (0.01, 0.1)
+
+
+def test_a_start_that_the_students_cannot_have():
+    with pytest.raises(InputError, match="soft_label_cut_out: start attention_map, but the students have positive"):
+        recipe("soft_label_cut_out", preset("cora"), ("positive", "teacher_directions"))
 
 
 def test_a_method_that_is_unknown():

@@ -105,10 +105,6 @@ def recipe(
         InputError: no method has this name, or its students cannot have its start.
     """
     require_known("method", name, METHODS)
-    if name in _STARTS:
-        if _STARTS[name] not in starts:
-            raise InputError(f"method {name}: start {_STARTS[name]}, but the students have {', '.join(starts)}")
-        starts = (_STARTS[name],)
     loss = name.removeprefix(_ALONE)
     alone = name.startswith(_ALONE) and loss != "soft_label"
     soft = 0.0 if alone or name == "supervised" else 1.0
@@ -135,6 +131,9 @@ def recipe(
         changes["input"] = "teacher"
     if name in _STARTS:
         changes["start"] = _STARTS[name]
+        if changes["start"] not in starts:
+            raise InputError(f"method {name}: start {changes['start']}, but the students have {', '.join(starts)}")
+        starts = (changes["start"],)
     return Recipe(dataclasses.replace(base, **changes), ranges, starts)
 
 

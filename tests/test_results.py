@@ -97,8 +97,12 @@ def test_the_differences_in_the_readme_are_those_of_the_cells():
         (r"to students of 4 x 2 (\S+ \+- \S+) on Citeseer", "curve", "citeseer, 4x2"),
         (r"to students of 4 x 2 .*?, (\S+ \+- \S+) on Cora ", "curve", "cora, 4x2"),
         (r"to students of 4 x 2 .*? and (\S+ \+- \S+) on cora_ml", "curve", "cora_ml, 4x2"),
+        (r"students gain (\S+ \+- \S+) on acm with a fifth", "perturbed", "acm"),
     ],
-    ids=["main", "GAT", "labelled", "labelled on cora_ml", "narrow on Citeseer", "narrow on Cora", "narrow on cora_ml"],
+    ids=[
+        *("main", "GAT", "labelled", "labelled on cora_ml"),
+        *("narrow on Citeseer", "narrow on Cora", "narrow on cora_ml", "cut out on acm"),
+    ],
 )
 def test_the_draws_in_the_readme_are_those_of_their_cells(said, table, place):
     (number,) = re.findall(said, README)

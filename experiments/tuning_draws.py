@@ -144,7 +144,7 @@ def picture(results: Path) -> bytes:
         grids = _grids(names, claims, results)
         for claim in claims:
             for column, gaps in gaps_of(grids, claim).items():
-                said = f"{table}, {label(grids[0], column)}:\n{claim}"
+                said = f"{table}, {label(grids[0], column)}{claim.where}:\n{claim.short}"
                 rows[said] = [grids[0].metric(column).factor * gap for gap in gaps]
     return draws_figure(rows)
 

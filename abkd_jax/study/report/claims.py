@@ -32,8 +32,18 @@ class Claim(NamedTuple):
     view: str = "test"
 
     def __str__(self) -> str:
-        where = self.view.removeprefix("test").replace(": ", " on ", 1)
-        return f"{self.method} above {self.name or self.rivals[0]}{where}"
+        return f"{self.method} above {self.name or self.rivals[0]}{self.where}"
+
+    @property
+    def where(self) -> str:
+        """Returns the nodes of the scores, `" on unseen nodes"`; empty for all test nodes."""
+        return self.view.removeprefix("test").replace(": ", " on ", 1)
+
+    @property
+    def short(self) -> str:
+        """Returns the methods, without the modules of losses from outside."""
+        method, rival = (name.rpartition(":")[-1] for name in (self.method, self.name or self.rivals[0]))
+        return f"{method} above {rival}"
 
 
 class Decision(NamedTuple):

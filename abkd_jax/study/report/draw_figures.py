@@ -9,7 +9,7 @@ from abkd_jax.study.report.statistics import bootstrap_interval
 
 __all__ = ["draws_figure"]
 
-WIDTH = 6.3  # inches; half of it are the names of the rows
+WIDTH = 7.6  # inches; half of it are the names of the rows
 ROW = 0.36  # inches, two lines of text
 
 

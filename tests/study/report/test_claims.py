@@ -81,6 +81,13 @@ def test_claims_stand_in_the_report_where_there_are_any(tmp_path, monkeypatch):
     assert "Claims" not in (tmp_path / "without/report.md").read_text()
 
 
+def test_names_of_claims_in_tables_and_pictures():
+    claim = Claim("mine.losses:mine", ("soft_label",), view=UNSEEN)
+    assert str(claim) == "mine.losses:mine above soft_label on unseen nodes"
+    assert (claim.short, claim.where) == ("mine above soft_label", " on unseen nodes")
+    assert (BEST.short, BEST.where) == ("abkd_x above best earlier loss", "")
+
+
 def test_claims_of_the_tables_name_their_methods():
     for name, claims in CLAIMS.items():
         named = {method for claim in claims for method in (claim.method, *claim.rivals)}

@@ -44,8 +44,12 @@ _AUXILIARY: dict[str, float] = {
     "ff_g2m": 1.0,
     "propagate": 1.0,
 }
-# Soft labels from one start, where the tuning of all others chooses among several.
-_STARTS = {"soft_label_cut_out": "attention_map", "soft_label_plain": "positive"}
+# Methods from one start, where the tuning of all others chooses among several.
+_STARTS = {
+    "soft_label_cut_out": ("soft_label", "attention_map"),
+    "soft_label_plain": ("soft_label", "positive"),
+    "abkd_cut_out": ("abkd", "attention_map"),
+}
 MAX_NODES = 1024  # drawn per step where a loss compares all pairs of nodes: 7 times fewer pairs than all of Cora
 _ALONE = "labels_"  # prefix of the methods that learn from labels and one term, without soft labels
 _REPEATED = "_repeated"  # suffix of those whose student repeats one layer
@@ -105,7 +109,7 @@ def recipe(
         InputError: no method has this name, or its students cannot have its start.
     """
     require_known("method", name, METHODS)
-    loss = name.removeprefix(_ALONE)
+    loss, start = _STARTS.get(name, (name.removeprefix(_ALONE), None))
     alone = name.startswith(_ALONE) and loss != "soft_label"
     soft = 0.0 if alone or name == "supervised" else 1.0
     labels = 1.0 if soft == 0.0 or with_labels or name == "labels_soft_label" else 0.0
@@ -129,11 +133,10 @@ def recipe(
         ranges["auxiliary_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     if loss.startswith("teacher_input"):
         changes["input"] = "teacher"
-    if name in _STARTS:
-        changes["start"] = _STARTS[name]
-        if changes["start"] not in starts:
-            raise InputError(f"method {name}: start {changes['start']}, but the students have {', '.join(starts)}")
-        starts = (changes["start"],)
+    if start is not None:
+        if start not in starts:
+            raise InputError(f"method {name}: start {start}, but the students have {', '.join(starts)}")
+        changes["start"], starts = start, (start,)
     return Recipe(dataclasses.replace(base, **changes), ranges, starts)
 
 

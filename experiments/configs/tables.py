@@ -11,8 +11,8 @@ molecules: graphs that are labelled, GIN on minibatches: ROC-AUC of properties o
 curve: students from 60 to 600 times smaller than their teachers.
 few_labels: one and five labelled nodes per class. The training nodes of the citation graphs are the 20 of `labels_20`.
 perturbed: as main; the claims are on the test nodes of graphs with dropped edges, and with noisy features.
-`soft_label_cut_out` and `soft_label_plain` are soft labels from one start: cut out of the teacher along a map of its
-layers, and the plain one.
+`soft_label_cut_out`, `abkd_cut_out` and `soft_label_plain` have one start: cut out of the teacher along a map of its
+layers, or the plain one.
 Hardware: 2 CPU cores. Time: one to five minutes a cell on Cora and Citeseer, six to twenty on Pubmed; teachers half an
 hour a data set and regime, ten of Pubmed two to four hours. `stride` and `stride_structure` are methods too, but in no
 table: G-CRD on all 256 pairs of layers takes hours a cell.
@@ -85,7 +85,7 @@ TABLES = {
         students=("4x2", "2x4", "1x4", "1x2"),
         methods=(
             *("soft_label", "abkd", "abkd_last_layer", "experiments.class_relevant:class_relevant", "gcrd"),
-            *("supervised", "soft_label_cut_out"),
+            *("supervised", "soft_label_cut_out", "abkd_cut_out"),
         ),
     ),
     "few_labels": Table(
@@ -143,6 +143,7 @@ CLAIMS = {
         Claim("abkd", ("abkd_last_layer",)),
         # Later, as the tuning of ABKD had chosen that start more often than that of soft labels.
         Claim("abkd", ("soft_label_cut_out",)),
+        Claim("abkd_cut_out", ("soft_label_cut_out",)),
     ),
     "few_labels": (
         Claim("abkd", ("soft_label",)),

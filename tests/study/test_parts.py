@@ -1,5 +1,7 @@
 """Regimes, trials, contents of cells and comparisons: each against values worked out by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +22,8 @@ from abkd_jax.types import InputError
 from experiments.reproduce import as_stored
 
 STARTS = ("positive", "teacher_directions", "attention_map")
-FIXED = {"soft_label_cut_out": {"attention_map"}, "soft_label_plain": {"positive"}}
+CUT_OUT = {"attention_map"}
+FIXED = {"soft_label_cut_out": CUT_OUT, "abkd_cut_out": CUT_OUT, "soft_label_plain": {"positive"}}
 
 
 def test_nodes_that_are_unseen_have_no_edge_and_are_in_no_loss():
@@ -94,6 +97,13 @@ def test_on_minibatches_the_optimizer_is_the_preset_s_with_rates_of_a_decade_aro
         assert trials(tried, 4)[0].numbers["optim.learning_rate"] == own.learning_rate
     whole = recipe("gcrd", preset("cora"), STARTS)
     assert whole.ranges["optim.learning_rate"] == (0.01, 0.1)
+
+
+def test_methods_from_one_start_are_those_of_all_starts():
+    for one, every in (("soft_label_cut_out", "soft_label"), ("abkd_cut_out", "abkd")):
+        fixed, tried = recipe(one, preset("cora"), STARTS), recipe(every, preset("cora"), STARTS)
+        assert fixed.ranges == tried.ranges
+        assert dataclasses.replace(fixed.method, start=tried.method.start) == tried.method
 
 
 def test_a_start_that_the_students_cannot_have():

@@ -97,7 +97,7 @@ def test_the_differences_in_the_readme_are_those_of_the_cells():
         (r"to students of 4 x 2 (\S+ \+- \S+) on Citeseer", "curve", "citeseer, 4x2"),
         (r"to students of 4 x 2 .*?, (\S+ \+- \S+) on Cora ", "curve", "cora, 4x2"),
         (r"to students of 4 x 2 .*? and (\S+ \+- \S+) on cora_ml", "curve", "cora_ml, 4x2"),
-        (r"students gain (\S+ \+- \S+) on acm with a fifth", "perturbed", "acm"),
+        (r"they gain (\S+ \+- \S+) on acm with a fifth", "perturbed", "acm"),
     ],
     ids=[
         *("main", "GAT", "labelled", "labelled on cora_ml"),

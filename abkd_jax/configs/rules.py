@@ -21,7 +21,18 @@ from typing import Literal, NamedTuple
 from abkd_jax.configs.large_presets import Preset, graph_level, heterogeneous, plain_methods
 from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 
-__all__ = ["FEW_LABELS", "MANY_EDGE_TYPES", "MANY_NODES", "MEMORY", "Facts", "preset", "reason", "semi_supervised"]
+__all__ = [
+    "DEEP_NODES",
+    "FEW_LABELS",
+    "MANY_EDGE_TYPES",
+    "MANY_NODES",
+    "MEMORY",
+    "Facts",
+    "preset",
+    "reason",
+    "semi_supervised",
+    "shallow",
+]
 
 FEW_LABELS = 2_000  # training nodes; the recipe of GCNII has 60 to 300
 # Between acm and amazon_photo, where GraphSAGE trains in a fifth of the time and is better on validation nodes.

@@ -32,7 +32,12 @@ class Claim(NamedTuple):
     view: str = "test"
 
     def __str__(self) -> str:
-        return f"{self.method} above {self.name or self.rivals[0]}{self.where}"
+        return f"{self.method} above {self.against}{self.where}"
+
+    @property
+    def against(self) -> str:
+        """Returns what the rivals are called together."""
+        return self.name or self.rivals[0]
 
     @property
     def where(self) -> str:
@@ -42,7 +47,7 @@ class Claim(NamedTuple):
     @property
     def short(self) -> str:
         """Returns the methods, without the modules of losses from outside."""
-        method, rival = (name.rpartition(":")[-1] for name in (self.method, self.name or self.rivals[0]))
+        method, rival = (name.rpartition(":")[-1] for name in (self.method, self.against))
         return f"{method} above {rival}"
 
 

@@ -68,7 +68,7 @@ def _decide(gaps: Mapping[Claim, Mapping[Column, Sequence[float]]]) -> list[Deci
     over = [(claim, tuple(found), difference(_over_all(found))) for claim, found in gaps.items() if len(found) > 1]
     corrected = [p for part in (alone, over) for p in holm([found.permutation_p for *_, found in part])]
     return [
-        Decision(claim, (claim.name or claim.rivals[0],), Comparison(columns, claim.method, found, p))
+        Decision(claim, (claim.against,), Comparison(columns, claim.method, found, p))
         for (claim, columns, found), p in zip(alone + over, corrected, strict=True)
     ]
 

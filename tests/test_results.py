@@ -14,7 +14,7 @@ from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import claims_table, decide
 from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excerpt
 from abkd_jax.study.report.grid import Column, make_grid
-from experiments import tuning_draws
+from experiments import starts, tuning_draws
 from experiments.configs.tables import CLAIMS, TABLES
 from experiments.report import Args
 from experiments.study import RESULTS
@@ -47,6 +47,17 @@ def test_what_is_said_of_draws_is_what_their_cells_give(name):
     assert {f"{tuning_draws.FOLDER}/{path.name}" for path in again} == set(names[1:])
     text = TEXTS[tuning_draws.FOLDER]
     assert with_excerpt(text, name, tuning_draws.as_text(names, claims, RESULTS)) == text
+
+
+def test_what_is_said_of_starts_is_what_the_trials_give():
+    """Once `experiments.starts --readme experiments/README.md` has put it there."""
+    text = (RESULTS.parent / "README.md").read_text()
+    made = starts.as_text(RESULTS)
+    assert with_excerpt(text, starts.NAME, made) == text
+    gained = [float(row.split("|")[5].split()[0]) for row in made.splitlines()[2:] if "teacher_input" not in row]
+    changes = (RESULTS.parent.parent / "abkd_jax" / "CHANGELOG.md").read_text().replace("\n", " ")
+    for said in (text.replace("\n", " "), changes):
+        assert re.findall(r"(\S+) to (\S+) points (?:better|ahead)", said) == [(f"{min(gained)}", f"{max(gained)}")]
 
 
 def test_the_picture_of_the_draws_is_of_their_cells():

@@ -17,11 +17,11 @@ from abkd_jax.inference.student import Student
 from abkd_jax.run import pipeline
 from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.folder import map_rows, metric_lines, open_run
-from abkd_jax.run.given_teachers import given_teacher
+from abkd_jax.run.given_teachers import WEIGHTS, given_teacher
 from abkd_jax.run.plan import make_plan
 from abkd_jax.run.program import Teacher
 from abkd_jax.run.report import figures, pareto, statistics, tables
-from abkd_jax.run.resolve import jobs, resolve
+from abkd_jax.run.resolve import jobs, resolve, with_starts
 from abkd_jax.run.teachers import check_hiddens, read_teacher
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
@@ -160,7 +160,8 @@ def compress(
     own["teacher"] = teacher if isinstance(teacher, TeacherConfig) else None
     changes = named | {key: value for key, value in own.items() if value is not None}
     with _folder(out) as path:
-        settings = resolve(replace(base, dataset=name, out=path, split=seed, **changes))
+        settings = replace(base, dataset=name, out=path, split=seed, **changes)
+        settings = resolve(_knowing(settings, teacher, teacher_model))
         prepared = prepare_data(dataset, None, settings.batches, seed)
         given = _given(teacher, prepared, settings, teacher_model)
         if out is None:
@@ -175,6 +176,15 @@ def compress(
         data=dataset.name,
         folder=None if out is None else path,
     )
+
+
+def _knowing(config: DistillConfig, teacher: Any, model: ModelConfig | None) -> DistillConfig:
+    """Returns the settings with what is known of a teacher that was trained elsewhere: its architecture, or nothing."""
+    if teacher is None or isinstance(teacher, TeacherConfig):
+        return config
+    if model is not None and isinstance(teacher, str | Path) and Path(teacher).suffix == WEIGHTS:
+        return replace(config, teacher=replace(config.teacher, model=model))
+    return with_starts(config, None)
 
 
 def _given(teacher: Any, data: PreparedData, config: DistillConfig, model: ModelConfig | None) -> Teacher | None:

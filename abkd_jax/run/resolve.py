@@ -22,17 +22,18 @@ from abkd_jax.configs.ranges import RANGES, Range
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.distill.build import OF_LOGITS, LossContext, build_objective
 from abkd_jax.models import build
+from abkd_jax.run.starts import STARTS_OF_WEIGHTS, check_start, with_start
 from abkd_jax.training.multihost import are_several
 from abkd_jax.training.sharding import make_mesh, mesh_sizes
 from abkd_jax.training.step import make_optimizer
 from abkd_jax.types import InputError
 
-__all__ = ["Job", "capped", "jobs", "methods_of", "resolve", "with_epochs"]
+__all__ = ["Job", "capped", "jobs", "methods_of", "resolve", "with_epochs", "with_starts"]
 
 Run = TypeVar("Run", bound=RunConfig)
+Distill = TypeVar("Distill", bound=DistillConfig)
 
 SHOWN = 3  # wrong settings that one message names
-STARTS_OF_WEIGHTS = ("teacher_directions", "attention_map")  # initialisations that read parameters of the teacher
 WEIGHTS = ("task_weight", "soft_label_weight", "alignment_weight", "auxiliary_weight")
 
 
@@ -82,7 +83,7 @@ def resolve(config: Run) -> Run:
     """Returns the settings in full, and everything that they construct constructed once, so checked.
 
     `max_epochs` stands in every training and evaluations divide its epochs; `~` is the home folder; every method stands
-    on its own.
+    on its own and has a start other than `auto`.
 
     Raises:
         InputError: one line that names the options that are wrong.
@@ -94,6 +95,7 @@ def resolve(config: Run) -> Run:
     _check_mesh(config)
     teacher = _checked_teacher(config)
     if isinstance(config, DistillConfig):
+        config = with_starts(config, teacher)
         _check_model("student", config.student, config.batches)
         for job in jobs(config):
             _check_job(job, teacher, config.batches)
@@ -134,6 +136,18 @@ def _capped(config: Run) -> Run:
     optims = {name: capped(part.optim, config.max_epochs) for name, part in parts.items()}
     short = {name: dataclasses.replace(part, optim=optims[name]) for name, part in parts.items()}
     return dataclasses.replace(config, **short)
+
+
+def with_starts(config: Distill, teacher: ModelConfig | None) -> Distill:
+    """Returns the settings with every start `auto` decided; see `starts.with_start`.
+
+    Args:
+        config: the settings.
+        teacher: its architecture; None where no single model is known.
+    """
+    methods = {name: getattr(config, name) for name in methods_of(config)}
+    decided = {name: with_start(m, m.student or config.student, teacher) for name, m in methods.items()}
+    return dataclasses.replace(config, **decided)
 
 
 def _spelled_out(config: Run) -> Run:
@@ -266,9 +280,10 @@ def _check_model(path: str, model: ModelConfig, batches: BatchConfig) -> None:
 
 def _check_job(job: Job, teacher: ModelConfig | None, batches: BatchConfig) -> None:
     name, model, method = job
-    _check_model("student" if method.student is None else f"{name}.student", model, batches)
+    path = "student" if method.student is None else f"{name}.student"
+    _check_model(path, model, batches)
     if method.start in STARTS_OF_WEIGHTS:
-        _check_start(job, teacher)
+        check_start(name, method.start, model, teacher, path=_flag(path))
     if method.input == "teacher":
         _check_input(job, teacher)
     if not any(getattr(method, weight) for weight in WEIGHTS):
@@ -287,24 +302,3 @@ def _check_input(job: Job, teacher: ModelConfig | None) -> None:
     for side, model in (("student", job.model), ("teacher", teacher)):
         if model.name == "sign":
             raise InputError(f"{job.name}: input teacher replaces the features, of which sign as {side} reads powers")
-
-
-def _check_start(job: Job, teacher: ModelConfig | None) -> None:
-    name, model, method = job
-    if teacher is None:
-        raise InputError(
-            f"{name}: start {method.start} reads the parameters of one teacher, which --teacher-outputs and "
-            f"--teacher-ensemble do not have; expected {_flag(f'{name}.start')} positive or default"
-        )
-    if method.start == "attention_map" and (model.name, teacher.name) != ("gcnii", "gcnii"):
-        raise InputError(f"{name}: start attention_map cuts a gcnii out of a gcnii, not {model.name} of {teacher.name}")
-    if method.start == "attention_map" and (model.repeated or teacher.repeated):
-        path = "teacher.model" if teacher.repeated else "student" if method.student is None else f"{name}.student"
-        raise InputError(
-            f"{name}: start attention_map averages the layers of a gcnii, expected {_flag(path)}.repeated False"
-        )
-    if model.hidden > teacher.hidden:
-        raise InputError(
-            f"{name}: start {method.start} needs a student no wider than its teacher, got {model.hidden} and "
-            f"{teacher.hidden} units"
-        )

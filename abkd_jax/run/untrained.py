@@ -9,7 +9,7 @@ import jax
 from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.models.reduced_input import ReducedInput, input_kernel, reduced, with_identity
-from abkd_jax.run.resolve import STARTS_OF_WEIGHTS
+from abkd_jax.run.starts import STARTS_OF_WEIGHTS
 from abkd_jax.training.step import TrainState, init_state
 from abkd_jax.types import Batch, Objective, Pytree
 
@@ -47,7 +47,7 @@ def make_prepare(
         variables = drawn.init(state_key, batch.graph)
         shapes = jax.eval_shape(lambda v: student.apply(v, batch.graph), variables)
         params = distill.initialise(
-            method.start,
+            method.start,  # type: ignore[arg-type]  # `resolve` decides what `auto` is
             start_key,
             variables["params"],
             teacher_params=teacher_params,

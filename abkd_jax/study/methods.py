@@ -115,7 +115,8 @@ def recipe(
     labels = 1.0 if soft == 0.0 or with_labels or name == "labels_soft_label" else 0.0
     optim = preset.soft_label.optim if minibatches else OPTIM
     base = dataclasses.replace(preset.soft_label, soft_label_weight=soft, task_weight=labels, optim=optim)
-    changes: dict[str, Any] = {}
+    # The plain start is that of the first trial: the others draw theirs.
+    changes: dict[str, Any] = {"start": "positive" if base.start == "auto" else base.start}
     rates = _decade_around(optim.learning_rate) if minibatches else LEARNING_RATES
     ranges: dict[str, Range] = {"optim.learning_rate": rates, "optim.dense_decay": DECAYS}
     if soft:
@@ -124,12 +125,12 @@ def recipe(
         ranges["task_weight"] = (0.01, 1.0)
     if loss in _ALIGNMENT or loss == "teacher_input_abkd":
         weight = 1.0 if alone else 0.1
-        changes = {**_ALIGNMENT.get(loss, {}), "alignment_weight": weight}
+        changes |= {**_ALIGNMENT.get(loss, {}), "alignment_weight": weight}
         ranges["alignment_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     elif loss in _AUXILIARY or is_outside(loss):
         weight = _AUXILIARY.get(loss, 1.0)
         auxiliary = loss.removesuffix(_REPEATED) if repeats_layer(name) else loss
-        changes = {"auxiliary": auxiliary, "auxiliary_weight": weight, "auxiliary_max_nodes": MAX_NODES}
+        changes |= {"auxiliary": auxiliary, "auxiliary_weight": weight, "auxiliary_max_nodes": MAX_NODES}
         ranges["auxiliary_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     if loss.startswith("teacher_input"):
         changes["input"] = "teacher"

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.configs.options import ModelConfig
 from abkd_jax.run.identity import TRAINING_VERSION, config_dict, digest
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.records import weights_digest
 from abkd_jax.run.resolve import Job, with_epochs
+from abkd_jax.run.starts import possible
 from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
 from abkd_jax.study.methods import Recipe, recipe, repeats_layer
@@ -25,11 +25,9 @@ from abkd_jax.study.similarity import cka_of_last_layers
 from abkd_jax.study.train import train_lanes
 from abkd_jax.study.tuning import Trial, ranking, trials
 
-__all__ = ["run_table", "starts"]
+__all__ = ["run_table"]
 
 log = logging.getLogger(__name__)
-
-LINEAR_INPUT = {"gcnii", "gcn", "mlp"}  # models whose input layer is one linear map, as `teacher_directions` reads it
 
 
 def run_table(table: Table, results: Path, work: Path) -> Iterator[tuple[Path, Cell, bool]]:
@@ -89,7 +87,7 @@ def _cell(
     tried = recipe(
         names["method"],
         place.preset,
-        starts(model, place.teacher.config),
+        possible(model, place.teacher.config),
         with_labels=place.with_labels,
         minibatches=place.data.sampler is not None,
     )
@@ -124,20 +122,6 @@ def _cell(
     write_cell(file, cell)
     shutil.rmtree(folder / "tuning", ignore_errors=True)
     return cell, True
-
-
-def starts(student: ModelConfig, teacher: ModelConfig | None) -> tuple[str, ...]:
-    """Returns the initialisations that a student can have, beside the one of its settings.
-
-    Examples:
-        >>> starts(ModelConfig(name="rgcn", hidden=8), ModelConfig(name="rgcn"))
-        ('default', 'positive')
-    """
-    if teacher is None or {student.name, teacher.name} - LINEAR_INPUT:
-        return ("default", "positive")
-    found = ("positive",) if student.hidden > teacher.hidden else ("positive", "teacher_directions")
-    averages_layers = found[1:] and student.name == teacher.name == "gcnii" and not student.repeated
-    return found + (("attention_map",) if averages_layers else ())
 
 
 def _weights(trained: Trained) -> list[str]:

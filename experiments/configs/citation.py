@@ -10,9 +10,12 @@ Chosen on validation nodes alone by `python -m experiments.tune`: temperature, a
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from abkd_jax.configs.options import DistillConfig, MethodConfig
-from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, distill_config, extend
+from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, distill_config, extend, methods
+
+__all__ = ["Citation", "grid", "plainly_started", "study"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,17 @@ class Citation(DistillConfig):
     """The same with closed-form alignment."""
 
 
+def plainly_started(dataset: str) -> DistillConfig:
+    """Returns the run on a data set whose students all start plainly, where `auto` cuts some out of their teachers."""
+    plain: dict[str, Any] = {
+        name: replace(method, start="positive") for name, method in methods(dataset).items() if method.start == "auto"
+    }
+    return replace(distill_config(dataset), **plain)
+
+
 def study(dataset: str) -> Citation:
     """Returns the study on one data set, with all its methods."""
-    base = distill_config(dataset)
+    base = plainly_started(dataset)
     supervised, soft_label, abkd = base.supervised, base.soft_label, base.abkd
     labels_abkd = replace(supervised, alignment_weight=1.0)
     directions = replace(soft_label, start="teacher_directions", optim=replace(soft_label.optim, epochs=600))
@@ -73,7 +84,7 @@ def study(dataset: str) -> Citation:
 
 def grid(dataset: str) -> dict[str, MethodConfig]:
     """Returns the candidates among which the validation accuracy decides, by name."""
-    base = distill_config(dataset)
+    base = plainly_started(dataset)
     soft, labels = base.soft_label, base.supervised
     candidates = {f"soft_label temperature={t}": replace(soft, temperature=t) for t in (0.125, 0.25, 0.5, 1.0, 4.0)}
     candidates |= {

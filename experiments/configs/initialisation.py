@@ -13,7 +13,8 @@ Nothing is tuned here: temperature and weight are those of `experiments.configs.
 from dataclasses import dataclass, field, replace
 
 from abkd_jax.configs.options import DistillConfig, MethodConfig
-from abkd_jax.configs.presets import distill_config, extend
+from abkd_jax.configs.presets import extend
+from experiments.configs.citation import plainly_started
 
 __all__ = ["Initialisation", "study"]
 
@@ -38,7 +39,7 @@ class Initialisation(DistillConfig):
 
 def study(dataset: str) -> Initialisation:
     """Returns the study on one data set, with all its methods."""
-    base = distill_config(dataset)
+    base = plainly_started(dataset)
     mapped, mapped_abkd = (replace(method, start="attention_map") for method in (base.soft_label, base.abkd))
     four = {"soft_label": base.soft_label, "mapped": mapped, "abkd": base.abkd, "mapped_abkd": mapped_abkd}
     shallow = replace(base.student, layers=1)

@@ -61,10 +61,34 @@ def test_a_distillation_step_learns_as_on_one_device():
     assert_close((many.params, found), (one.params, metrics), 1e-5, 1e-5)
 
 
+def assert_same_run(found, expected):
+    histories = ({k: v for k, v in of.history.items() if k != "seconds"} for of in (found, expected))
+    assert_close(*histories, 1e-5, 1e-5)
+    assert_close(found.variables, expected.variables, 1e-4, 1e-5)
+
+
+@needs_devices
+def test_a_student_is_cut_out_of_a_teacher_in_blocks_as_on_one_device(tmp_path):
+    model, student = (ModelConfig("gcnii", layers=layers, hidden=6, dropout=0.3) for layers in (4, 2))
+    optim = OptimConfig(epochs=2, eval_every=1)
+    method = MethodConfig(soft_label_weight=1.0, start="attention_map", optim=optim)
+    models = train_teachers(prepare_data("synthetic"), TeacherConfig(model, optim), 1, tmp_path / "teacher")
+    one, many = (
+        train_students(
+            prepare_data("synthetic", mesh=make_mesh(mesh)),
+            Job("soft_label", student, method),
+            Teacher(models, model, {}),
+            [(tmp_path / "-".join(("students", *mesh)), [0])],
+        )
+        for mesh in ((), (f"nodes={PARTS}",))
+    )
+    assert_same_run(many, one)
+
+
 @needs_devices
 def test_a_teacher_has_the_losses_of_one_device_and_is_read_on_fewer(tmp_path):
     model = ModelConfig("gcn", layers=2, hidden=4, dropout=0.3)
-    method = MethodConfig(soft_label_weight=1.0, optim=OptimConfig(epochs=4, eval_every=2))
+    method = MethodConfig(soft_label_weight=1.0, start="positive", optim=OptimConfig(epochs=4, eval_every=2))
 
     def teacher_of(folder, *mesh, may_train=True):
         data = prepare_data("synthetic", mesh=make_mesh(mesh))
@@ -75,14 +99,9 @@ def test_a_teacher_has_the_losses_of_one_device_and_is_read_on_fewer(tmp_path):
         job = Job("soft_label", model, method)
         return train_students(data, job, Teacher(models, model, {}), [(folder / "students", [0])])
 
-    def same_run(found, expected):
-        histories = ({k: v for k, v in of.history.items() if k != "seconds"} for of in (found, expected))
-        assert_close(*histories, 1e-5, 1e-5)
-        assert_close(found.variables, expected.variables, 1e-4, 1e-5)
-
     # The teacher is trained in blocks, and its student, which reads it from its checkpoint, in fewer of them.
     folder, (fewer, blocks) = tmp_path / "run", ("nodes=2", f"nodes={PARTS}")
     one, many = teacher_of(tmp_path / "one"), teacher_of(folder, blocks)
-    same_run(many, one)
+    assert_same_run(many, one)
     student = student_of(folder, fewer)
     assert np.isfinite(student.history["loss"]).all()

@@ -39,6 +39,7 @@ METHOD = MethodConfig(  # reads logits and hidden layers
     auxiliary_weight=0.5,
     auxiliary="fitnet",
     dim=3,
+    start="positive",
     optim=OptimConfig(epochs=4, eval_every=4, learning_rate=0.02),
 )
 

@@ -216,7 +216,7 @@ def test_starts_that_read_parameters_need_those_of_one_teacher(start, changes):
     settings = dataclasses.replace(changed(BASE, "abkd.start", start), **changes)
     line = refused(settings)
     assert line.startswith(f"abkd: start {start} reads the parameters of one teacher")
-    assert line.endswith("expected --abkd.start positive or default")
+    assert line.endswith("expected --abkd.start auto, positive or default")
     resolve.resolve(dataclasses.replace(settings, methods=("soft_label",)))
 
 
@@ -224,7 +224,7 @@ def test_a_repeated_convolution_has_no_layers_to_average():
     repeated = changed(BASE, "student.repeated", True)
     resolve.resolve(repeated)
     line = refused(changed(repeated, "abkd.start", "attention_map"))
-    assert line == "abkd: start attention_map averages the layers of a gcnii, expected --student.repeated False"
+    assert line == "abkd: start attention_map averages the kernels of plain layers, expected --student.repeated False"
     assert "gcn: it has no option repeated (True), only gcnii do" in refused(changed(repeated, "student.name", "gcn"))
 
 

@@ -22,7 +22,7 @@ from abkd_jax.types import InputError
 SEEDS = 2
 MODEL = ModelConfig("gcn", layers=2, hidden=4, dropout=0.3)
 OPTIM = OptimConfig(epochs=4, eval_every=2)
-METHOD = MethodConfig(soft_label_weight=1.0, optim=OPTIM)
+METHOD = MethodConfig(soft_label_weight=1.0, start="positive", optim=OPTIM)
 WHOLE, SAMPLED = BatchConfig(), BatchConfig(kind="neighbours", size=8, fan_outs=(3, 2), per_step=4)
 pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="needs 4 devices, tests/conftest.py fakes them")
 

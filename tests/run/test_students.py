@@ -41,6 +41,7 @@ from abkd_jax.types import InputError, NodeMasks
 METHOD = MethodConfig(
     task_weight=0.5,
     soft_label_weight=1.0,
+    start="positive",
     optim=OptimConfig(epochs=6, eval_every=3, monitor="val_accuracy", learning_rate=0.04),
 )
 

@@ -109,7 +109,7 @@ def test_a_method_has_one_program_for_its_tuning_and_one_for_both_lengths(learne
     data, teacher = learned
     monkeypatch.setattr(train, "MAX_LANES", 2)
     optim = OptimConfig(epochs=30, learning_rate=0.05)
-    soft = MethodConfig(task_weight=0.0, soft_label_weight=1.0, optim=optim)
+    soft = MethodConfig(task_weight=0.0, soft_label_weight=1.0, start="positive", optim=optim)
     tried = dataclasses.replace(soft, optim=dataclasses.replace(optim, eval_every=30))
     longer = dataclasses.replace(soft, optim=dataclasses.replace(optim, epochs=90))
     lanes = [lane(teacher, k % 2, numbers={"temperature": 1.0 + k}) for k in range(4)]

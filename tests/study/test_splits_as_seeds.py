@@ -25,7 +25,7 @@ from abkd_jax.study.tuning import Trial
 from abkd_jax.types import InputError
 
 OPTIM = OptimConfig(epochs=4, eval_every=4, learning_rate=0.04)
-JOB = Job("soft_label", STUDENT, MethodConfig(task_weight=0.5, soft_label_weight=1.0, optim=OPTIM))
+JOB = Job("soft_label", STUDENT, MethodConfig(0.5, 1.0, start="positive", optim=OPTIM))
 TRIAL = Trial({"temperature": 0.5}, "default")
 
 

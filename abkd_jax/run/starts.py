@@ -1,0 +1,96 @@
+"""Initialisations that a student can have, and which of them `auto` is."""
+
+import dataclasses
+
+from abkd_jax.configs.options import MethodConfig, ModelConfig
+from abkd_jax.types import InputError
+
+__all__ = ["STARTS_OF_WEIGHTS", "check_start", "possible", "with_start"]
+
+STARTS_OF_WEIGHTS = ("teacher_directions", "attention_map")  # that read parameters of the teacher
+LINEAR_INPUT = {"gcnii", "gcn", "mlp"}  # models whose input layer is one linear map, as `teacher_directions` reads it
+
+
+def possible(student: ModelConfig, teacher: ModelConfig | None) -> tuple[str, ...]:
+    """Returns the initialisations among which a student can choose, beside the one of its settings.
+
+    Args:
+        student: architecture and sizes.
+        teacher: likewise; None where no single model is known.
+
+    Examples:
+        >>> possible(ModelConfig(name="rgcn", hidden=8), ModelConfig(name="rgcn"))
+        ('default', 'positive')
+    """
+    if teacher is None or {student.name, teacher.name} - LINEAR_INPUT:
+        return ("default", "positive")
+    found = ("positive",) if student.hidden > teacher.hidden else ("positive", "teacher_directions")
+    return found + (("attention_map",) if found[1:] and _unlike(student, teacher) is None else ())
+
+
+def with_start(method: MethodConfig, student: ModelConfig, teacher: ModelConfig | None) -> MethodConfig:
+    """Returns a method whose start `auto` is decided: cut out of the teacher, or plain.
+
+    A student is cut out where it can be and learns from what its teacher returns; labels alone are to have nothing of a
+    teacher, and behind the teacher's first layer a plain start is as good. Among the points that tunings try, the
+    cut-out start is points ahead of the plain one by the mean validation accuracy (`experiments/README.md`), so it is
+    the one for settings that nobody tunes.
+
+    Args:
+        method: its settings.
+        student: architecture and sizes.
+        teacher: likewise; None where no single model is known.
+
+    Examples:
+        >>> small = ModelConfig(layers=4, hidden=4)
+        >>> with_start(MethodConfig(soft_label_weight=1.0), small, ModelConfig()).start
+        'attention_map'
+        >>> with_start(MethodConfig(), small, ModelConfig()).start
+        'positive'
+    """
+    if method.start != "auto":
+        return method
+    learns = bool(method.soft_label_weight or method.alignment_weight or method.auxiliary_weight)
+    cut_out = learns and method.input == "full" and "attention_map" in possible(student, teacher)
+    return dataclasses.replace(method, start="attention_map" if cut_out else "positive")
+
+
+def check_start(
+    name: str, start: str, student: ModelConfig, teacher: ModelConfig | None, *, path: str = "--student"
+) -> None:
+    """Checks that a student can have the start that its settings name.
+
+    Args:
+        name: of the method.
+        start: one of `STARTS_OF_WEIGHTS`.
+        student: architecture and sizes.
+        teacher: likewise; None where no single model is known.
+        path: option of the student.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if teacher is None:
+        raise InputError(
+            f"{name}: start {start} reads the parameters of one teacher, which --teacher-outputs and "
+            f"--teacher-ensemble do not have; expected --{name.replace('_', '-')}.start auto, positive or default"
+        )
+    unlike = _unlike(student, teacher, path) if start == "attention_map" else None
+    if unlike:
+        raise InputError(f"{name}: start attention_map {unlike}")
+    if student.hidden > teacher.hidden:
+        raise InputError(
+            f"{name}: start {start} needs a student no wider than its teacher, got {student.hidden} and "
+            f"{teacher.hidden} units"
+        )
+
+
+def _unlike(student: ModelConfig, teacher: ModelConfig, path: str = "--student") -> str | None:
+    """Returns why no student like this can be cut out of such a teacher, whatever their widths; None where it can."""
+    if (student.name, teacher.name) != ("gcnii", "gcnii"):
+        return f"cuts a gcnii out of a gcnii, not {student.name} of {teacher.name}"
+    for side, model in (("--teacher.model", teacher), (path, student)):
+        for option, expected in (("repeated", False), ("variant", False), ("norm", "none")):
+            if getattr(model, option) != expected:
+                return f"averages the kernels of plain layers, expected {side}.{option} {expected}"
+    return None

@@ -1,0 +1,62 @@
+"""Starts over the trials of stored tunings: against means worked out by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from abkd_jax.study.cells import cell_path, write_cell
+from abkd_jax.types import InputError
+from experiments import starts
+
+
+def trial(start, *validation):
+    return {"numbers": {"start": start}, "validation": validation}
+
+
+def store(results: Path, draw: int, dataset: str, gained: float, tried=tuple(starts.STARTS)) -> None:
+    """A cell of one draw: plain students have .5, those cut out so much more; the first trial is of no start."""
+    trials = [
+        trial("positive", 0.9, 0.9),
+        trial("positive", 0.4, 0.5, 1.0, 1.0),
+        trial("positive", 0.6, 0.5),
+        trial("teacher_directions", 0.7, 0.7),
+        trial("attention_map", 0.5 + gained, 0.5 + gained),
+    ]
+    names = {"dataset": dataset, "regime": "transductive", "student": "4x4", "method": "soft_label"}
+    cell = {
+        "table": "main",
+        **names,
+        "metric": "accuracy",
+        "seeds": [],
+        "splits": [],
+        "scores": {},
+        "tuning": {"starts": tried, "trials": trials},
+    }
+    write_cell(cell_path(results / (f"tuning_draws/main_{draw}" if draw else "main"), *names.values()), cell)
+
+
+def test_the_points_of_each_start_have_the_means_of_the_students_that_all_points_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(starts, "TABLES", ("main",))
+    for draw in range(8):
+        store(tmp_path, draw, "cora", 0.1 if draw else -0.06)
+        store(tmp_path, draw, "citeseer", 0.1, tried=("positive", "teacher_directions"))
+        if draw < 7:
+            store(tmp_path, draw, "acm", 0.1)
+    *_, row = starts.as_text(tmp_path).splitlines()
+    place, *numbers = [entry.strip() for entry in row.strip("|").split("|")]
+    assert len(starts.as_text(tmp_path).splitlines()) == 3  # eight tunings of all starts are of Cora alone
+    assert place == "main, cora, 4x4, soft_label"
+    assert numbers == ["50.0", "70.0", "58.0", "+8.0 +- 5.7", "7 of 8"]
+
+
+def test_the_table_is_put_between_its_marks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(starts, "TABLES", ("main",))
+    store(tmp_path, 0, "cora", 0.1)
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- study starts -->\nold\n<!-- end -->\nb\n")
+    starts.main(starts.Args(tmp_path, readme))
+    printed = capsys.readouterr().out
+    assert readme.read_text() == f"a\n<!-- study starts -->\n{printed}<!-- end -->\nb\n"
+    readme.write_text("no place")
+    with pytest.raises(InputError, match="starts"):
+        starts.main(starts.Args(tmp_path, readme))

@@ -57,8 +57,9 @@ def run_path(config: RunConfig) -> Path:
 
     Examples:
         >>> from abkd_jax.configs.presets import distill_config
-        >>> run_path(distill_config("cora")).as_posix()
-        'runs/cora/08b8f0e5'
+        >>> from abkd_jax.run.resolve import resolve
+        >>> run_path(resolve(distill_config("cora"))).as_posix()
+        'runs/cora/7fd77072'
     """
     if config.out is not None:
         return config.out

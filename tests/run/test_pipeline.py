@@ -21,7 +21,7 @@ from abkd_jax.datasets.files.atomic import read_arrays, read_json, read_json_lin
 from abkd_jax.models import build
 from abkd_jax.run import lanes, pipeline, program
 from abkd_jax.run.data import prepare_data
-from abkd_jax.run.resolve import resolve
+from abkd_jax.run.resolve import resolve, with_starts
 from abkd_jax.run.teachers import teacher_folder, train_teachers
 from abkd_jax.training import checkpoint
 from abkd_jax.types import InputError
@@ -265,7 +265,7 @@ def test_cap_leaves_evaluations_that_divide_the_epochs(tmp_path):
     config = resolve(tiny(tmp_path, max_epochs=25))
     assert (config.teacher.optim.epochs, config.teacher.optim.eval_every) == (25, 1)
     assert (config.abkd.optim.epochs, config.abkd.optim.eval_every) == (25, 5)
-    uncapped = tiny(tmp_path, max_epochs=None)
+    uncapped = with_starts(tiny(tmp_path, max_epochs=None), TEACHER.model)
     assert resolve(uncapped) == uncapped
     assert resolve(dataclasses.replace(uncapped, max_epochs=10**6)).abkd == uncapped.abkd
     odd = dataclasses.replace(uncapped.abkd, optim=OptimConfig(epochs=301, eval_every=10))

@@ -1,6 +1,7 @@
 """What the READMEs say of studies is what their stored cells give."""
 
 import itertools
+import json
 import re
 
 import pytest
@@ -15,6 +16,7 @@ from abkd_jax.study.report.claims import claims_table, decide
 from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excerpt
 from abkd_jax.study.report.grid import Column, make_grid
 from experiments import starts, tuning_draws
+from experiments.bench import latency
 from experiments.configs.tables import CLAIMS, TABLES
 from experiments.report import Args
 from experiments.study import RESULTS
@@ -47,6 +49,14 @@ def test_what_is_said_of_draws_is_what_their_cells_give(name):
     assert {f"{tuning_draws.FOLDER}/{path.name}" for path in again} == set(names[1:])
     text = TEXTS[tuning_draws.FOLDER]
     assert with_excerpt(text, name, tuning_draws.as_text(names, claims, RESULTS)) == text
+
+
+def test_the_table_of_latencies_is_that_of_the_stored_benchmark():
+    """Once `experiments.bench.latency --readme experiments/README.md` has put it there."""
+    text = (RESULTS.parent / "README.md").read_text()
+    stored = json.loads((RESULTS / "bench_latency.json").read_text())
+    assert with_excerpt(text, latency.NAME, latency.as_text(stored["data"])) == text
+    assert f"commit {stored['commit']}, untrained" in text
 
 
 def test_what_is_said_of_starts_is_what_the_trials_give():

@@ -148,7 +148,7 @@ class MethodConfig:
     start: Literal["auto", "default", "positive", "teacher_directions", "attention_map"] = "auto"
     """Initialisation of the student: attention_map cuts a GCNII out of its GCNII teacher, all layers of it; the others
     concern its input layer, of which positive avoids dead units. auto is attention_map where that is possible and the
-    student learns from what its teacher returns, and positive elsewhere."""
+    student learns from what its teacher returns, and positive elsewhere, and where it reads through its teacher."""
     input: Literal["full", "teacher"] = "full"
     """What the student reads while it trains: the features, or the features through the teacher's first layer, which is
     folded into the student's own afterwards. For few labelled nodes, and nodes whose soft labels are not seen."""

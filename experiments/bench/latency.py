@@ -3,8 +3,8 @@
 `python -m experiments.bench.latency --data-root DATA` times one random test node with its neighbourhood (200 of them),
 256 nodes, and the whole graph, cold and warm, with untrained weights: only sizes matter. Beside the pass over the whole
 graph stands that of the same layers in PyTorch Geometric, with as many threads, on a normalised adjacency in PyTorch's
-CSR format, both in turn. The teacher of ogbn-arxiv is the GAT 3 x 96 of `arxiv_small` without its normalisation by
-degrees, so that single nodes have a neighbourhood; features of stand-ins do.
+CSR format, both in turn, some passes each. The teacher of ogbn-arxiv is the GAT 3 x 96 of `arxiv_small` without its
+normalisation by degrees, so that single nodes have a neighbourhood; features of stand-ins do.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,16 @@ from abkd_jax.inference.evaluation import parameter_count
 from abkd_jax.run.data import PreparedData, build_model, prepare_data
 from abkd_jax.run.report.tables import latency_table
 from abkd_jax.run.timing import time_model, with_host
+from abkd_jax.study.report.excerpt import filled
 from abkd_jax.training.provenance import provenance
 from experiments.program import run_program
 
-ROUNDS = 15  # passes over the whole graph, here and in PyTorch Geometric in turn
+TURNS, LEAST = 3, 5  # passes over the whole graph, here and in PyTorch Geometric; a turn of more where they are short
+TURN = 0.2  # seconds
+PAUSE = (
+    0.3  # seconds before a turn: threads of either spin for a while after their work and keep the other's from a core
+)
+NAME = "latency"  # of the excerpt
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,18 @@ class Args:
     """Folder of the data files; default: $ABKD_JAX_DATA."""
     out: Path = Path("experiments/results/bench_latency.json")
     """File of the results."""
+    readme: Path | None = None
+    """Text with lines `<!-- study latency -->` and `<!-- end -->`, between which the table is put as well."""
 
 
 def main(args: Args) -> None:
-    """Measures, stores and prints the tables."""
+    """Measures, stores and prints the tables.
+
+    Raises:
+        InputError: data that cannot be loaded, or a text without a place for the table.
+    """
+    if args.readme is not None:
+        filled(args.readme, NAME, "")  # what is wrong with it is said before the measurement
     found = {}
     for name in args.datasets:
         data = with_host(prepare_data(name, args.data_root))
@@ -63,6 +77,8 @@ def main(args: Args) -> None:
     made_by = {key: provenance()[key] for key in ("commit", "hardware", "versions", "date")}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(args.out, json.dumps({**made_by, "threads": os.cpu_count(), "data": found}, indent=1) + "\n")
+    if args.readme is not None:
+        write_atomic(args.readme, filled(args.readme, NAME, as_text(found)))
 
 
 def _models(name: str) -> dict[str, ModelConfig]:
@@ -87,14 +103,23 @@ def _row(data: PreparedData, label: str, config: ModelConfig) -> dict[str, Any]:
         "here_ms": lambda: jax.block_until_ready(predict(variables, data.batch.graph)),
         "pyg_ms": _pytorch_geometric(data, config),
     }
-    times: dict[str, list[float]] = {name: [] for name in passes}
-    for name, run in [*passes.items()] * (ROUNDS + 1):
-        began = time.perf_counter()
-        run()
-        times[name].append(1e3 * (time.perf_counter() - began))
-    medians = {name: statistics.median(of[1:]) for name, of in times.items()}  # without the first, which compiles
     row = time_model(data, label, config, model, variables)
-    return {**row, "parameters": parameter_count(variables["params"]), **medians}
+    return {**row, "parameters": parameter_count(variables["params"]), **_in_turn(passes)}
+
+
+def _in_turn(passes: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
+    """Returns the median time of each pass, in milliseconds."""
+    times: dict[str, list[float]] = {name: [] for name in passes}
+    for name, run in [*passes.items()] * TURNS:
+        time.sleep(PAUSE)
+        run()  # untimed: the first one compiles, and the caches hold the neighbour's arrays
+        of_turn, ends = [], time.perf_counter() + TURN
+        while len(of_turn) < LEAST or time.perf_counter() < ends:
+            began = time.perf_counter()
+            run()
+            of_turn.append(1e3 * (time.perf_counter() - began))
+        times[name] += of_turn
+    return {name: statistics.median(of) for name, of in times.items()}
 
 
 def _pytorch_geometric(data: PreparedData, config: ModelConfig) -> Callable[[], Any]:
@@ -165,7 +190,34 @@ def _show(name: str, rows: list[dict[str, Any]]) -> None:
     cells = [(r["method"], r["parameters"], r["compression"], r["here_ms"], r["pyg_ms"]) for r in rows]
     headers = ("model", "parameters", "compression", "whole graph ms", "PyTorch Geometric ms")
     print(tabulate.tabulate(cells, headers, floatfmt=".4g", intfmt=","))
-    print(f"{platform.machine()}, {os.cpu_count()} threads, medians of {ROUNDS} passes in turn")
+    print(f"{platform.machine()}, {os.cpu_count()} threads, medians of {TURNS} turns of {LEAST} passes or more")
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """Returns the table of stored results, as Markdown.
+
+    Args:
+        found: by data set, what the file of the results has in its entry `data`.
+    """
+    headers = ("graph", "model", "parameters, times fewer", "one node, p50 and p99", "cold", "256 nodes", "cold")
+    lines = [
+        (
+            name + (", stand-in features" if "stand-in" in of_graph["source"] else ""),
+            row["method"],
+            f"{row['parameters']:,}, {row['compression']:.3g}",
+            f"{row['one']['p50']:.3g}, {row['one']['p99']:.3g}",
+            f"{row['one']['cold']:.3g}",
+            f"{row['batch']['p50']:.3g}",
+            f"{row['batch']['cold']:.3g}",
+            f"{row['here_ms']:.3g}",
+            f"{row['all']['cold']:.3g}",
+            f"{row['pyg_ms']:.3g}",
+        )
+        for name, of_graph in found.items()
+        for row in of_graph["rows"]
+    ]
+    headers += ("whole graph", "cold", "PyTorch Geometric")
+    return tabulate.tabulate(lines, headers, tablefmt="github", disable_numparse=True) + "\n"
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 A tuning tries its points in a fixed order, and the start of each is one of its coordinates, so the points of one start
 are a sample of the same ranges as those of another. Their mean validation score is what settings with that start are
-worth when nobody tunes them. The first trial, which is the preset's with the plain start, is left out.
+worth when nobody tunes them. The first trial has the preset's numbers, and the start that its method is named after:
+methods of one start are compared by it, and it is left out of the means.
 """
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from experiments.tuning_draws import stored
 NAME = "starts"  # of the excerpt
 TABLES = ("main", "regimes", "inductive", "curve")  # perturbed trains the students of main
 METHODS = ("soft_label", "abkd", "teacher_input")
+ONE_START = {"soft_label": "soft_label_cut_out", "abkd": "abkd_cut_out"}  # by the method whose first trial is plain
 STARTS = {"positive": "plain", "teacher_directions": "teacher's directions", "attention_map": "cut out"}
 LEAST = 8  # tunings
 
@@ -51,32 +53,63 @@ def main(args: Args) -> None:
 
 
 def as_text(results: Path) -> str:
-    """Returns the table of all students and methods that were tuned often enough, as Markdown."""
-    headers = ("table, student, method", *STARTS.values(), "cut out - plain", "ahead")
-    rows = [row for table in TABLES for row in _rows(table, results)]
-    return tabulate.tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
+    """Returns two tables of all students and methods that were tuned often enough, as Markdown: means, and presets."""
+    tables = {table: _tunings(table, results) for table in TABLES}
+    ends = ("cut out - plain", "ahead")
+    headers = ("table, student, method", *STARTS.values(), *ends)
+    means = [row for table, tunings in tables.items() for row in _of_means(table, tunings)]
+    at_preset = [row for table, tunings in tables.items() for row in _of_presets(table, tunings)]
+    shown = (
+        (means, headers),
+        (at_preset, ("at the preset's numbers", STARTS["positive"], STARTS["attention_map"], *ends)),
+    )
+    return "\n\n".join(tabulate.tabulate(*rows, tablefmt="github", disable_numparse=True) for rows in shown) + "\n"
 
 
-def _rows(table: str, results: Path) -> Iterator[tuple[str, ...]]:
-    tunings_of: dict[tuple[str, ...], list[Cell]] = {}
+Tunings = Mapping[tuple[str, str, str], Sequence[Cell]]  # by data set, student and method
+
+
+def _tunings(table: str, results: Path) -> Tunings:
+    """Returns the cells of all draws of a table, of students that can have all starts."""
+    found: dict[tuple[str, str, str], list[Cell]] = {}
     for name in stored(table, results)[0]:
         for cell in load(results / name):
-            if cell["method"] in METHODS and {*STARTS} <= {*cell["tuning"]["starts"]}:
-                names = (cell["dataset"], cell["student"], cell["method"])
-                tunings_of.setdefault(names, []).append(cell)
-    for (dataset, student, method), tunings in sorted(tunings_of.items()):
-        if len(tunings) >= LEAST:
-            yield f"{table}, {dataset}, {student}, {method}", *_compared(tunings)
+            tried = cell["tuning"]["starts"] if "tuning" in cell else ()  # teachers are not tuned
+            if {*STARTS} <= {*tried} or cell["method"] in ONE_START.values():
+                found.setdefault((cell["dataset"], cell["student"], cell["method"]), []).append(cell)
+    return {place: cells for place, cells in sorted(found.items()) if len(cells) >= LEAST}
 
 
-def _compared(tunings: Sequence[Cell]) -> Iterator[str]:
-    """Yields the mean of each start over tunings, their difference with its standard deviation, and its sign."""
-    factor = metric_named(tunings[0]["metric"]).factor
-    means = {start: [factor * mean_of(cell, start) for cell in tunings] for start in STARTS}
-    yield from (f"{statistics.mean(values):.1f}" for values in means.values())
-    gaps = [cut_out - plain for plain, cut_out in zip(means["positive"], means["attention_map"], strict=True)]
-    yield f"{statistics.mean(gaps):+.1f} +- {statistics.stdev(gaps):.1f}"
-    yield f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}"
+def _of_means(table: str, tunings: Tunings) -> Iterator[tuple[str, ...]]:
+    for (dataset, student, method), cells in tunings.items():
+        if method in METHODS:
+            factor = metric_named(cells[0]["metric"]).factor
+            means = {start: [factor * mean_of(cell, start) for cell in cells] for start in STARTS}
+            shown = (f"{statistics.mean(values):.1f}" for values in means.values())
+            yield f"{table}, {dataset}, {student}, {method}", *shown, *_gap(means["positive"], means["attention_map"])
+
+
+def _of_presets(table: str, tunings: Tunings) -> Iterator[tuple[str, ...]]:
+    for (dataset, student, method), cells in tunings.items():
+        others = tunings.get((dataset, student, ONE_START.get(method, "")), ())
+        if len(others) == len(cells):  # draw by draw
+            factor = metric_named(cells[0]["metric"]).factor
+            plain, cut_out = ([factor * _first(cell) for cell in of] for of in (cells, others))
+            shown = (f"{statistics.mean(values):.1f}" for values in (plain, cut_out))
+            yield f"{table}, {dataset}, {student}, {method}", *shown, *_gap(plain, cut_out)
+
+
+def _gap(plain: Sequence[float], cut_out: Sequence[float]) -> tuple[str, str]:
+    """Returns the mean difference of two starts with its deviation over tunings, and how often it is above 0."""
+    gaps = [b - a for a, b in zip(plain, cut_out, strict=True)]
+    ahead = f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}"
+    return f"{statistics.mean(gaps):+.1f} +- {statistics.stdev(gaps):.1f}", ahead
+
+
+def _first(cell: Cell) -> float:
+    """Returns the mean validation score of the first trial, of the students that all trials have."""
+    first, *others = cell["tuning"]["trials"]
+    return statistics.mean(first["validation"][: min(len(trial["validation"]) for trial in others)])
 
 
 def mean_of(cell: Cell, start: str) -> float:

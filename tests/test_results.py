@@ -64,7 +64,8 @@ def test_what_is_said_of_starts_is_what_the_trials_give():
     text = (RESULTS.parent / "README.md").read_text()
     made = starts.as_text(RESULTS)
     assert with_excerpt(text, starts.NAME, made) == text
-    gained = [float(row.split("|")[5].split()[0]) for row in made.splitlines()[2:] if "teacher_input" not in row]
+    means = made.split("\n\n")[0].splitlines()
+    gained = [float(row.split("|")[5].split()[0]) for row in means[2:] if "teacher_input" not in row]
     changes = (RESULTS.parent.parent / "abkd_jax" / "CHANGELOG.md").read_text().replace("\n", " ")
     for said in (text.replace("\n", " "), changes):
         assert re.findall(r"(\S+) to (\S+) points (?:better|ahead)", said) == [(f"{min(gained)}", f"{max(gained)}")]

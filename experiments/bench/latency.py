@@ -38,9 +38,7 @@ from experiments.program import run_program
 
 TURNS, LEAST = 3, 5  # passes over the whole graph, here and in PyTorch Geometric; a turn of more where they are short
 TURN = 0.2  # seconds
-PAUSE = (
-    0.3  # seconds before a turn: threads of either spin for a while after their work and keep the other's from a core
-)
+PAUSE = 0.3  # seconds before a turn: threads of either spin for a while after their work, on cores that the other needs
 NAME = "latency"  # of the excerpt
 
 

@@ -13,16 +13,16 @@ def trial(start, *validation):
     return {"numbers": {"start": start}, "validation": validation}
 
 
-def store(results: Path, draw: int, dataset: str, gained: float, tried=tuple(starts.STARTS)) -> None:
+def store(results: Path, draw: int, dataset: str, gained: float, tried=tuple(starts.STARTS), method="soft_label"):
     """A cell of one draw: plain students have .5, those cut out so much more; the first trial is of no start."""
     trials = [
-        trial("positive", 0.9, 0.9),
+        trial("positive", 0.9, 0.9, 0.0) if method == "soft_label" else trial("attention_map", 0.9 + gained, 0.9),
         trial("positive", 0.4, 0.5, 1.0, 1.0),
         trial("positive", 0.6, 0.5),
         trial("teacher_directions", 0.7, 0.7),
         trial("attention_map", 0.5 + gained, 0.5 + gained),
     ]
-    names = {"dataset": dataset, "regime": "transductive", "student": "4x4", "method": "soft_label"}
+    names = {"dataset": dataset, "regime": "transductive", "student": "4x4", "method": method}
     cell = {
         "table": "main",
         **names,
@@ -35,6 +35,10 @@ def store(results: Path, draw: int, dataset: str, gained: float, tried=tuple(sta
     write_cell(cell_path(results / (f"tuning_draws/main_{draw}" if draw else "main"), *names.values()), cell)
 
 
+def entries(row: str) -> list[str]:
+    return [entry.strip() for entry in row.strip("|").split("|")]
+
+
 def test_the_points_of_each_start_have_the_means_of_the_students_that_all_points_have(tmp_path, monkeypatch):
     monkeypatch.setattr(starts, "TABLES", ("main",))
     for draw in range(8):
@@ -42,11 +46,20 @@ def test_the_points_of_each_start_have_the_means_of_the_students_that_all_points
         store(tmp_path, draw, "citeseer", 0.1, tried=("positive", "teacher_directions"))
         if draw < 7:
             store(tmp_path, draw, "acm", 0.1)
-    *_, row = starts.as_text(tmp_path).splitlines()
-    place, *numbers = [entry.strip() for entry in row.strip("|").split("|")]
-    assert len(starts.as_text(tmp_path).splitlines()) == 3  # eight tunings of all starts are of Cora alone
+    *_, row = starts.as_text(tmp_path).split("\n\n")[0].splitlines()
+    place, *numbers = entries(row)
+    assert len(starts.as_text(tmp_path).split("\n\n")[0].splitlines()) == 3  # eight of all starts are of Cora alone
     assert place == "main, cora, 4x4, soft_label"
     assert numbers == ["50.0", "70.0", "58.0", "+8.0 +- 5.7", "7 of 8"]
+
+
+def test_the_numbers_of_the_preset_are_compared_draw_by_draw(tmp_path, monkeypatch):
+    monkeypatch.setattr(starts, "TABLES", ("main",))
+    for draw in range(8):
+        store(tmp_path, draw, "cora", 0.0)
+        store(tmp_path, draw, "cora", -0.04 if draw else 0.12, tried=("attention_map",), method="soft_label_cut_out")
+    (row,) = starts.as_text(tmp_path).split("\n\n")[1].splitlines()[2:]
+    assert entries(row) == ["main, cora, 4x4, soft_label", "90.0", "89.0", "-1.0 +- 2.8", "1 of 8"]
 
 
 def test_the_table_is_put_between_its_marks(tmp_path, monkeypatch, capsys):

@@ -10,10 +10,10 @@ Chosen on validation nodes alone by `python -m experiments.tune`: temperature, a
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from abkd_jax.configs.options import DistillConfig, MethodConfig
-from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, distill_config, extend, methods
+from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, distill_config, extend
+from abkd_jax.run.resolve import with_starts
 
 __all__ = ["Citation", "grid", "plainly_started", "study"]
 
@@ -50,10 +50,7 @@ class Citation(DistillConfig):
 
 def plainly_started(dataset: str) -> DistillConfig:
     """Returns the run on a data set whose students all start plainly, where `auto` cuts some out of their teachers."""
-    plain: dict[str, Any] = {
-        name: replace(method, start="positive") for name, method in methods(dataset).items() if method.start == "auto"
-    }
-    return replace(distill_config(dataset), **plain)
+    return with_starts(distill_config(dataset), None)
 
 
 def study(dataset: str) -> Citation:

@@ -145,10 +145,11 @@ class MethodConfig:
     auxiliary_max_nodes: int = 4096
     """gsp, gcrd and geometric compare all pairs of at most this number of nodes, drawn anew every step where there are
     more."""
-    start: Literal["auto", "default", "positive", "teacher_directions", "attention_map"] = "auto"
-    """Initialisation of the student: attention_map cuts a GCNII out of its GCNII teacher, all layers of it; the others
-    concern its input layer, of which positive avoids dead units. auto is attention_map where that is possible and the
-    student learns from what its teacher returns, and positive elsewhere, and where it reads through its teacher."""
+    start: Literal["auto", "default", "positive", "teacher_directions", "attention_map", "fitted"] = "auto"
+    """Initialisation of the student: fitted solves its layers, one after the other, for the principal axes of the
+    teacher's logits (gcnii, gcn, mlp, graphsage without norm); attention_map cuts a GCNII out of its GCNII teacher, all
+    layers of it; the others concern its input layer, of which positive avoids dead units. auto is fitted where that is
+    possible and the student learns from what its teacher returns, else attention_map, else positive."""
     input: Literal["full", "teacher"] = "full"
     """What the student reads while it trains: the features, or the features through the teacher's first layer, which is
     folded into the student's own afterwards. For few labelled nodes, and nodes whose soft labels are not seen."""

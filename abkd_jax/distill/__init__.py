@@ -17,6 +17,7 @@ from abkd_jax.distill.alignment.layer_attention import (
 from abkd_jax.distill.alignment.structure import structure
 from abkd_jax.distill.battery import check_objective
 from abkd_jax.distill.combinators import Part, Term, combined, term_losses, weighted_sum, with_logits
+from abkd_jax.distill.fitted_layers import fitted
 from abkd_jax.distill.gradient_shares import gradient_shares
 from abkd_jax.distill.initialisation import initialise, positive, teacher_directions
 from abkd_jax.distill.losses.contrastive import gcrd
@@ -51,6 +52,7 @@ __all__ = [
     "depth_proportional",
     "ff_g2m",
     "fitnet",
+    "fitted",
     "fixed",
     "fixed_axes",
     "freeze",

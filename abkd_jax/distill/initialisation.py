@@ -1,11 +1,11 @@
 """Initialisation of small students. A dead ReLU unit stays dead, and of four units every one counts.
 
-`positive` and `teacher_directions` replace the student's input layer, `teacher_units.attention_map` all parameters. On
-Citeseer, default initialisation left 2 of 4 hidden units dead on 99 % of the nodes, and the student's accuracy 25
-points below one initialised from teacher directions.
+`positive` and `teacher_directions` replace the student's input layer, `teacher_units.attention_map` and
+`fitted_layers.fitted` all parameters. On Citeseer, default initialisation left 2 of 4 hidden units dead on 99 % of the
+nodes, and the student's accuracy 25 points below one initialised from teacher directions.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from abkd_jax.aggregate import feature_matmul, propagate
 from abkd_jax.distill.alignment.layer_attention import depth_proportional
+from abkd_jax.distill.fitted_layers import fitted
 from abkd_jax.distill.ops.checks import require_choice
 from abkd_jax.distill.ops.numerics import narrow_like, widen
 from abkd_jax.distill.teacher_units import attention_map
@@ -22,8 +23,8 @@ from abkd_jax.types import GNNOutput, InputError, Mask, PRNGKey, Pytree
 
 __all__ = ["STARTS", "Start", "initialise", "positive", "teacher_directions"]
 
-Start = Literal["default", "positive", "teacher_directions", "attention_map"]
-STARTS = "default", "positive", "teacher_directions", "attention_map"
+Start = Literal["default", "positive", "teacher_directions", "attention_map", "fitted"]
+STARTS = "default", "positive", "teacher_directions", "attention_map", "fitted"
 
 INPUT_LAYERS = ("input", "dense_0", "conv_0", "hops")  # of GCNII, MLP, convolutional stacks and SIGN
 
@@ -33,6 +34,7 @@ def initialise(
     key: PRNGKey,
     params: Pytree,
     *,
+    module: Any,
     teacher_params: Pytree,
     teacher: GNNOutput,
     student: GNNOutput,
@@ -45,6 +47,7 @@ def initialise(
         start: `"default"` keeps the parameters; the others are the functions of these names.
         key: for what draws random numbers.
         params: parameters as the student's module draws them.
+        module: that module.
         teacher_params: the teacher's parameters.
         teacher: what the teacher returned.
         student: what the student returns; its shapes suffice.
@@ -66,8 +69,8 @@ def initialise(
         >>> variables = model.init(jax.random.key(0), g)
         >>> output = model.apply(variables, g)
         >>> params = initialise(
-        ...     "positive", jax.random.key(1), variables["params"], teacher_params=variables["params"],
-        ...     teacher=output, student=output, graph=g, mask=graph.node_mask(g),
+        ...     "positive", jax.random.key(1), variables["params"], module=model,
+        ...     teacher_params=variables["params"], teacher=output, student=output, graph=g, mask=graph.node_mask(g),
         ... )
         >>> print((params["input"]["bias"] - variables["params"]["input"]["bias"]).round(3))
         [0.5 0.5]
@@ -84,6 +87,8 @@ def initialise(
         depths = by_depth.targets(teacher, graph=graph, mask=mask)
         attention, _ = by_depth.apply({}, depths, student, graph=graph, mask=mask, key=None)
         return attention_map(params, teacher_params, teacher, attention, mask)
+    if start == "fitted":
+        return fitted(params, module, teacher, graph, mask)
     return params
 
 

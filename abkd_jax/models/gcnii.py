@@ -41,10 +41,11 @@ class GCNII(nn.Module):
         dropout: rate before every layer.
         input_dropout: rate before the first linear layer; None takes `dropout`.
         variant: whether the initial residual has its own kernel, GCNII* (section 5 there).
-        norm: `"batch"`, `"layer"` or `"none"`, of every convolution, before its ReLU.
+        norm: `"batch"`, `"layer"` or `"none"`, of every convolution, before its activation.
         residual: `"identity"` adds the input of a layer, before dropout, to its convolution, beside the initial one.
         repeated: whether all layers have the parameters of one.
         readout: `"sum"`, `"mean"` or `"max"` of the nodes of a graph before `output`: logits `[graphs, classes]`.
+        activation: of the input layer and of every convolution.
         remat: whether layers are recomputed in the backward pass.
         dtype: type to compute in; None takes that of the features and parameters. Logits are float32 at least.
 
@@ -72,6 +73,7 @@ class GCNII(nn.Module):
     residual: Literal["none", "identity"] = "none"
     repeated: bool = False
     readout: Readout | None = None
+    activation: Callable[[Array], Array] = nn.relu
     remat: bool = False
     dtype: DTypeLike | None = None
 
@@ -117,11 +119,13 @@ class GCNII(nn.Module):
     @nn.nowrap
     def _initial(self, graph: jraph.GraphsTuple, drop: Callable[[Any], Any]) -> Array:
         """Computes `h0`, with parameters in the calling module."""
-        return nn.relu(Dense(self.hidden, dtype=self.dtype, name="input")(drop(node_features(graph, self.dtype))))
+        read = Dense(self.hidden, dtype=self.dtype, name="input")
+        return self.activation(read(drop(node_features(graph, self.dtype))))
 
     @nn.nowrap
     def _layer(self, train: bool) -> "_Layer":
-        return _Layer(self.alpha, self.variant, self.dropout, self.norm, self.residual, self.dtype, train)
+        own = self.activation, self.dropout, self.norm, self.residual, self.dtype
+        return _Layer(self.alpha, self.variant, *own, train)
 
     @nn.nowrap
     def _thetas(self, dtype: DTypeLike) -> Float[Array, " layers"]:
@@ -129,13 +133,14 @@ class GCNII(nn.Module):
 
 
 class _Layer(NamedTuple):
-    """Dropout, convolution and ReLU; the attributes are those of `GCNII`.
+    """Dropout, convolution and activation; the attributes are those of `GCNII`.
 
     A named tuple, so that its modules belong to whichever module calls it: a scanned block or a stage.
     """
 
     alpha: float
     variant: bool
+    activation: Callable[[Array], Array]
     dropout: float
     norm: Norm
     residual: str
@@ -150,7 +155,7 @@ class _Layer(NamedTuple):
         out = GCN2Conv(self.alpha, self.variant, self.dtype, name="conv")(graph, dropped, h0, theta)
         if self.residual == "identity":
             out = out + receiving(graph, h)
-        return nn.relu(normalised(self.norm, graph, out, "norm", train=self.train, dtype=self.dtype))
+        return self.activation(normalised(self.norm, graph, out, "norm", train=self.train, dtype=self.dtype))
 
 
 class _Block(nn.Module):

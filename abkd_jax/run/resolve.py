@@ -22,7 +22,7 @@ from abkd_jax.configs.ranges import RANGES, Range
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.distill.build import OF_LOGITS, LossContext, build_objective
 from abkd_jax.models import build
-from abkd_jax.run.starts import STARTS_OF_WEIGHTS, check_start, with_start
+from abkd_jax.run.starts import STARTS_OF_TEACHER, check_start, with_start
 from abkd_jax.training.multihost import are_several
 from abkd_jax.training.sharding import make_mesh, mesh_sizes
 from abkd_jax.training.step import make_optimizer
@@ -59,7 +59,7 @@ class Job(NamedTuple):
     def reads_teacher(self) -> bool:
         """Tells whether anything of the teacher enters the training."""
         weights = (self.method.soft_label_weight, self.method.alignment_weight, self.method.auxiliary_weight)
-        return any(weights) or self.method.start in STARTS_OF_WEIGHTS or self.method.input == "teacher"
+        return any(weights) or self.method.start in STARTS_OF_TEACHER or self.method.input == "teacher"
 
     @property
     def reads_hiddens(self) -> bool:
@@ -282,7 +282,7 @@ def _check_job(job: Job, teacher: ModelConfig | None, batches: BatchConfig) -> N
     name, model, method = job
     path = "student" if method.student is None else f"{name}.student"
     _check_model(path, model, batches)
-    if method.start in STARTS_OF_WEIGHTS:
+    if method.start in STARTS_OF_TEACHER:
         check_start(name, method.start, model, teacher, path=_flag(path))
     if method.input == "teacher":
         _check_input(job, teacher)

@@ -5,14 +5,16 @@ import dataclasses
 from abkd_jax.configs.options import MethodConfig, ModelConfig
 from abkd_jax.types import InputError
 
-__all__ = ["STARTS_OF_WEIGHTS", "check_start", "possible", "with_start"]
+__all__ = ["STARTS_OF_TEACHER", "STARTS_OF_WEIGHTS", "check_start", "possible", "with_start"]
 
 STARTS_OF_WEIGHTS = ("teacher_directions", "attention_map")  # that read parameters of the teacher
+STARTS_OF_TEACHER = (*STARTS_OF_WEIGHTS, "fitted")  # that read anything of it
+LINEAR_LAYERS = ("gcnii", "gcn", "mlp", "graphsage")  # models whose layers are linear in their parameters
 LINEAR_INPUT = {"gcnii", "gcn", "mlp"}  # models whose input layer is one linear map, as `teacher_directions` reads it
 
 
 def possible(student: ModelConfig, teacher: ModelConfig | None) -> tuple[str, ...]:
-    """Returns the initialisations among which a student can choose, beside the one of its settings.
+    """Returns the initialisations that a student can have.
 
     Args:
         student: architecture and sizes.
@@ -22,19 +24,19 @@ def possible(student: ModelConfig, teacher: ModelConfig | None) -> tuple[str, ..
         >>> possible(ModelConfig(name="rgcn", hidden=8), ModelConfig(name="rgcn"))
         ('default', 'positive')
     """
+    fits = () if _unfit(student) else ("fitted",)
     if teacher is None or {student.name, teacher.name} - LINEAR_INPUT:
-        return ("default", "positive")
+        return ("default", "positive", *fits)
     found = ("positive",) if student.hidden > teacher.hidden else ("positive", "teacher_directions")
-    return found + (("attention_map",) if found[1:] and _unlike(student, teacher) is None else ())
+    return found + (("attention_map",) if found[1:] and _unlike(student, teacher) is None else ()) + fits
 
 
 def with_start(method: MethodConfig, student: ModelConfig, teacher: ModelConfig | None) -> MethodConfig:
-    """Returns a method whose start `auto` is decided: cut out of the teacher, or plain.
+    """Returns a method whose start `auto` is decided: fitted to the teacher, cut out of it, or plain.
 
-    A student is cut out where it can be and learns from what its teacher returns; labels alone are to have nothing of a
-    teacher, and behind the teacher's first layer the plain start is ahead on two of three graphs. Among the points that
-    tunings try, the cut-out start is points ahead of the plain one by the mean validation accuracy
-    (`experiments/README.md`), so it is the one for settings that nobody tunes.
+    A student that learns from what its teacher returns is fitted to it where it can be, else cut out of it; labels
+    alone are to have nothing of a teacher. Among the points that tunings try, the fitted start is ahead of the others
+    by the mean validation accuracy (`experiments/README.md`), so it is the one for settings that nobody tunes.
 
     Args:
         method: its settings.
@@ -44,15 +46,16 @@ def with_start(method: MethodConfig, student: ModelConfig, teacher: ModelConfig 
     Examples:
         >>> small = ModelConfig(layers=4, hidden=4)
         >>> with_start(MethodConfig(soft_label_weight=1.0), small, ModelConfig()).start
-        'attention_map'
+        'fitted'
         >>> with_start(MethodConfig(), small, ModelConfig()).start
         'positive'
     """
     if method.start != "auto":
         return method
     learns = bool(method.soft_label_weight or method.alignment_weight or method.auxiliary_weight)
-    cut_out = learns and method.input == "full" and "attention_map" in possible(student, teacher)
-    return dataclasses.replace(method, start="attention_map" if cut_out else "positive")
+    wanted = ("fitted", "attention_map") if method.input == "full" else ("fitted",)
+    found = [start for start in wanted if learns and start in possible(student, teacher)]
+    return dataclasses.replace(method, start=found[0] if found else "positive")
 
 
 def check_start(
@@ -62,7 +65,7 @@ def check_start(
 
     Args:
         name: of the method.
-        start: one of `STARTS_OF_WEIGHTS`.
+        start: one of `STARTS_OF_TEACHER`.
         student: architecture and sizes.
         teacher: likewise; None where no single model is known.
         path: option of the student.
@@ -70,6 +73,11 @@ def check_start(
     Raises:
         InputError: it cannot.
     """
+    if start == "fitted":
+        unfit = _unfit(student, path)
+        if unfit:
+            raise InputError(f"{name}: start fitted {unfit}")
+        return
     if teacher is None:
         raise InputError(
             f"{name}: start {start} reads the parameters of one teacher, which --teacher-outputs and "
@@ -83,6 +91,16 @@ def check_start(
             f"{name}: start {start} needs a student no wider than its teacher, got {student.hidden} and "
             f"{teacher.hidden} units"
         )
+
+
+def _unfit(student: ModelConfig, path: str = "--student") -> str | None:
+    """Returns why no student like this can be fitted layer by layer; None where it can."""
+    if student.name not in LINEAR_LAYERS:
+        return f"solves layers linear in their parameters ({', '.join(LINEAR_LAYERS)}), not those of {student.name}"
+    for option, expected in (("repeated", False), ("norm", "none"), ("readout", None)):
+        if getattr(student, option) != expected:
+            return f"solves the layers of a node-level model one by one, expected {path}.{option} {expected}"
+    return None
 
 
 def _unlike(student: ModelConfig, teacher: ModelConfig, path: str = "--student") -> str | None:

@@ -50,6 +50,7 @@ def make_prepare(
             method.start,  # type: ignore[arg-type]  # `resolve` decides what `auto` is
             start_key,
             variables["params"],
+            module=student.module if isinstance(student, ReducedInput) else student,
             teacher_params=teacher_params,
             teacher=out,
             student=shapes,

@@ -44,11 +44,15 @@ _AUXILIARY: dict[str, float] = {
     "ff_g2m": 1.0,
     "propagate": 1.0,
 }
-# Methods from one start, where the tuning of all others chooses among several.
+# Methods from one start, where the tuning of all others chooses among several. The start that is newer than the ranges
+# of the tunings is in none of them.
+_NOT_DRAWN = "fitted"
 _STARTS = {
     "soft_label_cut_out": ("soft_label", "attention_map"),
     "soft_label_plain": ("soft_label", "positive"),
     "abkd_cut_out": ("abkd", "attention_map"),
+    "soft_label_fitted": ("soft_label", "fitted"),
+    "abkd_fitted": ("abkd", "fitted"),
 }
 MAX_NODES = 1024  # drawn per step where a loss compares all pairs of nodes: 7 times fewer pairs than all of Cora
 _ALONE = "labels_"  # prefix of the methods that learn from labels and one term, without soft labels
@@ -138,6 +142,8 @@ def recipe(
         if start not in starts:
             raise InputError(f"method {name}: start {start}, but the students have {', '.join(starts)}")
         changes["start"], starts = start, (start,)
+    elif _NOT_DRAWN in starts:
+        starts = tuple(tried for tried in starts if tried != _NOT_DRAWN)
     return Recipe(dataclasses.replace(base, **changes), ranges, starts)
 
 

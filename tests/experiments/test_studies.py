@@ -68,9 +68,14 @@ def test_candidates_are_different_methods_that_make_a_loss(dataset):
 def test_starts_are_compared_with_all_else_equal():
     config = initialisation.study("cora")
     models = {job.name: job.model for job in jobs(config)}
-    for plain, mapped in (("soft_label", "mapped"), ("abkd", "mapped_abkd")):
+    for plain, started, start in (
+        ("soft_label", "mapped", "attention_map"),
+        ("abkd", "mapped_abkd", "attention_map"),
+        ("soft_label", "fitted", "fitted"),
+        ("abkd", "fitted_abkd", "fitted"),
+    ):
         for prefix, layers in (("", 4), ("one_layer_", 1)):
-            one, other = (getattr(config, prefix + name) for name in (plain, mapped))
-            assert dataclasses.replace(one, start="attention_map") == other
+            one, other = (getattr(config, prefix + name) for name in (plain, started))
+            assert dataclasses.replace(one, start=start) == other
             assert one.start == "positive"
             assert models[prefix + plain].layers == layers

@@ -3,11 +3,12 @@
 A tuning tries its points in a fixed order, and the start of each is one of its coordinates, so the points of one start
 are a sample of the same ranges as those of another. Their mean validation score is what settings with that start are
 worth when nobody tunes them. The first trial has the preset's numbers, and the start that its method is named after:
-methods of one start are compared by it, and it is left out of the means.
+methods of one start are compared by it, and it is left out of the means. The fitted start is newer than the ranges of
+the tunings: a method of its own tries the same points from it alone.
 """
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ METHODS = ("soft_label", "abkd", "teacher_input")
 ONE_START = {"soft_label": "soft_label_cut_out", "abkd": "abkd_cut_out"}  # by the method whose first trial is plain
 STARTS = {"positive": "plain", "teacher_directions": "teacher's directions", "attention_map": "cut out"}
 LEAST = 8  # tunings
+FITTED = "soft_label_fitted"
+OF_FITTED = (*TABLES, "layers_differ", "deep_to_shallow")  # tables
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def main(args: Args) -> None:
 
 
 def as_text(results: Path) -> str:
-    """Returns two tables of all students and methods that were tuned often enough, as Markdown: means, and presets."""
+    """Returns three tables as Markdown: means and presets of what was tuned often enough, and the fitted start."""
     tables = {table: _tunings(table, results) for table in TABLES}
     ends = ("cut out - plain", "ahead")
     headers = ("table, student, method", *STARTS.values(), *ends)
@@ -62,6 +65,10 @@ def as_text(results: Path) -> str:
     shown = (
         (means, headers),
         (at_preset, ("at the preset's numbers", STARTS["positive"], STARTS["attention_map"], *ends)),
+        (
+            [row for table in OF_FITTED for row in _of_fitted(table, results)],
+            ("soft labels, plain / fitted", "tunings", "points", "preset", "tuned, test", "epochs to .5"),
+        ),
     )
     return "\n\n".join(tabulate.tabulate(*rows, tablefmt="github", disable_numparse=True) for rows in shown) + "\n"
 
@@ -97,6 +104,36 @@ def _of_presets(table: str, tunings: Tunings) -> Iterator[tuple[str, ...]]:
             plain, cut_out = ([factor * _first(cell) for cell in of] for of in (cells, others))
             shown = (f"{statistics.mean(values):.1f}" for values in (plain, cut_out))
             yield f"{table}, {dataset}, {student}, {method}", *shown, *_gap(plain, cut_out)
+
+
+def _of_fitted(table: str, results: Path) -> Iterator[tuple[str, ...]]:
+    """Yields what soft labels have in all tunings in which they were fitted too, of any start and fitted."""
+    found: dict[tuple[str, str], list[tuple[Cell, Cell]]] = {}
+    for name in stored(table, results)[0]:
+        cells = {(cell["dataset"], cell["student"], cell["method"]): cell for cell in load(results / name)}
+        for (dataset, student, method), fitted in sorted(cells.items()):
+            if method == FITTED and (dataset, student, "soft_label") in cells:
+                pair = cells[dataset, student, "soft_label"], fitted
+                found.setdefault((dataset, student), []).append(pair)
+    for (dataset, student), pairs in found.items():
+        factor = metric_named(pairs[0][0]["metric"]).factor
+        scores = (
+            lambda cell: mean_of(cell, "fitted" if cell["method"] == FITTED else "positive"),
+            _first,
+            lambda cell: statistics.mean(score for score in cell["scores"]["test"] if score is not None),
+        )
+        shown = [_sides(pairs, lambda cell, of=of, by=factor: by * of(cell), 1) for of in scores]
+        yield f"{table}, {dataset}, {student}", str(len(pairs)), *shown, _sides(pairs, _epochs, 0)
+
+
+def _sides(pairs: Sequence[tuple[Cell, Cell]], value: Callable[[Cell], float], digits: int) -> str:
+    """Returns the means of a value over the tunings of both sides."""
+    return " / ".join(f"{statistics.mean(map(value, cells)):.{digits}f}" for cells in zip(*pairs, strict=True))
+
+
+def _epochs(cell: Cell) -> float:
+    """Returns the median number of epochs to within half a point of the last score."""
+    return statistics.median(epoch for epoch in cell["cost"]["epochs_to_half_point"] if epoch is not None)
 
 
 def _gap(plain: Sequence[float], cut_out: Sequence[float]) -> tuple[str, str]:

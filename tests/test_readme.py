@@ -100,8 +100,8 @@ def test_the_summary_agrees_with_the_stored_records():
     for (_, sizes_cell, *cells), records in rows(summary):
         factor = metric_of(records).factor
         methods = ["teacher", "supervised", "soft_label", "abkd"]
-        if any(record["method"] == "mapped" for record in records):  # a study of starts: that of `auto`
-            methods = ["teacher", "supervised", "mapped", "mapped_abkd"]
+        if any(record["method"] == "fitted" for record in records):  # a study of starts: that of `auto`
+            methods = ["teacher", "supervised", "fitted", "fitted_abkd"]
         for method, cell in zip(methods, cells, strict=True):
             scores = [factor * record["test_accuracy"] for record in records if record["method"] == method]
             shown = f"{np.mean(scores):.2f} +- {np.std(scores, ddof=1):.2f}" if scores else "-"

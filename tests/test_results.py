@@ -121,10 +121,14 @@ def test_the_differences_in_the_readme_are_those_of_the_cells():
         (r"to students of 4 x 2 .*?, (\S+ \+- \S+) on Cora ", "curve", "cora, 4x2"),
         (r"to students of 4 x 2 .*? and (\S+ \+- \S+) on cora_ml", "curve", "cora_ml, 4x2"),
         (r"they gain (\S+ \+- \S+) on acm with a fifth", "perturbed", "acm"),
+        (r"GCNIIs gain (\S+ \+- \S+) on Cora", "deep_to_shallow", "cora"),
+        (r"GCNIIs gain .*?, (\S+ \+- \S+) on Citeseer", "deep_to_shallow", "citeseer"),
+        (r"GCNIIs gain .*? and (\S+ \+- \S+) on cora_ml", "deep_to_shallow", "cora_ml"),
     ],
     ids=[
         *("main", "GAT", "labelled on Cora", "labelled", "labelled on cora_ml"),
         *("narrow on Citeseer", "narrow on Cora", "narrow on cora_ml", "cut out on acm"),
+        *("fitted on Cora", "fitted on Citeseer", "fitted on cora_ml"),
     ],
 )
 def test_the_draws_in_the_readme_are_those_of_their_cells(said, table, place):
@@ -153,16 +157,14 @@ def test_stored_teachers_are_those_of_their_cells():
 
 
 def test_the_scores_of_pubmed_in_the_readme_are_those_of_the_cells():
-    said = re.search(
-        r"Pubmed's students, (\S+) times smaller, have (.+?) with .*?\(five seeds; teachers (.+?)\)", README
-    )
+    said = re.search(r"Pubmed's students, (\S+) times smaller, have (.+?) with .*?\(teachers (.+?)\)", README)
     assert said is not None
     cells = {cell["method"]: cell for cell in load(RESULTS / "main") if cell["dataset"] == "pubmed"}
     assert said[1] == f"{cells['soft_label']['compression']:.1f}"
     for score, method in ((said[2], "soft_label"), (said[3], "teacher")):
         scores = cells[method]["scores"]["test"]
         mean, deviation = estimate(scores)
-        assert (score, len(scores)) == (format_score(mean, metric_named("accuracy"), deviation), 5)
+        assert (score, len(scores)) == (format_score(mean, metric_named("accuracy"), deviation), 10)
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from abkd_jax.configs.options import DistillConfig, MethodConfig
 from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, distill_config, extend
-from abkd_jax.run.resolve import with_starts
+from abkd_jax.run.resolve import methods_of
 
 __all__ = ["Citation", "grid", "plainly_started", "study"]
 
@@ -49,8 +49,11 @@ class Citation(DistillConfig):
 
 
 def plainly_started(dataset: str) -> DistillConfig:
-    """Returns the run on a data set whose students all start plainly, where `auto` cuts some out of their teachers."""
-    return with_starts(distill_config(dataset), None)
+    """Returns the run on a data set whose students all start plainly, where `auto` fits them to their teachers."""
+    config = distill_config(dataset)
+    methods = {name: getattr(config, name) for name in methods_of(config)}
+    plain = {name: replace(method, start="positive") for name, method in methods.items() if method.start == "auto"}
+    return replace(config, **plain)
 
 
 def study(dataset: str) -> Citation:

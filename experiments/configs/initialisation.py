@@ -3,8 +3,8 @@
 Students of one layer and of the run's depth, from `start = "positive"`, from `start = "attention_map"`
 (`abkd_jax.distill.attention_map`, this project's rule: the paper's is not public) and from `start = "fitted"`
 (`abkd_jax.distill.fitted`), with soft labels alone and with the alignment. The map is known before training: it pairs
-layers of equal relative depth. "No training", the control of the paper, is epoch 0 of every curve: the command prints it
-beside the accuracy after training.
+layers of equal relative depth. "No training", the control of the paper, is epoch 0 of every curve: the command prints
+it beside the accuracy after training.
 Command:  python -m experiments.run initialisation --dataset digits --seeds 5   (or cora, citeseer)
 Hardware: 2 CPU cores. Time: 4 minutes on digits.
 Expected: experiments/results/initialisation_digits/report.md of this repository.

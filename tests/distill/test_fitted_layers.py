@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from aggregate_samples import relabelled
 from graphs import EdgeList, dense_normalised, edge_lists, features, quick, random_edges, raw_graph
-from hypothesis import given
+from hypothesis import given, settings
 
 from abkd_jax.distill import fitted
 from abkd_jax.graph import node_mask, prepare
@@ -128,7 +128,7 @@ def test_16_bit_parameters_and_layers_are_solved_in_float32(dtype):
         np.testing.assert_array_equal(value, right.astype(dtype))
 
 
-@quick
+@settings(quick, max_examples=5)
 @given(edges=edge_lists([(9, 20)]))
 def test_the_order_of_the_nodes_does_not_matter(edges):
     order = np.random.default_rng(0).permutation(edges.size)

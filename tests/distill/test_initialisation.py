@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abkd_jax.distill import attention_map, initialise, positive, teacher_directions
+from abkd_jax.distill import attention_map, fitted, initialise, positive, teacher_directions
 from abkd_jax.graph.build import from_edges, prepare
 from abkd_jax.models import GAT, GCNII, GIN, MLP, SIGN, GraphSAGE
 from abkd_jax.types import GNNOutput, InputError
@@ -229,13 +229,20 @@ def test_positive_start_of_input_layers_with_several_parts(problem, model, scale
 def test_initialise_is_the_function_of_that_name(problem):
     """Of four teacher layers the first two stand for the first student layer, and the others for the second."""
     graph, _, _, student = problem
-    model = GCNII(hidden=8, layers=4, classes=CLASSES)
+    model, small = (GCNII(hidden=hidden, layers=layers, classes=CLASSES) for hidden, layers in ((8, 4), (2, 2)))
     teacher = model.init(jax.random.key(0), graph)["params"]
     out, shapes = model.apply({"params": teacher}, graph), jax.eval_shape(lambda: seen(graph, student, 2, 2))
     key, mask = jax.random.key(2), jnp.arange(NODES) < 80
 
     def start(name):
-        others = {"teacher_params": teacher, "teacher": out, "student": shapes, "graph": graph, "mask": mask}
+        others = {
+            "module": small,
+            "teacher_params": teacher,
+            "teacher": out,
+            "student": shapes,
+            "graph": graph,
+            "mask": mask,
+        }
         return initialise(name, key, student, **others)
 
     by_depth = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
@@ -244,6 +251,7 @@ def test_initialise_is_the_function_of_that_name(problem):
         "positive": positive(student),
         "teacher_directions": teacher_directions(key, student, teacher, graph, jnp.argmax(out.logits, axis=1), CLASSES),
         "attention_map": attention_map(student, teacher, out, by_depth, mask),
+        "fitted": fitted(student, small, out, graph, mask),
     }
     for name, params in expected.items():
         jax.tree.map(np.testing.assert_array_equal, start(name), params)
@@ -251,4 +259,4 @@ def test_initialise_is_the_function_of_that_name(problem):
 
 def test_an_unknown_start_is_refused(unchecked):
     with pytest.raises(InputError, match=r"^initialise: start is 'zeros', expected one of default, positive, "):
-        initialise("zeros", None, {}, teacher_params={}, teacher=None, student=None, graph=None, mask=None)
+        initialise("zeros", None, {}, module=None, teacher_params={}, teacher=None, student=None, graph=None, mask=None)

@@ -61,17 +61,19 @@ def test_a_distillation_step_learns_as_on_one_device():
     assert_close((many.params, found), (one.params, metrics), 1e-5, 1e-5)
 
 
-def assert_same_run(found, expected):
+def assert_same_run(found, expected, relative=1e-5):
     histories = ({k: v for k, v in of.history.items() if k != "seconds"} for of in (found, expected))
-    assert_close(*histories, 1e-5, 1e-5)
-    assert_close(found.variables, expected.variables, 1e-4, 1e-5)
+    assert_close(*histories, relative, relative)
+    assert_close(found.variables, expected.variables, 10 * relative, relative)
 
 
 @needs_devices
-def test_a_student_is_cut_out_of_a_teacher_in_blocks_as_on_one_device(tmp_path):
+@pytest.mark.parametrize(("start", "relative"), [("attention_map", 1e-5), ("fitted", 1e-3)], ids=["map", "fitted"])
+def test_a_student_starts_from_a_teacher_in_blocks_as_on_one_device(tmp_path, start, relative):
+    """Conjugate gradients pass the rounding of other sums on from step to step."""
     model, student = (ModelConfig("gcnii", layers=layers, hidden=6, dropout=0.3) for layers in (4, 2))
     optim = OptimConfig(epochs=2, eval_every=1)
-    method = MethodConfig(soft_label_weight=1.0, start="attention_map", optim=optim)
+    method = MethodConfig(soft_label_weight=1.0, start=start, optim=optim)
     models = train_teachers(prepare_data("synthetic"), TeacherConfig(model, optim), 1, tmp_path / "teacher")
     one, many = (
         train_students(
@@ -82,7 +84,7 @@ def test_a_student_is_cut_out_of_a_teacher_in_blocks_as_on_one_device(tmp_path):
         )
         for mesh in ((), (f"nodes={PARTS}",))
     )
-    assert_same_run(many, one)
+    assert_same_run(many, one, relative)
 
 
 @needs_devices

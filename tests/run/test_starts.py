@@ -13,12 +13,12 @@ from abkd_jax.configs.options import MethodConfig, ModelConfig
 from abkd_jax.configs.presets import DATASETS, distill_config
 from abkd_jax.run.compress import _knowing
 from abkd_jax.run.resolve import jobs, methods_of, resolve
-from abkd_jax.run.starts import possible
+from abkd_jax.run.starts import possible, with_start
 from abkd_jax.types import InputError
 
 BASE = dataclasses.replace(tiny(Path("never")), methods=("supervised", "soft_label", "abkd", "glnn", "lsp"))
 PLAIN = {"supervised": "positive", "soft_label": "positive", "abkd": "positive", "glnn": "default", "lsp": "positive"}
-CUT_OUT = PLAIN | dict.fromkeys(("soft_label", "abkd", "lsp"), "attention_map")
+FITTED = PLAIN | dict.fromkeys(("soft_label", "abkd", "lsp"), "fitted")
 
 
 def starts_of(config):
@@ -32,24 +32,26 @@ def with_teacher(**changes):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, CUT_OUT),
-        ({"student": dataclasses.replace(STUDENT, layers=9)}, CUT_OUT),
-        ({"student": dataclasses.replace(STUDENT, hidden=9)}, PLAIN),  # wider than its teacher
-        ({"student": ModelConfig("gcn", layers=2, hidden=4)}, PLAIN),
+        ({}, FITTED),
+        ({"student": dataclasses.replace(STUDENT, layers=9)}, FITTED),
+        ({"student": dataclasses.replace(STUDENT, hidden=9)}, FITTED),  # wider than its teacher
+        ({"student": ModelConfig("gcn", layers=2, hidden=4)}, FITTED),
+        ({"student": ModelConfig("gat", layers=2, hidden=4)}, PLAIN),
         ({"student": dataclasses.replace(STUDENT, norm="layer")}, PLAIN),
-        (with_teacher(variant=True), PLAIN),
-        (with_teacher(repeated=True), PLAIN),
-        ({"teacher_ensemble": 2}, PLAIN),
-        ({"teacher_outputs": (Path("a.npz"),)}, PLAIN),
-        ({"teacher_weights": Path("a.safetensors")}, CUT_OUT),
-        ({"abkd": dataclasses.replace(BASE.abkd, input="teacher")}, CUT_OUT | {"abkd": "positive"}),
-        ({"lsp": dataclasses.replace(BASE.lsp, start="default")}, CUT_OUT | {"lsp": "default"}),
-        ({"lsp": dataclasses.replace(BASE.lsp, student=ModelConfig("mlp", 2, 4))}, CUT_OUT | {"lsp": "positive"}),
-        ({"supervised": MethodConfig(start="attention_map")}, CUT_OUT | {"supervised": "attention_map"}),
+        ({"student": dataclasses.replace(STUDENT, repeated=True)}, PLAIN),
+        (with_teacher(name="gat", layers=2), FITTED),
+        ({"teacher_ensemble": 2}, FITTED),
+        ({"teacher_outputs": (Path("a.npz"),)}, FITTED),
+        ({"teacher_weights": Path("a.safetensors")}, FITTED),
+        ({"abkd": dataclasses.replace(BASE.abkd, input="teacher")}, FITTED),
+        ({"lsp": dataclasses.replace(BASE.lsp, start="default")}, FITTED | {"lsp": "default"}),
+        ({"lsp": dataclasses.replace(BASE.lsp, student=ModelConfig("rgcn", 2, 4))}, FITTED | {"lsp": "positive"}),
+        ({"supervised": MethodConfig(start="attention_map")}, FITTED | {"supervised": "attention_map"}),
+        ({"supervised": MethodConfig(start="fitted")}, FITTED | {"supervised": "fitted"}),
     ],
-    ids=range(14),
+    ids=range(16),
 )
-def test_students_are_cut_out_where_they_can_be_and_learn_from_their_teacher(changes, expected):
+def test_students_are_fitted_where_they_can_be_and_learn_from_their_teacher(changes, expected):
     assert starts_of(dataclasses.replace(BASE, **changes)) == expected
 
 
@@ -58,7 +60,31 @@ def test_every_preset_gets_a_start_for_all_of_its_methods(dataset):
     config = resolve(distill_config(dataset))
     found = {getattr(config, name).start for name in methods_of(config)}
     assert "auto" not in found
-    assert ("attention_map" in found) == (config.teacher.model.name == "gcnii")
+    linear = config.student.name in ("gcnii", "gcn", "graphsage") and config.student.norm == "none"
+    assert ("fitted" in found) == linear
+
+
+def test_a_graph_level_student_is_cut_out_and_not_fitted():
+    """Fitting goes through the layers of nodes; the cut-out start of a GCNII needs no more than parameters."""
+    student, teacher = (ModelConfig(layers=2, hidden=hidden, readout="mean") for hidden in (4, 8))
+    assert "fitted" not in possible(student, teacher)
+    assert with_start(BASE.soft_label, student, teacher).start == "attention_map"
+    assert with_start(dataclasses.replace(BASE.soft_label, input="teacher"), student, teacher).start == "positive"
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        (ModelConfig("gat", 2, 4), r"linear in their parameters \(gcnii, gcn, mlp, graphsage\), not those of gat"),
+        (ModelConfig("gcn", 2, 4, norm="batch"), "one by one, expected --abkd.student.norm none"),
+        (dataclasses.replace(STUDENT, repeated=True), "one by one, expected --abkd.student.repeated False"),
+    ],
+    ids=["gat", "norm", "repeated"],
+)
+def test_what_cannot_be_fitted_is_refused_before_anything_is_compiled(student, message):
+    abkd = dataclasses.replace(BASE.abkd, start="fitted", student=student)
+    with pytest.raises(InputError, match=f"abkd: start fitted solves .*{message}"):
+        resolve(dataclasses.replace(BASE, abkd=abkd))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +114,7 @@ def test_starts_that_are_possible_are_those_that_are_accepted():
     for student in models:
         for teacher in models:
             given = {"student": student, "teacher": dataclasses.replace(TEACHER, model=teacher)}
-            for start in ("teacher_directions", "attention_map"):
+            for start in ("teacher_directions", "attention_map", "fitted"):
                 method = dataclasses.replace(BASE.abkd, start=start)
                 config = dataclasses.replace(BASE, **given, abkd=method, methods=("abkd",))
                 try:
@@ -98,12 +124,15 @@ def test_starts_that_are_possible_are_those_that_are_accepted():
                 assert accepted == (start in possible(student, teacher)), (student, teacher, start)
 
 
-def test_a_teacher_from_elsewhere_is_cut_up_where_its_architecture_is_known():
+def test_students_of_a_teacher_from_elsewhere_are_fitted_to_what_it_returns():
     outputs = np.eye(3, dtype=np.float32)[datasets.load("synthetic").labels]
     found = abkd_jax.compress("synthetic", outputs, methods="soft_label", seeds=1, max_epochs=1)
-    assert found.config.soft_label.start == "positive"
+    assert found.config.soft_label.start == "fitted"
     model = dataclasses.replace(TEACHER.model, hidden=5)
     weights = resolve(_knowing(BASE, Path("t.safetensors"), model))
-    assert (weights.teacher.model, weights.abkd.start) == (model, "attention_map")
+    assert (weights.teacher.model, weights.abkd.start) == (model, "fitted")
+    pooled = dataclasses.replace(BASE, student=dataclasses.replace(STUDENT, readout="mean"))
+    assert _knowing(pooled, Path("t.safetensors"), model).abkd.start == "auto"  # of which `resolve` makes attention_map
     for other in (Path("t.npz"), [Path("t.safetensors")] * 2, lambda graph: graph.nodes):
-        assert starts_of(_knowing(BASE, other, model)) == PLAIN
+        assert starts_of(_knowing(BASE, other, model)) == FITTED
+        assert _knowing(pooled, other, model).abkd.start == "positive"

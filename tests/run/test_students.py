@@ -17,6 +17,7 @@ from abkd_jax.distill import (
     attention_transfer,
     ff_g2m,
     fitnet,
+    fitted,
     gcrd,
     geometric,
     gsp,
@@ -205,6 +206,20 @@ def test_attention_map_start_is_cut_out_of_each_teacher(data, teachers, tmp_path
         out = model.apply(teacher, data.batch.graph)
         expected = attention_map(select_seed(found, seed), teacher["params"], out, depths, mask)
         jax.tree.map(lambda x, y, s=seed: assert_allclose(x[s], y, rtol=1e-3, atol=1e-4), found, expected)
+
+
+def test_fitted_students_are_those_of_their_own_teachers(data, teachers, tmp_path):
+    """Before the first step, behind the features and behind the teacher's first layer, whose fit has fewer inputs."""
+    method = dataclasses.replace(METHOD, start="fitted", optim=OptimConfig(epochs=1, learning_rate=1e-9))
+    found = train(data, teachers, method, tmp_path / "full").variables["params"]
+    behind = train(data, teachers, dataclasses.replace(method, input="teacher"), tmp_path / "behind").history
+    teacher, student, mask = build(TEACHER.model, 3), build(STUDENT, 3), data.batch.masks.all
+    labels = np.asarray(data.batch.labels)
+    for seed in (0, 1):
+        out = teacher.apply(select_seed(teachers.models.variables, seed), data.batch.graph)
+        expected = fitted(select_seed(found, seed), student, out, data.batch.graph, mask)
+        jax.tree.map(lambda x, y, s=seed: assert_allclose(x[s], y, rtol=1e-2, atol=1e-3), found, expected)
+    assert (behind["val_accuracy"][0] > np.bincount(labels).max() / len(labels)).all()
 
 
 def test_a_start_is_the_same_through_the_input_of_the_teacher(data, teachers, tmp_path):

@@ -21,9 +21,13 @@ from abkd_jax.study.tuning import ranking, trials
 from abkd_jax.types import InputError
 from experiments.reproduce import as_stored
 
-STARTS = ("positive", "teacher_directions", "attention_map")
-CUT_OUT = {"attention_map"}
-FIXED = {"soft_label_cut_out": CUT_OUT, "abkd_cut_out": CUT_OUT, "soft_label_plain": {"positive"}}
+DRAWN = ("positive", "teacher_directions", "attention_map")
+STARTS = (*DRAWN, "fitted")
+FIXED = {
+    f"{loss}_{suffix}": {start}
+    for loss in ("soft_label", "abkd")
+    for suffix, start in (("cut_out", "attention_map"), ("plain", "positive"), ("fitted", "fitted"))
+}
 
 
 def test_nodes_that_are_unseen_have_no_edge_and_are_in_no_loss():
@@ -60,7 +64,7 @@ def test_trials_lie_in_the_ranges_and_start_with_the_preset(name):
     first, *others = trials(tried, 16)
     assert len(others) == 15
     assert first.numbers["optim.learning_rate"] == tried.method.optim.learning_rate
-    assert {trial.start for trial in others} == FIXED.get(name, set(STARTS))
+    assert {trial.start for trial in others} == FIXED.get(name, set(DRAWN))
     assert first.start in FIXED.get(name, {"positive"})
     for trial in others:
         for path, (low, high) in tried.ranges.items():
@@ -100,7 +104,8 @@ def test_on_minibatches_the_optimizer_is_the_preset_s_with_rates_of_a_decade_aro
 
 
 def test_methods_from_one_start_are_those_of_all_starts():
-    for one, every in (("soft_label_cut_out", "soft_label"), ("abkd_cut_out", "abkd")):
+    for one in ("soft_label_cut_out", "abkd_cut_out", "soft_label_fitted", "abkd_fitted"):
+        every = one.removesuffix("_cut_out").removesuffix("_fitted")
         fixed, tried = recipe(one, preset("cora"), STARTS), recipe(every, preset("cora"), STARTS)
         assert fixed.ranges == tried.ranges
         assert dataclasses.replace(fixed.method, start=tried.method.start) == tried.method

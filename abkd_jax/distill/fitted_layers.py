@@ -14,7 +14,7 @@ from abkd_jax.types import GNNOutput, Mask, Pytree
 
 __all__ = ["fitted"]
 
-STEPS = 20  # of conjugate gradients; what they have not reached by then is noise of directions with few features
+STEPS = 20  # of conjugate gradients: stopped early, they leave directions in which few nodes differ as they were drawn
 
 
 def fitted(params: Pytree, student: Any, teacher: GNNOutput, graph: jraph.GraphsTuple, mask: Mask) -> Pytree:

@@ -59,7 +59,7 @@ def run_path(config: RunConfig) -> Path:
         >>> from abkd_jax.configs.presets import distill_config
         >>> from abkd_jax.run.resolve import resolve
         >>> run_path(resolve(distill_config("cora"))).as_posix()
-        'runs/cora/7fd77072'
+        'runs/cora/7c8eb11f'
     """
     if config.out is not None:
         return config.out

@@ -23,9 +23,9 @@ from abkd_jax.run.identity import (
     teacher_identity,
 )
 from abkd_jax.run.plan import run_path
-from abkd_jax.run.resolve import with_starts
+from experiments.configs.citation import plainly_started
 
-CONFIG = with_starts(distill_config("cora"), None)  # plain ones, which all runs had that are stored
+CONFIG = plainly_started("cora")  # as all runs were that are stored
 WHOLE = DataIdentity("cora", "0123456789abcdef", {})
 WALKS = WHOLE._replace(batches={"kind": "walks", "size": 8})
 

@@ -7,6 +7,7 @@ methods of one start are compared by it, and it is left out of the means. The fi
 the tunings: a method of its own tries the same points from it alone.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.run.report.statistics import metric_named
 from abkd_jax.study.cells import Cell, load
 from abkd_jax.study.report.excerpt import filled
+from abkd_jax.study.report.score_tables import median_epoch
 from experiments.program import run_program
 from experiments.study import RESULTS
 from experiments.tuning_draws import stored
@@ -57,7 +59,8 @@ def main(args: Args) -> None:
 
 def as_text(results: Path) -> str:
     """Returns three tables as Markdown: means and presets of what was tuned often enough, and the fitted start."""
-    tables = {table: _tunings(table, results) for table in TABLES}
+    draws = {table: [load(results / name) for name in stored(table, results)[0]] for table in OF_FITTED}
+    tables = {table: _tunings(draws[table]) for table in TABLES}
     ends = ("cut out - plain", "ahead")
     headers = ("table, student, method", *STARTS.values(), *ends)
     means = [row for table, tunings in tables.items() for row in _of_means(table, tunings)]
@@ -66,7 +69,7 @@ def as_text(results: Path) -> str:
         (means, headers),
         (at_preset, ("at the preset's numbers", STARTS["positive"], STARTS["attention_map"], *ends)),
         (
-            [row for table in OF_FITTED for row in _of_fitted(table, results)],
+            [row for table, drawn in draws.items() for row in _of_fitted(table, drawn)],
             ("soft labels, plain / fitted", "tunings", "points", "preset", "tuned, test", "epochs to .5"),
         ),
     )
@@ -76,11 +79,11 @@ def as_text(results: Path) -> str:
 Tunings = Mapping[tuple[str, str, str], Sequence[Cell]]  # by data set, student and method
 
 
-def _tunings(table: str, results: Path) -> Tunings:
+def _tunings(draws: Sequence[Sequence[Cell]]) -> Tunings:
     """Returns the cells of all draws of a table, of students that can have all starts."""
     found: dict[tuple[str, str, str], list[Cell]] = {}
-    for name in stored(table, results)[0]:
-        for cell in load(results / name):
+    for draw in draws:
+        for cell in draw:
             tried = cell["tuning"]["starts"] if "tuning" in cell else ()  # teachers are not tuned
             if {*STARTS} <= {*tried} or cell["method"] in ONE_START.values():
                 found.setdefault((cell["dataset"], cell["student"], cell["method"]), []).append(cell)
@@ -106,11 +109,11 @@ def _of_presets(table: str, tunings: Tunings) -> Iterator[tuple[str, ...]]:
             yield f"{table}, {dataset}, {student}, {method}", *shown, *_gap(plain, cut_out)
 
 
-def _of_fitted(table: str, results: Path) -> Iterator[tuple[str, ...]]:
+def _of_fitted(table: str, draws: Sequence[Sequence[Cell]]) -> Iterator[tuple[str, ...]]:
     """Yields what soft labels have in all tunings in which they were fitted too, of any start and fitted."""
     found: dict[tuple[str, str], list[tuple[Cell, Cell]]] = {}
-    for name in stored(table, results)[0]:
-        cells = {(cell["dataset"], cell["student"], cell["method"]): cell for cell in load(results / name)}
+    for draw in draws:
+        cells = {(cell["dataset"], cell["student"], cell["method"]): cell for cell in draw}
         for (dataset, student, method), fitted in sorted(cells.items()):
             if method == FITTED and (dataset, student, "soft_label") in cells:
                 pair = cells[dataset, student, "soft_label"], fitted
@@ -123,17 +126,17 @@ def _of_fitted(table: str, results: Path) -> Iterator[tuple[str, ...]]:
             lambda cell: statistics.mean(score for score in cell["scores"]["test"] if score is not None),
         )
         shown = [_sides(pairs, lambda cell, of=of, by=factor: by * of(cell), 1) for of in scores]
-        yield f"{table}, {dataset}, {student}", str(len(pairs)), *shown, _sides(pairs, _epochs, 0)
+        yield (
+            f"{table}, {dataset}, {student}",
+            str(len(pairs)),
+            *shown,
+            _sides(pairs, lambda cell: median_epoch(cell["cost"]) or math.nan, 0),
+        )
 
 
 def _sides(pairs: Sequence[tuple[Cell, Cell]], value: Callable[[Cell], float], digits: int) -> str:
     """Returns the means of a value over the tunings of both sides."""
     return " / ".join(f"{statistics.mean(map(value, cells)):.{digits}f}" for cells in zip(*pairs, strict=True))
-
-
-def _epochs(cell: Cell) -> float:
-    """Returns the median number of epochs to within half a point of the last score."""
-    return statistics.median(epoch for epoch in cell["cost"]["epochs_to_half_point"] if epoch is not None)
 
 
 def _gap(plain: Sequence[float], cut_out: Sequence[float]) -> tuple[str, str]:

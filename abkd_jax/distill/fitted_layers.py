@@ -1,5 +1,7 @@
 """Initialisation of a student of any architecture: its layers, fitted one after the other to axes of its teacher."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -51,23 +53,19 @@ def fitted(params: Pytree, student: Any, teacher: GNNOutput, graph: jraph.Graphs
         >>> model.apply({"params": params}, g).logits.argmax(axis=1)[:3].tolist()
         [0, 1, 2]
     """
-    drawn, hiddens = params, []
-    params = widen(params)
-    linear = student.clone(activation=lambda x: x, dtype=None)
-    stages, logits = linear.stages(), widen(teacher.logits)
+    solved, logits, hiddens = widen(params), widen(teacher.logits), []
+
+    def output(stage: Any, params: Pytree) -> Float[Array, "n _"]:
+        read = [hiddens[number] for number in stage.reads]
+        return widen(stage.module.apply(stage.variables({"params": params}), graph, read))
+
+    *inner, last = student.clone(activation=lambda x: x, dtype=None).stages()
     axes = _axes(logits, mask)
-    for number, stage in enumerate(stages):
-
-        def layer(params: Pytree, stage: Any = stage) -> Float[Array, "n _"]:
-            return widen(
-                stage.module.apply(stage.variables({"params": params}), graph, [hiddens[k] for k in stage.reads])
-            )
-
-        if number == len(stages) - 1:
-            return narrow_like(drawn, _least_squares(layer, params, logits, mask))
-        params = _least_squares(layer, params, axes, mask)
-        hiddens.append(student.activation(layer(params)))
-    raise AssertionError("a model has a stage that gives the logits")
+    for stage in inner:
+        layer = functools.partial(output, stage)
+        solved = _least_squares(layer, solved, axes, mask)
+        hiddens.append(student.activation(layer(solved)))
+    return narrow_like(params, _least_squares(functools.partial(output, last), solved, logits, mask))
 
 
 def _axes(logits: Float[Array, "n c"], mask: Mask) -> Float[Array, "n c"]:
@@ -78,7 +76,9 @@ def _axes(logits: Float[Array, "n c"], mask: Mask) -> Float[Array, "n c"]:
     return jnp.where(variance > 0.0, scores, jnp.nan)
 
 
-def _least_squares(layer: Any, params: Pytree, targets: Float[Array, "n c"], mask: Mask) -> Pytree:
+def _least_squares(
+    layer: Callable[[Pytree], Array], params: Pytree, targets: Float[Array, "n c"], mask: Mask
+) -> Pytree:
     """Fits a layer to the targets of its first columns over the nodes of a mask; NaN is no target."""
     zero = layer(jax.tree.map(jnp.zeros_like, params))
     out, pull_back = jax.vjp(layer, params)

@@ -25,6 +25,7 @@ __all__ = [
     "label",
     "lengths_table",
     "main_table",
+    "median_epoch",
     "ranks",
 ]
 
@@ -134,7 +135,7 @@ def cost_table(grid: Grid) -> Table:
     headers += ("epochs to .5", "seconds to .5", "failed")
     lines = []
     for (column, method), cell in grid.cells.items():
-        times, reached = cell.get("times", {}), _median_epoch(cell.get("cost", {}))
+        times, reached = cell.get("times", {}), median_epoch(cell.get("cost", {}))
         per_epoch = times.get("seconds_per_epoch")
         seconds = reached * per_epoch if reached is not None and is_finite(per_epoch) else None
         lines.append(
@@ -194,14 +195,15 @@ def _estimate(found: Estimate, metric: Metric) -> str:
     return format_score(found.mean, metric, found.std)
 
 
-def _median_epoch(cost: Mapping[str, Any]) -> float | None:
+def median_epoch(cost: Mapping[str, Any]) -> float | None:
+    """Returns the median number of epochs to within half a point of the last score; None where no seed has one."""
     epochs = [epoch for epoch in cost.get("epochs_to_half_point", []) if is_finite(epoch)]
     return float(np.median(epochs)) if epochs else None
 
 
 def _epochs(costs: Iterable[Mapping[str, Any]]) -> str:
     """Returns the mean over data sets of the median epoch."""
-    medians = [epoch for epoch in map(_median_epoch, costs) if epoch is not None]
+    medians = [epoch for epoch in map(median_epoch, costs) if epoch is not None]
     return f"{np.mean(medians):.0f}" if medians else "-"
 
 

@@ -23,7 +23,7 @@ from abkd_jax.study.report.grid import TEACHER, Grid, make_grid
 from abkd_jax.study.report.markdown import block_text
 from abkd_jax.study.report.score_tables import label
 from abkd_jax.types import InputError
-from experiments.configs.tables import CLAIMS, TABLES
+from experiments.configs.tables import CLAIMS, CLAIMS_OF_DRAWS, TABLES
 from experiments.program import run_program
 from experiments.study import RESULTS, RUNS, Run, train
 
@@ -95,13 +95,13 @@ def draw(args: Args, number: int) -> Table:
 
 
 def claims_of(table: str, methods: Sequence[str]) -> list[Claim]:
-    """Returns the claims of a table on some methods; those it claims nothing of are compared with the first.
+    """Returns the claims of a table and of its draws on some methods; all other methods are compared with the first.
 
     Args:
         table: its name.
         methods: the baseline, then others.
     """
-    of_table = CLAIMS.get(table, ())
+    of_table = (*CLAIMS.get(table, ()), *CLAIMS_OF_DRAWS.get(table, ()))
     found = [claim for claim in of_table if {claim.method, *claim.rivals} <= set(methods)]
     named = {name for claim in found for name in (claim.method, *claim.rivals)}
     view = of_table[0].view if of_table else "test"

@@ -53,6 +53,7 @@ _STARTS = {
     "abkd_cut_out": ("abkd", "attention_map"),
     "soft_label_fitted": ("soft_label", "fitted"),
     "abkd_fitted": ("abkd", "fitted"),
+    "teacher_input_fitted": ("teacher_input", "fitted"),
 }
 MAX_NODES = 1024  # drawn per step where a loss compares all pairs of nodes: 7 times fewer pairs than all of Cora
 _ALONE = "labels_"  # prefix of the methods that learn from labels and one term, without soft labels

@@ -55,7 +55,10 @@ TABLES = {
         ),
     ),
     "regimes": Table(
-        name="regimes", datasets=("cora", "citeseer", "pubmed"), regimes=("labelled_only",), methods=NOT_TAUGHT
+        name="regimes",
+        datasets=("cora", "citeseer", "pubmed"),
+        regimes=("labelled_only",),
+        methods=(*NOT_TAUGHT, "soft_label_fitted", "teacher_input_fitted"),
     ),
     "inductive": Table(
         name="inductive",
@@ -165,5 +168,14 @@ CLAIMS = {
         ),
         # After the draws of Cora, Citeseer and cora_ml, before any cell of acm.
         Claim("soft_label_cut_out", ("soft_label_plain",), view=DROPPED),
+    ),
+}
+
+# Of the draws of a table's tuning alone: fixed after the table's own cells, before those of any other draw.
+CLAIMS_OF_DRAWS = {
+    "deep_to_shallow": (Claim("soft_label_fitted", ("soft_label", "abkd", "fitnet", "gcrd"), "best other loss"),),
+    "regimes": (
+        Claim("teacher_input_fitted", ("teacher_input",)),
+        Claim("teacher_input_fitted", ("soft_label", "abkd", "fitnet", "gsp"), "best other loss"),
     ),
 }

@@ -25,7 +25,7 @@ DRAWN = ("positive", "teacher_directions", "attention_map")
 STARTS = (*DRAWN, "fitted")
 FIXED = {
     f"{loss}_{suffix}": {start}
-    for loss in ("soft_label", "abkd")
+    for loss in ("soft_label", "abkd", "teacher_input")
     for suffix, start in (("cut_out", "attention_map"), ("plain", "positive"), ("fitted", "fitted"))
 }
 
@@ -104,7 +104,7 @@ def test_on_minibatches_the_optimizer_is_the_preset_s_with_rates_of_a_decade_aro
 
 
 def test_methods_from_one_start_are_those_of_all_starts():
-    for one in ("soft_label_cut_out", "abkd_cut_out", "soft_label_fitted", "abkd_fitted"):
+    for one in ("soft_label_cut_out", "abkd_cut_out", "soft_label_fitted", "abkd_fitted", "teacher_input_fitted"):
         every = one.removesuffix("_cut_out").removesuffix("_fitted")
         fixed, tried = recipe(one, preset("cora"), STARTS), recipe(every, preset("cora"), STARTS)
         assert fixed.ranges == tried.ranges

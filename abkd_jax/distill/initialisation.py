@@ -80,7 +80,7 @@ def initialise(
         return positive(params)
     if start == "teacher_directions":
         predictions = jnp.argmax(teacher.logits, axis=1)
-        return teacher_directions(key, params, teacher_params, graph, predictions, teacher.logits.shape[1])
+        return teacher_directions(key, params, teacher_params, graph, predictions, teacher.logits.shape[1], mask)
     if start == "attention_map":
         # Before training there is no learned map: layers of one relative depth stand for each other.
         by_depth = depth_proportional()
@@ -136,6 +136,7 @@ def teacher_directions(
     graph: jraph.GraphsTuple,
     predictions: Int[Array, " n"],
     classes: int,
+    mask: Mask,
 ) -> Pytree:
     """Replaces the student's input layer by the directions of the teacher's that separate the classes best.
 
@@ -150,6 +151,7 @@ def teacher_directions(
         graph: the graph both models read.
         predictions: `[n]` classes that the teacher predicts; no label is used.
         classes: number of classes.
+        mask: `[n]`, the nodes whose predictions are read, and over which a unit has this mean and deviation.
 
     Returns:
         The student's parameters with a new input layer.
@@ -167,28 +169,29 @@ def teacher_directions(
         )
     features = widen(node_features(graph))
     smoothed = propagate(graph, propagate(graph, feature_matmul(features, teacher_kernel)))
-    directions = _separating_directions(smoothed, predictions, classes, width)
+    directions = _separating_directions(smoothed, predictions, classes, width, mask)
     rotation, _ = jnp.linalg.qr(jax.random.normal(key, (width, width), teacher_kernel.dtype))
     kernel = teacher_kernel @ directions @ rotation
-    units = feature_matmul(features, kernel)
-    scale = 0.5 / jnp.maximum(jnp.std(units, axis=0), 1e-12)
-    layer = {"kernel": kernel * scale[None], "bias": 0.5 - jnp.mean(units, axis=0) * scale}
+    units, seen = feature_matmul(features, kernel), mask[:, None]
+    scale = 0.5 / jnp.maximum(jnp.std(units, axis=0, where=seen), 1e-12)
+    layer = {"kernel": kernel * scale[None], "bias": 0.5 - jnp.mean(units, axis=0, where=seen) * scale}
     return {**params, name: narrow_like(params[name], layer)}
 
 
 def _separating_directions(
-    x: Float[Array, "n D"], labels: Int[Array, " n"], classes: int, count: int
+    x: Float[Array, "n D"], labels: Int[Array, " n"], classes: int, count: int, mask: Mask
 ) -> Float[Array, "D count"]:
     """Computes Fisher's linear discriminant directions of `x`, best first, each of unit within-class variance."""
-    members = jax.nn.one_hot(labels, classes, dtype=x.dtype)
-    sizes = jnp.sum(members, axis=0)
+    seen = mask[:, None]
+    members = jnp.where(seen, jax.nn.one_hot(labels, classes, dtype=x.dtype), 0.0)
+    sizes, nodes = jnp.sum(members, axis=0), jnp.maximum(jnp.sum(members), 1.0)
     means = (members.T @ x) / jnp.maximum(sizes, 1.0)[:, None]
-    inner = x - members @ means
-    outer = (means - jnp.mean(x, axis=0)[None]) * jnp.sqrt(sizes)[:, None]
-    within = inner.T @ inner / x.shape[0]
+    inner = jnp.where(seen, x - members @ means, 0.0)
+    outer = (means - jnp.mean(x, axis=0, where=seen)[None]) * jnp.sqrt(sizes)[:, None]
+    within = inner.T @ inner / nodes
     ridge = 1e-4 * jnp.trace(within) / x.shape[1] + 1e-12
     factor = jnp.linalg.cholesky(within + ridge * jnp.eye(x.shape[1], dtype=x.dtype))
-    whitened = jax.scipy.linalg.solve_triangular(factor, outer.T / jnp.sqrt(x.shape[0]), lower=True)
+    whitened = jax.scipy.linalg.solve_triangular(factor, outer.T / jnp.sqrt(nodes), lower=True)
     _, vectors = jnp.linalg.eigh(whitened @ whitened.T)
     return jax.scipy.linalg.solve_triangular(factor.T, vectors[:, ::-1][:, :count], lower=False)
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from abkd_jax.distill import attention_map, fitted, initialise, positive, teacher_directions
+from abkd_jax.distill.initialisation import STARTS
 from abkd_jax.graph.build import from_edges, prepare
 from abkd_jax.models import GAT, GCNII, GIN, MLP, SIGN, GraphSAGE
 from abkd_jax.types import GNNOutput, InputError
 
 NODES, FEATURES, CLASSES = 90, 12, 3
+EVERY = jnp.ones(NODES, bool)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_positive_scales_the_input_layer_alone(problem):
 
 def test_directions_give_units_of_mean_and_deviation_one_half(problem):
     graph, labels, teacher, student = problem
-    started = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES)
+    started = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES, EVERY)
     units = np.asarray(graph.nodes @ started["input"]["kernel"] + started["input"]["bias"][None])
     np.testing.assert_allclose(units.mean(axis=0), 0.5, atol=1e-5)
     np.testing.assert_allclose(units.std(axis=0), 0.5, atol=1e-5)
@@ -44,7 +46,7 @@ def test_directions_give_units_of_mean_and_deviation_one_half(problem):
 
 def test_directions_lie_in_the_teachers_input_space_and_separate_the_classes(problem):
     graph, labels, teacher, student = problem
-    started = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES)
+    started = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES, EVERY)
     kernel, basis = np.asarray(started["input"]["kernel"]), np.asarray(teacher["input"]["kernel"])
     residual = kernel - basis @ np.linalg.lstsq(basis, kernel, rcond=None)[0]
     assert np.abs(residual).max() < 1e-4 * np.abs(kernel).max()
@@ -64,7 +66,7 @@ def test_directions_lie_in_the_teachers_input_space_and_separate_the_classes(pro
 def test_the_rotation_comes_from_the_key(problem):
     graph, labels, teacher, student = problem
     one, same, other = (
-        teacher_directions(jax.random.key(k), student, teacher, graph, labels, CLASSES)["input"]["kernel"]
+        teacher_directions(jax.random.key(k), student, teacher, graph, labels, CLASSES, EVERY)["input"]["kernel"]
         for k in (2, 2, 3)
     )
     np.testing.assert_array_equal(one, same)
@@ -75,7 +77,7 @@ def test_constant_features_and_a_single_predicted_class_stay_finite(problem):
     graph, labels, teacher, student = problem
     for nodes, predictions in ((jnp.ones_like(graph.nodes), labels), (graph.nodes, jnp.zeros_like(labels))):
         flat = graph._replace(nodes=nodes)
-        started = teacher_directions(jax.random.key(2), student, teacher, flat, predictions, CLASSES)
+        started = teacher_directions(jax.random.key(2), student, teacher, flat, predictions, CLASSES, EVERY)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(started))
 
 
@@ -83,7 +85,7 @@ def test_a_student_wider_than_its_teacher_is_refused(problem):
     graph, labels, teacher, _ = problem
     wide = GCNII(hidden=9, layers=1, classes=CLASSES).init(jax.random.key(1), graph)["params"]
     with pytest.raises(InputError, match="9 units, the teacher's only 8"):
-        teacher_directions(jax.random.key(2), wide, teacher, graph, labels, CLASSES)
+        teacher_directions(jax.random.key(2), wide, teacher, graph, labels, CLASSES, EVERY)
 
 
 def test_the_input_layer_of_other_models_is_found_and_its_absence_is_an_error(problem):
@@ -101,7 +103,7 @@ def test_starts_of_16_bit_parameters_are_those_of_the_same_numbers_in_float32(pr
     exact = jax.tree.map(lambda x: x.astype(jnp.float32), short)
 
     def both(teacher, student):
-        directions = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES)
+        directions = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES, EVERY)
         outputs = GNNOutput(graph.nodes[:, :3], (graph.nodes[:, :8], graph.nodes[:, 4:]))
         return directions, attention_map(student, teacher, outputs, jnp.eye(2), jnp.ones(NODES, bool))
 
@@ -223,7 +225,7 @@ def test_positive_start_of_input_layers_with_several_parts(problem, model, scale
     assert changes[2.5] == scaled
     assert changes[0.75] == shifted
     with pytest.raises(InputError, match=r"the student's input layer has .*, expected one kernel and one bias"):
-        teacher_directions(jax.random.key(2), params, teacher, graph, labels, CLASSES)
+        teacher_directions(jax.random.key(2), params, teacher, graph, labels, CLASSES, EVERY)
 
 
 def test_initialise_is_the_function_of_that_name(problem):
@@ -249,12 +251,46 @@ def test_initialise_is_the_function_of_that_name(problem):
     expected = {
         "default": student,
         "positive": positive(student),
-        "teacher_directions": teacher_directions(key, student, teacher, graph, jnp.argmax(out.logits, axis=1), CLASSES),
+        "teacher_directions": teacher_directions(
+            key, student, teacher, graph, jnp.argmax(out.logits, axis=1), CLASSES, mask
+        ),
         "attention_map": attention_map(student, teacher, out, by_depth, mask),
         "fitted": fitted(student, small, out, graph, mask),
     }
     for name, params in expected.items():
         jax.tree.map(np.testing.assert_array_equal, start(name), params)
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_no_start_reads_what_the_teacher_returns_outside_the_mask(problem, name):
+    """Students who are taught labelled nodes alone are not to start from the teacher's predictions of the others."""
+    graph, labels, _, student = problem
+    model, small = (GCNII(hidden=hidden, layers=layers, classes=CLASSES) for hidden, layers in ((8, 4), (2, 2)))
+    teacher = model.init(jax.random.key(0), graph)["params"]
+    out, mask = model.apply({"params": teacher}, graph), jnp.arange(NODES) % 3 > 0
+    out = out._replace(logits=jax.nn.one_hot(labels, CLASSES))
+    shapes = jax.eval_shape(lambda: seen(graph, student, 2, 2))
+
+    def start(out):
+        return initialise(
+            name,
+            jax.random.key(2),
+            student,
+            module=small,
+            teacher_params=teacher,
+            teacher=out,
+            student=shapes,
+            graph=graph,
+            mask=mask,
+        )
+
+    def changed(where):
+        return jax.tree.map(lambda x: jnp.where(where[:, None], -x, x), out)
+
+    outside, inside = changed(~mask), changed(mask)
+    jax.tree.map(np.testing.assert_array_equal, start(outside), start(out))
+    same = [np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (start(inside), start(out))), strict=True)]
+    assert all(same) == (name in ("default", "positive"))
 
 
 def test_an_unknown_start_is_refused(unchecked):

@@ -32,7 +32,7 @@ ONE_START = {"soft_label": "soft_label_cut_out", "abkd": "abkd_cut_out"}  # by t
 STARTS = {"positive": "plain", "teacher_directions": "teacher's directions", "attention_map": "cut out"}
 LEAST = 8  # tunings
 FITTED = "soft_label_fitted"
-OF_FITTED = (*TABLES, "layers_differ", "deep_to_shallow")  # tables
+OF_FITTED = (*TABLES, "layers_differ", "deep_to_shallow", "normalised")  # tables
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from abkd_jax.distill.ops.moments import centre, covariance, principal_axes
 from abkd_jax.distill.ops.numerics import narrow_like, product, sqrt_or_one, widen
+from abkd_jax.graph import node_mask
 from abkd_jax.types import GNNOutput, Mask, Pytree
 
 __all__ = ["fitted"]
@@ -32,10 +33,12 @@ def fitted(params: Pytree, student: Any, teacher: GNNOutput, graph: jraph.Graphs
        applied by the layer itself and its gradient, so that one rule serves every layer that is linear in its
        parameters, on any graph. Units beyond the axes stay as they were drawn.
     3. The classifier is fitted to the logits likewise.
+    4. Batch normalisation gets the mean and deviation that it takes away, so that in training it changes nothing yet.
 
     Args:
         params: student parameters as they were drawn.
-        student: module with `activation`, `dtype` and `stages()`, linear in the parameters of each stage.
+        student: module with `activation`, `norm`, `dtype` and `stages()`; without the first three, each stage is linear
+            in its parameters.
         teacher: what the teacher returned; hidden layers are not read.
         graph: the graph that both models read.
         mask: `[n]`, the nodes over which is fitted.
@@ -59,12 +62,14 @@ def fitted(params: Pytree, student: Any, teacher: GNNOutput, graph: jraph.Graphs
         read = [hiddens[number] for number in stage.reads]
         return widen(stage.module.apply(stage.variables({"params": params}), graph, read))
 
-    *inner, last = student.clone(activation=lambda x: x, dtype=None).stages()
+    *inner, last = student.clone(activation=lambda x: x, norm="none", dtype=None).stages()
     axes = _axes(logits, mask)
-    for stage in inner:
+    for number, stage in enumerate(inner):
         layer = functools.partial(output, stage)
         solved = _least_squares(layer, solved, axes, mask)
-        hiddens.append(student.activation(layer(solved)))
+        units = layer(solved)
+        hiddens.append(student.activation(units))
+        solved = _with_norm(solved, number, units, graph)
     return narrow_like(params, _least_squares(functools.partial(output, last), solved, logits, mask))
 
 
@@ -91,3 +96,19 @@ def _least_squares(
 
     step, _ = cg(normal, pull_back(jnp.where(wanted, residual, 0.0))[0], maxiter=STEPS)
     return jax.tree.map(jnp.add, params, step)
+
+
+def _with_norm(params: Pytree, number: int, units: Float[Array, "n d"], graph: jraph.GraphsTuple) -> Pytree:
+    """Makes the batch normalisation after a stage, where there is one, return these units as they are."""
+    seen = node_mask(graph)[:, None]
+    found = {
+        "scale": sqrt_or_one(jnp.var(units, axis=0, where=seen)),
+        "bias": jnp.mean(units, axis=0, where=seen),
+    }
+    name, stacked = f"norm_{number}", params.get("blocks", {}).get("norm")
+    if name in params:
+        return {**params, name: found}
+    if number == 0 or stacked is None:
+        return params
+    stacked = {leaf: values.at[number - 1].set(found[leaf]) for leaf, values in stacked.items()}
+    return {**params, "blocks": {**params["blocks"], "norm": stacked}}

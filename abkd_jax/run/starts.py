@@ -97,9 +97,10 @@ def _unfit(student: ModelConfig, path: str = "--student") -> str | None:
     """Returns why no student like this can be fitted layer by layer; None where it can."""
     if student.name not in LINEAR_LAYERS:
         return f"solves layers linear in their parameters ({', '.join(LINEAR_LAYERS)}), not those of {student.name}"
-    for option, expected in (("repeated", False), ("norm", "none"), ("readout", None)):
-        if getattr(student, option) != expected:
-            return f"solves the layers of a node-level model one by one, expected {path}.{option} {expected}"
+    for option, *expected in (("repeated", False), ("norm", "none", "batch"), ("readout", None)):
+        if getattr(student, option) not in expected:
+            wanted = " or ".join(map(str, expected))
+            return f"solves the layers of a node-level model one by one, expected {path}.{option} {wanted}"
     return None
 
 

@@ -75,17 +75,18 @@ def student_model(text: str, base: ModelConfig) -> ModelConfig:
     """Returns the student that a text names, with what else the data set's student has.
 
     Raises:
-        InputError: the text is not of the form `4x4` or `mlp:2x128`.
+        InputError: the text is not of the form `4x4`, `mlp:2x128` or `gcn:4x4:batch`, whose layers are normalised.
 
     Examples:
         >>> model = student_model("mlp:2x128", ModelConfig())
         >>> model.name, model.layers, model.hidden
         ('mlp', 2, 128)
     """
-    found = re.fullmatch(r"(?:(\w+):)?(\d+)x(\d+)", text)
+    found = re.fullmatch(r"(?:(\w+):)?(\d+)x(\d+)(?::(batch|layer))?", text)
     if found is None:
-        raise InputError(f"student {text!r}: expected layers x units, as in 4x4 or mlp:2x128")
+        raise InputError(f"student {text!r}: expected layers x units, as in 4x4, mlp:2x128 or gcn:4x4:batch")
     name, layers, hidden = found[1] or base.name, int(found[2]), int(found[3])
     if name != base.name:
         base = ModelConfig(dropout=0.0)
-    return replace(base, name=name, layers=layers, hidden=hidden)  # type: ignore[arg-type]  # `build` checks the name
+    sizes = {"layers": layers, "hidden": hidden, "norm": found[4] or base.norm}
+    return replace(base, name=name, **sizes)  # type: ignore[arg-type]  # `build` checks the name

@@ -100,6 +100,23 @@ def test_units_beyond_the_axes_stay_as_they_were_drawn():
     np.testing.assert_array_equal(narrow[:, CLASSES - 1], before["conv_0"]["kernel"][:, CLASSES - 1])
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_batch_normalisation_starts_as_the_identity(name):
+    """In training, where it takes the statistics of the nodes; running ones are not there yet."""
+    graph, teacher, mask = problem()
+    plain = MODELS[name].clone(dropout=0.0)
+    model = plain.clone(norm="batch")
+    variables = model.init(jax.random.key(0), graph)
+    params = fit(model, graph, teacher, mask)
+    assert jax.tree.structure(params) == jax.tree.structure(variables["params"])
+    run = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
+    found, _ = run({**variables, "params": params}, graph)
+    expected = jax.jit(plain.apply)({"params": fit(plain, graph, teacher, mask)}, graph)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), found, expected)
+    before, _ = run(variables, graph)
+    assert np.abs(before.logits - expected.logits).max() > 0.1
+
+
 def test_logits_that_are_constant_and_nodes_that_are_masked_change_nothing():
     kept = np.arange(NODES) < 40
     graph, teacher, mask = problem(kept=kept)

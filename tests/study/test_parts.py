@@ -143,10 +143,17 @@ def test_epochs_until_a_seed_stays_within_half_a_point():
     assert cost["epochs_to_half_point"] == [30, 0]
 
 
-@pytest.mark.parametrize("text", ["4", "4x", "x4", "a:b:4x4", "4x4x4"])
+@pytest.mark.parametrize("text", ["4", "4x", "x4", "a:b:4x4", "4x4x4", "4x4:", "4x4:none"])
 def test_sizes_that_are_none(text):
     with pytest.raises(InputError, match="expected layers x units"):
         student_model(text, ModelConfig())
+
+
+def test_a_student_with_normalised_layers():
+    named = student_model("gcn:4x2:batch", ModelConfig(norm="layer"))
+    assert (named.name, named.layers, named.hidden, named.norm) == ("gcn", 4, 2, "batch")
+    own = ModelConfig(norm="layer", dropout=0.5)
+    assert student_model("4x2", own) == dataclasses.replace(own, layers=4, hidden=2)
 
 
 def cell(scores, **changes):

@@ -88,6 +88,22 @@ def test_students_are_those_of_the_teachers_at_hand(trained, tmp_path, monkeypat
     assert "not of the teachers that are stored here" in caplog.text
 
 
+def test_students_that_other_code_has_trained_are_named(trained, tmp_path, monkeypatch, caplog):
+    """A cell was deleted, to train it anew, and its checkpoints are still there."""
+    shutil.copytree(trained / "results", tmp_path / "results")
+    work = shutil.copytree(trained / "tiny", tmp_path / "work/tiny").parent
+    table = dataclasses.replace(TABLE, methods=("soft_label",))
+    file = tmp_path / "results/tiny/synthetic/inductive/2x4/soft_label.json"
+    for own, warned in ((runner.code(), False), ("0" * 12, True)):
+        file.unlink()
+        monkeypatch.setattr(runner, "code", lambda own=own: own)
+        caplog.clear()
+        ((_, cell, again),) = runner.run_table(table, tmp_path / "results", work)
+        assert again
+        assert ("trained these students" in caplog.text) == warned, caplog.text
+    assert f"other code (commit {cell['provenance']['commit']})" in caplog.text
+
+
 def test_other_settings_are_trained_again_beside_the_checkpoints_of_the_first(trained, tmp_path, monkeypatch):
     before = presets.preset("synthetic", None)
     soft_label = dataclasses.replace(before.soft_label, temperature=3.0)

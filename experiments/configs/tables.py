@@ -185,5 +185,6 @@ CLAIMS_OF_DRAWS = {
     "regimes": (
         Claim("teacher_input_fitted", ("teacher_input",)),
         Claim("teacher_input_fitted", ("soft_label", "abkd", "fitnet", "gsp"), "best other loss"),
+        Claim("teacher_input", ("soft_label", "abkd", "fitnet", "gsp"), "best other loss"),
     ),
 }

@@ -15,9 +15,9 @@ from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.run.report.canvas import can_draw
 from abkd_jax.study.cells import load
 from abkd_jax.study.options import Table
-from abkd_jax.study.report.claims import Claim
+from abkd_jax.study.report.claims import Claim, Decision
 from abkd_jax.study.report.draw_figures import draws_figure
-from abkd_jax.study.report.draws import draws_blocks, gaps_of
+from abkd_jax.study.report.draws import decide_draws, draws_blocks, gaps_of
 from abkd_jax.study.report.excerpt import filled
 from abkd_jax.study.report.grid import TEACHER, Grid, make_grid
 from abkd_jax.study.report.markdown import block_text
@@ -128,6 +128,17 @@ def stored(table: str, results: Path) -> tuple[list[str], list[Claim]]:
     again = [f"{FOLDER}/{table}_{number}" for number in range(1, 1 + len([*(results / FOLDER).glob(f"{table}_*")]))]
     methods = {cell["method"] for name in again for cell in load(results / name)} - {TEACHER}
     return [table, *again], claims_of(table, sorted(methods, key=lambda method: (method != BASELINE, method)))
+
+
+def decisions_of_draws(table: str, results: Path) -> list[tuple[Decision, list[float]]]:
+    """Returns what the stored draws of a table decide, with the differences of the draws; nothing without draws.
+
+    Args:
+        table: its name.
+        results: folder of tables.
+    """
+    names, claims = stored(table, results)
+    return decide_draws(_grids(names, claims, results), claims) if len(names) > 1 else []
 
 
 def picture(results: Path) -> bytes:

@@ -14,7 +14,7 @@ from abkd_jax.run.keep import are_kept
 from abkd_jax.run.plan import Plan, make_plan
 from abkd_jax.run.teachers import teacher_folder, teachers_root
 from abkd_jax.training import checkpoint
-from abkd_jax.training.provenance import code
+from abkd_jax.training.provenance import of_other_code
 
 __all__ = ["is_finished", "made_from", "name_other_origins"]
 
@@ -68,7 +68,7 @@ def name_other_origins(path: Path) -> None:
     """Logs how many models of a run folder other code has trained, and which students had other teachers."""
     found = read_results(path)["records"]
     sources = [record.get("provenance", {}) for record in found]
-    others = [source for source in sources if source.get("code") != code() and source.get("commit") != ELSEWHERE]
+    others = [source for source in of_other_code(sources) if source.get("commit") != ELSEWHERE]
     if others:
         log.warning(
             "%s: %d of %d models were trained by other code (commit %s); "

@@ -24,7 +24,7 @@ from abkd_jax.study.places import Place, open_place
 from abkd_jax.study.similarity import cka_of_last_layers
 from abkd_jax.study.train import train_lanes
 from abkd_jax.study.tuning import Trial, ranking, trials
-from abkd_jax.training.provenance import code
+from abkd_jax.training.provenance import of_other_code
 
 __all__ = ["run_table"]
 
@@ -229,8 +229,8 @@ def _final(place: Place, job: Job, lanes: list[Lane], length: int, folder: Path)
 def _train(place: Place, job: Job, lanes: list[Lane], folder: Path, *, curves: bool = True) -> Trained:
     models, source = place.teacher.models, place.teacher.source
     trained = train_lanes(place.splits, job, models.module, source, lanes, folder, curves=curves)
-    makers = [maker for origin in trained.origins for maker in origin.made_by]
-    others = sorted({str(maker.get("commit")) for maker in makers if maker.get("code") != code()})
+    makers = of_other_code(maker for origin in trained.origins for maker in origin.made_by)
+    others = sorted({str(maker.get("commit")) for maker in makers})
     if others:
         said = "%s: other code (commit %s) trained these students, or a part of it; without the folder they train anew"
         log.warning(said, folder, ", ".join(others))

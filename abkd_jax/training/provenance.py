@@ -6,13 +6,14 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
 
-__all__ = ["code", "commit", "provenance", "same_code"]
+__all__ = ["code", "commit", "of_other_code", "provenance", "same_code"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "jraph", "numpy")
@@ -43,6 +44,16 @@ def same_code(one: dict[str, Any], other: dict[str, Any]) -> bool:
         True
     """
     return {k: v for k, v in one.items() if k != "date"} == {k: v for k, v in other.items() if k != "date"}
+
+
+def of_other_code(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns those provenances that name other code than this process runs.
+
+    Examples:
+        >>> of_other_code([{"code": code()}, {"code": "0123456789ab"}])
+        [{'code': '0123456789ab'}]
+    """
+    return [one for one in found if one.get("code") != code()]
 
 
 def commit(package: Path) -> str:

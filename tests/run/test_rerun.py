@@ -15,6 +15,7 @@ from abkd_jax.run import folder as runfolder
 from abkd_jax.run import pipeline
 from abkd_jax.run.plan import run_path
 from abkd_jax.run.resolve import resolve
+from abkd_jax.training import provenance
 from abkd_jax.types import InputError
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -61,7 +62,7 @@ def test_a_run_that_lost_a_part_is_made_whole(copied, lost, monkeypatch):
 def test_a_run_of_other_code_is_shown_with_a_warning(finished, monkeypatch, caplog):
     pipeline.distill(finished)
     assert "other code" not in caplog.text
-    monkeypatch.setattr(finished_module, "code", lambda: "of tomorrow")
+    monkeypatch.setattr(provenance, "code", lambda: "of tomorrow")
     pipeline.distill(finished)
     assert "4 of 4 models were trained by other code (commit " in caplog.text
 

@@ -19,6 +19,7 @@ from abkd_jax.study.cells import load
 from abkd_jax.study.options import Table
 from abkd_jax.study.places import open_place
 from abkd_jax.study.report.write import write_report
+from abkd_jax.training import provenance
 from experiments.reproduce import Reproduce, reproduce
 from experiments.study import Run, train
 
@@ -94,9 +95,9 @@ def test_students_that_other_code_has_trained_are_named(trained, tmp_path, monke
     work = shutil.copytree(trained / "tiny", tmp_path / "work/tiny").parent
     table = dataclasses.replace(TABLE, methods=("soft_label",))
     file = tmp_path / "results/tiny/synthetic/inductive/2x4/soft_label.json"
-    for own, warned in ((runner.code(), False), ("0" * 12, True)):
+    for own, warned in ((provenance.code(), False), ("0" * 12, True)):
         file.unlink()
-        monkeypatch.setattr(runner, "code", lambda own=own: own)
+        monkeypatch.setattr(provenance, "code", lambda own=own: own)
         caplog.clear()
         ((_, cell, again),) = runner.run_table(table, tmp_path / "results", work)
         assert again

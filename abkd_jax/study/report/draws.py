@@ -14,7 +14,7 @@ from abkd_jax.study.report.score_tables import label
 from abkd_jax.study.report.statistics import difference, holm
 from abkd_jax.types import InputError
 
-__all__ = ["draws_blocks", "gaps_of"]
+__all__ = ["decide_draws", "draws_blocks", "gaps_of"]
 
 NOTE = """\
 Each draw tunes every method anew with the same budget: other points of the Sobol sequence, other tried students.
@@ -23,7 +23,25 @@ draw: they are about a method with its tuning, those of a table about the settin
 
 
 def draws_blocks(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[Block]:
-    """Returns what the draws say of claims: in words, by draw, and tested over the draws.
+    """Returns what the draws say of claims: in words, by draw, and tested over the draws, see `decide_draws`.
+
+    Args:
+        draws: the cells of each draw.
+        claims: at least one.
+
+    Raises:
+        InputError: a claim has no column of all draws, or draws have other teachers.
+    """
+    draws = _of_common_columns(draws)
+    decided = decide_draws(draws, claims)
+    by_draw = [_by_draw(draws, claim, gaps_of(draws, claim)) for claim in claims]
+    said = " ".join(_in_words(draws[0], *one) for one in decided)
+    tested = claims_table(draws[0], [decision for decision, _ in decided], "Tested over the draws")
+    return [Text(said), *by_draw, tested, Text(NOTE)]
+
+
+def decide_draws(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[tuple[Decision, list[float]]]:
+    """Returns decisions over the draws, each with the differences of the draws as scores are stored.
 
     A claim is decided on every column where each draw has all its methods, and over these columns where there are
     several; Holm's correction is over the decisions on one column, and over all others.
@@ -35,21 +53,31 @@ def draws_blocks(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[Block]:
     Raises:
         InputError: a claim has no such column, or draws have other teachers.
     """
-    columns = tuple(column for column in draws[0].columns if all(column in grid.columns for grid in draws))
-    draws = [grid._replace(columns=columns) for grid in draws]
-    first = draws[0]
-    for number, grid in enumerate(draws):
-        if _teachers(grid) != _teachers(first):
-            raise InputError(f"draw {number}: expected the teachers of draw 0")
-    gaps = {claim: gaps_of(draws, claim) for claim in claims}
-    for claim, found in gaps.items():
-        if not found:
+    draws = _of_common_columns(draws)
+    found = {claim: gaps_of(draws, claim) for claim in claims}
+    for claim, gaps in found.items():
+        if not gaps:
             names = ", ".join((claim.method, *claim.rivals))
             raise InputError(f"draws: expected scores of {names} in each, on one data set at least")
-    decisions = _decide(gaps)
-    by_draw = [_by_draw(draws, claim, of_claim) for claim, of_claim in gaps.items()]
-    said = " ".join(_in_words(first, one, gaps[one.claim]) for one in decisions)
-    return [Text(said), *by_draw, claims_table(first, decisions, "Tested over the draws"), Text(NOTE)]
+    alone = [(claim, (column,), values) for claim, gaps in found.items() for column, values in gaps.items()]
+    over = [(claim, tuple(gaps), _over_all(gaps)) for claim, gaps in found.items() if len(gaps) > 1]
+    decided = []
+    for part in (alone, over):
+        differences = [difference(values) for *_, values in part]
+        corrected = holm([one.permutation_p for one in differences])
+        for (claim, columns, values), of_draws, p in zip(part, differences, corrected, strict=True):
+            comparison = Comparison(columns, claim.method, of_draws, p)
+            decided.append((Decision(claim, (claim.against,), comparison), values))
+    return decided
+
+
+def _of_common_columns(draws: Sequence[Grid]) -> list[Grid]:
+    columns = tuple(column for column in draws[0].columns if all(column in grid.columns for grid in draws))
+    draws = [grid._replace(columns=columns) for grid in draws]
+    for number, grid in enumerate(draws):
+        if _teachers(grid) != _teachers(draws[0]):
+            raise InputError(f"draw {number}: expected the teachers of draw 0")
+    return draws
 
 
 def gaps_of(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
@@ -59,18 +87,6 @@ def gaps_of(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
     found = [compared(grid, claim) for grid in draws]
     kept = [column for column in columns if all(column in of_draw for of_draw in found)]
     return {column: [float(np.mean([*of_draw[column][1].values()])) for of_draw in found] for column in kept}
-
-
-def _decide(gaps: Mapping[Claim, Mapping[Column, Sequence[float]]]) -> list[Decision]:
-    alone = [
-        (claim, (column,), difference(values)) for claim, found in gaps.items() for column, values in found.items()
-    ]
-    over = [(claim, tuple(found), difference(_over_all(found))) for claim, found in gaps.items() if len(found) > 1]
-    corrected = [p for part in (alone, over) for p in holm([found.permutation_p for *_, found in part])]
-    return [
-        Decision(claim, (claim.against,), Comparison(columns, claim.method, found, p))
-        for (claim, columns, found), p in zip(alone + over, corrected, strict=True)
-    ]
 
 
 def _over_all(gaps: Mapping[Column, Sequence[float]]) -> list[float]:
@@ -96,12 +112,11 @@ def _by_draw(draws: Sequence[Grid], claim: Claim, gaps: Mapping[Column, Sequence
     return Table(f"{first.name}: {claim}, by draw", ("data set", "draw", *names, "difference"), lines, texts=2)
 
 
-def _in_words(grid: Grid, decision: Decision, gaps: Mapping[Column, Sequence[float]]) -> str:
-    """Returns one sentence on a decision."""
+def _in_words(grid: Grid, decision: Decision, values: Sequence[float]) -> str:
+    """Returns one sentence on a decision and the differences of its draws."""
     claim, found = decision.claim, decision.comparison
-    values = gaps[found.column] if found.column else _over_all(gaps)
     where = label(grid, found.column) if found.column else grid.together(found.columns).capitalize()
-    mean = format_score(found.difference.estimate.mean, grid.metric(found.column or next(iter(gaps))), sign="+")
+    mean = format_score(found.difference.estimate.mean, grid.metric(found.columns[0]), sign="+")
     ahead = sum(value > 0.0 for value in values)
     return f"{where}, {claim}: {mean} over {len(values)} draws, ahead in {ahead} of them: {decision.in_words}."
 

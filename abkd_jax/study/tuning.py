@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from abkd_jax.configs.options import MethodConfig
-from abkd_jax.run.report.statistics import ROUNDING
+from abkd_jax.run.report.sign_flips import ROUNDING
 from abkd_jax.study.methods import Recipe
 
 __all__ = ["Trial", "ranking", "trials"]

@@ -1,10 +1,11 @@
 """Statistics over the records of a run: means over the seeds that finished, and comparisons paired by seed."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from abkd_jax.run.report.sign_flips import ROUNDING, are_all_tried, signed_rank_p
 from abkd_jax.run.report.trends import (
     Collapse,
     GradientShare,
@@ -18,7 +19,6 @@ from abkd_jax.types import METRICS, InputError, Metric
 
 __all__ = [
     "MIN_PAIRS",
-    "ROUNDING",
     "Collapse",
     "Comparison",
     "Estimate",
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 MIN_PAIRS = 3  # with fewer, no test is meaningful
-ROUNDING = 12  # decimals: 0.853 - 0.851 and 0.743 - 0.741 shall be equal differences
 SCORES = ("test_accuracy", "val_accuracy", "test_accuracy_best_val")
 NUMBERS = (*SCORES, "diverged", "parameters", "compression", "latency_ms", "seconds")
 NUMBERS += ("embedding_parameters", "compression_with_embeddings")
@@ -270,6 +269,7 @@ def paired_tests(differences: Sequence[float]) -> tuple[float | None, float | No
     d = np.round(differences, ROUNDING)
     if len(d) < MIN_PAIRS or not d.any():
         return None, None
-    signed_rank: Any = stats.wilcoxon(d)
+    exact = are_all_tried(len(d))  # SciPy's own takes a second where differences are equal
+    wilcoxon_p = signed_rank_p(d.tolist()) if exact else cast("Any", stats.wilcoxon(d)).pvalue
     t_test: Any = stats.ttest_1samp(d, 0.0) if np.ptp(d) > 0.0 else None  # t is infinite for equal differences
-    return float(t_test.pvalue) if t_test else None, float(signed_rank.pvalue)
+    return float(t_test.pvalue) if t_test else None, float(wilcoxon_p)

@@ -5,9 +5,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from abkd_jax.run.report.sign_flips import least_p
 from abkd_jax.run.report.statistics import MIN_PAIRS
 from abkd_jax.study.report.grid import Column, Grid, Pair, paired
-from abkd_jax.study.report.statistics import Difference, difference, holm, least_p, pooled
+from abkd_jax.study.report.statistics import Difference, difference, holm, pooled
 
 __all__ = [
     "Comparison",

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.run.report.statistics import MIN_PAIRS, ROUNDING, Estimate, estimate, paired_tests
+from abkd_jax.run.report.sign_flips import RESAMPLES, ROUNDING, sign_flip_p
+from abkd_jax.run.report.statistics import MIN_PAIRS, Estimate, estimate, paired_tests
 
-__all__ = ["Difference", "bootstrap_interval", "difference", "holm", "least_p", "pooled", "sign_flip_p"]
+__all__ = ["Difference", "bootstrap_interval", "difference", "holm", "pooled"]
 
-RESAMPLES = 9999  # of bootstrap and permutation; all sign flips are tried where they are no more than these
 CONFIDENCE = 0.95
 
 
@@ -96,37 +96,6 @@ def bootstrap_interval(groups: Sequence[Any]) -> tuple[float, float] | None:
     shifts = [bias + normal.inv_cdf(tail) for tail in (0.5 - CONFIDENCE / 2.0, 0.5 + CONFIDENCE / 2.0)]
     low, high = np.quantile(means, [normal.cdf(bias + z / (1.0 - acceleration * z)) for z in shifts])
     return float(low), float(high)
-
-
-def sign_flip_p(groups: Sequence[Any]) -> float:
-    """Returns the two-sided p of the permutation test of the mean of the means of groups: signs of pairs are flipped.
-
-    It is exact up to 13 pairs; of more, the same signs are drawn every time. With n pairs it cannot be below `least_p`.
-
-    Examples:
-        >>> sign_flip_p([[1.0, 2.0, 3.0, 4.0]])
-        0.125
-    """
-    weighted = np.concatenate([np.asarray(group, float) / len(group) for group in groups])
-    pairs = len(weighted)
-    exact = 2**pairs <= RESAMPLES
-    if exact:
-        flips = np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1
-    else:
-        flips = np.random.default_rng(0).integers(0, 2, (RESAMPLES, pairs))
-    totals = np.round(np.abs((1.0 - 2.0 * flips) @ weighted), ROUNDING)  # flips with equal sums shall be ties
-    as_large = np.count_nonzero(totals >= round(abs(weighted.sum()), ROUNDING))
-    return float(as_large / len(totals) if exact else (as_large + 1) / (len(totals) + 1))
-
-
-def least_p(pairs: int) -> float:
-    """Returns the smallest two-sided p that sign flips of so many pairs can have.
-
-    Examples:
-        >>> least_p(10) * 100 > 0.05  # a hundred comparisons of ten pairs: none can be significant
-        True
-    """
-    return max(2.0 ** (1 - pairs), 1.0 / (RESAMPLES + 1))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

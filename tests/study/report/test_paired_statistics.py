@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from abkd_jax.run.report.sign_flips import least_p, sign_flip_p
 from abkd_jax.study.report.ranks import Ranks, average_ranks, cliques
-from abkd_jax.study.report.statistics import bootstrap_interval, difference, holm, least_p, pooled, sign_flip_p
+from abkd_jax.study.report.statistics import bootstrap_interval, difference, holm, pooled
 
 D = [0.012, -0.004, 0.02, 0.008, 0.015, 0.001]
 

@@ -1,0 +1,20 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from abkd_jax.run.report.sign_flips import signed_rank_p
+
+TENTHS = st.integers(-5, 5).map(lambda number: number / 10)  # often equal, often zero
+
+
+@given(st.lists(TENTHS, min_size=3, max_size=8).filter(any))
+def test_the_signed_rank_test_is_that_of_scipy(differences):
+    """With ties and zeros too, where SciPy tries all signs one by one."""
+    by_scipy = stats.wilcoxon(differences, method=stats.PermutationMethod())
+    assert signed_rank_p(differences) == pytest.approx(by_scipy.pvalue)
+
+
+def test_the_signed_rank_test_by_hand():
+    """Ranks 1, 2.5, 2.5 and 4: of the 16 signs those of the sums 10, 8 and their negatives are as far out as 8."""
+    assert signed_rank_p([-0.1, 0.2, 0.2, 0.0, 0.4]) == 4 / 16

@@ -5,47 +5,18 @@ tested over these. Bold is what is significant after Holm's correction, over the
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import Claim, Decision, decide
-from abkd_jax.study.report.excerpt import filled
 from abkd_jax.study.report.grid import Grid, make_grid
 from abkd_jax.study.report.score_tables import label
 from experiments.configs.tables import CLAIMS, TABLES
-from experiments.program import run_program
-from experiments.study import RESULTS
+from experiments.excerpts import run_excerpt
 from experiments.tuning_draws import BASELINE, decisions_of_draws
 
-NAME = "findings"  # of the excerpt
 HEADERS = ("table", "claim", "in one tuning", "tuned again", "each, tuned again")
-
-
-@dataclass(frozen=True)
-class Args:
-    """Print what the stored tables and draws decide."""
-
-    results: Path = RESULTS
-    """Folder of stored tables."""
-    readme: Path | None = None
-    """Text with lines `<!-- study findings -->` and `<!-- end -->`, between which the table is put as well."""
-
-
-def main(args: Args) -> None:
-    """Prints the table.
-
-    Raises:
-        InputError: a damaged cell, or a text without a place for the table.
-    """
-    text = as_text(args.results)
-    print(text, end="")
-    if args.readme is not None:
-        write_atomic(args.readme, filled(args.readme, NAME, text))
 
 
 def as_text(results: Path) -> str:
@@ -67,12 +38,17 @@ def _of_table(name: str, results: Path) -> Iterator[tuple[str, ...]]:
     grid = make_grid(load(results / name), BASELINE)
     seeds, draws = decide(grid, CLAIMS.get(name, ())), decisions_of_draws(name, results)
     for claim in dict.fromkeys([*(one.claim for one in seeds), *(one.claim for one, _ in draws)]):
-        in_table = [one for one in seeds if one.claim == claim]
-        again = [_over_draws(grid, *one) for one in draws if one[0].claim == claim]
-        # The last decision on a claim is over all data sets, or its only one.
-        over = [_over_seeds(grid, one) for one in in_table[-1:]]
-        over += [f"{one.in_words} on {_where(grid, one)}" for one in in_table[:-1] if one.in_words != "undecided"]
-        yield _in_words(claim), "; ".join(over) or "-", *(again[-1:] or ["-"]), "; ".join(again[:-1]) or "-"
+        in_table = sorted((one for one in seeds if one.claim == claim), key=_is_alone)
+        again = sorted((one for one in draws if one[0].claim == claim), key=lambda one: _is_alone(one[0]))
+        said = [_over_seeds(grid, one) for one in in_table[:1]]
+        said += [f"{one.in_words} on {_where(grid, one)}" for one in in_table[1:] if one.in_words != "undecided"]
+        first, *each = [_over_draws(grid, *one) for one in again] or ["-"]
+        yield _in_words(claim), "; ".join(said) or "-", first, "; ".join(each) or "-"
+
+
+def _is_alone(decision: Decision) -> bool:
+    """Returns whether it is on one data set, and not over several."""
+    return decision.comparison.column is not None
 
 
 def _in_words(claim: Claim) -> str:
@@ -103,4 +79,4 @@ def _difference(grid: Grid, decision: Decision) -> str:
 
 
 if __name__ == "__main__":
-    run_program("experiments.findings", lambda: main(tyro.cli(Args, description=__doc__)))
+    run_excerpt("experiments.findings", as_text, __doc__)

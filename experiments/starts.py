@@ -10,22 +10,16 @@ the tunings: a method of its own tries the same points from it alone.
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import tabulate
-import tyro
 
-from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.run.report.statistics import metric_named
 from abkd_jax.study.cells import Cell, load
-from abkd_jax.study.report.excerpt import filled
 from abkd_jax.study.report.score_tables import median_epoch
-from experiments.program import run_program
-from experiments.study import RESULTS
+from experiments.excerpts import run_excerpt
 from experiments.tuning_draws import stored
 
-NAME = "starts"  # of the excerpt
 TABLES = ("main", "regimes", "inductive", "curve")  # perturbed trains the students of main
 METHODS = ("soft_label", "abkd", "teacher_input")
 ONE_START = {"soft_label": "soft_label_cut_out", "abkd": "abkd_cut_out"}  # by the method whose first trial is plain
@@ -33,28 +27,6 @@ STARTS = {"positive": "plain", "teacher_directions": "teacher's directions", "at
 LEAST = 8  # tunings
 FITTED = "soft_label_fitted"
 OF_FITTED = (*TABLES, "layers_differ", "deep_to_shallow", "normalised")  # tables
-
-
-@dataclass(frozen=True)
-class Args:
-    """Compare the starts over the trials of stored tunings."""
-
-    results: Path = RESULTS
-    """Folder of stored tables."""
-    readme: Path | None = None
-    """Text with lines `<!-- study starts -->` and `<!-- end -->`, between which the table is put as well."""
-
-
-def main(args: Args) -> None:
-    """Prints the table.
-
-    Raises:
-        InputError: a damaged cell, or a text without a place for the table.
-    """
-    text = as_text(args.results)
-    print(text, end="")
-    if args.readme is not None:
-        write_atomic(args.readme, filled(args.readme, NAME, text))
 
 
 def as_text(results: Path) -> str:
@@ -179,4 +151,4 @@ def mean_of(cell: Cell, start: str) -> float:
 
 
 if __name__ == "__main__":
-    run_program("experiments.starts", lambda: main(tyro.cli(Args, description=__doc__)))
+    run_excerpt("experiments.starts", as_text, __doc__)

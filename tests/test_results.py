@@ -65,7 +65,7 @@ def test_what_is_said_of_starts_is_what_the_trials_give():
     """Once `experiments.starts --readme experiments/README.md` has put it there."""
     text = (RESULTS.parent / "README.md").read_text()
     made = starts.as_text(RESULTS)
-    assert with_excerpt(text, starts.NAME, made) == text
+    assert with_excerpt(text, "starts", made) == text
     means = made.split("\n\n")[0].splitlines()
     gained = [float(row.split("|")[5].split()[0]) for row in means[2:] if "teacher_input" not in row]
     changes = (RESULTS.parent.parent / "abkd_jax" / "CHANGELOG.md").read_text().replace("\n", " ")
@@ -76,7 +76,7 @@ def test_what_is_said_of_starts_is_what_the_trials_give():
 def test_what_is_said_to_be_decided_is_what_tables_and_draws_decide():
     """Once `experiments.findings --readme experiments/README.md` has put it there."""
     text = (RESULTS.parent / "README.md").read_text()
-    assert with_excerpt(text, findings.NAME, findings.as_text(RESULTS)) == text
+    assert with_excerpt(text, "findings", findings.as_text(RESULTS)) == text
 
 
 def test_the_picture_of_the_draws_is_of_their_cells():

@@ -6,7 +6,7 @@ import pytest
 
 from abkd_jax.study.cells import cell_path, write_cell
 from abkd_jax.types import InputError
-from experiments import starts
+from experiments import excerpts, starts
 
 
 @pytest.fixture(autouse=True)
@@ -92,9 +92,9 @@ def test_the_table_is_put_between_its_marks(tmp_path, capsys):
     store(tmp_path, 0, "cora", 0.1)
     readme = tmp_path / "README.md"
     readme.write_text("a\n<!-- study starts -->\nold\n<!-- end -->\nb\n")
-    starts.main(starts.Args(tmp_path, readme))
+    excerpts.put("starts", starts.as_text, excerpts.Args(tmp_path, readme))
     printed = capsys.readouterr().out
     assert readme.read_text() == f"a\n<!-- study starts -->\n{printed}<!-- end -->\nb\n"
     readme.write_text("no place")
     with pytest.raises(InputError, match="starts"):
-        starts.main(starts.Args(tmp_path, readme))
+        excerpts.put("starts", starts.as_text, excerpts.Args(tmp_path, readme))

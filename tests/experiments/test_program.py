@@ -67,7 +67,7 @@ def test_every_program_runs_so_under_its_own_name():
     assert len(PROGRAMS) > 15
     for path in PROGRAMS:
         name = ".".join(("experiments", *path.relative_to(FOLDER).with_suffix("").parts)).removesuffix(".__main__")
-        named = re.findall(r'run_program\(\s*"([^"]+)"', path.read_text())
+        named = re.findall(r'run_(?:program|excerpt)\(\s*"([^"]+)"', path.read_text())
         assert named == [name], path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.study.cells import load
-from abkd_jax.study.report.claims import Claim, Decision, decide
+from abkd_jax.study.report.claims import Decision, decide
 from abkd_jax.study.report.grid import Grid, make_grid
 from abkd_jax.study.report.score_tables import label
 from experiments.configs.tables import CLAIMS, TABLES
@@ -43,17 +43,12 @@ def _of_table(name: str, results: Path) -> Iterator[tuple[str, ...]]:
         said = [_over_seeds(grid, one) for one in in_table[:1]]
         said += [f"{one.in_words} on {_where(grid, one)}" for one in in_table[1:] if one.in_words != "undecided"]
         first, *each = [_over_draws(grid, *one) for one in again] or ["-"]
-        yield _in_words(claim), "; ".join(said) or "-", first, "; ".join(each) or "-"
+        yield f"{claim.short('`')}{claim.where}", "; ".join(said) or "-", first, "; ".join(each) or "-"
 
 
 def _is_alone(decision: Decision) -> bool:
     """Returns whether it is on one data set, and not over several."""
     return decision.comparison.column is not None
-
-
-def _in_words(claim: Claim) -> str:
-    method, rival = (f"`{name.rpartition(':')[-1]}`" for name in (claim.method, claim.rivals[0]))
-    return f"{method} above {claim.name or rival}{claim.where}"
 
 
 def _where(grid: Grid, decision: Decision) -> str:

@@ -137,8 +137,14 @@ def decisions_of_draws(table: str, results: Path) -> list[tuple[Decision, list[f
         table: its name.
         results: folder of tables.
     """
+    grids, claims = grids_of_draws(table, results)
+    return decide_draws(grids, claims) if grids else []
+
+
+def grids_of_draws(table: str, results: Path) -> tuple[list[Grid], list[Claim]]:
+    """Returns the stored draws of a table, its own first, none where it alone is stored, and the claims on them."""
     names, claims = stored(table, results)
-    return decide_draws(_grids(names, claims, results), claims) if len(names) > 1 else []
+    return (_grids(names, claims, results) if len(names) > 1 else []), claims
 
 
 def picture(results: Path) -> bytes:
@@ -149,13 +155,10 @@ def picture(results: Path) -> bytes:
     """
     rows = {}
     for table in TABLES:
-        names, claims = stored(table, results)
-        if len(names) == 1:
-            continue
-        grids = _grids(names, claims, results)
-        for claim in claims:
+        grids, claims = grids_of_draws(table, results)
+        for claim in claims if grids else ():
             for column, gaps in gaps_of(grids, claim).items():
-                said = f"{table}, {label(grids[0], column)}{claim.where}:\n{claim.short}"
+                said = f"{table}, {label(grids[0], column)}{claim.where}:\n{claim.short()}"
                 rows[said] = [grids[0].metric(column).factor * gap for gap in gaps]
     return draws_figure(rows)
 

@@ -15,7 +15,7 @@ from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import decide
 from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excerpt
 from abkd_jax.study.report.grid import Column, make_grid
-from experiments import findings, starts, tuning_draws
+from experiments import findings, recommended, starts, tuning_draws
 from experiments.bench import latency
 from experiments.configs.tables import CLAIMS, TABLES
 from experiments.report import Args
@@ -73,10 +73,11 @@ def test_what_is_said_of_starts_is_what_the_trials_give():
         assert re.findall(r"(\S+) to (\S+) points (?:better|ahead)", said) == [(f"{min(gained)}", f"{max(gained)}")]
 
 
-def test_what_is_said_to_be_decided_is_what_tables_and_draws_decide():
-    """Once `experiments.findings --readme experiments/README.md` has put it there."""
-    text = (RESULTS.parent / "README.md").read_text()
-    assert with_excerpt(text, "findings", findings.as_text(RESULTS)) == text
+@pytest.mark.parametrize("program", [findings, recommended], ids=["findings", "recommended"])
+def test_what_is_said_to_be_decided_is_what_tables_and_draws_decide(program):
+    """Once `experiments.NAME --readme experiments/README.md` has put it there."""
+    text, name = (RESULTS.parent / "README.md").read_text(), program.__name__.rpartition(".")[-1]
+    assert with_excerpt(text, name, program.as_text(RESULTS)) == text
 
 
 def test_the_picture_of_the_draws_is_of_their_cells():

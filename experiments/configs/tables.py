@@ -197,8 +197,8 @@ CLAIMS_OF_DRAWS = {
 
 # What the package advises, students that `auto` starts and that read through the teacher's first layer where labelled
 # nodes alone are taught, in the tables whose soft labels are a point or more below the teachers on most graphs. The
-# question is what that gains over the best other loss: in each draw by the mean over tables of the mean over graphs, and
-# on each graph by its mean over tables. Fixed when the draws of the first table alone were known.
+# question is what that gains over the best other loss, over the draws: in each the mean over tables of the mean over
+# graphs, and on each graph the mean over tables. Fixed when the draws of the first table alone were known.
 RECOMMENDED = {
     "regimes": "teacher_input_fitted",
     "deep_to_shallow": "soft_label_fitted",

@@ -44,11 +44,10 @@ class Claim(NamedTuple):
         """Returns the nodes of the scores, `" on unseen nodes"`; empty for all test nodes."""
         return self.view.removeprefix("test").replace(": ", " on ", 1)
 
-    @property
-    def short(self) -> str:
-        """Returns the methods, without the modules of losses from outside."""
-        method, rival = (name.rpartition(":")[-1] for name in (self.method, self.against))
-        return f"{method} above {rival}"
+    def short(self, mark: str = "") -> str:
+        """Returns the methods, without the modules of losses from outside, their names between marks."""
+        method, rival = (mark + name.rpartition(":")[-1] + mark for name in (self.method, self.rivals[0]))
+        return f"{method} above {self.name or rival}"
 
 
 class Decision(NamedTuple):

@@ -33,8 +33,9 @@ def draws_blocks(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[Block]:
         InputError: a claim has no column of all draws, or draws have other teachers.
     """
     draws = _of_common_columns(draws)
-    decided = decide_draws(draws, claims)
-    by_draw = [_by_draw(draws, claim, gaps_of(draws, claim)) for claim in claims]
+    decided = _decide(draws, claims)
+    alone = [(decision, gaps) for decision, gaps in decided if decision.comparison.column is not None]
+    by_draw = [_by_draw(draws, claim, [one for one in alone if one[0].claim == claim]) for claim in claims]
     said = " ".join(_in_words(draws[0], *one) for one in decided)
     tested = claims_table(draws[0], [decision for decision, _ in decided], "Tested over the draws")
     return [Text(said), *by_draw, tested, Text(NOTE)]
@@ -53,7 +54,11 @@ def decide_draws(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[tuple[D
     Raises:
         InputError: a claim has no such column, or draws have other teachers.
     """
-    draws = _of_common_columns(draws)
+    return _decide(_of_common_columns(draws), claims)
+
+
+def _decide(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[tuple[Decision, list[float]]]:
+    """Returns the decisions of `decide_draws` for draws of the same columns."""
     found = {claim: gaps_of(draws, claim) for claim in claims}
     for claim, gaps in found.items():
         if not gaps:
@@ -94,10 +99,11 @@ def _over_all(gaps: Mapping[Column, Sequence[float]]) -> list[float]:
     return np.mean(by_dataset({column: dict(enumerate(values)) for column, values in gaps.items()}), 0).tolist()
 
 
-def _by_draw(draws: Sequence[Grid], claim: Claim, gaps: Mapping[Column, Sequence[float]]) -> Table:
+def _by_draw(draws: Sequence[Grid], claim: Claim, decided: Sequence[tuple[Decision, list[float]]]) -> Table:
     """Returns a row for every column and draw, then their means with the deviation over the draws."""
     first, names, lines = draws[0], (*claim.rivals, claim.method), list[tuple[Entry, ...]]()
-    for column, of_column in gaps.items():
+    for decision, of_column in decided:
+        column = decision.comparison.columns[0]
         metric, where = first.metric(column), label(first, column)
         scores = [
             [estimate([*scores_of(grid.cells[column, name], claim.view).values()]) for name in names] for grid in draws
@@ -107,7 +113,7 @@ def _by_draw(draws: Sequence[Grid], claim: Claim, gaps: Mapping[Column, Sequence
             lines.append(plain(where, str(number), *entries, format_score(gap, metric, sign="+")))
         means = [estimate([one.mean for one in of_method]) for of_method in zip(*scores, strict=True)]
         entries = [format_score(one.mean, metric, one.std) for one in means]
-        over = difference(of_column).estimate
+        over = decision.comparison.difference.estimate
         lines.append(plain(where, "mean of draws", *entries, format_score(over.mean, metric, over.std, "+")))
     return Table(f"{first.name}: {claim}, by draw", ("data set", "draw", *names, "difference"), lines, texts=2)
 

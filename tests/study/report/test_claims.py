@@ -84,8 +84,8 @@ def test_claims_stand_in_the_report_where_there_are_any(tmp_path, monkeypatch):
 def test_names_of_claims_in_tables_and_pictures():
     claim = Claim("mine.losses:mine", ("soft_label",), view=UNSEEN)
     assert str(claim) == "mine.losses:mine above soft_label on unseen nodes"
-    assert (claim.short, claim.where) == ("mine above soft_label", " on unseen nodes")
-    assert (BEST.short, BEST.where) == ("abkd_x above best earlier loss", "")
+    assert (claim.short(), claim.where) == ("mine above soft_label", " on unseen nodes")
+    assert (BEST.short("`"), BEST.where) == ("`abkd_x` above best earlier loss", "")
 
 
 def test_claims_of_the_tables_name_their_methods():

@@ -1,0 +1,110 @@
+"""The numbers of the first paragraphs on the studies, `experiments/README.md`, from the stored cells."""
+
+import functools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from abkd_jax.study.cells import load
+from abkd_jax.study.report.claims import Claim
+from abkd_jax.study.report.draws import gaps_of
+from abkd_jax.study.report.grid import make_grid, scores_of
+from experiments import tuning_draws
+from experiments.configs.tables import TABLES
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+RESULTS = EXPERIMENTS / "results"
+TEXT = re.sub(r"\s+", " ", (EXPERIMENTS / "README.md").read_text().split("In short, ")[1].split("\n\nWhat the ")[0])
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+@functools.cache
+def grid_of(table):
+    return make_grid(load(RESULTS / table), "soft_label")
+
+
+def found(pattern):
+    (numbers,) = re.findall(pattern, TEXT)
+    return numbers
+
+
+def mean(cell):
+    return 100 * np.mean([*scores_of(cell).values()])
+
+
+def behind(table, method="soft_label", student=""):
+    """Returns how far the students of each column are below their teachers."""
+    grid = grid_of(table)
+    columns = [column for column in grid.columns if (column, method) in grid.cells and student in column.student]
+    return {column: mean(grid.teacher(column)) - mean(grid.cells[column, method]) for column in columns}
+
+
+def test_how_many_tables_and_methods_there_are():
+    stored = [name for name in TABLES if (RESULTS / name).is_dir()]
+    most = max(len(grid_of(name).methods) for name in stored)
+    assert found(r"from (\w+) tables of up to (\d+) methods") == (COUNTS[len(stored)], str(most))
+
+
+def test_soft_labels_of_all_nodes_leave_nothing_to_gain():
+    grid, gaps = grid_of("main"), behind("main")
+    close = [gap for gap in gaps.values() if gap < 1.0]
+    smaller = [grid.compression(column) for column in grid.columns]
+    said = found(r"(\d+) to (\d+) times smaller, end within a point .* on (\w+) of (\w+) graphs, on Actor (\S+) below")
+    assert said[:2] == (f"{min(smaller):.0f}", f"{max(smaller):.0f}")
+    assert said[2:4] == (COUNTS[len(close)], COUNTS[len(gaps)])
+    assert [f"{gap:.1f}" for column, gap in gaps.items() if column.dataset == "geom_gcn:film"] == [said[4]]
+
+
+def test_where_labelled_nodes_alone_are_taught():
+    gaps = behind("regimes")
+    wide = {column: gap for column, gap in gaps.items() if gap > 3.0}
+    said = found(r"soft labels are (\d+) to (\d+) points below the teachers on (\w+) of (\w+) graphs")
+    assert said == (f"{min(wide.values()):.0f}", f"{max(wide.values()):.0f}", COUNTS[len(wide)], COUNTS[len(gaps)])
+    acm = next(column for column in gaps if column.dataset == "acm")
+    assert abs(gaps[acm]) < 0.1
+    assert round(behind("regimes", "teacher_input")[acm] - gaps[acm]) == 1
+    assert found(r"On acm, where there is no gap, it costs (a) point") == "a"
+
+
+def test_what_the_first_layer_of_the_teacher_gets_back_over_the_draws():
+    grids, _ = tuning_draws.grids_of_draws("regimes", RESULTS)
+    gaps = gaps_of(grids, Claim("teacher_input", ("soft_label",)))
+    shares = []
+    for column, gained in gaps.items():
+        students = np.mean([mean(grid.cells[column, "soft_label"]) for grid in grids])
+        shares.append(1e4 * np.mean(gained) / (mean(grids[0].teacher(column)) - students))
+    said = found(
+        r"gets (\d+) to (\d+) % of that back over (\w+) draws, ahead in every one, and is (\S+) above the best of four"
+    )
+    assert said[:3] == (f"{min(shares):.0f}", f"{max(shares):.0f}", COUNTS[len(grids)])
+    assert all(gain > 0.0 for gained in gaps.values() for gain in gained)
+    assert said[3] == f"{over_graphs('regimes', 'teacher_input', 'best other loss')[0]:.1f}"
+
+
+def test_alignment_gains_half_a_point_in_narrow_students_in_every_draw():
+    gained, gaps = over_graphs("curve", "abkd", "soft_label")
+    found(r"half a point over three graphs, ahead in every draw of the tuning")
+    assert 0.4 < gained < 0.6
+    assert min(gaps) > 0.0
+
+
+def over_graphs(table, method, against):
+    """Returns what the draws say of a claim over all data sets: the mean gain in points, and those of the draws."""
+    decided = [one for one in tuning_draws.decisions_of_draws(table, RESULTS) if one[0].comparison.column is None]
+    return next(
+        (100 * one.comparison.difference.estimate.mean, gaps)
+        for one, gaps in decided
+        if (one.claim.method, one.claim.against) == (method, against)
+    )
+
+
+@pytest.mark.parametrize("units", [2, 4])
+def test_units_cost_and_layers_do_not(units):
+    gaps = {column: gap for column, gap in behind("curve", student=f"x{units}").items() if column.dataset != "pubmed"}
+    ends = tuple(f"{end(gaps.values()):.1f}" for end in (min, max))
+    if units == 2:
+        assert found(r"two units lose (\S+) to (\S+) points with soft labels") == ends
+    else:
+        assert float(ends[1]) < 0.5

@@ -191,7 +191,10 @@ CLAIMS_OF_DRAWS = {
         Claim("teacher_input_fitted", ("soft_label", "abkd", "fitnet", "gsp"), BEST_OTHER),
         Claim("teacher_input", ("soft_label", "abkd", "fitnet", "gsp"), BEST_OTHER),
     ),
-    "curve": (Claim("soft_label_fitted", ("soft_label", "abkd", "abkd_last_layer", CLASS_RELEVANT), BEST_OTHER),),
+    "curve": (
+        Claim(CLASS_RELEVANT, ("soft_label",)),
+        Claim("soft_label_fitted", ("soft_label", "abkd", "abkd_last_layer", CLASS_RELEVANT), BEST_OTHER),
+    ),
     "inductive": (Claim("soft_label_fitted", ("soft_label", "abkd"), BEST_OTHER, view=UNSEEN),),
 }
 

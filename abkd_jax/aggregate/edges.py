@@ -63,8 +63,9 @@ def checked_layout(
 def num_receivers(graph: jraph.GraphsTuple) -> int:
     """Returns the number of nodes that edges enter, and that sums have rows for: the first ones.
 
-    All nodes, except in a block of a graph, whose pattern has fewer rows than columns (`inference`): its other nodes
-    only send. Blocks have no gradients.
+    All nodes, except in a block of a graph, whose pattern has fewer rows than columns: its other nodes only send. Sums
+    over the blocks of a minibatch (`graph.hops`) have gradients, those over blocks without a transpose (`inference`)
+    have none.
     """
     return rows_of_sums(graph, layout_of(graph))
 

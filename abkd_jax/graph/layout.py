@@ -153,7 +153,8 @@ class PreparedEdges(NamedTuple):
         self_coefficients: `[n]`, those of the self loops that the symmetric normalisation adds.
         relations: the layout of typed edges, a `RelationLayout`, or `type_blocks.TypedLayout` of a minibatch; or None.
         info: static sizes and choices.
-        constants: what sums with constant weights read on accelerators; None in blocks of a graph (`inference`).
+        constants: what sums with constant weights read on accelerators; None in blocks of a graph.
+        hops: one `hops.Hop` for each that layers of a minibatch are trimmed to; `()` elsewhere.
     """
 
     features: Any
@@ -163,6 +164,7 @@ class PreparedEdges(NamedTuple):
     relations: Any
     info: LayoutInfo
     constants: Constants | None = None
+    hops: tuple[Any, ...] = ()
 
 
 def graphs_tuple(
@@ -309,7 +311,6 @@ def stable_order(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         `[e]` int32, the order; `[size + 1]` int32 `begins`: key `i` is at `begins[i]` to `begins[i + 1]` of the order.
 
     Examples:
-        >>> import numpy as np
         >>> order, begins = stable_order(np.array([2, 0, 2, 1], np.int32), 3)
         >>> order.tolist(), begins.tolist()
         ([1, 3, 0, 2], [0, 1, 2, 4])

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 from abkd_jax.aggregate import Features, category_sums
 from abkd_jax.graph import edge_features, node_features, raw_edges
 from abkd_jax.layers import Dense, GINConv, dense_features
-from abkd_jax.models.stack import Convolution, Stack, check_lookup, lookup
+from abkd_jax.models.lookups import check_lookup, lookup
+from abkd_jax.models.stack import Convolution, Stack
 from abkd_jax.types import InputError
 
 __all__ = ["GIN"]

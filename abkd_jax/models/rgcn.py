@@ -13,7 +13,8 @@ from abkd_jax.aggregate import Features, feature_matmul, receiving, typed_layout
 from abkd_jax.graph import edge_relations, layout_of, node_entry, node_features, num_edges, with_raw_edges
 from abkd_jax.graph.type_blocks import TypedLayout
 from abkd_jax.layers import Dense, RGCNConv, cast, dense_features
-from abkd_jax.models.stack import Convolution, Stack, lookup
+from abkd_jax.models.lookups import lookup
+from abkd_jax.models.stack import Convolution, Stack
 from abkd_jax.types import InputError
 
 __all__ = ["RGCN"]
@@ -58,6 +59,11 @@ class RGCN(Stack):
             )
         table = _Embedded(self.embeddings, self.embedding_width or self.hidden, self.dtype, name="input")
         return table(features, rows, node_entry(graph, "embedded"))
+
+    @property
+    def trims(self) -> bool:
+        """See `Stack`; hops of a minibatch have no layout by relation."""
+        return False
 
     def graph(self, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
         return _of_one_type(graph) if self.relations == 1 and edge_relations(graph) is None else graph

@@ -8,17 +8,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import jraph
-import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from abkd_jax.aggregate import Features, readout, receiving
+from abkd_jax.aggregate.edges import first_rows
 from abkd_jax.aggregate.readout import Readout
 from abkd_jax.graph import layout_of, node_features, node_mask, num_nodes
-from abkd_jax.graph.input_checks import check_graph, host_values
-from abkd_jax.graph.precision import widened
+from abkd_jax.graph.hops import hop_blocks
+from abkd_jax.graph.input_checks import check_graph
 from abkd_jax.layers import Dense, Dropout, MaskedBatchNorm, jumping_knowledge
-from abkd_jax.types import GNNOutput, InputError
+from abkd_jax.types import GNNOutput
 
 __all__ = [
     "Convolution",
@@ -28,9 +28,7 @@ __all__ = [
     "Residual",
     "Stack",
     "Stage",
-    "check_lookup",
     "classify",
-    "lookup",
     "normalised",
     "precise",
     "scanned",
@@ -139,6 +137,10 @@ class Stack(nn.Module):
     `blocks/conv`, `blocks/norm`, `blocks/residual`. Parameters with "conv" in their path have the weight decay of
     convolutions.
 
+    In a minibatch that has hops (`sampling.neighbour_batches` with `layers`) every layer computes the rows alone that
+    the roots depend on, where it `trims`: outputs then have zeros below these rows, rows of the roots and their
+    gradients are those of all rows, and batch normalisation counts the nodes that its layer has to compute.
+
     Attributes:
         hidden: width of the hidden layers.
         layers: number of convolutions, the last included.
@@ -189,13 +191,18 @@ class Stack(nn.Module):
         graph = self.graph(graph)
         drop = functools.partial(Dropout(self.dropout), deterministic=not train)
         first, layer, count = self._layers(train)
-        hiddens = [first(graph, self.inputs(graph), "_0")]
+        blocks = self._blocks(graph)
+        hiddens = [first(blocks[0], self.inputs(blocks[0]), "_0")]
         if self._scans:
             _, stacked = scanned(_Block, count - 1, remat=self.remat)(layer, name="blocks")(hiddens[0], graph)
             hiddens += list(stacked)
         for number in range(len(hiddens), count):
-            hiddens.append(layer(graph, hiddens[-1], f"_{number}"))
-        return GNNOutput(self._logits(graph, hiddens, layer.convolution, drop), tuple(hiddens))
+            hiddens.append(layer(blocks[number], _sent(blocks[number], graph, hiddens[-1]), f"_{number}"))
+        if blocks[-1] is graph:
+            return GNNOutput(self._logits(graph, hiddens, layer.convolution, drop), tuple(hiddens))
+        rows = hiddens[-1].shape[0] if self._classifies else num_nodes(blocks[-1])
+        logits = self._logits(blocks[-1], [first_rows(h, rows) for h in hiddens], layer.convolution, drop)
+        return jax.tree.map(functools.partial(_with_rows, num_nodes(graph)), GNNOutput(logits, tuple(hiddens)))
 
     @nn.nowrap
     def stages(self) -> tuple[Stage, ...]:
@@ -224,6 +231,20 @@ class Stack(nn.Module):
                 edges=not self._classifies,
             ),
         )
+
+    @property
+    def trims(self) -> bool:
+        """Returns whether layers of a minibatch compute no more rows than the roots need (`graph.hops`).
+
+        Not under a scan, which has layers of one shape, and not where the readout reads all nodes.
+        """
+        return self.readout is None and not self._scans
+
+    @nn.nowrap
+    def _blocks(self, graph: jraph.GraphsTuple) -> list[jraph.GraphsTuple]:
+        """Returns what each convolution reads: the block of its hop in a minibatch, else the graph itself."""
+        blocks = hop_blocks(graph) if self.trims else ()
+        return [blocks[hop] if hop < len(blocks) else graph for hop in reversed(range(self.layers))]
 
     @property
     def _classifies(self) -> bool:
@@ -258,32 +279,12 @@ class Stack(nn.Module):
         return precise(logits)
 
 
-def lookup(
-    name: str, table: Float[Array, "k d"], ids: Int[Array, " n"], dtype: DTypeLike | None
-) -> Float[Array, "n d"]:
-    """Looks up rows of a table of embeddings, in the type that layers compute in; gradients are summed in float32.
-
-    Raises:
-        InputError: a row does not exist. Under `jit` that is unknown, and the gather reads the last row instead.
-    """
-    check_lookup(name, table.shape[0], ids)
-    return widened(table)[ids].astype(table.dtype if dtype is None else dtype)
-
-
-def check_lookup(name: str, size: int, ids: Int[Array, " n"]) -> None:
-    """Raises an `InputError` where `ids` are known and name a row that a table of this size does not have."""
-    rows = host_values(ids)
-    if rows is not None and rows.size and not (rows.min() >= 0 and rows.max() < size):
-        node = np.flatnonzero((rows < 0) | (rows >= size))[0]
-        raise InputError(f"{name}: entry {node} is {rows[node]}, expected 0 to {size - 1}")
-
-
 def normalised(
     norm: Norm, graph: jraph.GraphsTuple, x: Float[Array, "n d"], name: str, *, train: bool, dtype: DTypeLike | None
 ) -> Float[Array, "n d"]:
     """Applies the normalisation that a stack names, without padding nodes in the statistics."""
     if norm == "batch":
-        mask = node_mask(graph) if train else None
+        mask = receiving(graph, node_mask(graph)) if train else None
         return MaskedBatchNorm(dtype=dtype, name=name)(x, use_running_average=not train, mask=mask)
     if norm == "layer":
         with jax.numpy_dtype_promotion("standard"):  # flax raises 16 bits to float32 for the statistics
@@ -328,6 +329,16 @@ def classify(
 ) -> Float[Array, "_ c"]:
     """Computes the logits: readout over the nodes of a graph if there is one, dropout, the linear layer `output`."""
     return precise(Dense(classes, name="output", dtype=dtype)(drop(h if how is None else readout(graph, h, how))))
+
+
+def _sent(block: jraph.GraphsTuple, graph: jraph.GraphsTuple, h: Float[Array, "n d"]) -> Float[Array, "m d"]:
+    """Returns the rows of the nodes of a block."""
+    return h if block is graph else first_rows(h, num_nodes(block))
+
+
+def _with_rows(count: int, x: Float[Array, "r d"]) -> Float[Array, "{count} d"]:
+    """Appends rows of zeros."""
+    return jnp.pad(x, ((0, count - x.shape[0]), (0, 0)))
 
 
 def _linear(width: int, x: Features, suffix: str, dtype: DTypeLike | None) -> Array:

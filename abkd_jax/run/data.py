@@ -54,6 +54,8 @@ class PreparedData(NamedTuple):
         identity: name and fingerprint of the data set, and the sampling options.
         sampler: makes the minibatches of an epoch, arrays of the host; None where a step reads the whole graph.
         host: the graph on the host, where it is sampled.
+        trim: makes the sampler whose minibatches are trimmed for models of at most so many layers (`trimming`); None
+            where there is none.
         eval_nodes: nodes that are evaluated, layer by layer from the host; None evaluates `batch` as a whole.
         split: seed of the split that the data set was loaded with.
         per_step: minibatches that one step reads.
@@ -72,6 +74,7 @@ class PreparedData(NamedTuple):
     identity: DataIdentity
     sampler: sampling.EpochSampler | None = None
     host: HostGraph | None = None
+    trim: Callable[[int], sampling.EpochSampler] | None = None
     eval_nodes: np.ndarray | None = None
     split: int = 0
     per_step: int = 1
@@ -285,11 +288,13 @@ def _whole(dataset: Dataset, mesh: Mesh | None = None) -> PreparedData:
 
 def _sampled(dataset: Dataset, batches: BatchConfig, platform: str | None) -> PreparedData:
     host = host_graph(dataset)
-    sampler = _sampler(host, batches, platform)
+    sampler, trim = _sampler(host, batches, platform), None
+    if batches.kind == "neighbours":
+        trim = functools.partial(_sampler, host, batches, platform)
     if dataset.num_nodes <= MAX_FULL_BATCH_NODES:
         whole = _whole(dataset)
         identity = whole.identity._replace(batches=config_dict(batches))
-        return whole._replace(identity=identity, sampler=sampler, host=host)
+        return whole._replace(identity=identity, sampler=sampler, host=host, trim=trim)
     batch = jax.device_put(next(iter(sampler(np.random.default_rng(0)))))
     nodes = np.flatnonzero(dataset.val_mask | dataset.test_mask)
     return PreparedData(
@@ -300,6 +305,7 @@ def _sampled(dataset: Dataset, batches: BatchConfig, platform: str | None) -> Pr
         identity=DataIdentity(dataset.name, fingerprint(dataset), config_dict(batches)),
         sampler=sampler,
         host=host,
+        trim=trim,
         eval_nodes=nodes,
     )
 
@@ -308,10 +314,14 @@ def _masks(dataset: Dataset | GraphDataset) -> tuple[np.ndarray, np.ndarray, np.
     return dataset.train_mask, dataset.val_mask, dataset.test_mask
 
 
-def _sampler(host: HostGraph, batches: BatchConfig, platform: str | None) -> sampling.EpochSampler:
+def _sampler(
+    host: HostGraph, batches: BatchConfig, platform: str | None, layers: int | None = None
+) -> sampling.EpochSampler:
     if batches.kind == "neighbours":
         roots = np.flatnonzero(host.train_mask).astype(np.int32)
-        return sampling.neighbour_batches(host, batches.size, batches.fan_outs, roots=roots, platform=platform)
+        return sampling.neighbour_batches(
+            host, batches.size, batches.fan_outs, roots=roots, platform=platform, layers=layers
+        )
     if batches.kind == "walks":
         return sampling.walk_batches(host, batches.size, batches.length, batches.steps, platform=platform)
     parts = sampling.partition(host, batches.parts)

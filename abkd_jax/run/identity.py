@@ -35,11 +35,13 @@ __all__ = [
     "source_of",
     "student_identity",
     "teacher_identity",
+    "training_version",
 ]
 
 # Raised by every change of the training code that moves the numbers of a trained model: what was trained before is then
 # no longer found, and trained anew. Version 1 is not written down, so that what it made is still found.
-TRAINING_VERSION = {"whole graph": 1, "minibatches": 2}  # 2: a generator for each minibatch, axes of a sample
+# 2: a generator for each minibatch, axes of a sample; 3: layers compute the rows that roots depend on.
+TRAINING_VERSION = {"whole graph": 1, "minibatches": 2, "neighbours": 3}
 
 # Settings that change no record of a method; the split is part of the data's fingerprint.
 NOT_THE_NUMBERS = (
@@ -119,6 +121,13 @@ def fingerprint(dataset: Dataset | GraphDataset) -> str:
     if isinstance(dataset, Dataset) and (dataset.directed or dataset.task != "classification"):
         digest.update(f"{dataset.directed} {dataset.task}".encode())  # at their defaults as before there was a choice
     return digest.hexdigest()[:16]
+
+
+def training_version(data: DataIdentity) -> int:
+    """Returns the version of the training code for the batches of the data."""
+    if not data.batches:
+        return TRAINING_VERSION["whole graph"]
+    return TRAINING_VERSION["neighbours" if data.batches["kind"] == "neighbours" else "minibatches"]
 
 
 def teacher_identity(data: DataIdentity, config: TeacherConfig, seed: int) -> dict[str, Any]:
@@ -234,7 +243,7 @@ def _file_digest(path: Path, size: int, changed: int) -> str:
 
 
 def _version(data: DataIdentity) -> dict[str, int]:
-    version = TRAINING_VERSION["minibatches" if data.batches else "whole graph"]
+    version = training_version(data)
     return {} if version == 1 else {"training": version}
 
 

@@ -20,6 +20,7 @@ from abkd_jax.run.lanes import Lane, build_student, lanes_program
 from abkd_jax.run.program import Program, Start, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.slices import in_slices
+from abkd_jax.run.trimming import trimmed
 from abkd_jax.run.untrained import make_prepare
 from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.step import (
@@ -67,10 +68,11 @@ def train_students(
     """
     log.info("%s: preparing", job.name)
     method, variables, module = job.method, teacher.models.variables, teacher.models.module
+    student = build_student(data, job)
+    data = trimmed(data, [student, module], method)
     if data.sampler is not None and isinstance(module, Stored):  # the batches carry them, the same for all seeds
         data = data._replace(sampler=data.sampler.with_outputs(select_seed(variables, 0)["outputs"]))
         variables, module = {}, None
-    student = build_student(data, job)
 
     def trainer(data: PreparedData) -> Callable[[tuple[Path, list[int]]], Trained]:
         make = _side_by_side(data, job, module) if data.sampler is None else _make_one(data, job, student, module)

@@ -16,6 +16,7 @@ from abkd_jax.run.identity import DataIdentity, config_dict, digest, source_of, 
 from abkd_jax.run.program import Program, Start, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job, jobs
 from abkd_jax.run.slices import in_slices
+from abkd_jax.run.trimming import trimmed
 from abkd_jax.training.accumulate import make_parts_step
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.resume import Origin
@@ -192,6 +193,7 @@ def train_teacher(
 def _trainer(data: PreparedData, config: TeacherConfig, root: Path, may_train: bool) -> Callable[[int], Trained]:
     """Returns the function that trains the teacher of a seed, or reads it; what seeds share is made once."""
     model = build_model(data, config.model)
+    data = trimmed(data, [model])
     optimizer = make_optimizer(config.optim, steps_per_epoch(data, config.optim))
     validate = make_validate(model, data.task, data.val_mask)
     if data.per_step == 1:

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from jaxtyping import Int
 
 from abkd_jax.graph import graphs_tuple, prepare
+from abkd_jax.graph.hops import with_hops
 from abkd_jax.graph.host import HostGraph, edge_entries
 from abkd_jax.graph.slot_shapes import EdgeRoom
 from abkd_jax.graph.type_blocks import TypeBlocks, TypedRelations, type_layout
@@ -37,7 +38,7 @@ def to_batch(
     Args:
         graph: where the subgraph comes from.
         drawn: at most `capacity.nodes - 1` nodes and `capacity.edges` edges.
-        capacity: shape of the batch.
+        capacity: shape of the batch; with `hops` only where `drawn` has them and the edges no types.
         roots_only: whether losses are computed on the roots alone, or on all nodes; on `target_mask` in both cases.
         relations: of the node types, where the nodes of the subgraph are sorted by type and `capacity` has their sizes.
 
@@ -70,6 +71,8 @@ def to_batch(
         typed = functools.partial(type_layout, node_types=types, size=capacity.nodes, blocks=blocks, room=room)
     count_of_relations = None if graph.relations is None else graph.num_relations
     prepared = prepare(plain, buckets=False, relations=count_of_relations, typed=typed, room=room)
+    if capacity.hops:
+        prepared = with_hops(prepared, drawn.hops, capacity.hops)
     return Batch(prepared, padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
 
 

@@ -112,6 +112,7 @@ def node_sampler(
     *,
     roots_only: bool,
     platform: str | None = None,
+    layers: int | None = None,
 ) -> EpochSampler:
     """Makes a sampler of padded minibatches from one of subgraphs.
 
@@ -125,6 +126,10 @@ def node_sampler(
         roots_only: see `to_batch`.
         platform: that of the programs that read the batches; None takes that of JAX's default device. For a `"tpu"`
             they have slots, of shapes that are fitted likewise (`graph.slot_shapes`).
+        layers: of the deepest `models.Stack` that reads the batches, where nothing is read of its outputs but rows of
+            roots: its layers are then trimmed to the hops they are away from them (`graph.hops`), those of other models
+            are not. None leaves all rows in all layers, and so do batches with edge types or slots and subgraphs whose
+            nodes do not lie hop by hop.
     """
 
     def seeded(rng: np.random.Generator) -> list[tuple[Job, int]]:
@@ -149,6 +154,13 @@ def node_sampler(
     def most_parts(group: list[Subgraph]) -> PartCounts | None:
         return np.max([_parts_of(graph, drawn) for drawn in group], axis=0) if slotted else None
 
+    plain = not slotted and graph.relations is None and graph.node_types is None
+    depth = layers + 1 if layers is not None and plain else 0
+
+    def most_hops(group: list[Subgraph]) -> list[tuple[int, int]]:
+        by_hop = zip(*(drawn.hops[:depth] for drawn in group), strict=True)
+        return [(max(n for n, _ in of), max(e for _, e in of)) for of in by_hop]
+
     def build(drawn: Subgraph, capacity: Capacity) -> Minibatch:
         if relations is not None:
             drawn = sorted_by_type(graph, drawn)
@@ -157,7 +169,7 @@ def node_sampler(
     def draw_group(jobs: list[tuple[Job, int]], scratch: threading.local) -> list[Build]:
         group = [drawn_with(*job, scratch) for job in jobs]
         nodes, edges, *types = map(max, zip(*map(sizes_of, group), strict=True))
-        capacity = sizes.smallest_fitting(nodes, edges, types, most_parts(group))
+        capacity = sizes.smallest_fitting(nodes, edges, types, most_parts(group), most_hops(group))
         return [functools.partial(build, drawn, capacity) for drawn in group]
 
     def groups(rng: np.random.Generator, size: int) -> Iterator[Draw]:
@@ -166,7 +178,7 @@ def node_sampler(
 
     jobs, scratch = seeded(np.random.default_rng(0)), threading.local()
     trials = [drawn_with(*job, scratch) for job in jobs[:TRIALS]]
-    sizes = fit_capacities(map(sizes_of, trials), most_parts(trials))
+    sizes = fit_capacities(map(sizes_of, trials), most_parts(trials), most_hops(trials))
     return EpochSampler(groups, len(jobs))
 
 

@@ -27,12 +27,14 @@ class Capacity(NamedTuple):
         edges: number of edges.
         types: the most nodes of each type, where nodes are sorted by type.
         slots: for programs on a TPU, see `slot_shapes.EdgeRoom`.
+        hops: nodes and edges of each hop that layers are trimmed to, see `graph.hops.with_hops`.
     """
 
     nodes: int
     edges: int
     types: tuple[int, ...] = ()
     slots: tuple[SlotShape, ...] = ()
+    hops: tuple[tuple[int, int], ...] = ()
 
 
 class BucketSizes(NamedTuple):
@@ -46,29 +48,45 @@ class BucketSizes(NamedTuple):
 
     Examples:
         >>> BucketSizes(Capacity(nodes=104, edges=40)).smallest_fitting(103, 12)
-        Capacity(nodes=104, edges=40, types=(), slots=())
+        Capacity(nodes=104, edges=40, types=(), slots=(), hops=())
         >>> BucketSizes(Capacity(nodes=104, edges=40)).smallest_fitting(104, 12)
-        Capacity(nodes=136, edges=56, types=(), slots=())
+        Capacity(nodes=136, edges=56, types=(), slots=(), hops=())
     """
 
     lowest: Capacity
 
     def smallest_fitting(
-        self, nodes: int, edges: int, types: Sequence[int] = (), parts: PartCounts | None = None
+        self,
+        nodes: int,
+        edges: int,
+        types: Sequence[int] = (),
+        parts: PartCounts | None = None,
+        hops: Sequence[tuple[int, int]] = (),
     ) -> Capacity:
         """Returns the lowest capacity for so many nodes, one padding node, so many edges, and nodes of each type.
 
-        The capacities of the types grow together, and so do those of slots (`fitting_shapes`).
+        The capacities of the types grow together, and so do those of slots (`fitting_shapes`) and of hops, each with a
+        node to spare.
         """
         whole = self._of_all(nodes, edges)
         step = 0
         while any(count > size for count, size in zip(types, self._of_types(step), strict=True)):
             step += 1
         sizes = tuple(min(size, whole.nodes) for size in self._of_types(step))
-        return whole._replace(types=sizes, slots=fitting_shapes(self.lowest.slots, parts))
+        return whole._replace(
+            types=sizes, slots=fitting_shapes(self.lowest.slots, parts), hops=self._of_hops(hops, whole)
+        )
 
     def _of_types(self, step: int) -> tuple[int, ...]:
         return tuple(_rounded(size * GROWTH**step) for size in self.lowest.types)
+
+    def _of_hops(self, hops: Sequence[tuple[int, int]], whole: Capacity) -> tuple[tuple[int, int], ...]:
+        sizes, step = self.lowest.hops, 0
+        while any(n >= nodes or e > edges for (n, e), (nodes, edges) in zip(hops, sizes, strict=True)):
+            step += 1
+            grown = GROWTH**step
+            sizes = tuple((_rounded(nodes * grown), _rounded(edges * grown)) for nodes, edges in self.lowest.hops)
+        return tuple((min(nodes, whole.nodes), min(edges, whole.edges)) for nodes, edges in sizes)
 
     def _of_all(self, nodes: int, edges: int) -> Capacity:
         capacity, step = self.lowest, 0
@@ -82,19 +100,22 @@ class BucketSizes(NamedTuple):
         return Capacity(_reduced(capacity.nodes, nodes + 1), _reduced(capacity.edges, edges))
 
 
-def fit_capacities(sizes: Iterable[tuple[int, ...]], parts: PartCounts | None = None) -> BucketSizes:
+def fit_capacities(
+    sizes: Iterable[tuple[int, ...]], parts: PartCounts | None = None, hops: Sequence[tuple[int, int]] = ()
+) -> BucketSizes:
     """Computes the padding buckets for batches like these: the lowest one is a tenth above the largest of them.
 
     Args:
         sizes: numbers of nodes and edges of some batches; where their nodes are sorted by type, then those of each.
         parts: the most parts of rows that the matrices of these batches have; None for batches without slots.
+        hops: the most nodes and edges of each hop that layers are trimmed to.
 
     Raises:
         InputError: there is no batch.
 
     Examples:
         >>> fit_capacities([(60, 20), (100, 35)]).lowest
-        Capacity(nodes=112, edges=40, types=(), slots=())
+        Capacity(nodes=112, edges=40, types=(), slots=(), hops=())
     """
     known = np.array(list(sizes))
     if not known.size:
@@ -102,7 +123,8 @@ def fit_capacities(sizes: Iterable[tuple[int, ...]], parts: PartCounts | None = 
     nodes, edges, *types = np.max(known, axis=0)
     of_types = tuple(_rounded(SLACK * max(count, 1)) for count in types)
     slots = () if parts is None else tuple(map(common_shape, parts))
-    return BucketSizes(Capacity(_rounded(SLACK * nodes + 1), _rounded(SLACK * edges), of_types, slots))
+    of_hops = tuple((_rounded(SLACK * n + 1), _rounded(SLACK * max(e, 1))) for n, e in hops)
+    return BucketSizes(Capacity(_rounded(SLACK * nodes + 1), _rounded(SLACK * edges), of_types, slots, of_hops))
 
 
 def fitting_shapes(lowest: tuple[SlotShape, ...], parts: PartCounts | None) -> tuple[SlotShape, ...]:

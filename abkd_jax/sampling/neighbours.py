@@ -21,6 +21,7 @@ def neighbour_batches(
     *,
     roots: Int[np.ndarray, " r"] | None = None,
     platform: str | None = None,
+    layers: int | None = None,
 ) -> EpochSampler:
     """Makes a sampler that visits the roots in random order, `batch_size` per minibatch, with sampled neighbours.
 
@@ -32,6 +33,7 @@ def neighbour_batches(
         fan_outs: see `sample_neighbours`; one per message-passing layer.
         roots: `[r]` distinct nodes that an epoch visits; None for all nodes that may have a loss (`target_mask`).
         platform: see `node_sampler`.
+        layers: see `node_sampler`.
 
     Raises:
         InputError: no roots, indices that are none of the nodes, a batch size below 1, or bad fan-outs.
@@ -55,7 +57,7 @@ def neighbour_batches(
     def draw(some: Int[np.ndarray, " b"], rng: np.random.Generator, positions: Positions) -> Subgraph:
         return sample_neighbours(graph, some, fan_outs, rng, positions)
 
-    return node_sampler(graph, plan, draw, roots_only=True, platform=platform)
+    return node_sampler(graph, plan, draw, roots_only=True, platform=platform, layers=layers)
 
 
 def sample_neighbours(
@@ -84,13 +86,14 @@ def sample_neighbours(
     roots = as_indices("roots", roots, graph.num_nodes)
     positions = Positions(graph.num_nodes) if positions is None else positions
     frontier = positions.add(roots.astype(np.int32, copy=False), 0)
-    layers, edges, senders, receivers, known = [frontier], [], [], [], 0
+    layers, edges, senders, receivers, known, hops = [frontier], [], [], [], 0, []
     for fan_out in fan_outs:
         drawn, owners = _draw(graph.indptr, frontier, fan_out, rng)
         edges.append(drawn)
         senders.append(graph.senders[drawn])
         receivers.append(owners + np.int32(known))
         known += frontier.shape[0]
+        hops.append((known, sum(map(len, edges))))
         frontier = positions.add(senders[-1], known)
         layers.append(frontier)
     nodes, local = np.concatenate(layers), positions.of(np.concatenate(senders))
@@ -101,6 +104,7 @@ def sample_neighbours(
         senders=local,
         receivers=np.concatenate(receivers),
         edges=np.concatenate(edges),
+        hops=tuple(hops),
     )
 
 

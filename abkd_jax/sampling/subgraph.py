@@ -22,6 +22,8 @@ class Subgraph(NamedTuple):
         receivers: `[e]` int32, likewise.
         edges: `[e]` indices of the edges in the whole graph, which has their types, weights and features.
         order: `[k]` places of the nodes before they were sorted; None where they are not.
+        hops: for 0, 1, ... hops the number of nodes within so many hops of the roots, which are the first ones, and of
+            the edges into them; the last entry has all edges. `()` where nodes do not lie hop by hop.
     """
 
     nodes: Int[np.ndarray, " k"]
@@ -30,6 +32,7 @@ class Subgraph(NamedTuple):
     receivers: Int[np.ndarray, " e"]
     edges: Int[np.ndarray, " e"]
     order: Int[np.ndarray, " k"] | None = None
+    hops: tuple[tuple[int, int], ...] = ()
 
     @property
     def is_root(self) -> Bool[np.ndarray, " k"]:
@@ -46,7 +49,7 @@ def sorted_by_type(graph: HostGraph, drawn: Subgraph) -> Subgraph:
     places = np.empty_like(order)
     places[order] = np.arange(order.shape[0], dtype=order.dtype)
     return drawn._replace(
-        nodes=drawn.nodes[order], senders=places[drawn.senders], receivers=places[drawn.receivers], order=order
+        nodes=drawn.nodes[order], senders=places[drawn.senders], receivers=places[drawn.receivers], order=order, hops=()
     )
 
 

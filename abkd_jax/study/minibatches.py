@@ -16,6 +16,7 @@ from abkd_jax.run.lanes import Lane, Numbers, build_method, build_student, make_
 from abkd_jax.run.program import Program, Start, Trained, stack, train
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import make_basis
+from abkd_jax.run.trimming import trimmed
 from abkd_jax.training.step import (
     TrainState,
     make_distill_step,
@@ -46,9 +47,11 @@ def train_one_by_one(
     Raises:
         InputError: the data has no minibatches; a config makes no model or no loss; see `program.train`.
     """
+    student = build_student(data, job)
+    data = trimmed(data, [student, teacher], job.method)
     if data.sampler is None:
         raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")
-    student, example = build_student(data, job), next(iter(data.sampler(np.random.default_rng(0))))
+    example = next(data.sampler(np.random.default_rng(0)))
     basis_of = make_basis(data, build_objective(job.method, data.loss_context), teacher.apply)
     prepare, learn = make_prepare_lane(data, job, student, teacher), _make_learn(data, job, student, teacher)
     validate = make_validate(student, data.task, data.val_mask)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.run.identity import TRAINING_VERSION, config_dict, digest
+from abkd_jax.run.identity import config_dict, digest, training_version
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.records import weights_digest
@@ -238,4 +238,4 @@ def _train(place: Place, job: Job, lanes: list[Lane], folder: Path, *, curves: b
 
 
 def _versions(place: Place) -> dict[str, int]:
-    return {"training": TRAINING_VERSION["whole graph" if place.data.sampler is None else "minibatches"]}
+    return {"training": training_version(place.data.identity)}

@@ -21,6 +21,7 @@ from abkd_jax.run.identity import (
     source_of,
     student_identity,
     teacher_identity,
+    training_version,
 )
 from abkd_jax.run.plan import run_path
 from experiments.configs.citation import plainly_started
@@ -54,6 +55,11 @@ def test_models_on_minibatches_of_before_are_not_found():
         assert not digest(identity).startswith(before)
         assert identity.pop("training") == 2
         assert digest(identity).startswith(before)
+
+
+def test_batches_of_other_kinds_keep_their_version():
+    versions = [training_version(WHOLE._replace(batches={"kind": kind})) for kind in ("neighbours", "graphs", "walks")]
+    assert [training_version(WHOLE), *versions] == [1, 3, 2, 2]
 
 
 def test_a_stored_run_keeps_its_folder_and_its_settings():

@@ -35,6 +35,15 @@ def test_capacities_of_batches_unlike_the_trials_are_fitted_separately(lowest, b
         assert size == expected or (expected is None and needed <= size <= 1.25 * needed + 8)
 
 
+def test_hops_grow_together_and_stay_inside_the_batch():
+    sizes = fit_capacities([(100, 35)], hops=[(10, 0), (49, 20)])
+    assert sizes.lowest.hops == ((16, 8), (56, 24))
+    assert sizes.smallest_fitting(100, 35, hops=[(15, 8), (55, 24)]).hops == ((16, 8), (56, 24))
+    assert sizes.smallest_fitting(100, 35, hops=[(16, 1), (17, 1)]).hops == ((24, 16), (72, 32))  # no node to spare
+    assert sizes.smallest_fitting(100, 35, hops=[(2, 1), (99, 35)]).hops == ((32, 16), (112, 40))
+    assert fit_capacities([(1, 0)], hops=[(1, 0)]).smallest_fitting(1, 0, hops=[(1, 0)]).hops == ((8, 0),)
+
+
 def test_no_batch_has_no_capacity():
     with pytest.raises(InputError, match="capacities of no batch"):
         fit_capacities([])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from graphs import edge_lists, quick, random_edges
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from model_samples import CLASSES, HIDDEN, STACKS
 from sampling_samples import typed_dataset
@@ -125,6 +125,7 @@ def test_any_graph(edges, seed):
     st.integers(1, 4),
     st.integers(0, 9),
 )
+@example(random_edges(1, 60, 200), (3, 2, 2), 3, 0)  # padding is beyond the rows of every block
 def test_blocks_hold_the_edges_into_the_nodes_within_their_hops(edges, fan_outs, layers, seed):
     """By the edges of the batch, in plain Python; transposes are the same entries by column."""
     trimmed, whole = both(graph_of(edges, weighted=True), layers, roots=2, fan_outs=fan_outs, seed=seed)[-1]

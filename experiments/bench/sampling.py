@@ -55,7 +55,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Measures, stores and prints the table."""
-    graph = _graph(args.edges)
+    graph = arxiv_graph(args.edges)
     runs = _abkd_jax(graph, args) | _pytorch_geometric(graph, args)
     timings: dict[str, list[tuple[float, int]]] = {name: [] for name in runs}
     for run in runs.values():
@@ -83,7 +83,12 @@ def main(args: Args) -> None:
     print(f"\n{hardware}; {args.rounds} rounds of {args.batches} batches, in turn; medians")
 
 
-def _graph(path: Path | None) -> HostGraph:
+def arxiv_graph(path: Path | None = None) -> HostGraph:
+    """Returns a graph of ogbn-arxiv's size with random features and labels: of its edges, or of random ones.
+
+    Args:
+        path: the edges, `edge.csv.gz`.
+    """
     rng = np.random.default_rng(0)
     if path is None:
         senders, receivers = rng.integers(0, NODES, (2, EDGES), dtype=np.int32)

@@ -61,6 +61,18 @@ def test_the_table_of_latencies_is_that_of_the_stored_benchmark():
     assert f"commit {stored['commit']}, untrained" in text
 
 
+def test_what_is_said_of_trimmed_layers_is_what_was_measured():
+    text = re.sub(r"\s+", " ", (RESULTS.parent.parent / "abkd_jax" / "aggregate" / "README.md").read_text())
+    said = re.search(
+        r"takes (\S+) times less than with all rows\. .* (\S+) times as long .* with `trim_to_layer` and (\S+) times",
+        text,
+    )
+    assert said is not None
+    trimmed, *others = json.loads((RESULTS / "bench_trimmed.json").read_text())["rows"]
+    assert trimmed["ratio"] == 1.0
+    assert said.groups() == tuple(f"{row['ratio']:.1f}" for row in others)
+
+
 def test_what_is_said_of_starts_is_what_the_trials_give():
     """Once `experiments.starts --readme experiments/README.md` has put it there."""
     text = (RESULTS.parent / "README.md").read_text()

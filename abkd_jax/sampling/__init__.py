@@ -1,9 +1,9 @@
 """Minibatches of few shapes from graphs on the host, drawn in NumPy from a given generator.
 
-`sampler = neighbour_batches(graph, 1024, (15, 10, 5))` once, then `for batch in prefetch(sampler(rng))` in each epoch;
-`walk_batches`, `cluster_batches` and `graph_batches` likewise. `sampler.minibatches(rng)` also tells which nodes each
-batch holds. With `prefetch(sampler.groups(rng, 1), put=lambda draw: jax.device_put(draw()[0]().batch), workers=4)` four
-threads draw the same batches.
+`sampler = neighbour_batches(graph, 1024, (15, 10, 5), layers=3)` once, then `for batch in prefetch(sampler(rng))` in
+each epoch; `walk_batches`, `cluster_batches` and `graph_batches` likewise. `sampler.minibatches(rng)` also tells which
+nodes each batch holds. With `prefetch(sampler.groups(rng, 1), put=lambda draw: jax.device_put(draw()[0]().batch),
+workers=4)` four threads draw the same batches.
 """
 
 from abkd_jax.sampling.assembly import gather_outputs, to_batch

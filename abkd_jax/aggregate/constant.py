@@ -37,7 +37,7 @@ class _Matrix(NamedTuple):
 def constant_matmul(
     pattern: CSR,
     products: Float[HostOrDevice, " nnz"] | None,
-    scale: Float[HostOrDevice, " n"] | None,
+    scale: Float[HostOrDevice, " m"] | None,
     laid_out: LaidOut,
     x: Float[Array, "m f"],
     backend: Backend,
@@ -49,7 +49,7 @@ def constant_matmul(
     Args:
         pattern: positions of the entries.
         products: `[nnz]` the values with both scales, in row order; None where all are 1.
-        scale: `[n]` of rows and columns; None where all are 1.
+        scale: `[m]` of the columns, the first of them those of the rows (`n <= m`); None where all are 1.
         laid_out: the values without scales.
         x: `[m, f]`, float32 or wider.
         backend: as `aggregate.backends` lists them.
@@ -109,7 +109,12 @@ def _by_backend(backend: Backend, half: bool, transposed: bool, matrix: _Matrix,
         if scale is None:
             return form
         column = scale[:, None].astype(x.dtype)
-        return lambda x: form(x * column) * column
+
+        def product(x: Array) -> Array:
+            out = form(x * column[: x.shape[0]])
+            return out * column[: out.shape[0]]
+
+        return product
 
     def segment(x: Array) -> Array:
         own = laid_out.values and laid_out.values[transposed][:, None]

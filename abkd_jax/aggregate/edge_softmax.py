@@ -199,7 +199,7 @@ def _by_edges(
     # and so has no gradient. A receiver without edges, or whose edges are all masked, has minus infinity here.
     largest = row_maxima(by_row(pattern), logits, backend)
     largest = _finite(largest if loops is None else jnp.maximum(largest, loops.logits))
-    weights = heads_first(jnp.exp(logits - largest[pattern.rows]))  # [e, h]; 0 on masked edges
+    weights = heads_first(_weights_of(pattern, logits, largest))  # [e, h]; 0 on masked edges
     totals: Float[Array, "r h"] = row_totals(pattern, backend, weights)
     # Dropout changes the numerator alone: the softmax is over all edges, as in the paper's code.
     out = row_sums(by_row(pattern), _times(weights, keep), x, backend)  # SpMM, [r, h, d]
@@ -225,10 +225,10 @@ def _in_slots(
     if loops is not None:
         loop_weights = jnp.exp(loops.logits - largest)
         totals, own = totals + loop_weights, _times(loop_weights, loops.keep)
-        sums = [out + own[:, head, None] * features[head] for head, out in enumerate(sums)]
+        sums = [out + own[:, head, None] * first_rows(features[head], out.shape[0]) for head, out in enumerate(sums)]
     totals = _divisor(totals)
     flat = jnp.concatenate([out / totals[:, head, None] for head, out in enumerate(sums)], axis=1)
-    weights = jnp.exp(logits - largest[pattern.rows])  # of the edges, for the backward pass
+    weights = _weights_of(pattern, logits, largest)  # of the edges, for the backward pass
     return split_heads(flat, x.shape[1]), _Softmax(weights, loop_weights, totals)
 
 
@@ -261,6 +261,11 @@ def _backward(backend: Backend, saved: _Saved, cotangent: Array) -> tuple[Any, .
 
 
 _attention.defvjp(_forward, _backward)
+
+
+def _weights_of(pattern: CSR, logits: Array, largest: Array) -> Array:
+    """Computes the exponentials of the edges; those of padding edges, which no slot counts in a maximum, are finite."""
+    return jnp.exp(jnp.minimum(logits - largest[pattern.rows], 0.0))
 
 
 def _times(weights: Array, keep: Array | None) -> Array:

@@ -42,9 +42,11 @@ def maximum(graph: jraph.GraphsTuple, x: Float[Array, "n f"]) -> Float[Array, "r
         [-1.0, 0.0, 0.0]
     """
     layout, x = checked_layout(graph, sent=x), floats(x)
-    if layout is None or layout.pattern.buckets is None or layout.info.backend not in ("auto", "bucketed"):
+    if layout is None or layout.info.backend not in ("auto", "bucketed"):
         return _segment_maximum(graph, layout, x)
     by_slots = layout.pattern.slots is not None and layout.pattern.slots[0].cols
+    if not by_slots and layout.pattern.buckets is None:
+        return _segment_maximum(graph, layout, x)
     form = _slotted_maximum if by_slots else _bucketed_maximum
     return form(jax.tree.map(jnp.asarray, layout.pattern), x)
 

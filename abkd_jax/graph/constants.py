@@ -42,7 +42,7 @@ class Constants(NamedTuple):
     """Constants of the sums over the edges of a graph.
 
     Attributes:
-        scale: `[n]`, `D^-1/2`: the coefficient of an edge is its weight times those of its ends.
+        scale: `[m]` of all columns, `D^-1/2`: the coefficient of an edge is its weight times those of its ends.
         ones: for sums in which every edge counts once.
         weights: for sums of the edge weights; None where all are 1.
     """

@@ -153,7 +153,7 @@ class PreparedEdges(NamedTuple):
         self_coefficients: `[n]`, those of the self loops that the symmetric normalisation adds.
         relations: the layout of typed edges, a `RelationLayout`, or `type_blocks.TypedLayout` of a minibatch; or None.
         info: static sizes and choices.
-        constants: what sums with constant weights read on accelerators; None in blocks of a graph.
+        constants: what sums with constant weights read on accelerators; None in blocks of a graph without slots.
         hops: one `hops.Hop` for each that layers of a minibatch are trimmed to; `()` elsewhere.
     """
 

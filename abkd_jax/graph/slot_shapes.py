@@ -68,7 +68,8 @@ class EdgeRoom(NamedTuple):
     Attributes:
         edges: the real ones; those after them are padding and get no slots.
         shapes: of the edges that enter and that leave each node; where edges have types then those of each pair of a
-            node and a type that edges enter by and that they leave by.
+            node and a type that edges enter by and that they leave by; where layers are trimmed then those of each hop
+            that has fewer edges than the batch (`hops.with_hops`).
     """
 
     edges: int
@@ -84,6 +85,11 @@ class EdgeRoom(NamedTuple):
         """Returns that of the matrix with pairs as rows, and of the one with pairs as columns."""
         entering, leaving, into, out_of = self.shapes
         return Room(into, leaving, self.edges), Room(entering, out_of, self.edges)
+
+    @property
+    def hops(self) -> tuple[tuple[SlotShape, SlotShape], ...]:
+        """Returns the shapes of each hop of edges without types, of its rows and of its columns."""
+        return tuple(zip(self.shapes[2::2], self.shapes[3::2], strict=True))
 
 
 def part_counts(lengths: Int[np.ndarray, " n"]) -> Counts:

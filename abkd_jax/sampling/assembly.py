@@ -72,7 +72,7 @@ def to_batch(
     count_of_relations = None if graph.relations is None else graph.num_relations
     prepared = prepare(plain, buckets=False, relations=count_of_relations, typed=typed, room=room)
     if capacity.hops:
-        prepared = with_hops(prepared, drawn.hops, capacity.hops)
+        prepared = with_hops(prepared, drawn.hops, capacity.hops, () if room is None else room.hops)
     return Batch(prepared, padded(graph.labels[drawn.nodes], capacity.nodes, -1), masks)
 
 

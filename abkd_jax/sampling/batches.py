@@ -128,8 +128,8 @@ def node_sampler(
             they have slots, of shapes that are fitted likewise (`graph.slot_shapes`).
         layers: of the deepest `models.Stack` that reads the batches, where nothing is read of its outputs but rows of
             roots: its layers are then trimmed to the hops they are away from them (`graph.hops`), those of other models
-            are not. None leaves all rows in all layers, and so do batches with edge types or slots and subgraphs whose
-            nodes do not lie hop by hop.
+            are not. None leaves all rows in all layers, and so do batches with edge types and subgraphs whose nodes do
+            not lie hop by hop.
     """
 
     def seeded(rng: np.random.Generator) -> list[tuple[Job, int]]:
@@ -149,13 +149,11 @@ def node_sampler(
             return sizes
         return *sizes, *np.bincount(graph.node_types[drawn.nodes], minlength=len(relations.entering)).tolist()
 
-    slotted = for_tpu(platform)
+    slotted, plain = for_tpu(platform), graph.relations is None and graph.node_types is None
+    depth = layers + 1 if layers is not None and plain else 0
 
     def most_parts(group: list[Subgraph]) -> PartCounts | None:
-        return np.max([_parts_of(graph, drawn) for drawn in group], axis=0) if slotted else None
-
-    plain = not slotted and graph.relations is None and graph.node_types is None
-    depth = layers + 1 if layers is not None and plain else 0
+        return np.max([_parts_of(graph, drawn, depth) for drawn in group], axis=0) if slotted else None
 
     def most_hops(group: list[Subgraph]) -> list[tuple[int, int]]:
         by_hop = zip(*(drawn.hops[:depth] for drawn in group), strict=True)
@@ -182,10 +180,12 @@ def node_sampler(
     return EpochSampler(groups, len(jobs))
 
 
-def _parts_of(graph: HostGraph, drawn: Subgraph) -> PartCounts:
-    """Counts the parts of rows of the matrices that `EdgeRoom` has shapes for."""
+def _parts_of(graph: HostGraph, drawn: Subgraph, depth: int) -> PartCounts:
+    """Counts the parts of rows of the matrices that `EdgeRoom` has shapes for, with so many hops."""
     ends = [drawn.receivers, drawn.senders]
     if graph.relations is not None:
         relations = graph.relations[drawn.edges]
         ends += [nodes.astype(np.int64) * graph.num_relations + relations for nodes in ends]
+    # The last hop has all edges, or only says how many columns the one before it has.
+    ends += [nodes[:edges] for _, edges in drawn.hops[:depth][:-1] for nodes in (drawn.receivers, drawn.senders)]
     return np.stack([part_counts(np.bincount(rows)) for rows in ends])

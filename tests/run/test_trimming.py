@@ -51,6 +51,12 @@ def test_a_loss_from_outside_may_read_any_row(sampled):
     assert hops(sampled) == 0
 
 
+def test_batches_for_a_tpu_have_them_in_slots():
+    data = trimmed(prepare_data("synthetic", batches=SAMPLED, platform="tpu"), [SAGE])
+    *inner, _ = next(data.sampler(np.random.default_rng(0))).graph.edges.hops
+    assert [hop.slots is not None for hop in inner] == [True, True]
+
+
 @pytest.mark.parametrize("batches", [BatchConfig(), BatchConfig(kind="walks", size=10, length=2, steps=2)])
 def test_other_batches_are_as_they_were(batches):
     data = prepare_data("synthetic", batches=batches)

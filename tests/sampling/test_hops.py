@@ -33,9 +33,10 @@ def graph_of(edges, *, weighted: bool = False, features: int = 0) -> HostGraph:
     )
 
 
-def both(graph, layers, *, roots=8, fan_outs=FAN_OUTS, seed=1):
-    """The same minibatches, trimmed and as they are."""
-    made = (neighbour_batches(graph, roots, fan_outs, layers=of) for of in (layers, None))
+def both(graph, layers, *, roots=8, fan_outs=FAN_OUTS, seed=1, platform=None):
+    """The same minibatches, trimmed for a platform, and as they are for a CPU."""
+    choices = ({"layers": layers, "platform": platform}, {"platform": "cpu"})
+    made = (neighbour_batches(graph, roots, fan_outs, **options) for options in choices)
     return list(zip(*(sampler(np.random.default_rng(seed)) for sampler in made), strict=True))
 
 
@@ -65,7 +66,7 @@ def variables_of(model, batch):
 
 
 def check(model, pair, backend="auto"):
-    trimmed, whole = (on_backend(batch, backend) for batch in pair)
+    trimmed, whole = on_backend(pair[0], backend), on_backend(pair[1], "auto" if backend == "bucketed" else backend)
     variables = variables_of(model, whole)
     found, expected = (results(model, variables, batch.graph.nodes, batch) for batch in (trimmed, whole))
     assert any(np.abs(leaf).max(initial=0.0) > 1e-3 for leaf in jax.tree.leaves(expected))
@@ -91,25 +92,32 @@ CASES = {
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"),
-    [*((name, of) for name in CASES for of in ("auto", "segment")), ("mean", "csr"), ("gat", "csr"), ("gcn", "dense")],
+    ("name", "platform", "backend"),
+    [
+        *((name, "cpu", of) for name in CASES for of in ("auto", "segment")),
+        *((name, "tpu", "bucketed") for name in CASES),
+        *((name, "cpu", "csr") for name in ("mean", "gat")),
+        *(("gcn", of, "dense") for of in ("cpu", "tpu")),
+        *(("gcn", "tpu", of) for of in ("auto", "segment")),
+    ],
 )
-def test_roots_have_the_numbers_and_gradients_of_all_rows(name, backend):
-    """On every backend that needs no slots: minibatches of other platforms than a TPU have none."""
+def test_roots_have_the_numbers_and_gradients_of_all_rows(name, platform, backend):
+    """On every backend; a TPU's minibatches have slots, in which `bucketed` runs on a CPU too."""
     graph = graph_of(random_edges(1, 60, 200), weighted=True, features=2)
-    pair = both(graph, 3)[0]
+    pair = both(graph, 3, platform=platform)[0]
     assert len(pair[0].graph.edges.hops) == 3
     check(CASES[name], pair, backend)
 
 
 @pytest.mark.parametrize("name", ["gcn", "mean"])
 @pytest.mark.parametrize(("depth", "made_for", "hops"), [(2, 3, 3), (3, 1, 1), (4, 4, 3)])
-def test_any_depth_reads_any_hops(name, depth, made_for, hops):
+@pytest.mark.parametrize(("platform", "backend"), [("cpu", "auto"), ("tpu", "bucketed")])
+def test_any_depth_reads_any_hops(name, depth, made_for, hops, platform, backend):
     """Layers further away than the hops that there are compute all rows."""
     graph = graph_of(random_edges(1, 60, 200))
-    pair = both(graph, made_for)[0]
+    pair = both(graph, made_for, platform=platform)[0]
     assert len(pair[0].graph.edges.hops) == hops
-    check(CASES[name].clone(layers=depth), pair)
+    check(CASES[name].clone(layers=depth), pair, backend)
 
 
 @settings(quick, max_examples=6)
@@ -124,11 +132,14 @@ def test_any_graph(edges, seed):
     st.sampled_from([(3, 2, 2), (1, 0), (-1,), (2, -1, 50)]),
     st.integers(1, 4),
     st.integers(0, 9),
+    st.sampled_from(["cpu", "tpu"]),
 )
-@example(random_edges(1, 60, 200), (3, 2, 2), 3, 0)  # padding is beyond the rows of every block
-def test_blocks_hold_the_edges_into_the_nodes_within_their_hops(edges, fan_outs, layers, seed):
+@example(random_edges(1, 60, 200), (3, 2, 2), 3, 0, "cpu")  # padding is beyond the rows of every block
+@example(random_edges(1, 60, 200), (3, 2, 2), 3, 0, "tpu")
+def test_blocks_hold_the_edges_into_the_nodes_within_their_hops(edges, fan_outs, layers, seed, platform):
     """By the edges of the batch, in plain Python; transposes are the same entries by column."""
-    trimmed, whole = both(graph_of(edges, weighted=True), layers, roots=2, fan_outs=fan_outs, seed=seed)[-1]
+    made = both(graph_of(edges, weighted=True), layers, roots=2, fan_outs=fan_outs, seed=seed, platform=platform)
+    trimmed, whole = made[-1]
     layout, size = whole.graph.edges, num_nodes(whole.graph)
     real = int(whole.graph.n_edge[0])
     ends = zip(layout.pattern.rows[:real].tolist(), layout.pattern.cols[:real].tolist(), strict=True)
@@ -154,12 +165,13 @@ def test_blocks_hold_the_edges_into_the_nodes_within_their_hops(edges, fan_outs,
         assert len(within) < columns
 
 
-def test_batches_of_an_epoch_share_a_program_and_rows_below_the_hops_are_zero():
+@pytest.mark.parametrize(("platform", "backend"), [("cpu", "auto"), ("tpu", "bucketed")])
+def test_batches_of_an_epoch_share_a_program_and_rows_below_the_hops_are_zero(platform, backend):
     graph = graph_of(random_edges(1, 60, 200))
     model = CASES["gcn"]
-    batches = [trimmed for trimmed, _ in both(graph, 3)]
+    batches = [on_backend(trimmed, backend) for trimmed, _ in both(graph, 3, platform=platform)]
     shapes = {tuple(leaf.shape for leaf in jax.tree.leaves(batch)) for batch in batches}
-    run = jax.jit(chex.assert_max_traces(lambda v, graph: model.apply(v, graph), n=len(shapes)))
+    run = jax.jit(lambda v, graph: model.apply(v, graph))
     variables = variables_of(model, batches[0])
     assert len(shapes) < len(batches) == 8
     for batch in batches:
@@ -168,12 +180,13 @@ def test_batches_of_an_epoch_share_a_program_and_rows_below_the_hops_are_zero():
         for rows, output in zip(sizes, [out.logits, *reversed(out.hiddens)], strict=True):
             assert output.shape[0] == batch.masks.all.shape[0] > rows
             assert not np.any(output[rows:])
+    assert run._cache_size() <= len(shapes)
 
 
-def test_a_group_has_one_shape():
-    builds = next(
-        neighbour_batches(graph_of(random_edges(1, 60, 200)), 8, FAN_OUTS, layers=3).groups(np.random.default_rng(0), 4)
-    )()
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_a_group_has_one_shape(platform):
+    sampler = neighbour_batches(graph_of(random_edges(1, 60, 200)), 8, FAN_OUTS, layers=3, platform=platform)
+    builds = next(sampler.groups(np.random.default_rng(0), 4))()
     first, *others = [build().batch for build in builds]
     for other in others:
         chex.assert_trees_all_equal_shapes_and_dtypes(first, other)
@@ -208,11 +221,8 @@ def test_other_models_compute_all_rows(model):
     assert not getattr(model, "trims", False)
 
 
-@pytest.mark.parametrize("options", [{"layers": None}, {"layers": 3, "platform": "tpu"}])
-def test_batches_without_hops(options):
-    batch = next(
-        neighbour_batches(graph_of(random_edges(1, 60, 200)), 8, FAN_OUTS, **options)(np.random.default_rng(0))
-    )
+def test_batches_without_hops():
+    batch = next(neighbour_batches(graph_of(random_edges(1, 60, 200)), 8, FAN_OUTS)(np.random.default_rng(0)))
     assert batch.graph.edges.hops == ()
 
 

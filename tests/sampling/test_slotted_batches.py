@@ -44,6 +44,7 @@ def _sums(graph, x):
     return (
         aggregate.mean(graph, x),
         aggregate.propagate(graph, x),
+        aggregate.maximum(graph, x),
         aggregate.receiver_sums(graph, messages),
         aggregate.attention_sum(graph, logits, x[:, None])[:, 0],
     )

@@ -12,6 +12,7 @@ from abkd_jax.distill.build import build_objective
 from abkd_jax.graph import prepare
 from abkd_jax.graph.host import host_graph, whole_graph
 from abkd_jax.run.data import PreparedData, build_model
+from abkd_jax.run.trimming import trimmed
 from abkd_jax.training.step import init_state, make_distill_step, make_optimizer, with_teacher_targets
 from abkd_jax.types import Batch, GNNOutput, GraphDataset, InputError, NodeMasks, Objective
 
@@ -108,6 +109,7 @@ def distilled(data: PreparedData, config: DistillConfig, method: MethodConfig) -
     objective, optimizer = build_objective(method, data.loss_context), make_optimizer(method.optim)
     if objective is None:
         raise InputError("ahead_of_time: a method of labels alone, expected one that reads the teacher")
+    data = trimmed(data, [student, teacher], method)
     batch = data.batch if data.sampler is None else next(iter(data.sampler(np.random.default_rng(0))))
     found = learning(teacher, student, objective, optimizer, batch)
     step = make_distill_step(student, objective, optimizer, data.task, method.task_weight)

@@ -11,12 +11,14 @@ from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import Claim
 from abkd_jax.study.report.draws import gaps_of
 from abkd_jax.study.report.grid import make_grid, scores_of
-from experiments import tuning_draws
+from experiments import recommended, tuning_draws
 from experiments.configs.tables import TABLES
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 RESULTS = EXPERIMENTS / "results"
-TEXT = re.sub(r"\s+", " ", (EXPERIMENTS / "README.md").read_text().split("In short, ")[1].split("\n\nWhat the ")[0])
+WHOLE = (EXPERIMENTS / "README.md").read_text()
+README = re.sub(r"\s+", " ", WHOLE)
+TEXT = re.sub(r"\s+", " ", WHOLE.split("In short, ")[1].split("\n\nWhat the ")[0])
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -83,11 +85,40 @@ def test_what_the_first_layer_of_the_teacher_gets_back_over_the_draws():
     assert said[3] == f"{over_graphs('regimes', 'teacher_input', 'best other loss')[0]:.1f}"
 
 
-def test_alignment_gains_half_a_point_in_narrow_students_in_every_draw():
+def test_where_alignment_gains():
     gained, gaps = over_graphs("curve", "abkd", "soft_label")
-    found(r"half a point over three graphs, ahead in every draw of the tuning")
+    found(r"half a point over three graphs in narrow students .* ahead in every draw of the tuning")
     assert 0.4 < gained < 0.6
     assert min(gaps) > 0.0
+    decided = tuning_draws.decisions_of_draws("deep_to_shallow", RESULTS)
+    (on_cora,) = [
+        one
+        for one, _ in decided
+        if str(one.claim) == "abkd above soft_label" and one.comparison.columns[0].dataset == "cora"
+        if one.comparison.column is not None
+    ]
+    assert on_cora.in_words == "holds"
+    mean_gain = 100 * on_cora.comparison.difference.estimate.mean
+    assert found(r"and (\S+) points on Cora where GCNIIs of 64 layers teach GCNs") == f"{mean_gain:.1f}"
+
+
+def test_fitted_students_are_above_the_best_loss_in_every_draw():
+    gained, gaps = over_graphs("deep_to_shallow", "soft_label_fitted", "best other loss")
+    assert found(r"are (\S+) above the best of four losses, in every draw") == f"{gained:.1f}"
+    assert min(gaps) > 0.0
+
+
+def test_what_the_advised_settings_gain():
+    """The last line of the table says it, and the text before it."""
+    said = re.search(
+        r"by (\S+) over all of them\. That is (\S+) where .*? and (\S+) where .*? are (\S+) and (\S+) behind", README
+    )
+    rows = recommended.as_text(RESULTS).splitlines()
+    by_table = [re.findall(r"([+-]\d+\.\d+) of", cell)[0] for cell in rows[-1].split("|")[2:6]]
+    over = re.findall(r"([+-]\d+\.\d+) \+-", rows[-1])[0]
+    assert said is not None
+    assert said.groups() == tuple(f"{abs(float(number)):.1f}" for number in (over, *by_table))
+    assert all(float(re.findall(r"([+-]\d+\.\d+) \+-", row)[0]) > 0.0 for row in rows[2:])
 
 
 def over_graphs(table, method, against):

@@ -12,11 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from abkd_jax.run.report.tables import format_score
-from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.claims import Claim
-from abkd_jax.study.report.comparisons import ALPHA
+from abkd_jax.study.report.comparisons import ALPHA, gap_to_teacher
 from abkd_jax.study.report.draws import gaps_of
-from abkd_jax.study.report.grid import Column, Grid, scores_of
+from abkd_jax.study.report.grid import Column, Grid
 from abkd_jax.study.report.statistics import Difference, difference, holm
 from abkd_jax.types import METRICS, InputError
 from experiments.configs.tables import BEST_OTHER, CLAIMS_OF_DRAWS, RECOMMENDED
@@ -79,13 +78,9 @@ def claim_of(table: str) -> Claim:
 
 
 def _left(grids: Sequence[Grid], claim: Claim, column: Column) -> float:
-    """Returns the mean score of the teachers less that of the advised settings."""
-    students = [_mean_score(grid.cells[column, claim.method], claim.view) for grid in grids]
-    return _mean_score(grids[0].teacher(column), claim.view) - float(np.mean(students))
-
-
-def _mean_score(cell: Cell | None, view: str) -> float:
-    return float(np.mean([*scores_of(cell, view).values()]))
+    """Returns the scores of the teachers less those of the advised settings, the mean over the draws."""
+    gaps = [gap_to_teacher(grid, column, claim.method, claim.view) for grid in grids]
+    return -float(np.mean([gap.estimate.mean for gap in gaps if gap is not None]))
 
 
 def _over_tables(row: dict[str, list[Found]], draws: int) -> list[float]:

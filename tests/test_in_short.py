@@ -27,6 +27,11 @@ def grid_of(table):
     return make_grid(load(RESULTS / table), "soft_label")
 
 
+@functools.cache
+def decisions(table):
+    return tuning_draws.decisions_of_draws(table, RESULTS)
+
+
 def found(pattern):
     (numbers,) = re.findall(pattern, TEXT)
     return numbers
@@ -90,7 +95,7 @@ def test_where_alignment_gains():
     found(r"half a point over three graphs in narrow students .* ahead in every draw of the tuning")
     assert 0.4 < gained < 0.6
     assert min(gaps) > 0.0
-    decided = tuning_draws.decisions_of_draws("deep_to_shallow", RESULTS)
+    decided = decisions("deep_to_shallow")
     (on_cora,) = [
         one
         for one, _ in decided
@@ -123,7 +128,7 @@ def test_what_the_advised_settings_gain():
 
 def over_graphs(table, method, against):
     """Returns what the draws say of a claim over all data sets: the mean gain in points, and those of the draws."""
-    decided = [one for one in tuning_draws.decisions_of_draws(table, RESULTS) if one[0].comparison.column is None]
+    decided = [one for one in decisions(table) if one[0].comparison.column is None]
     return next(
         (100 * one.comparison.difference.estimate.mean, gaps)
         for one, gaps in decided

@@ -1,5 +1,6 @@
 """What the READMEs say of studies is what their stored cells give."""
 
+import functools
 import itertools
 import json
 import re
@@ -133,9 +134,7 @@ def test_the_gains_in_the_readme_have_a_row_each():
 def test_the_gains_in_the_readme_are_those_of_the_cells(row):
     """Over the draws of the tuning where there are any, else in the one of the table."""
     name, method, student, *against = GAINS[row]
-    grid = make_grid(load(RESULTS / name), "soft_label")
-    in_table = decide(grid, CLAIMS[name])
-    again = [decision for decision, _ in tuning_draws.decisions_of_draws(name, RESULTS)]
+    grid, in_table, again = _decided(name)
     claims = (one.claim for one in in_table + again if one.claim.method == method)
     claim = next(one for one in claims if (one.against in against if against else len(one.rivals) == 1))
     shown = {one.comparison.column: _gain(one, 10, " (one)") for one in in_table if one.claim == claim}
@@ -143,6 +142,14 @@ def test_the_gains_in_the_readme_are_those_of_the_cells(row):
     datasets = HEADER.strip("| ").lower().split(" | ")[1:]
     cells = [shown.get(Column(dataset, grid.columns[0].regime, student), "-") for dataset in datasets]
     assert f"| {row} | {' | '.join(cells)} |" in README_LINES
+
+
+@functools.cache
+def _decided(name):
+    """Reads the cells of a table and of its draws once for all rows."""
+    grid = make_grid(load(RESULTS / name), "soft_label")
+    again = [decision for decision, _ in tuning_draws.decisions_of_draws(name, RESULTS)]
+    return grid, decide(grid, CLAIMS[name]), again
 
 
 def _gain(decision, pairs, one=""):

@@ -290,7 +290,7 @@ def _sampled(dataset: Dataset, batches: BatchConfig, platform: str | None) -> Pr
     host = host_graph(dataset)
     sampler, trim = _sampler(host, batches, platform), None
     if batches.kind == "neighbours":
-        trim = functools.partial(_sampler, host, batches, platform)
+        trim = functools.cache(functools.partial(_sampler, host, batches, platform))  # its capacities are fitted once
     if dataset.num_nodes <= MAX_FULL_BATCH_NODES:
         whole = _whole(dataset)
         identity = whole.identity._replace(batches=config_dict(batches))

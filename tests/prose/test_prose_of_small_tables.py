@@ -1,0 +1,48 @@
+"""What the texts of four tables say: `normalised`, `layers_differ`, `few_labels` and `molecules`."""
+
+import pytest
+from prose_samples import Told, check_numbers, what_it_shows
+
+FITTED, SOFT = "soft_label_fitted", "soft_label"
+NEAR = 0.5  # points from the end, where the text counts epochs
+
+
+def test_normalised():
+    told = Told("normalised")
+    over, p = told.claim(FITTED, SOFT)
+    gains = [told.gain(FITTED, SOFT, dataset) for dataset in ("cora", "cora_ml", "citeseer")]
+    check_numbers(what_it_shows("normalised"), [*gains, over, p, told.claim(FITTED, SOFT, "citeseer")[1], NEAR])
+
+
+def test_layers_differ():
+    told = Told("layers_differ")
+    drawn = told.drawn("abkd", SOFT, "cora")
+    gain, p = told.claim(FITTED, SOFT, "cora")
+    luck = told.score(FITTED, "cora") - told.score_of_draws(SOFT, "cora")
+    said = [told.gain("abkd", SOFT, "cora"), drawn.mean, drawn.std, min(drawn.gaps), max(drawn.gaps), gain, p, luck]
+    check_numbers(what_it_shows("layers_differ"), said)
+    assert max(drawn.gaps) == pytest.approx(drawn.gaps[0])  # "that of the table is the largest"
+
+
+def test_few_labels():
+    told = Told("few_labels")
+    ends = [
+        told.score(method, dataset, regime=regime)
+        for dataset in ("cora", "citeseer")
+        for regime in ("labels_1", "labels_5")
+        for method in (SOFT, "teacher")
+    ]
+    abkd = [told.gain("abkd", SOFT, "citeseer", regime=regime) for regime in ("labels_1", "labels_5")]
+    first_layer, p = told.claim("teacher_input", SOFT)
+    on_citeseer, p_citeseer = told.claim("teacher_input", SOFT, "citeseer", regime="labels_5")
+    said = [*ends, abkd[0], -abkd[1], told.claim("abkd", SOFT)[0], -first_layer, p, -on_citeseer, p_citeseer]
+    check_numbers(what_it_shows("few_labels"), said)
+
+
+def test_molecules():
+    told, bace = Told("molecules"), "ogbg-molbace"
+    taught = [told.score(method, bace) for method in (SOFT, "abkd", "abkd_last_layer", "gcrd")]
+    said = [min(taught), max(taught), told.score("teacher", bace), told.score("supervised", bace)]
+    check_numbers(what_it_shows("molecules"), said)
+    deviations = [told.std(method, bace) for method in ("teacher", *told.grid.methods)]
+    assert (round(min(deviations)), round(max(deviations))) == (3, 7)

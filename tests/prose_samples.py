@@ -1,0 +1,150 @@
+"""Numbers of what the text of a study says, computed from its stored cells and compared in the order of the text."""
+
+import functools
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from abkd_jax.study.cells import load
+from abkd_jax.study.report.claims import Decision, decide
+from abkd_jax.study.report.grid import Column, make_grid, scores_of
+from experiments import tuning_draws
+from experiments.configs.tables import CLAIMS
+from experiments.study import RESULTS
+
+NUMBER = re.compile(r"(?<![\w.])-?\d*\.\d+(?![\w.]*\w)")  # written with a point: .5, -1.25
+AROUND = 60  # characters beside a number that is wrong
+
+
+def check_numbers(said: str, values: list[float]) -> None:
+    """Checks that the numbers with a point in a text are these values, rounded, one after the other."""
+    said = re.sub(r"\s+", " ", said)
+    found = [*NUMBER.finditer(said)]
+    wrong = []
+    for match, value in zip(found, values, strict=False):
+        digits = len(match[0].rpartition(".")[2])
+        if round(float(match[0]) - round(float(value), digits), digits):
+            wrong.append(
+                f"computed {value:.{digits + 1}f}: {said[max(match.start() - AROUND, 0) : match.end() + AROUND]}"
+            )
+    assert not wrong, "\n".join(wrong)
+    assert len(found) == len(values), f"{len(found)} numbers, {len(values)} values"
+
+
+def what_it_shows(table: str) -> str:
+    """Returns what the text of a table says before its excerpt."""
+    text = (RESULTS / table / "README.md").read_text()
+    return text.split("## What it shows")[1].split("<!-- study")[0]
+
+
+class Drawn(NamedTuple):
+    """What the draws of the tuning say of a claim, in points.
+
+    Attributes:
+        mean: of the draws.
+        std: over them.
+        gaps: of each.
+        p: Holm's.
+    """
+
+    mean: float
+    std: float
+    gaps: list[float]
+    p: float
+
+    @property
+    def ahead(self) -> int:
+        """Returns the number of draws in which the method was ahead."""
+        return sum(gap > 0.0 for gap in self.gaps)
+
+
+class Told:
+    """Numbers of a stored table, in points.
+
+    Args:
+        name: of the table.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.grid = make_grid(load(RESULTS / name), "soft_label")
+
+    def column(self, dataset: str, student: str = "", regime: str = "") -> Column:
+        """Returns the one column of a data set, with a student and a regime where there are several."""
+        (found,) = [
+            column
+            for column in self.grid.columns
+            if column.dataset == dataset and student in ("", column.student) and regime in ("", column.regime)
+        ]
+        return found
+
+    def score(self, method: str, dataset: str, student: str = "", *, regime: str = "", view: str = "test") -> float:
+        """Returns the mean score of a method, or of the `"teacher"`."""
+        return 100.0 * float(np.mean(self._scores(method, self.column(dataset, student, regime), view)))
+
+    def std(self, method: str, dataset: str, student: str = "", *, regime: str = "") -> float:
+        """Returns the standard deviation of a method over its seeds."""
+        scores = self._scores(method, self.column(dataset, student, regime))
+        return 100.0 * float(np.std(scores, ddof=1))
+
+    def gain(
+        self, method: str, other: str, dataset: str, student: str = "", *, regime: str = "", view: str = "test"
+    ) -> float:
+        """Returns the mean difference of two methods, one of which may be the `"teacher"`."""
+        scores = [self.score(name, dataset, student, regime=regime, view=view) for name in (method, other)]
+        return scores[0] - scores[1]
+
+    def smaller(self, dataset: str, student: str = "") -> float:
+        """Returns how many times fewer parameters the students have."""
+        return float(self.grid.compression(self.column(dataset, student)) or 0.0)
+
+    def claim(
+        self, method: str, against: str, dataset: str = "", student: str = "", *, regime: str = "", view: str = "test"
+    ) -> tuple[float, float]:
+        """Returns mean difference and Holm's p of a claim of the table, over all data sets where none is named."""
+        column = self.column(dataset, student, regime) if dataset else None
+        one = _chosen(self._decisions, method, against, column, view)
+        return 100.0 * one.comparison.difference.estimate.mean, one.comparison.holm_p
+
+    def drawn(self, method: str, against: str, dataset: str = "", student: str = "", *, view: str = "test") -> Drawn:
+        """Returns what the draws say of a claim, over all data sets where none is named."""
+        column = self.column(dataset, student) if dataset else None
+        one = _chosen([decision for decision, _ in self._drawn], method, against, column, view)
+        gaps = next(gaps for decision, gaps in self._drawn if decision is one)
+        found = one.comparison.difference.estimate
+        return Drawn(100.0 * found.mean, 100.0 * found.std, [100.0 * gap for gap in gaps], one.comparison.holm_p)
+
+    def score_of_draws(self, method: str, dataset: str, student: str = "", view: str = "test") -> float:
+        """Returns the mean score of a method over the draws."""
+        column = self.column(dataset, student)
+        grids, _ = tuning_draws.grids_of_draws(self.name, RESULTS)
+        return 100.0 * float(np.mean([np.mean([*scores_of(g.cells[column, method], view).values()]) for g in grids]))
+
+    def _scores(self, method: str, column: Column, view: str = "test") -> list[float]:
+        cell = self.grid.teacher(column) if method == "teacher" else self.grid.cells[column, method]
+        return [*scores_of(cell, view).values()]
+
+    @functools.cached_property
+    def _decisions(self) -> list[Decision]:
+        return decide(self.grid, CLAIMS.get(self.name, ()))
+
+    @functools.cached_property
+    def _drawn(self) -> list[tuple[Decision, list[float]]]:
+        return tuning_draws.decisions_of_draws(self.name, RESULTS)
+
+
+def _chosen(decisions: list[Decision], method: str, against: str, column: Column | None, view: str) -> Decision:
+    (found,) = [
+        one
+        for one in decisions
+        if (one.claim.method, one.claim.against, one.claim.view) == (method, against, view)
+        if one.comparison.column == column
+    ]
+    return found
+
+
+def within(bound: float, *values: float) -> float:
+    """Returns a bound of which the text says that no value is above it, checked."""
+    assert max(values) <= bound, f"{max(values)}: expected at most {bound}"
+    return bound

@@ -6,14 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abkd_jax.study.cells import load
-from abkd_jax.study.report.claims import Decision, decide
-from abkd_jax.study.report.grid import Column, make_grid, scores_of
+from abkd_jax.study.cells import Cell, load
+from abkd_jax.study.report.claims import Claim, Decision, decide
+from abkd_jax.study.report.draws import decide_draws
+from abkd_jax.study.report.grid import Column, Grid, make_grid, scores_of
 from experiments import tuning_draws
 from experiments.configs.tables import CLAIMS
 from experiments.study import RESULTS
 
 NUMBER = re.compile(r"(?<![\w.])-?\d*\.\d+(?![\w.]*\w)")  # written with a point: .5, -1.25
+NEAR = 0.5  # points from the end of a run, where texts count epochs
+EXACT = 1e-9  # what floats may add to a bound
 AROUND = 60  # characters beside a number that is wrong
 
 
@@ -36,6 +39,11 @@ def what_it_shows(table: str) -> str:
     """Returns what the text of a table says before its excerpt."""
     text = (RESULTS / table / "README.md").read_text()
     return text.split("## What it shows")[1].split("<!-- study")[0]
+
+
+def paragraphs(table: str) -> list[str]:
+    """Returns the paragraphs and bullets of what the text of a table says."""
+    return re.split(r"\n\n|\n(?=- )", what_it_shows(table).strip())
 
 
 class Drawn(NamedTuple):
@@ -116,10 +124,25 @@ class Told:
         return Drawn(100.0 * found.mean, 100.0 * found.std, [100.0 * gap for gap in gaps], one.comparison.holm_p)
 
     def score_of_draws(self, method: str, dataset: str, student: str = "", view: str = "test") -> float:
-        """Returns the mean score of a method over the draws."""
+        """Returns the mean score of a method, or of the `"teacher"`, over the draws."""
+        return float(np.mean(self.scores_of_draws(method, dataset, student, view)))
+
+    def scores_of_draws(self, method: str, dataset: str, student: str = "", view: str = "test") -> list[float]:
+        """Returns the mean scores of the draws."""
+        if method == "teacher":  # the same in all draws
+            return [self.score(method, dataset, student, view=view)]
+        found = [scores_of(cell, view) for cell in self.cells_of_draws(method, dataset, student)]
+        return [100.0 * float(np.mean([*scores.values()])) for scores in found]
+
+    def gain_of_draws(self, method: str, other: str, dataset: str, student: str = "", *, view: str = "test") -> float:
+        """Returns the mean difference of two methods over the draws, whether anything is claimed of it or not."""
+        first, second = (self.score_of_draws(name, dataset, student, view) for name in (method, other))
+        return first - second
+
+    def cells_of_draws(self, method: str, dataset: str, student: str = "") -> list[Cell]:
+        """Returns the cells of a method in all draws, the table's own first."""
         column = self.column(dataset, student)
-        grids, _ = tuning_draws.grids_of_draws(self.name, RESULTS)
-        return 100.0 * float(np.mean([np.mean([*scores_of(g.cells[column, method], view).values()]) for g in grids]))
+        return [grid.cells[column, method] for grid in self._draws[0]]
 
     def _scores(self, method: str, column: Column, view: str = "test") -> list[float]:
         cell = self.grid.teacher(column) if method == "teacher" else self.grid.cells[column, method]
@@ -130,8 +153,15 @@ class Told:
         return decide(self.grid, CLAIMS.get(self.name, ()))
 
     @functools.cached_property
+    def _draws(self) -> tuple[list[Grid], list[Claim]]:
+        return tuning_draws.grids_of_draws(self.name, RESULTS)
+
+    @functools.cached_property
     def _drawn(self) -> list[tuple[Decision, list[float]]]:
-        return tuning_draws.decisions_of_draws(self.name, RESULTS)
+        return decide_draws(*self._draws)
+
+
+told = functools.cache(Told)  # a table's cells, read once
 
 
 def _chosen(decisions: list[Decision], method: str, against: str, column: Column | None, view: str) -> Decision:
@@ -146,5 +176,22 @@ def _chosen(decisions: list[Decision], method: str, against: str, column: Column
 
 def within(bound: float, *values: float) -> float:
     """Returns a bound of which the text says that no value is above it, checked."""
-    assert max(values) <= bound, f"{max(values)}: expected at most {bound}"
+    assert max(values) <= bound + EXACT, f"{max(values)}: expected at most {bound}"
     return bound
+
+
+def level(*values: float) -> None:
+    """Checks that differences, of which the text gives no number, are 0 to the digit that it has elsewhere."""
+    assert {abs(round(value, 1)) for value in values} == {0.0}, f"{values}: expected no difference"
+
+
+def same(*values: float, digits: int = 1) -> float:
+    """Returns one of several values that the text gives as one number, checked."""
+    assert len({round(value, digits) for value in values}) == 1, f"{values}: expected one number"
+    return values[0]
+
+
+def median_epochs(cells: list[Cell]) -> float:
+    """Returns after how many epochs half of all runs are near their end, see `NEAR`."""
+    reached = [epoch for cell in cells for epoch in cell["cost"]["epochs_to_half_point"]]
+    return float(np.median([epoch for epoch in reached if epoch is not None]))

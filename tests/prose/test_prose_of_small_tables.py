@@ -1,10 +1,9 @@
 """What the texts of four tables say: `normalised`, `layers_differ`, `few_labels` and `molecules`."""
 
 import pytest
-from prose_samples import Told, check_numbers, what_it_shows
+from prose_samples import NEAR, Told, check_numbers, what_it_shows
 
 FITTED, SOFT = "soft_label_fitted", "soft_label"
-NEAR = 0.5  # points from the end, where the text counts epochs
 
 
 def test_normalised():

@@ -115,11 +115,16 @@ class Told:
         one = _chosen(self._decisions, method, against, column, view)
         return 100.0 * one.comparison.difference.estimate.mean, one.comparison.holm_p
 
+    @functools.cached_property
+    def decisions_of_draws(self) -> list[tuple[Decision, list[float]]]:
+        """Returns all that the draws decide, with the differences of each draw."""
+        return decide_draws(*self._draws)
+
     def drawn(self, method: str, against: str, dataset: str = "", student: str = "", *, view: str = "test") -> Drawn:
         """Returns what the draws say of a claim, over all data sets where none is named."""
         column = self.column(dataset, student) if dataset else None
-        one = _chosen([decision for decision, _ in self._drawn], method, against, column, view)
-        gaps = next(gaps for decision, gaps in self._drawn if decision is one)
+        one = _chosen([decision for decision, _ in self.decisions_of_draws], method, against, column, view)
+        gaps = next(gaps for decision, gaps in self.decisions_of_draws if decision is one)
         found = one.comparison.difference.estimate
         return Drawn(100.0 * found.mean, 100.0 * found.std, [100.0 * gap for gap in gaps], one.comparison.holm_p)
 
@@ -155,10 +160,6 @@ class Told:
     @functools.cached_property
     def _draws(self) -> tuple[list[Grid], list[Claim]]:
         return tuning_draws.grids_of_draws(self.name, RESULTS)
-
-    @functools.cached_property
-    def _drawn(self) -> list[tuple[Decision, list[float]]]:
-        return decide_draws(*self._draws)
 
 
 told = functools.cache(Told)  # a table's cells, read once

@@ -4,7 +4,7 @@ The nodes of such a batch lie hop by hop, roots first, and its edges by receiver
 hops are therefore its first ones, and with them a layer computes these nodes from those within `h + 1` hops. The last
 layer needs `h = 0`, each one before it one hop more: what `trim_to_layer` of PyTorch Geometric and the blocks of DGL
 do. Blocks are cut out of the batch inside the program; from the host come row pointers, transposes, whose order no cut
-gives, and for a TPU slots.
+gives, degrees in the whole batch, and for a TPU slots.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from jaxtyping import Int
 
 from abkd_jax.graph.access import layout_of
 from abkd_jax.graph.constants import Constants
+from abkd_jax.graph.degrees import count_degrees
 from abkd_jax.graph.forms import constants_of
 from abkd_jax.graph.layout import CSR, LayoutInfo, PreparedEdges, build_pattern, graphs_tuple
 from abkd_jax.graph.slot_shapes import Room, SlotShape
@@ -96,7 +97,8 @@ def with_hops(
             hops.append(Hop(np.int32(reached), built.row_ptr, transpose, built.slots, constants))
         elif len(sizes) == len(drawn):
             hops.append(Hop(np.int32(reached), np.append(whole.row_ptr[:rows], whole.row_ptr[-1]), None))
-    return graph._replace(edges=layout._replace(hops=tuple(hops)))
+    degrees = count_degrees(whole.cols, whole.rows, whole.shape[0])
+    return graph._replace(edges=layout._replace(hops=tuple(hops), degrees=degrees))
 
 
 def hop_blocks(graph: jraph.GraphsTuple) -> tuple[jraph.GraphsTuple, ...]:
@@ -104,7 +106,7 @@ def hop_blocks(graph: jraph.GraphsTuple) -> tuple[jraph.GraphsTuple, ...]:
 
     A block is a prepared graph of `m` nodes, the first of those of the batch, of which the first `r` receive
     (`aggregate.num_receivers`). Its first graph, `n_node[0]`, has the nodes whose sums are those of the batch; other
-    rows hold anything finite. Coefficients are those of the batch. All sums over it have their gradients.
+    rows hold anything finite. Coefficients and degrees are those of the batch. All sums over it have their gradients.
     """
     layout = layout_of(graph)
     return () if layout is None else tuple(_block(graph, layout, hop) for hop in layout.hops)
@@ -139,6 +141,7 @@ def _block(graph: jraph.GraphsTuple, layout: PreparedEdges, hop: Hop) -> jraph.G
         relations=None,
         info=LayoutInfo(columns, edges, layout.info.backend),
         constants=constants,
+        degrees=jax.tree.map(lambda leaf: jnp.asarray(leaf[:columns]), layout.degrees),
     )
     return graphs_tuple(
         nodes=jax.tree.map(lambda leaf: leaf[:columns], graph.nodes),

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from abkd_jax.graph.buckets import Buckets, bucketise
 from abkd_jax.graph.constants import Constants
+from abkd_jax.graph.degrees import Degrees
 from abkd_jax.graph.slot_shapes import EdgeRoom, Room
 from abkd_jax.graph.slots import Slots, lay_out_slots
 from abkd_jax.types import HostOrDevice, InputError, shape_of
@@ -155,6 +156,7 @@ class PreparedEdges(NamedTuple):
         info: static sizes and choices.
         constants: what sums with constant weights read on accelerators; None in blocks of a graph without slots.
         hops: one `hops.Hop` for each that layers of a minibatch are trimmed to; `()` elsewhere.
+        degrees: of all nodes of a minibatch with hops, of the first ones in its blocks; None elsewhere.
     """
 
     features: Any
@@ -165,6 +167,7 @@ class PreparedEdges(NamedTuple):
     info: LayoutInfo
     constants: Constants | None = None
     hops: tuple[Any, ...] = ()
+    degrees: Degrees | None = None
 
 
 def graphs_tuple(
@@ -220,7 +223,7 @@ def build_pattern(
         >>> pattern.row_ptr.tolist(), pattern.col_ptr.tolist(), pattern.rows_t.tolist()
         ([0, 2, 2, 3], [0, 1, 3], [0, 0, 2])
     """
-    row_ptr = _pointers(np.bincount(rows, minlength=shape[0]))
+    row_ptr = np.append(0, np.cumsum(np.bincount(rows, minlength=shape[0]))).astype(np.int32)
     order_t, col_ptr = stable_order(cols, shape[1])
     rows_t = rows[order_t]
     pattern = CSR(rows, cols, row_ptr, order_t, (rows_t, col_ptr, cols[order_t]))
@@ -344,7 +347,3 @@ def symmetric_coefficients(
     coefficients = weights * scale[senders] * scale[receivers]
     of_loops = self_weights * scale**2
     return coefficients.astype(weights.dtype), of_loops.astype(weights.dtype), scale.astype(weights.dtype)
-
-
-def _pointers(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)

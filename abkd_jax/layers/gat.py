@@ -16,7 +16,7 @@ from abkd_jax.aggregate import (
     sender_values,
 )
 from abkd_jax.aggregate.heads import join_heads, split_heads
-from abkd_jax.graph import num_edges
+from abkd_jax.graph import layout_of, num_edges
 from abkd_jax.graph.input_checks import check_rows
 from abkd_jax.layers.dense import Dense, Dropout, cast
 from abkd_jax.layers.edge_logits import leaky_relu, pair_logits
@@ -228,13 +228,20 @@ def _head_dots(h: Float[Array, "n h d"], vectors: Float[Array, "k h d"]) -> Floa
 
 
 def _degrees(graph: jraph.GraphsTuple, nodes: int, self_loops: bool) -> tuple[Array, Array]:
-    """Counts the edges that leave and that enter each node, `[n]` float32, at least 1.
+    """Counts the edges that leave each node, `[n]` float32, and that enter it, `[r]`, at least 1.
 
-    With `self_loops` one loop per node is counted instead of those of the graph.
+    With `self_loops` one loop per node is counted instead of those of the graph. In blocks of a minibatch, which have
+    not all edges that leave a node, they are those of the batch.
     """
-    senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
-    counts = jnp.where((senders != receivers) | (not self_loops), 1.0, 0.0)[:, None]
-    leaving, entering = sender_sums(graph, counts, nodes)[:, 0], receiver_sums(graph, counts)[:, 0]
+    layout = layout_of(graph)
+    if layout is not None and layout.degrees is not None:
+        leaving, entering, loops = (jnp.asarray(counts, jnp.float32) for counts in layout.degrees)
+        replaced = loops if self_loops else 0.0
+        leaving, entering = leaving - replaced, receiving(graph, entering - replaced)
+    else:
+        senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
+        counts = jnp.where((senders != receivers) | (not self_loops), 1.0, 0.0)[:, None]
+        leaving, entering = sender_sums(graph, counts, nodes)[:, 0], receiver_sums(graph, counts)[:, 0]
     if self_loops:
         return leaving + 1.0, entering + 1.0
     return jnp.maximum(leaving, 1.0), jnp.maximum(entering, 1.0)

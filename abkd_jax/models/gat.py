@@ -46,11 +46,6 @@ class GAT(Stack):
     symmetric_norm: bool = False
     edge_features: int = 0
 
-    @property
-    def trims(self) -> bool:
-        """See `Stack`; the symmetric norm reads how many edges leave a node in the whole batch."""
-        return super().trims and not self.symmetric_norm
-
     def attention(self) -> Callable[..., Any]:
         """Returns the layer's class, with the options that only one of them has."""
         return functools.partial(GATConv, destination_term=self.destination_term, symmetric_norm=self.symmetric_norm)

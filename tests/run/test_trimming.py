@@ -38,6 +38,7 @@ def hops(data) -> int:
         ([models.GraphSAGE(4, 1, 3, jumping="last"), models.GCNII(4, 3, 3)], 1),
         ([Stored(), Ensemble((SAGE, SAGE), "classification")], 3),
         ([ReducedInput(SAGE)], 3),
+        ([models.GAT(4, 3, 3, symmetric_norm=True)], 3),
         ([models.GCNII(4, 3, 3), Stored()], 0),
     ],
 )
@@ -67,8 +68,9 @@ def test_a_run_has_the_losses_of_one_that_computes_all_rows(tmp_path):
     """A teacher in the step, soft labels, alignment of layers and similarities along the edges; dropout in both."""
     optim = OptimConfig(epochs=4, eval_every=2)
     terms = {"soft_label_weight": 1.0, "alignment_weight": 0.1, "auxiliary": "lsp", "auxiliary_weight": 1.0}
+    teacher = ModelConfig("gat", layers=3, hidden=8, heads=2, dropout=0.3, symmetric_norm=True)
     settings = {
-        "teacher": TeacherConfig(ModelConfig("gat", layers=3, hidden=8, heads=2, dropout=0.3), optim),
+        "teacher": TeacherConfig(teacher, optim),
         "student": ModelConfig("graphsage", layers=2, hidden=4, dropout=0.2),
         "batches": SAMPLED,
         "methods": ("abkd",),

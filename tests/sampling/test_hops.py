@@ -14,9 +14,10 @@ from model_samples import CLASSES, HIDDEN, STACKS
 from sampling_samples import typed_dataset
 
 from abkd_jax import aggregate, models
-from abkd_jax.graph import num_nodes
-from abkd_jax.graph.hops import hop_blocks
+from abkd_jax.graph import from_edges, num_nodes, prepare
+from abkd_jax.graph.hops import hop_blocks, with_hops
 from abkd_jax.graph.host import HostGraph, host_graph
+from abkd_jax.layers import GATConv
 from abkd_jax.models.stack import UNROLLED
 from abkd_jax.sampling import neighbour_batches
 
@@ -78,12 +79,22 @@ def stack(name, layers=3, **options):
     return kind(HIDDEN, layers, CLASSES, **own, **options)
 
 
+class WithoutLoops(models.GAT):
+    """Attention to the edges that there are."""
+
+    def attention(self):
+        return functools.partial(super().attention(), self_loops=False)
+
+
+TEACHER = {"heads": 2, "destination_term": False, "symmetric_norm": True, "residual": "linear"}  # of ogbn-arxiv, by OGB
 CASES = {
     "gcn": stack("gcn", residual="identity"),
     "mean": stack("graphsage", residual="linear", norm="layer", dropout=0.3),
     "max": stack("graphsage", aggregation="max", jumping="max"),
     "gat": stack("gat", attention_dropout=0.3, edge_dropout=0.2, dropout=0.2),
     "gat of edge features": stack("gat", edge_features=2, destination_term=False),
+    "gat of degrees": models.GAT(HIDDEN, 3, CLASSES, edge_dropout=0.2, **TEACHER),
+    "gat of degrees without loops": WithoutLoops(HIDDEN, 3, CLASSES, edge_dropout=0.2, **TEACHER),
     "gatv2": stack("gatv2", jumping="last"),
     "gin": stack("gin", jumping="cat"),
     "gin of edge features": stack("gin", edge_features=2),
@@ -96,7 +107,7 @@ CASES = {
     [
         *((name, "cpu", of) for name in CASES for of in ("auto", "segment")),
         *((name, "tpu", "bucketed") for name in CASES),
-        *((name, "cpu", "csr") for name in ("mean", "gat")),
+        *((name, "cpu", "csr") for name in ("mean", "gat", "gat of degrees", "gat of degrees without loops")),
         *(("gcn", of, "dense") for of in ("cpu", "tpu")),
         *(("gcn", "tpu", of) for of in ("auto", "segment")),
     ],
@@ -109,7 +120,7 @@ def test_roots_have_the_numbers_and_gradients_of_all_rows(name, platform, backen
     check(CASES[name], pair, backend)
 
 
-@pytest.mark.parametrize("name", ["gcn", "mean"])
+@pytest.mark.parametrize("name", ["gcn", "mean", "gat of degrees"])
 @pytest.mark.parametrize(("depth", "made_for", "hops"), [(2, 3, 3), (3, 1, 1), (4, 4, 3)])
 @pytest.mark.parametrize(("platform", "backend"), [("cpu", "auto"), ("tpu", "bucketed")])
 def test_any_depth_reads_any_hops(name, depth, made_for, hops, platform, backend):
@@ -165,6 +176,23 @@ def test_blocks_hold_the_edges_into_the_nodes_within_their_hops(edges, fan_outs,
         assert len(within) < columns
 
 
+@pytest.mark.parametrize("self_loops", [True, False])
+def test_degrees_of_a_block_are_those_of_the_batch(self_loops):
+    """Loops of its last nodes are in later blocks alone; with its own degrees a block has other numbers."""
+    senders, receivers = np.array([(0, 0), (1, 0), (0, 1), (1, 1), (2, 1), (1, 2), (2, 2)]).T
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(6, 4)), jnp.float32)
+    graph = prepare(from_edges(senders, receivers, num_nodes=6, nodes=x), buckets=False)
+    blocks = hop_blocks(with_hops(graph, [(1, 2), (2, 5), (3, 7)], [(2, 2), (3, 5), (4, 7)]))
+    layer = GATConv(3, 2, symmetric_norm=True, self_loops=self_loops)
+    variables = layer.init(jax.random.key(0), graph, x)
+    expected, run = layer.apply(variables, graph, x), jax.jit(layer.apply)
+    for reached, block in enumerate(blocks, 1):
+        counted = block._replace(edges=block.edges._replace(degrees=None))
+        found, other = (run(variables, of, of.nodes)[:reached] for of in (block, counted))
+        np.testing.assert_allclose(found, expected[:reached], rtol=1e-5, atol=1e-6)
+        assert (np.abs(other - found).max() > 1e-2) == (reached < 3)
+
+
 @pytest.mark.parametrize(("platform", "backend"), [("cpu", "auto"), ("tpu", "bucketed")])
 def test_batches_of_an_epoch_share_a_program_and_rows_below_the_hops_are_zero(platform, backend):
     graph = graph_of(random_edges(1, 60, 200))
@@ -206,7 +234,6 @@ def test_batch_normalisation_counts_the_nodes_of_its_hop():
 @pytest.mark.parametrize(
     "model",
     [
-        stack("gat", symmetric_norm=True, jumping="last"),
         stack("gcn", layers=UNROLLED + 3),
         stack("gcn", readout="sum"),
         models.RGCN(HIDDEN, 3, CLASSES),

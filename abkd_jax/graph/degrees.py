@@ -24,18 +24,18 @@ class Degrees(NamedTuple):
     loops: Int[HostOrDevice, " n"]
 
 
-def count_degrees(senders: np.ndarray, receivers: np.ndarray, size: int) -> Degrees:
+def count_degrees(row_ptr: np.ndarray, col_ptr: np.ndarray, loops: np.ndarray) -> Degrees:
     """Counts the edges at each node, on the host.
 
     Args:
-        senders: `[e]`.
-        receivers: `[e]`.
-        size: number of nodes.
+        row_ptr: `[n + 1]` int32, where the edges begin that enter each node.
+        col_ptr: `[n + 1]` int32, likewise of those that leave it.
+        loops: the node of each loop.
 
     Examples:
-        >>> degrees = count_degrees(np.array([0, 0, 2]), np.array([0, 1, 1]), 3)
+        >>> degrees = count_degrees(np.array([0, 1, 3, 3]), np.array([0, 2, 2, 3]), np.array([0]))
         >>> degrees.leaving.tolist(), degrees.entering.tolist(), degrees.loops.tolist()
         ([2, 0, 1], [1, 2, 0], [1, 0, 0])
     """
-    ends = senders, receivers, receivers[senders == receivers]
-    return Degrees(*(np.bincount(nodes, minlength=size).astype(np.int32) for nodes in ends))
+    counted = np.bincount(loops, minlength=row_ptr.shape[0] - 1).astype(np.int32)
+    return Degrees(np.diff(col_ptr), np.diff(row_ptr), counted)

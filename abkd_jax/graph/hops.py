@@ -97,7 +97,7 @@ def with_hops(
             hops.append(Hop(np.int32(reached), built.row_ptr, transpose, built.slots, constants))
         elif len(sizes) == len(drawn):
             hops.append(Hop(np.int32(reached), np.append(whole.row_ptr[:rows], whole.row_ptr[-1]), None))
-    degrees = count_degrees(whole.cols, whole.rows, whole.shape[0])
+    degrees = count_degrees(whole.row_ptr, whole.col_ptr, whole.rows[whole.rows == whole.cols])
     return graph._replace(edges=layout._replace(hops=tuple(hops), degrees=degrees))
 
 

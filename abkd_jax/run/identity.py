@@ -40,8 +40,9 @@ __all__ = [
 
 # Raised by every change of the training code that moves the numbers of a trained model: what was trained before is then
 # no longer found, and trained anew. Version 1 is not written down, so that what it made is still found.
-# 2: a generator for each minibatch, axes of a sample; 3: layers compute the rows that roots depend on.
-TRAINING_VERSION = {"whole graph": 1, "minibatches": 2, "neighbours": 3}
+# 2: a generator for each minibatch, axes of a sample; 3: layers compute the rows that roots depend on; 4: GATs with
+# degrees too.
+TRAINING_VERSION = {"whole graph": 1, "minibatches": 2, "neighbours": 4}
 
 # Settings that change no record of a method; the split is part of the data's fingerprint.
 NOT_THE_NUMBERS = (

@@ -1,0 +1,65 @@
+"""What the text of the table `inductive` says, of the unseen nodes alone."""
+
+from prose_samples import check_numbers, paragraphs, told
+
+from abkd_jax.study.regimes import UNSEEN
+
+INTRO, ABKD, INPUT, FITTED_LAYERS, NODES = paragraphs("inductive")
+
+FITTED, SOFT, MLP = "soft_label_fitted", "soft_label", "mlp:2x128"
+BEST = "best other loss"
+
+
+def inductive():
+    return told("inductive")
+
+
+def gain(method, other, dataset, student="4x4"):
+    return inductive().gain(method, other, dataset, student, view=UNSEEN)
+
+
+def claim(method, against, *place):
+    return inductive().claim(method, against, *place, view=UNSEEN)
+
+
+def drawn(method, against, *place):
+    return inductive().drawn(method, against, *place, view=UNSEEN)
+
+
+def below_teacher(dataset, student):
+    """Returns how far the students with soft labels are below it."""
+    methods = inductive().grid.of_column(inductive().column(dataset, student))
+    return [gain("teacher", method, dataset, student) for method in methods if method != "supervised"]
+
+
+def test_students_end_below_their_teachers():
+    of_four = below_teacher("citeseer", "4x4") + below_teacher("cora", "4x4")
+    check_numbers(INTRO, [min(of_four), max(of_four), min(below_teacher("citeseer", MLP))])
+    assert round(min(below_teacher("cora", MLP))) == 11
+
+
+def test_the_gain_of_abkd_is_the_luck_of_the_tuning():
+    in_table = [gain("abkd", SOFT, "citeseer"), gain("abkd", SOFT, "citeseer", MLP), gain("abkd", SOFT, "cora")]
+    again = [drawn("abkd", SOFT, dataset, "4x4") for dataset in ("citeseer", "cora")]
+    said = [*in_table, *claim("abkd", SOFT), *(one.mean for one in again), *(one.std for one in again)]
+    check_numbers(ABKD, [*said, drawn("abkd", SOFT).mean])
+    assert len(again[0].gaps) == 8
+
+
+def test_the_first_layer_of_the_teacher():
+    cora, citeseer = (gain("teacher_input", "abkd", dataset) for dataset in ("cora", "citeseer"))
+    check_numbers(INPUT, [cora, -citeseer, gain(SOFT, "teacher_input", "citeseer", MLP)])
+
+
+def test_fitted_layers():
+    again = [drawn(FITTED, BEST, "citeseer", "4x4"), drawn(FITTED, BEST, "cora", "4x4"), drawn(FITTED, BEST)]
+    mlps = [gain(SOFT, FITTED, "citeseer", MLP), gain(FITTED, SOFT, "cora", MLP)]
+    check_numbers(FITTED_LAYERS, [*mlps, *(-one.mean for one in again)])
+
+
+def test_the_unseen_nodes_are_200():
+    check_numbers(NODES, [])
+    for cell in inductive().grid.cells.values():
+        right = [200 * score for score in cell["scores"][UNSEEN]]
+        assert max(abs(count - round(count)) for count in right) < 1e-3
+        assert cell["data"]["counts"]["test"] == 4 * 200  # the others

@@ -1,0 +1,37 @@
+"""What the text of the table `perturbed` says."""
+
+from prose_samples import check_numbers, paragraphs, same, told
+
+from abkd_jax.study.regimes import DROPPED, NOISY
+
+INTRO, CUT_OUT_STUDENTS, ABKD, INPUT = paragraphs("perturbed")
+
+CUT_OUT, PLAIN, SOFT = "soft_label_cut_out", "soft_label_plain", "soft_label"
+GRAPHS = ("acm", "cora", "cora_ml", "citeseer")
+
+
+def perturbed():
+    return told("perturbed")
+
+
+def test_cut_out_students_keep_more():
+    check_numbers(INTRO, [])
+    drawn = acm, cora, cora_ml, citeseer = [perturbed().drawn(CUT_OUT, PLAIN, name, view=DROPPED) for name in GRAPHS]
+    together = perturbed().drawn(CUT_OUT, PLAIN, view=DROPPED)
+    above_teachers = [perturbed().gain_of_draws(CUT_OUT, "teacher", name, view=DROPPED) for name in GRAPHS]
+    whole = [perturbed().gain_of_draws(CUT_OUT, PLAIN, name) for name in GRAPHS]
+    said = [*perturbed().claim(CUT_OUT, PLAIN, view=DROPPED), acm.mean, same(cora.mean, cora_ml.mean), citeseer.mean]
+    said += [min(one.std for one in drawn), max(one.std for one in drawn), together.mean, together.p]
+    check_numbers(CUT_OUT_STUDENTS, [*said, min(above_teachers), max(above_teachers), min(whole), max(whole)])
+    assert [one.ahead for one in drawn] == [8, 8, 8, 8]
+
+
+def test_gains_of_abkd_are_the_luck_of_the_tuning():
+    in_table = [*perturbed().claim("abkd", SOFT, view=DROPPED), *perturbed().claim("abkd", SOFT, view=NOISY)]
+    drawn = [perturbed().drawn("abkd", SOFT, view=view) for view in (DROPPED, NOISY)]
+    check_numbers(ABKD, [*in_table, *(one.mean for one in drawn), *(one.std for one in drawn)])
+
+
+def test_the_first_layer_of_the_teacher_loses():
+    lost, p = perturbed().claim("teacher_input", SOFT, view=DROPPED)
+    check_numbers(INPUT, [-lost, p])

@@ -130,12 +130,12 @@ class Told:
 
     def score_of_draws(self, method: str, dataset: str, student: str = "", view: str = "test") -> float:
         """Returns the mean score of a method, or of the `"teacher"`, over the draws."""
+        if method == "teacher":  # the same in all draws
+            return self.score(method, dataset, student, view=view)
         return float(np.mean(self.scores_of_draws(method, dataset, student, view)))
 
     def scores_of_draws(self, method: str, dataset: str, student: str = "", view: str = "test") -> list[float]:
-        """Returns the mean scores of the draws."""
-        if method == "teacher":  # the same in all draws
-            return [self.score(method, dataset, student, view=view)]
+        """Returns the mean score of a method in each draw."""
         found = [scores_of(cell, view) for cell in self.cells_of_draws(method, dataset, student)]
         return [100.0 * float(np.mean([*scores.values()])) for scores in found]
 

@@ -17,6 +17,7 @@ from experiments.study import RESULTS
 NUMBER = re.compile(r"(?<![\w.])-?\d*\.\d+(?![\w.]*\w)")  # written with a point: .5, -1.25
 NEAR = 0.5  # points from the end of a run, where texts count epochs
 EXACT = 1e-9  # what floats may add
+WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 AROUND = 60  # characters beside a number that is wrong
 
 
@@ -33,6 +34,13 @@ def check_numbers(said: str, values: list[float]) -> None:
             )
     assert not wrong, "\n".join(wrong)
     assert len(found) == len(values), f"{len(found)} numbers, {len(values)} values"
+
+
+def check_words(said: str, *phrases: str) -> None:
+    """Checks that a text has these words, with counts that were computed."""
+    said = re.sub(r"\s+", " ", said)
+    missing = [phrase for phrase in phrases if phrase not in said]
+    assert not missing, f"{missing}: expected in {said}"
 
 
 def what_it_shows(table: str) -> str:

@@ -1,7 +1,7 @@
 """What the text of the table `curve` says."""
 
 import numpy as np
-from prose_samples import NEAR, check_numbers, paragraphs, same, told, within
+from prose_samples import NEAR, WORDS, check_numbers, check_words, paragraphs, same, told, within
 
 from abkd_jax.study.report.grid import paired
 from abkd_jax.study.report.score_tables import median_epoch
@@ -55,7 +55,10 @@ def test_layers_cost_nothing_and_units_do():
     on_pubmed = gains("teacher", SOFT, "4x2", ["pubmed"])
     said = [*smaller(ONE_OR_TWO_LAYERS), within(0.7, *gaps), min(narrow), max(narrow), *on_pubmed]
     check_numbers(INTRO, said)
-    assert [*map(round, smaller(TWO_UNITS)), round(curve().smaller("pubmed"))] == [67, 122, 287]
+    least, most = smaller(TWO_UNITS)
+    on_pubmed = f"Pubmed (4 x 2, {curve().smaller('pubmed'):.0f} times smaller"
+    seeds = len(curve().grid.cells[curve().column("pubmed"), SOFT]["seeds"])
+    check_words(INTRO, f"two units, {least:.0f} to {most:.0f} times smaller", on_pubmed, f"{WORDS[seeds]} seeds")
 
 
 def test_abkd_gains_in_narrow_students():
@@ -71,10 +74,12 @@ def test_abkd_gains_in_narrow_students():
     said += [same(cora.mean, cora_ml.mean), cora.std, cora_ml.std, citeseer.mean]
     check_numbers(ABKD, [*said, together.mean, together.std, together.p])
     assert max(others) < 0.05
-    assert [*(one.ahead for one in drawn), together.ahead] == [8, 7, 7, 8]
+    on_cora, elsewhere = WORDS[drawn[0].ahead], WORDS[same(drawn[1].ahead, drawn[2].ahead)]
+    check_words(ABKD, f"ahead in all {on_cora} on Cora", f"in {elsewhere} on the others")
+    check_words(ABKD, f"in {WORDS[len(together.gaps)]} draws", f"ahead in all {WORDS[together.ahead]} draws")
     assert max(citeseer.gaps) / 8 > citeseer.mean / 2  # "most of that in one draw"
     alone = [one for one, _ in curve().decisions_of_draws if one.comparison.column]
-    assert len(alone) == 22
+    check_words(ABKD, f"among {len(alone)} claims none")
     assert min(one.comparison.holm_p for one in alone) > 0.05
 
 
@@ -88,11 +93,11 @@ def test_most_of_it_is_the_start():
     below, p = curve().claim("abkd", CUT_OUT)
     said += [-below, p, *curve().claim("abkd_cut_out", CUT_OUT)]
     check_numbers(START, [*said, *gains("abkd_cut_out", CUT_OUT, "1x2", ["cora_ml"])])
-    assert [starts("abkd").count("attention_map"), starts(SOFT).count("attention_map")] == [17, 12]
-    assert len(starts(SOFT)) == 24
+    of_abkd, of_soft = (starts(method).count("attention_map") for method in ("abkd", SOFT))
+    check_words(START, f"in {of_abkd} of {len(starts(SOFT))} draws, that of soft labels in {of_soft}.")
     narrowest = curve().grid.of_column(curve().column("cora_ml", "1x2"))
     ahead = paired(narrowest["abkd_cut_out"], narrowest[CUT_OUT]).values()
-    assert [gap > 0.0 for gap in ahead] == [True] * 10  # "in all ten seeds"
+    check_words(START, f"in all {WORDS[sum(gap > 0.0 for gap in ahead)]} seeds")
 
 
 def starts(method):
@@ -110,21 +115,24 @@ def test_fitted_layers():
     in_table, with_four = gains(FITTED, SOFT, "1x2"), [*gains(CUT_OUT, SOFT, "1x4"), *gains(CUT_OUT, SOFT, "2x4")]
     said += [*(curve().score(FITTED, dataset, "1x2") for dataset in GRAPHS), min(in_table), max(in_table)]
     check_numbers(FITTED_LAYERS, [*said, *gains(CUT_OUT, SOFT, "1x2"), -min(with_four), max(with_four), NEAR])
-    assert {round(epochs_near_the_end(CUT_OUT, student), -1) for student in ONE_OR_TWO_LAYERS} == {80}
-    preset = [
-        [cell["tuning"]["chosen"] for cell in curve().cells_of_draws(m, "cora", "4x2")] for m in (CUT_OUT, FITTED)
-    ]
-    assert [chosen.count(0) for chosen in preset] == [7, 3]
+    cut_out, fitted = WORDS[preset_chosen(CUT_OUT)], WORDS[preset_chosen(FITTED)]
+    check_words(FITTED_LAYERS, f"after {same(*epochs_near_the_end(CUT_OUT))} epochs")
+    check_words(FITTED_LAYERS, f"in {cut_out} of the eight draws", f"in {fitted} of fitted ones")
+
+
+def preset_chosen(method):
+    """Returns in how many draws on Cora the tuning chose the preset's numbers, which it tries first."""
+    return sum(cell["tuning"]["chosen"] == 0 for cell in curve().cells_of_draws(method, "cora", "4x2"))
 
 
 def deviations_of_draws(method):
     return [np.std(curve().scores_of_draws(method, dataset, "4x2"), ddof=1) for dataset in GRAPHS]
 
 
-def epochs_near_the_end(method, student):
-    """Returns after how many epochs the median runs are there, the mean over the graphs."""
-    cells = [curve().grid.cells[curve().column(dataset, student), method] for dataset in GRAPHS]
-    return np.mean([median_epoch(cell["cost"]) for cell in cells])
+def epochs_near_the_end(method):
+    """Returns after how many epochs the median run is there, for one and two layers: means over the graphs, in tens."""
+    cells = [[curve().grid.cells[curve().column(d, student), method] for d in GRAPHS] for student in ONE_OR_TWO_LAYERS]
+    return sorted(10 * round(np.mean([median_epoch(cell["cost"]) for cell in some]) / 10) for some in cells)
 
 
 def test_a_loss_outside_the_package():
@@ -142,5 +150,7 @@ def test_which_layers_are_aligned_does_not_matter():
 
 def test_training_cost():
     check_numbers(COST, [NEAR])
-    epochs = [{round(epochs_near_the_end(m, student), -1) for student in ONE_OR_TWO_LAYERS} for m in ("abkd", SOFT)]
-    assert epochs == [{100, 130}, {200, 240}]
+    least, most = epochs_near_the_end("abkd")
+    check_words(COST, f"after {least} to {most} epochs")
+    least, most = epochs_near_the_end(SOFT)
+    check_words(COST, f"after {least} to {most}, in the median run")

@@ -1,7 +1,7 @@
 """What the text of the table `deep_to_shallow` says."""
 
 import numpy as np
-from prose_samples import check_numbers, paragraphs, same, told
+from prose_samples import WORDS, check_numbers, check_words, paragraphs, same, told
 
 from abkd_jax.study.report.grid import scores_of
 
@@ -34,8 +34,9 @@ def test_fitted_layers_reach_the_teachers():
     each = same(*(one.p for one in drawn), digits=3)
     said += [*(one.mean for one in drawn), *(one.std for one in drawn), each, together.mean, together.p]
     check_numbers(FITTED_LAYERS, said)
-    assert (round(lowest), len(ended)) == (32, 10)
-    assert [one.ahead for one in drawn] == [9, 9, 9]
+    ahead = WORDS[same(*(one.ahead for one in drawn))]
+    check_words(FITTED_LAYERS, f"over {WORDS[len(together.gaps)]} draws")
+    check_words(FITTED_LAYERS, f"one of {WORDS[len(ended)]} students ends at {lowest:.0f}", f"in all {ahead} on each")
 
 
 def test_no_loss_makes_up_for_it():
@@ -46,7 +47,7 @@ def test_no_loss_makes_up_for_it():
     left = [deep().gain_of_draws("teacher", FITTED, dataset) for dataset in graphs]
     said = [*(one.mean for one in drawn), *(one.std for one in drawn), each, together.mean, together.p, *left]
     check_numbers(LOSSES, said)
-    assert [one.ahead for one in drawn] == [9, 9]
+    check_words(LOSSES, f"ahead in all {WORDS[same(*(one.ahead for one in drawn))]} draws on each")
 
 
 def test_alignment_replaces_some_of_the_start():
@@ -58,10 +59,11 @@ def test_alignment_replaces_some_of_the_start():
     check_numbers(ALIGNMENT, [*said, deep().gain("abkd", "abkd_uniform", "citeseer")])
     (teachers,) = {len(attention) for attention in cell("abkd", "cora")["attention"]}
     (students,) = {len(layer) for attention in cell("abkd", "cora")["attention"] for layer in attention}
-    assert teachers * students == 192
+    check_words(ALIGNMENT, f"{teachers * students} pairs")
     failing = {
         method: sum(cell(method, "citeseer")["cost"]["failed"])
         for method in ("abkd", "abkd_depth", "abkd_greedy", "abkd_uniform", "fitnet", "abkd_last_layer")
     }
     assert failing.pop("abkd_last_layer") == 0
-    assert {*failing.values()} == {1, 2}
+    fewest, most = WORDS[min(failing.values())], WORDS[max(failing.values())]
+    check_words(ALIGNMENT, f"fail in {fewest} or {most} of ten seeds")

@@ -1,7 +1,7 @@
 """What the text of the table `main` says."""
 
 import numpy as np
-from prose_samples import NEAR, check_numbers, level, paragraphs, same, told, within
+from prose_samples import NEAR, WORDS, check_numbers, check_words, level, paragraphs, same, told, within
 
 from experiments.configs.tables import EARLIER
 
@@ -39,12 +39,14 @@ def test_students_end_beside_their_teachers():
     with_labels = losses.pop((LABELS, "pubmed"))
     datasets = ("acm", "amazon_photo", "coauthor_cs", "heco_acm", "heco_freebase")
     over = [above_teacher(SOFT, dataset) for dataset in datasets]
-    assert min(over) > -0.1
+    assert min(over) > -0.1  # "level with their teachers"
     actor = [-above_teacher(method, FILM) for method in (SOFT, "abkd")]
     tolokers = [-above_teacher(method, TOLOKERS) for method in (SOFT, "abkd")]
     alone = [-above_teacher("supervised", dataset) for dataset in (FILM, TOLOKERS)]
     check_numbers(INTRO, [within(0.8, *losses.values()), with_labels, max(over), *actor, *tolokers, *alone])
-    assert [round(main().smaller(dataset)) for dataset in ("pubmed", FILM, TOLOKERS)] == [141, 81, 731]
+    names = {"pubmed": "Pubmed", FILM: "Actor (`geom_gcn:film`)", TOLOKERS: "tolokers"}
+    smaller = [f"{name}, {main().smaller(dataset):.0f} times smaller" for dataset, name in names.items()]
+    check_words(INTRO, *smaller)
 
 
 def test_alignment_adds_nothing_that_lasts():
@@ -55,7 +57,8 @@ def test_alignment_adds_nothing_that_lasts():
     below = gains(SOFT, "abkd", "amazon_photo", "acm", "pubmed")
     over = main().claim("abkd", SOFT)[0]
     check_numbers(ALIGNMENT, [*gains("abkd", SOFT, FILM, "citeseer"), *again, above, *below, over])
-    assert [one.ahead for one in drawn] == [5, 4]
+    actor, citeseer = (WORDS[one.ahead] for one in drawn)
+    check_words(ALIGNMENT, f"ahead in {actor} and in {citeseer}", f"the {WORDS[len(main().grid.columns)]} graphs")
 
 
 def test_the_choice_of_pairs_does_not_matter():
@@ -65,6 +68,7 @@ def test_the_choice_of_pairs_does_not_matter():
     (citeseer,), (actor,) = gains("abkd", uniform, "citeseer"), gains(uniform, "abkd", FILM)
     over = -main().claim("abkd", uniform)[0]
     check_numbers(PAIRS, [over, citeseer, actor, others, drawn.mean, drawn.std, within(0.03, *drawn.gaps[1:])])
+    check_words(PAIRS, f"over {WORDS[len(drawn.gaps)]} draws on Citeseer")
 
 
 def test_earlier_losses_do_as_well():
@@ -78,12 +82,16 @@ def test_earlier_losses_do_as_well():
     over_teachers = [above_teacher(method, FILM) for method in ("gcrd", "gsp")]
     pubmed = [-best("pubmed"), min(over_soft), max(over_soft)]
     check_numbers(LOSSES, [*sides, *pubmed, -best(FILM), *over_teachers, best()])
-    with_11, with_five = ("cora", "citeseer", "cora_ml", "acm", "pubmed"), ("coauthor_cs", "heco_acm", "amazon_photo")
-    assert [{earlier_on(dataset) for dataset in some} for some in (with_11, with_five, [FILM])] == [{11}, {5}, {9}]
+    of_all = earlier_on("cora", "citeseer", "cora_ml", "acm", "pubmed")
+    some, nine = WORDS[earlier_on("coauthor_cs", "heco_acm", "amazon_photo")], WORDS[earlier_on(FILM)]
+    check_words(LOSSES, f"best of {of_all} on Cora", f"among all {of_all}")
+    check_words(LOSSES, f"best of {some} on coauthor_cs", f"best of {nine}, G-CRD")
 
 
-def earlier_on(dataset):
-    return len({*EARLIER} & {*methods_of(dataset)})
+def earlier_on(*datasets):
+    """Returns the number of earlier losses, the same one on some graphs."""
+    (found,) = {len({*EARLIER} & {*methods_of(dataset)}) for dataset in datasets}
+    return found
 
 
 def test_the_start_counts_as_training_cost():
@@ -95,12 +103,10 @@ def test_the_start_counts_as_training_cost():
     said = [*(one.mean for one in drawn), *(one.std for one in drawn), together.mean, together.p, *in_table, NEAR]
     said += [main().claim("abkd_cut_out", CUT_OUT)[0], fitted_again, fitted, *gains(SOFT, FITTED, "pubmed")]
     check_numbers(START, said)
-    assert together.ahead == 7
-
-    assert epochs_near_the_end(CUT_OUT) == (70, 80)
-    assert epochs_near_the_end(SOFT) == (155, 250)
+    check_words(START, f"ahead in {WORDS[together.ahead]} of them", f"after {epochs_near_the_end(CUT_OUT)} epochs")
+    check_words(START, f"a tuned start after {epochs_near_the_end(SOFT)}")
     starts = [cell["settings"]["start"] for dataset in TUNED_AGAIN for cell in main().cells_of_draws(SOFT, dataset)]
-    assert (starts.count("attention_map"), len(starts)) == (14, 24)
+    check_words(START, f"{starts.count('attention_map')} of these {len(starts)} tunings")
 
 
 def epochs_near_the_end(method):
@@ -109,7 +115,7 @@ def epochs_near_the_end(method):
     for dataset in TUNED_AGAIN:
         runs = [epoch for cell in main().cells_of_draws(method, dataset) for epoch in cell["cost"][EPOCHS]]
         found.append(np.median([epoch for epoch in runs if epoch is not None]))
-    return min(found), max(found)
+    return f"{min(found):.0f} to {max(found):.0f}"
 
 
 def test_the_first_layer_of_the_teacher_costs():

@@ -59,7 +59,7 @@ def test_models_on_minibatches_of_before_are_not_found():
 
 def test_batches_of_other_kinds_keep_their_version():
     versions = [training_version(WHOLE._replace(batches={"kind": kind})) for kind in ("neighbours", "graphs", "walks")]
-    assert [training_version(WHOLE), *versions] == [1, 3, 2, 2]
+    assert [training_version(WHOLE), *versions] == [1, 4, 2, 2]
 
 
 def test_a_stored_run_keeps_its_folder_and_its_settings():

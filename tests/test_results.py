@@ -18,6 +18,7 @@ from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excer
 from abkd_jax.study.report.grid import Column, make_grid
 from experiments import findings, recommended, starts, tuning_draws
 from experiments.bench import latency
+from experiments.bench.ahead_of_time import table as ahead_of_time
 from experiments.configs.tables import CLAIMS, TABLES
 from experiments.report import Args
 from experiments.study import RESULTS
@@ -60,6 +61,23 @@ def test_the_table_of_latencies_is_that_of_the_stored_benchmark():
     stored = json.loads((RESULTS / "bench_latency.json").read_text())
     assert with_excerpt(text, latency.NAME, latency.as_text(stored["data"])) == text
     assert f"commit {stored['commit']}, untrained" in text
+
+
+def test_the_table_of_compiled_programs_is_that_of_their_cells():
+    """Once `experiments.bench.ahead_of_time --readme abkd_jax/aggregate/README.md` has put it there."""
+    text = (RESULTS.parent.parent / "abkd_jax" / "aggregate" / "README.md").read_text()
+    cells = json.loads((RESULTS / "bench_ahead_of_time.json").read_text())["cells"]
+    assert with_excerpt(text, ahead_of_time.NAME, ahead_of_time.as_text(cells)) == text
+    said = re.search(
+        r"have (\d+) and (\d+) on an idle one.* that is (\S+) and (\S+) seconds of time on 2 cores\. GraphSAGE's and "
+        r"GIN's, (\S+) and (\S+) seconds",
+        re.sub(r"\s+", " ", text),
+    )
+    found = {cell["program"]: cell for cell in cells if (cell["target"], cell["label"]) == ("v5e", "after")}
+    names = ("cora_teacher", "mag_rgcn", "arxiv_sage", "molbace_gin")
+    busy = [f"{found[name]['compile_cpu_seconds']:.0f}" for name in names[:2]]
+    assert said is not None
+    assert said.groups() == (*busy, *(f"{found[name]['compile_seconds']:.2g}" for name in names))
 
 
 def test_what_is_said_of_trimmed_layers_is_what_was_measured():

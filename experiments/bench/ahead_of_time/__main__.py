@@ -19,10 +19,11 @@ import tyro
 
 from abkd_jax import datasets
 from abkd_jax.datasets.files.atomic import read_json, write_atomic
+from abkd_jax.study.report.excerpt import filled
 from abkd_jax.training.provenance import PACKAGE, commit
 from abkd_jax.types import InputError
 from experiments.bench.ahead_of_time.programs import PROGRAMS
-from experiments.bench.ahead_of_time.table import markdown
+from experiments.bench.ahead_of_time.table import NAME, as_text, markdown
 from experiments.bench.ahead_of_time.targets import environment, require
 from experiments.program import run_program
 
@@ -47,10 +48,18 @@ class Args:
     """Folder of the data files."""
     out: Path = Path("experiments/results/bench_ahead_of_time.json")
     """File of the cells."""
+    readme: Path | None = None
+    """Text with lines `<!-- study ahead_of_time -->` and `<!-- end -->`, between which its table is put as well."""
 
 
 def main(args: Args) -> None:
-    """Compiles what is missing, and prints the table of all cells."""
+    """Compiles what is missing, and prints the table of all cells.
+
+    Raises:
+        InputError: an unknown program or target, or a text without a place for the table.
+    """
+    if args.readme is not None:
+        filled(args.readme, NAME, "")  # what is wrong with it is said before an hour of compiling
     stored = read_json(args.out) if args.out.exists() else {"stated": "compiled, not run", "cells": []}
     for program, target in itertools.product(args.programs, args.targets):
         if program not in PROGRAMS:
@@ -63,6 +72,8 @@ def main(args: Args) -> None:
         stored["cells"] = [*others, key | _origin() | _cell(program, target, args)]
         write_atomic(args.out, json.dumps(stored, indent=1) + "\n")
     print(markdown(stored["cells"]))
+    if args.readme is not None:
+        write_atomic(args.readme, filled(args.readme, NAME, as_text(stored["cells"])))
 
 
 def _cell(program: str, target: str, args: Args) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def test_fitted_layers_reach_the_teachers():
     lowest, *_ = ended = 100.0 * np.sort(soft)
     others = 100.0 * np.mean((fitted - soft)[soft > soft.min()])
     said = [min(gaps), max(gaps), furthest, varies, *(gain for gain, _ in in_table), others]
-    said += [*(p for _, p in in_table), deep().claim(FITTED, SOFT)[1]]
+    on_pubmed = [deep().gain("teacher", FITTED, "pubmed"), deep().gain(FITTED, SOFT, "pubmed")]
+    said += [*(p for _, p in in_table), *on_pubmed, *deep().claim(FITTED, SOFT)]
     drawn, together = [deep().drawn(FITTED, SOFT, dataset) for dataset in GRAPHS], deep().drawn(FITTED, SOFT)
     each = same(*(one.p for one in drawn), digits=3)
     said += [*(one.mean for one in drawn), *(one.std for one in drawn), each, together.mean, together.p]

@@ -40,6 +40,14 @@ def test_every_python_block_runs_and_the_quickstart_prints_what_it_says(tmp_path
     assert scores["student"] > 0.9
 
 
+@every_readme
+def test_blocks_of_a_readme_import_what_they_use(path):
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "-"]
+    code = "\n".join(blocks(TEXTS[path], "python"))
+    done = subprocess.run(command, input=code, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_ci_runs_exactly_the_readmes_test_command():
     commands = re.findall(r"```bash\n(python3 -m venv .*?)\n```", README, re.DOTALL)
     assert len(commands) == 2

@@ -65,10 +65,10 @@ def place(graph: jraph.GraphsTuple, mesh: Mesh) -> jraph.GraphsTuple:
 
     Args:
         graph: from `partition`.
-        mesh: with an axis `nodes` of as many devices as the graph has blocks.
+        mesh: with an axis `nodes` of as many devices as the graph has blocks; XLA chooses shardings along all axes.
 
     Raises:
-        InputError: the graph is not partitioned, or has another number of blocks.
+        InputError: the graph is not partitioned, or has another number of blocks, or an axis of the mesh is not `Auto`.
     """
     return jax.device_put(*placement(graph, mesh))
 
@@ -79,6 +79,9 @@ def placement(graph: jraph.GraphsTuple, mesh: Mesh) -> tuple[jraph.GraphsTuple, 
     if not isinstance(edges, PartitionedEdges) or edges.info.parts != found:
         given = edges.info.parts if isinstance(edges, PartitionedEdges) else "no"
         raise InputError(f"a graph of {given} blocks on {found} devices of the axis {NODES_AXIS}, expected one each")
+    if not mesh.are_all_axes_auto:
+        kinds = ", ".join(f"{name} {kind.name}" for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True))
+        raise InputError(f"mesh has axes {kinds}, expected Auto: jax.make_mesh(..., axis_types=(AxisType.Auto,))")
     known = graph._replace(edges=edges._replace(info=dataclasses.replace(edges.info, mesh=mesh)))
     everywhere = NamedSharding(mesh, PartitionSpec())
     return known, row_shardings(known, mesh)._replace(n_node=everywhere, n_edge=everywhere)

@@ -73,7 +73,26 @@ def make_records(splits: Sequence[PreparedData], name: str, trained: Trained) ->
             "provenance": _made_by(trained, seed),
         }
         found.append(invalidate(record, diverged))
+    _warn_of_real_targets(data, name, found[:: len(splits)])
     return found
+
+
+def _warn_of_real_targets(data: PreparedData, name: str, found: list[dict[str, Any]]) -> None:
+    """Logs a warning where models of real targets are no better than the mean of the training targets."""
+    scores = [record["test_accuracy"] for record in found if record["test_accuracy"] is not None]
+    if data.dataset.task != "regression" or not scores:
+        return
+    targets, known, tested = data.dataset.labels, data.dataset.train_mask, data.dataset.test_mask
+    means = np.ma.masked_invalid(targets[known]).mean(axis=0).filled(0.0)
+    score = float(data.task.score(np.broadcast_to(means, targets.shape).astype(targets.dtype), targets, tested))
+    if max(scores) <= score:
+        log.warning(
+            "%s: RMSE %.4g on the test part, that of the mean of the training targets is %.4g; models start near 0 and "
+            "learn targets of about unit spread, expected (targets - mean) / deviation",
+            name,
+            -max(scores),
+            -score,
+        )
 
 
 def make_split_scores(splits: Sequence[PreparedData], module: Any) -> Callable[[Pytree, int], dict[str, jax.Array]]:

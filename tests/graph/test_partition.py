@@ -107,8 +107,9 @@ def test_a_placed_graph_holds_one_block_per_device_and_sparse_features_everywher
         (lambda graph: partition(graph, 2, relations=2), "its type is 2, expected 0 to 1"),
         (lambda graph: place(graph, mesh_of(1)), "a graph of no blocks on 1 devices of the axis nodes"),
         (lambda graph: place(partition(graph, 2), mesh_of(1)), "a graph of 2 blocks on 1 devices"),
+        (lambda g: place(partition(g, 1), jax.make_mesh((1,), ("nodes",))), "axes nodes Explicit, expected Auto"),
     ],
-    ids=["no parts", "buckets", "batch", "relations", "not cut", "other mesh"],
+    ids=["no parts", "buckets", "batch", "relations", "not cut", "other mesh", "explicit mesh"],
 )
 def test_what_does_not_fit_is_one_line(make, message):
     with pytest.raises(InputError, match=message) as error:

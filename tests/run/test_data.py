@@ -92,6 +92,17 @@ def test_targets_of_nodes_are_distilled_and_judged_by_their_metric(tmp_path, nam
     assert results["data"]["counts"]["outputs"] == 2
 
 
+def test_targets_far_from_0_are_named_where_their_mean_is_as_good(tmp_path, monkeypatch, caplog):
+    far = targets_dataset()._replace(name="far")
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: far._replace(labels=far.labels + 100.0))
+    run("far", GINE, BatchConfig(), tmp_path, methods=("abkd",))
+    errors = far.labels[far.test_mask] - np.nanmean(far.labels[far.train_mask], axis=0)
+    expected = np.mean(np.sqrt(np.nanmean(errors**2, axis=0)))
+    said = [message for message in caplog.messages if "mean of the training targets" in message]
+    assert [message.partition(":")[0] for message in said] == ["teacher", "abkd"]
+    assert all(f"mean of the training targets is {expected:.4g};" in message for message in said)
+
+
 def test_sampled_targets_are_those_of_their_nodes():
     dataset = targets_dataset()
     prepared = prepare_data(dataset, batches=BatchConfig(kind="neighbours", size=8, fan_outs=(2, 2)))

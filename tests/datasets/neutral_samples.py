@@ -1,11 +1,17 @@
 """A graph, and a set of graphs, in the neutral form, and what is the same in two data sets."""
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 
+from abkd_jax import datasets
+from abkd_jax.datasets.neutral.graph_level import graph_dataset
+from abkd_jax.datasets.neutral.node_level import node_dataset
 from abkd_jax.types import Dataset, GraphDataset
 
 N = 12
+PLACES = {"train_mask": (0, 1), "val_mask": (2,), "test_mask": (3,)}
+MASKS = {name: np.isin(np.arange(N) % 4, places) for name, places in PLACES.items()}
 
 
 def arrays(**changes) -> dict:
@@ -32,6 +38,29 @@ def graph_arrays(**changes) -> dict:
         "split": np.array([0, 0, 1, 2]),
     }
     return {name: value for name, value in (given | changes).items() if value is not None}
+
+
+def write_tables(folder, form, **tables):
+    """Writes tables as pandas does; several folders below one may be of different forms."""
+    pandas = pytest.importorskip("pandas")
+    folder.mkdir(exist_ok=True)
+    for name, columns in tables.items():
+        frame = pandas.DataFrame(columns)
+        path = folder / f"{name}.{form}"
+        frame.to_csv(path, index=False) if form == "csv" else frame.to_parquet(path)
+    return folder
+
+
+def columns_of(given):
+    """Nodes and edges of `neutral_samples.arrays` without labels, as columns of tables."""
+    features = {f"x{number}": column for number, column in enumerate(given["features"].T)}
+    return {"id": np.arange(N), **features}, {"source": given["senders"], "target": given["receivers"]}
+
+
+def read(given: dict, seed: int = 0) -> Dataset | GraphDataset:
+    """The checked data set of arrays of the neutral form."""
+    build = graph_dataset if "graph_ids" in given else node_dataset
+    return datasets.validate(build({name: np.asarray(value) for name, value in given.items()}, "mine", "", seed))
 
 
 def differences(first: Dataset | GraphDataset, second: Dataset | GraphDataset) -> list[str]:

@@ -1,30 +1,20 @@
 """A user's own graph: what is written is read back, what is meant the same is read the same."""
 
-import json
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from graphs import edge_lists, quick
 from hypothesis import given
 from hypothesis import strategies as st
-from neutral_samples import N, arrays, differences, graph_arrays
+from neutral_samples import MASKS, N, arrays, differences, graph_arrays, read
 
 from abkd_jax import datasets
 from abkd_jax.datasets import user
 from abkd_jax.datasets.neutral.folder import save_folder
-from abkd_jax.datasets.neutral.graph_level import graph_dataset
-from abkd_jax.datasets.neutral.node_level import node_dataset
 from abkd_jax.datasets.neutral.npz import save_npz
 from abkd_jax.graph.host import host_graph
 from abkd_jax.run.identity import fingerprint
 from abkd_jax.types import InputError
-
-
-def read(given: dict, seed: int = 0):
-    build = graph_dataset if "graph_ids" in given else node_dataset
-    return datasets.validate(build({name: np.asarray(value) for name, value in given.items()}, "mine", "", seed))
-
 
 # Written and read back -----------------------------------------------------------------------------------------------
 
@@ -98,8 +88,6 @@ def test_nothing_is_written_in_place_of_something_else(tmp_path, tiny):
 # Casts that lose nothing ---------------------------------------------------------------------------------------------
 
 PAIRS = np.stack([arrays()["senders"], arrays()["receivers"]], axis=1)
-PLACES = {"train_mask": (0, 1), "val_mask": (2,), "test_mask": (3,)}
-MASKS = {name: np.isin(np.arange(N) % 4, places) for name, places in PLACES.items()}
 SAME = {
     "an edge list of pairs": {
         "senders": None,
@@ -283,51 +271,6 @@ def test_graphs_with_names():
     names = np.array(["d", "b", "c", "a"])
     dataset = read(graph_arrays(graph_ids=names[np.arange(N) % 4], graphs=names))
     assert differences(dataset, read(graph_arrays())) == []
-
-
-# Tables by hand ------------------------------------------------------------------------------------------------------
-
-NODES = """id,type,label,split,x,y
-p7,paper,graphs,train,1,0.5
-ann,person,,none,,
-p9,paper,trees,train,2,1e-3
-p11,paper,graphs,val,3,0
-p8,paper,trees,test,4,0
-"""
-EDGES = """source,target,relation,weight
-p7,p9,cites,1
-ann,p7,writes,2.5
-ann,p9,writes,1
-p8,p11,cites,1
-"""
-
-
-def test_tables_by_hand(tmp_path):
-    folder = tmp_path / "papers"
-    folder.mkdir()
-    (folder / "nodes.csv").write_text(NODES)
-    (folder / "edges.csv").write_text(EDGES)
-    dataset = user.load(folder)
-    assert dataset.name == "papers"
-    assert dataset.node_ids.tolist() == ["p7", "p9", "p11", "p8", "ann"]
-    assert dataset.classes == ("graphs", "trees")
-    assert dataset.labels.tolist() == [0, 1, 0, 1, -1]
-    assert dataset.schema == (("paper", "person"), ("cites", "writes"), (2, 3))
-    np.testing.assert_array_equal(dataset.features, np.float32([[1, 0.5], [2, 1e-3], [3, 0], [4, 0]]))
-    assert dataset.node_ids[dataset.senders].tolist() == ["p7", "ann", "ann", "p8"]
-    assert dataset.edge_weights.tolist() == [1, 2.5, 1, 1]
-    assert [path.name for path in user.files(folder)] == ["nodes.csv", "edges.csv"]
-
-
-def test_numbers_that_are_text_in_one_table_are_text_in_all(tmp_path):
-    (tmp_path / "nodes.csv").write_text("id,label,split,x\n1,0,train,1\n02,1,val,1\n3,0,test,1\n")
-    (tmp_path / "edges.csv").write_text("source,target\n1,02\n3,1\n")
-    (tmp_path / "meta.json").write_text(json.dumps({"directed": True, "classes": ["no", "yes"]}))
-    dataset = user.load(tmp_path)
-    assert dataset.node_ids.tolist() == ["1", "02", "3"]
-    assert dataset.senders.tolist() == [0, 2]
-    assert dataset.directed
-    assert dataset.classes == ("no", "yes")
 
 
 def test_a_graph_to_predict_on_needs_no_labels(tmp_path):

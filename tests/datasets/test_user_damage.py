@@ -149,6 +149,15 @@ def test_other_files(tmp_path):
 
 
 NODES, EDGES = "id,label,split,x\na,0,train,1\nb,1,val,2\nc,0,test,3\n", "source,target\na,b\nb,c\n"
+MASKED = "id,label,train_mask,val_mask,test_mask,x\na,0,1,0,0,1\nb,1,0,1,0,2\nc,0,0,0,1,3\n"
+
+
+def _indexed(table, name=""):
+    """A table with an index in front, as `to_csv` writes it, or as it is once read and written again."""
+    header, *rows = table.splitlines()
+    return "\n".join([f"{name},{header}", *(f"{number},{row}" for number, row in enumerate(rows))]) + "\n"
+
+
 TABLES = {
     "no nodes": ({"nodes.csv": None}, r"no nodes.csv \(or .parquet\); expected both"),
     "an empty table": ({"nodes.csv": ""}, "nodes.csv: damaged"),
@@ -170,6 +179,37 @@ TABLES = {
     "a list as meta": ({"meta.json": "[]"}, "meta.json: 'no object'"),
     "damaged meta": ({"meta.json": "{"}, "meta.json: expected a JSON file"),
     "a nested option": ({"meta.json": '{"classes": [["a"], ["b"]]}'}, r"classes is \[\['a'\], \['b'\]\]"),
+    "masks beside a split": (
+        {"nodes.csv": MASKED.replace("x\n", "split\n")},
+        "train_mask, val_mask, test_mask, split alone; expected all of",
+    ),
+    "two masks": ({"nodes.csv": MASKED.replace("test_mask", "y")}, "train_mask, val_mask alone"),
+    "a mask of twos": ({"nodes.csv": MASKED.replace("1,0,0,1", "2,0,0,1")}, "train_mask holds 2; expected booleans"),
+    "half a mask": ({"nodes.csv": MASKED.replace("1,0,0,1", ",0,0,1")}, r"train_mask holds nan at \[0\]"),
+    "a word as a mask": ({"nodes.csv": MASKED.replace("1,0,0,1", "yes,0,0,1")}, "'train_mask' holds .*not numbers"),
+    "masks of edges": (
+        {"edges.csv": "source,target,train_mask\na,b,1\n"},
+        "edges.csv: column train_mask; expected it in the table of nodes",
+    ),
+    "an index": ({"nodes.csv": _indexed(NODES)}, "nodes.csv: column 'Unnamed: 0' is an index .*index=False"),
+    "an index of edges": ({"edges.csv": _indexed(EDGES, "Unnamed: 0")}, "edges.csv: column 'Unnamed: 0' is an index"),
+    "a comma too many": ({"nodes.csv": NODES.replace("x\n", "x,\n", 1)}, "column 'Unnamed: 4' .* or has no name"),
+    "a label and targets": (
+        {"nodes.csv": NODES.replace("x\n", "label_2\n", 1)},
+        r"nodes.csv: columns label and label_2; expected label alone, or label_\.\.\. alone",
+    ),
+    "labels of nodes of graphs": (
+        {"nodes.csv": NODES.replace(",x", ",graph"), "graphs.csv": "id,label\n1,0\n2,1\n3,0\n"},
+        "nodes.csv: column label; expected it in the table of graphs",
+    ),
+    "targets of nodes of graphs": (
+        {"nodes.csv": "id,graph,label_0,x\na,0,1,1\n", "graphs.csv": "id,label\n0,0\n"},
+        "nodes.csv: column label_0; expected it in the table of graphs",
+    ),
+    "features of graphs": (
+        {"nodes.csv": "id,graph,x\na,0,1\n", "graphs.csv": "id,label,mass\n0,0,1\n"},
+        "graphs.csv: column 'mass'; expected id, label",
+    ),
     "no boolean": ({"meta.json": '{"directed": "yes"}'}, "directed is 'yes'; expected true or false"),
 }
 
@@ -207,6 +247,10 @@ PARQUET = {
     "dates": (
         lambda folder: _parquet(folder, "nodes", id=[0, 1], label=[0, 1], x=np.array([0, 1], "datetime64[s]")),
         "column 'x' holds datetime64",
+    ),
+    "an index": (
+        lambda folder: _parquet(folder, "edges", **{"Unnamed: 0": [0], "source": [0], "target": [1]}),
+        "edges.parquet: column 'Unnamed: 0' is an index",
     ),
     "an unknown node": (lambda folder: _parquet(folder, "edges", source=[0], target=[77]), "receivers: 1 are no node"),
     "far more than its bytes": (

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
+from abkd_jax.datasets.neutral.columns import LABEL, REQUIRED, TEXT, check_columns, take_labels
 from abkd_jax.datasets.neutral.npz import arrays_of
 from abkd_jax.datasets.neutral.tables import FORMS, as_numbers, read_columns, write_columns
 from abkd_jax.types import Dataset, GraphDataset, InputError
@@ -20,13 +22,6 @@ META = (
     *("task", "directed", "row_normalise", "row_normalised", "source", "classes", "num_classes"),
     *("node_type_names", "relation_names", "reverses", "vocabulary", "edge_vocabulary"),
 )
-TEXT = {
-    "nodes": ("id", "type", "graph", "label", "split"),
-    "edges": ("source", "target", "relation"),
-    "graphs": ("id", "label", "split"),
-}
-REQUIRED = {"nodes": ("id",), "edges": ("source", "target"), "graphs": ("id", "label")}
-LABEL = "label_"
 PARTS = ("train", "validation", "test", "")
 
 
@@ -57,19 +52,20 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
     if missing:
         raise InputError(f"{folder}: no {' and no '.join(missing)}; expected both, or the path of an npz file")
     arrays = _read_meta(found["meta"]) if "meta" in found else {}
-    read = {table: _read_table(found[table], table) for table in REQUIRED if table in found}
+    owner = "graphs" if "graphs" in found else "nodes"
+    read = {
+        table: read_columns(found[table], TEXT[table], partial(check_columns, found[table], table, owner))
+        for table in REQUIRED
+        if table in found
+    }
     nodes, edges = read["nodes"], read["edges"]
     ids, sources, targets = as_numbers(nodes.pop("id"), edges.pop("source"), edges.pop("target"))
     arrays |= {"node_ids": ids, "senders": sources, "receivers": targets}
     if "graphs" in read:
-        if "graph" not in nodes:
-            raise InputError(
-                f"{found['nodes']}: no column graph; expected the id in {found['graphs'].name} of each node"
-            )
         arrays["graphs"], arrays["graph_ids"] = as_numbers(read["graphs"].pop("id"), nodes.pop("graph"))
     elif "graph" in nodes:
         raise InputError(f"{folder}: column graph in {found['nodes'].name} and no graphs.csv; expected both or neither")
-    arrays |= _labels(read.get("graphs", nodes))
+    arrays |= take_labels(read.get("graphs", nodes))
     renamed = {"type": ("node_types", nodes), "relation": ("relations", edges), "weight": ("edge_weights", edges)}
     for column, (name, table) in renamed.items():
         if column in table:
@@ -78,44 +74,6 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
         if table:
             arrays[name] = np.column_stack(list(table.values()))
     return arrays
-
-
-def _read_table(path: Path, table: str) -> dict[str, np.ndarray]:
-    def check(columns: list[str]) -> None:
-        given = {"label" if name.startswith(LABEL) else name for name in columns}
-        missing = [name for name in REQUIRED[table] if name not in given]
-        if missing:
-            raise InputError(f"{path}: no column {' and no '.join(missing)}; it has {', '.join(columns[:10])}")
-
-    return read_columns(path, TEXT[table], check)
-
-
-def _labels(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Takes labels and split out of a table: a column `label`, or several that begin with `label_`."""
-    arrays = {"split": table.pop("split")} if "split" in table else {}
-    several = [name for name in table if name.startswith(LABEL)]
-    if several:
-        arrays["labels"] = np.column_stack([table.pop(name) for name in several]).astype(np.float64)
-        names = [name.removeprefix(LABEL) for name in several]
-        if names != list(map(str, range(len(names)))):
-            arrays["classes"] = np.array(names)
-    elif "label" in table:
-        arrays["labels"] = _label(table.pop("label"))
-    return arrays
-
-
-def _label(column: np.ndarray) -> np.ndarray:
-    """Returns whole numbers, -1 where unknown; else real numbers, NaN where unknown; else text."""
-    if column.dtype.kind != "U":
-        return column
-    unknown = column == ""
-    (whole,) = as_numbers(np.where(unknown, "-1", column))
-    if whole.dtype.kind == "i":
-        return whole
-    try:
-        return np.where(unknown, "nan", column).astype(np.float64)
-    except ValueError:
-        return column
 
 
 def _read_meta(path: Path) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from abkd_jax.datasets.neutral.values import Arrays, categories, one_per, real_n
 from abkd_jax.datasets.splits import in_shares, per_class
 from abkd_jax.types import InputError, TaskName
 
-__all__ = ["Labels", "read_labels", "read_split", "unlabelled"]
+__all__ = ["MASKS", "Labels", "read_labels", "read_split", "unlabelled"]
 
 TRAIN_PER_CLASS, VAL_PER_CLASS = 20, 30
 SPLITS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "none": 3, "": 3}

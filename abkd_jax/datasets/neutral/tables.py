@@ -27,7 +27,8 @@ def read_columns(path: Path, text: Collection[str], check: Callable[[list[str]],
     Args:
         path: ends in `.csv` or `.parquet`.
         text: names of columns that may hold text: they are read as strings, or where parquet says so as integers.
-        check: is given the names of all columns, and raises an InputError where it misses one.
+        check: is given the names of all columns, `Unnamed: k` where one is empty, and raises an InputError where they
+            are not as they should be.
 
     Returns:
         Arrays by column, in the order of the file; columns beside `text` are numbers or booleans.
@@ -95,9 +96,9 @@ def _pandas(path: Path) -> Any:
 def _csv(pandas: Any, path: Path, text: Collection[str]) -> Any:
     with path.open(newline="", encoding="utf-8-sig") as file:
         header = next(csv.reader(file), [])
-    repeated = {name for name in header if header.count(name) > 1}
-    if repeated or not all(header):
-        raise ValueError(f"columns {header[:20]}" + (f", {min(repeated)!r} more than once" if repeated else ""))
+    repeated = {name for name in header if name and header.count(name) > 1}
+    if repeated:
+        raise ValueError(f"columns {header[:20]}, {min(repeated)!r} more than once")
     with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):
         return pandas.read_csv(
             path,
@@ -128,7 +129,7 @@ def _array(name: str, column: Any, text: bool) -> np.ndarray:
         return values
     if not text:
         raise ValueError(f"column {name!r} holds {column.dtype}, and not numbers")
-    known = ["" if value is None or value != value else value for value in values.tolist()]
+    known = np.where(column.isna(), "", values.astype(object)).tolist()
     if not all(isinstance(value, str) for value in known):
         raise ValueError(f"column {name!r} holds {column.dtype}, and not text or whole numbers")
     return np.array(known, dtype=str) if known else np.zeros(0, "U1")

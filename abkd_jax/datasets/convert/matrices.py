@@ -35,8 +35,8 @@ def from_scipy(
         masks: train, validation and test, `[n]` booleans each; None draws them: 20 and 30 nodes per class and the rest,
             of other tasks 60, 20 and 20 percent.
         rng: of that draw.
-        task: what the labels are, where they do not tell: whole numbers and text are classes, 0 and 1 in floats
-            several labels, other numbers targets.
+        task: what the labels are, where they do not tell: whole numbers and text `[n]` are classes, columns of 0 and 1
+            several labels, other numbers targets. One column of floats that looks like classes needs it.
         directed: keeps the edges as they are; else each counts in both directions.
         row_normalise: divides the features of each node by their sum.
         node_ids: `[n]` identifiers, whole numbers or text.

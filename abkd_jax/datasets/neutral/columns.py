@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abkd_jax.datasets.neutral.labels import MASKS
+from abkd_jax.datasets.neutral.labels import MASKS, look_like_classes
 from abkd_jax.datasets.neutral.tables import as_numbers
 from abkd_jax.types import InputError
 
@@ -59,11 +59,12 @@ def check_columns(path: Path, table: str, owner: str, columns: list[str]) -> Non
         raise InputError(f"{path}: column {unknown[0]!r}; expected id, label (or {LABEL}...), split or masks alone")
 
 
-def take_labels(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def take_labels(table: dict[str, np.ndarray], task: str | None) -> dict[str, np.ndarray]:
     """Takes labels and split out of a table: a column `label`, or several that begin with `label_`.
 
     Args:
         table: arrays by column; those that are taken are no longer in it.
+        task: as `meta.json` states it, or None.
 
     Returns:
         `labels`, `split` or the masks, and `classes` where targets have names: what there is of it.
@@ -76,19 +77,25 @@ def take_labels(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if names != list(map(str, range(len(names)))):
             arrays["classes"] = np.array(names)
     elif "label" in table:
-        arrays["labels"] = _label(table.pop("label"))
+        arrays["labels"] = _label(table.pop("label"), task)
     return arrays
 
 
-def _label(column: np.ndarray) -> np.ndarray:
-    """Returns whole numbers, -1 where unknown; else real numbers, NaN where unknown; else text."""
-    if column.dtype.kind != "U":
-        return column
-    unknown = column == ""
-    (whole,) = as_numbers(np.where(unknown, "-1", column))
-    if whole.dtype.kind == "i":
-        return whole
-    try:
-        return np.where(unknown, "nan", column).astype(np.float64)
-    except ValueError:
-        return column
+def _label(column: np.ndarray, task: str | None) -> np.ndarray:
+    """Returns whole numbers, -1 where unknown; else real numbers, NaN where unknown; else text.
+
+    Of targets all are real numbers. Without a task floats that look like classes are whole numbers: the same table has
+    `0` or `0.0` in it, as pandas misses no label or one.
+    """
+    if column.dtype.kind == "U":
+        unknown = column == ""
+        (whole,) = as_numbers(np.where(unknown, "-1", column))
+        if whole.dtype.kind == "i" and task in (None, "classification"):
+            return whole
+        try:
+            column = np.where(unknown, "nan", column).astype(np.float64)
+        except ValueError:
+            return column
+    if column.dtype.kind == "f" and task is None and look_like_classes(column):
+        return np.where(np.isnan(column), -1, column).astype(np.int64)
+    return column

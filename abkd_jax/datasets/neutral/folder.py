@@ -65,7 +65,7 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
         arrays["graphs"], arrays["graph_ids"] = as_numbers(read["graphs"].pop("id"), nodes.pop("graph"))
     elif "graph" in nodes:
         raise InputError(f"{folder}: column graph in {found['nodes'].name} and no graphs.csv; expected both or neither")
-    arrays |= take_labels(read.get("graphs", nodes))
+    arrays |= take_labels(read.get("graphs", nodes), str(arrays["task"]) if "task" in arrays else None)
     renamed = {"type": ("node_types", nodes), "relation": ("relations", edges), "weight": ("edge_weights", edges)}
     for column, (name, table) in renamed.items():
         if column in table:

@@ -9,12 +9,13 @@ from abkd_jax.datasets.neutral.values import Arrays, categories, one_per, real_n
 from abkd_jax.datasets.splits import in_shares, per_class
 from abkd_jax.types import InputError, TaskName
 
-__all__ = ["MASKS", "Labels", "read_labels", "read_split", "unlabelled"]
+__all__ = ["MASKS", "Labels", "look_like_classes", "read_labels", "read_split", "unlabelled"]
 
 TRAIN_PER_CLASS, VAL_PER_CLASS = 20, 30
 SPLITS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "none": 3, "": 3}
 OF_LABELS = ("labels", "classes", "num_classes", "task")
 MASKS = ("train_mask", "val_mask", "test_mask")
+MANY = 100  # numbers that are held as floats: so many different ones are no longer taken for classes
 
 
 def unlabelled(arrays: Arrays) -> dict[str, np.ndarray]:
@@ -64,7 +65,8 @@ def read_labels(arrays: Arrays, count: int, item: str) -> Labels:
     if all of them are 0, 1 or unknown, and else real targets.
 
     Raises:
-        ValueError: no labels, or others than the task needs.
+        ValueError: no labels, or others than the task needs; or without a task one column that may be classes or
+            targets, see `look_like_classes`.
     """
     if "labels" not in arrays:
         raise ValueError(f"no labels; expected one for each {item}, -1, NaN or an empty text where it has none")
@@ -72,6 +74,7 @@ def read_labels(arrays: Arrays, count: int, item: str) -> Labels:
     names = tuple(strings("classes", arrays["classes"].reshape(-1)).tolist()) if "classes" in arrays else ()
     task = _task(arrays, labels)
     if task == "classification":
+        labels = labels.reshape(count) if labels.size == count else labels
         return _classes(arrays, one_per("labels", labels, count, item), names)
     values = real_numbers("labels", labels).reshape(count, -1)
     return Labels(values, values.shape[1], names, task)
@@ -87,7 +90,33 @@ def _task(arrays: Arrays, labels: np.ndarray) -> TaskName:
     if labels.ndim == 1 and labels.dtype.kind in "biuUS":
         return "classification"
     values = real_numbers("labels", labels)
-    return "multilabel" if (np.isnan(values) | np.isin(values, (0, 1))).all() else "regression"
+    binary = bool((np.isnan(values) | np.isin(values, (0, 1))).all())
+    named = "classes" in arrays and arrays["classes"].size == 1  # a matrix of one target
+    single = labels.ndim == 1 or (labels.shape[1] == 1 and not binary and not named)
+    if single and look_like_classes(labels.reshape(-1).astype(np.float64)):
+        raise ValueError(
+            f"labels {labels.shape} of {labels.dtype} are whole numbers, which may be classes or targets; expected "
+            f"integers [n], which are classes, or task: 'classification', {'multilabel' if binary else 'regression'!r} "
+            "(an array of the npz file, in meta.json, or the argument)"
+        )
+    return "multilabel" if binary else "regression"
+
+
+def look_like_classes(values: np.ndarray) -> bool:
+    """Tells whether `[n]` floats look like numbers of classes, which are floats as soon as pandas misses one of them.
+
+    They are whole numbers from 0 on, at most a hundred different ones, and at most half as many as labels or
+    without a gap; -1 and NaN are unknown.
+
+    Examples:
+        >>> [look_like_classes(np.array(values)) for values in ([0, 2, np.nan, 1], [7, 7, 9, 9], [7, 8, 9], [0.5, 1])]
+        [True, True, False, False]
+    """
+    known = values[~np.isnan(values) & (values != -1)]
+    found = np.unique(known)
+    whole = bool(((found >= 0) & (found < 2**31) & (np.trunc(found) == found)).all())
+    few = 2 * found.size <= known.size or np.array_equal(found, np.arange(found.size))
+    return found.size <= MANY and whole and few
 
 
 def _classes(arrays: Arrays, labels: np.ndarray, names: tuple[str, ...]) -> Labels:

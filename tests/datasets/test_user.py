@@ -1,5 +1,7 @@
 """A user's own graph: what is written is read back, what is meant the same is read the same."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -265,6 +267,42 @@ def test_graphs_may_come_in_any_order_and_edges_once():
     assert dataset.edge_vocabulary == (8,)
     both = {"edges": np.concatenate([graph_arrays()["edges"], graph_arrays()["edges"][:, ::-1]])}
     assert differences(read(graph_arrays()), read(graph_arrays(**both))) == []
+
+
+REPEATED = {
+    "a reverse too few": ([(0, 1), (0, 1), (1, 0)], [(0, 1), (0, 1), (1, 0), (1, 0)], [0, 1, 2, 1]),
+    "no reverse": ([(0, 1), (0, 1)], [(0, 1), (0, 1), (1, 0), (1, 0)], [0, 1, 0, 1]),
+    "as many": ([(1, 0), (0, 1), (0, 1), (1, 0)], [(1, 0), (0, 1), (0, 1), (1, 0)], [0, 1, 2, 3]),
+    "loops": ([(2, 2), (2, 2), (0, 2)], [(2, 2), (2, 2), (0, 2), (2, 0)], [0, 1, 2, 2]),
+    "none": ([], [], []),
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_repeated_edges_of_labelled_graphs_stay_and_get_their_reverses(tmp_path, name):
+    """Each edge has a reverse of its own, with its features; read, written and read again."""
+    listed, expected, origins = REPEATED[name]
+    edges = np.array(listed, np.int64).reshape(-1, 2)
+    given = {
+        "edges": np.concatenate([4 * edges, [[1, 5]]]),  # of graph 0 and of another one
+        "edge_features": np.arange(len(edges) + 1) / 2,
+    }
+    dataset = read(graph_arrays(**given))
+    count = dataset.n_edge[0]
+    assert list(zip(dataset.senders[:count].tolist(), dataset.receivers[:count].tolist(), strict=True)) == expected
+    assert (2 * dataset.edge_features[:count, 0]).tolist() == origins
+    assert dataset.n_edge.tolist() == [len(expected), 2, 0, 0]
+    assert differences(user.load(save_npz(dataset, tmp_path / "mine.npz")), dataset) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=12))
+@quick
+def test_any_edges_of_labelled_graphs_get_as_few_reverses_as_they_need(pairs):
+    edges = 4 * np.array(pairs, np.int64).reshape(-1, 2)
+    dataset = read(graph_arrays(edges=edges))
+    found = Counter(zip(dataset.senders.tolist(), dataset.receivers.tolist(), strict=True))
+    listed = Counter(pairs)
+    assert found == {(u, v): max(listed[u, v], listed[v, u]) for u, v in {*listed, *((v, u) for u, v in listed)}}
 
 
 def test_graphs_with_names():

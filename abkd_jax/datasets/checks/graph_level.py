@@ -85,7 +85,10 @@ def _check_edges(dataset: GraphDataset) -> None:
     forward, backward = np.sort(sender * total + receiver), np.sort(receiver * total + sender)
     alone = np.nonzero(forward != backward)[0]
     if alone.size:
-        raise ValueError(f"{alone.size} of {nodes.size} edges have no reverse; expected both directions of every edge")
+        raise ValueError(
+            f"{alone.size} of {nodes.size} edges have no reverse of their own; expected both directions of every edge, "
+            "each as often as the other"
+        )
 
 
 def _check_labels(dataset: GraphDataset) -> None:

@@ -22,7 +22,9 @@ MAX_CATEGORIES = 10_000  # of a column: each is a row of a table of embeddings
 
 
 def graph_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.Generator) -> GraphDataset:
-    """Builds the data set; nodes and edges may come in any order, and where edges have no reverse it is added.
+    """Builds the data set; nodes and edges may come in any order, and edges get the reverses that they lack.
+
+    Repeated edges and self loops stay. An edge that is listed more often than its reverse gets as many of it.
 
     Args:
         arrays: by name, see `values.KEYS`.
@@ -127,7 +129,10 @@ def _columns(arrays: Arrays, name: str, values: np.ndarray) -> tuple[np.ndarray,
 
 
 def _edges(ends: Ends, graph_of_node: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns senders, receivers and place in the file of all edges, by graph; missing reverse edges are added."""
+    """Returns senders, receivers and place in the file of all edges, by graph; missing reverse edges are added.
+
+    The k-th listing of an edge belongs to the k-th of its reverse; where there is none, its reverse has its place.
+    """
     senders, receivers = ends.senders, ends.receivers
     astray = np.flatnonzero(graph_of_node[senders] != graph_of_node[receivers])
     if astray.size:
@@ -135,7 +140,13 @@ def _edges(ends: Ends, graph_of_node: np.ndarray) -> tuple[np.ndarray, np.ndarra
             f"{astray.size} edges join two graphs (first: edge {astray[0]}); expected both ends in one graph"
         )
     count = graph_of_node.size
-    alone = np.flatnonzero(~np.isin(receivers * count + senders, senders * count + receivers))
+    pairs, pair, times = np.unique(senders * count + receivers, return_inverse=True, return_counts=True)
+    nth = np.empty(senders.size, np.int64)
+    nth[np.argsort(pair, kind="stable")] = np.arange(senders.size) - np.repeat(np.cumsum(times) - times, times)
+    backward = receivers * count + senders
+    found = np.searchsorted(pairs, backward)
+    reverses = np.where(np.isin(backward, pairs), times[np.minimum(found, times.size - 1)], 0)
+    alone = np.flatnonzero(nth >= reverses)
     places = np.append(np.arange(senders.size), alone)
     both = np.append(senders, receivers[alone]), np.append(receivers, senders[alone])
     order = np.argsort(graph_of_node[both[0]], kind="stable")

@@ -213,9 +213,13 @@ class RunConfig:
     """The teacher."""
     teacher_outputs: tuple[Path, ...] = ()
     """Files .npz with the outputs of a teacher trained elsewhere (logits or probabilities [n, c], and hidden_0,
-    hidden_1, ... [n, width]): nothing else of it is needed; several files are an ensemble."""
+    hidden_1, ... [n, width]): nothing else of it is needed; several files are an ensemble. Beside --teacher-weights
+    its outputs are compared with those of the file."""
     teacher_weights: Path | None = None
-    """File .safetensors with the state_dict of a PyTorch Geometric model of the architecture --teacher.model."""
+    """File .safetensors with the state_dict of a PyTorch Geometric model of the architecture --teacher.model. What no
+    file of weights says is taken to be: mean aggregation of GraphSAGE, no normalize of it, no improved, self loops of
+    GCN and GAT, normalisation before the activation, which --teacher.model.activation says. With --teacher-outputs,
+    one file of the same model, its outputs are compared with those here, and others are refused."""
     teacher_ensemble: int = 1
     """All students learn from the mean of the teachers of so many seeds, instead of each from its own."""
     mesh: tuple[str, ...] = ()

@@ -110,6 +110,7 @@ def compress(
     seeds: int | None = None,
     max_epochs: int | None = None,
     teacher_model: ModelConfig | None = None,
+    teacher_outputs: Any = None,
     config: DistillConfig | None = None,
     data_root: str | Path | None = None,
     split: int | None = None,
@@ -132,6 +133,8 @@ def compress(
         seeds: number of seeds of the students.
         max_epochs: upper limit on the epochs of every training.
         teacher_model: architecture of weights in a file.
+        teacher_outputs: of the PyTorch model whose weights are in a file, as an array of logits or a file: those here
+            are compared with them, and others are refused.
         config: settings where the arguments above are None; None takes those of the data.
         data_root: folder of named data sets, see `datasets.data_root`.
         split: seed of the split of data without an official one.
@@ -163,7 +166,7 @@ def compress(
         settings = replace(base, dataset=name, out=path, split=seed, **changes)
         settings = resolve(_knowing(settings, teacher, teacher_model))
         prepared = prepare_data(dataset, None, settings.batches, seed)
-        given = _given(teacher, prepared, settings, teacher_model)
+        given = _given(teacher, prepared, settings, teacher_model, teacher_outputs)
         if out is None:
             *_, (_, scored) = pipeline.train_and_score(make_plan(settings, open_run(path)), prepared, given)
         else:
@@ -187,11 +190,15 @@ def _knowing(config: DistillConfig, teacher: Any, model: ModelConfig | None) -> 
     return with_starts(config, None)
 
 
-def _given(teacher: Any, data: PreparedData, config: DistillConfig, model: ModelConfig | None) -> Teacher | None:
+def _given(
+    teacher: Any, data: PreparedData, config: DistillConfig, model: ModelConfig | None, outputs: Any
+) -> Teacher | None:
     """Returns a teacher that was trained elsewhere; None for one that is trained here."""
     if teacher is None or isinstance(teacher, TeacherConfig):
+        if outputs is not None:
+            raise InputError("compress: teacher_outputs without weights, expected a file of weights as teacher")
         return read_teacher(data, config)
-    found = given_teacher(data, teacher, config.seeds, model)
+    found = given_teacher(data, teacher, config.seeds, model, outputs)
     check_hiddens(data, found, jobs(config))
     return found
 

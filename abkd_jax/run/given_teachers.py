@@ -18,7 +18,14 @@ from abkd_jax.models.pyg import from_state_dict
 from abkd_jax.run.data import PreparedData, build_model, make_predict
 from abkd_jax.run.identity import config_dict, file_digest
 from abkd_jax.run.program import Teacher, Trained
-from abkd_jax.run.teacher_outputs import check_outputs, outputs_of, read_outputs, warn_if_useless, without_padding
+from abkd_jax.run.teacher_outputs import (
+    check_outputs,
+    compare_outputs,
+    outputs_of,
+    read_outputs,
+    warn_if_useless,
+    without_padding,
+)
 from abkd_jax.sampling import gather_outputs
 from abkd_jax.training.resume import Origin
 from abkd_jax.types import Dataset, GNNOutput, GraphDataset, InputError, Pytree, shape_of
@@ -29,7 +36,9 @@ ELSEWHERE = "trained elsewhere"  # in the place of a commit in the provenance of
 OUTPUTS, WEIGHTS, PICKLES = ".npz", ".safetensors", (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
 
 
-def given_teacher(data: PreparedData, source: Any, seeds: int, model: ModelConfig | None = None) -> Teacher:
+def given_teacher(
+    data: PreparedData, source: Any, seeds: int, model: ModelConfig | None = None, outputs: Any = None
+) -> Teacher:
     """Makes a teacher of what was trained elsewhere, the same one for all seeds.
 
     Args:
@@ -44,14 +53,19 @@ def given_teacher(data: PreparedData, source: Any, seeds: int, model: ModelConfi
             a list of these: an ensemble, see `models.external.combine`.
         seeds: number of seeds.
         model: architecture of weights in a file.
+        outputs: of the model whose weights are in a file, where it was trained, in any of the forms above: the logits
+            here are compared with them; None compares nothing.
 
     Raises:
-        InputError: the source is of none of these kinds, damaged, or not for this data set.
+        InputError: the source is of none of these kinds, damaged, or not for this data set; or weights lead to other
+            logits than `outputs` holds, see `teacher_outputs.compare_outputs`.
     """
+    if outputs is not None and not (isinstance(source, str | Path) and Path(source).suffix == WEIGHTS):
+        raise InputError(f"teacher: outputs to compare with beside other than a file {WEIGHTS}, expected such a file")
     if isinstance(source, list) and source:
         return ensemble_of(data, [given_teacher(data, part, 1, model) for part in source], seeds)
     if isinstance(source, str | Path):
-        return _of_file(data, Path(source), seeds, model)
+        return _of_file(data, Path(source), seeds, model, outputs)
     if isinstance(source, Mapping):
         return _stored(data, *outputs_of(source, data, "teacher"), seeds, None)
     if hasattr(source, "ndim") or (isinstance(source, tuple) and source and hasattr(source[0], "ndim")):
@@ -108,11 +122,11 @@ def _first(teacher: Teacher) -> tuple[Any, Pytree]:
 # Stored --------------------------------------------------------------------------------------------------------------
 
 
-def _of_file(data: PreparedData, path: Path, seeds: int, model: ModelConfig | None) -> Teacher:
+def _of_file(data: PreparedData, path: Path, seeds: int, model: ModelConfig | None, outputs: Any) -> Teacher:
     if path.suffix == OUTPUTS:
         return _stored(data, *read_outputs(path, data), seeds, path)
     if path.suffix == WEIGHTS and model is not None:
-        return _of_weights(data, path, seeds, model)
+        return _of_weights(data, path, seeds, model, outputs)
     raise InputError(f"{path}: {_advice(path)}")
 
 
@@ -143,7 +157,7 @@ def _stored(data: PreparedData, output: GNNOutput, parameters: int | None, seeds
 # Called --------------------------------------------------------------------------------------------------------------
 
 
-def _of_weights(data: PreparedData, path: Path, seeds: int, model: ModelConfig) -> Teacher:
+def _of_weights(data: PreparedData, path: Path, seeds: int, model: ModelConfig, outputs: Any) -> Teacher:
     dataset = data.dataset
     if dataset.vocabulary if isinstance(dataset, GraphDataset) else dataset.num_embeddings:
         raise InputError(
@@ -161,7 +175,10 @@ def _of_weights(data: PreparedData, path: Path, seeds: int, model: ModelConfig) 
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     module = build_model(data, model)
-    warn_if_useless(make_predict(data, module)(variables), data, str(path))
+    logits = make_predict(data, module)(variables)
+    if outputs is not None:
+        compare_outputs(logits, outputs, data, str(path))
+    warn_if_useless(logits, data, str(path))
     return Teacher(repeated(module, variables, seeds), model, {"weights": file_digest(path), **config_dict(model)})
 
 

@@ -151,10 +151,10 @@ def source_of(config: RunConfig) -> dict[str, Any]:
     Raises:
         InputError: a file of the teacher cannot be read.
     """
+    if config.teacher_weights is not None:  # outputs beside them are compared with, and change no number
+        return {"weights": file_digest(config.teacher_weights), **config_dict(config.teacher.model)}
     if config.teacher_outputs:
         return {"outputs": [file_digest(path) for path in config.teacher_outputs]}
-    if config.teacher_weights is not None:
-        return {"weights": file_digest(config.teacher_weights), **config_dict(config.teacher.model)}
     ensemble = {"ensemble": config.teacher_ensemble} if config.teacher_ensemble > 1 else {}
     return {**ensemble, **config_dict(config.teacher.model)}
 
@@ -189,18 +189,20 @@ def student_identity(
 def settings(config: DistillConfig) -> dict[str, Any]:
     """Returns the config as JSON, less the settings that change no record; the data set by its short name.
 
-    Files of a teacher are described by their content, and the settings that they replace are left out.
+    Files of a teacher are described by their content, and the settings that they replace are left out; outputs with
+    which those of weights are compared too.
 
     Raises:
         InputError: a file of the teacher cannot be read.
     """
     entries = {k: v for k, v in config_dict(config).items() if k not in NOT_THE_NUMBERS}
-    if config.teacher_outputs:
-        entries["teacher_outputs"] = source_of(config)["outputs"]
-        del entries["teacher"]
     if config.teacher_weights is not None:
         entries["teacher_weights"] = file_digest(config.teacher_weights)
         entries["teacher"] = {"model": entries["teacher"]["model"]}
+        entries.pop("teacher_outputs", None)
+    elif config.teacher_outputs:
+        entries["teacher_outputs"] = source_of(config)["outputs"]
+        del entries["teacher"]
     return _json({**entries, "dataset": short_name(config.dataset)})
 
 

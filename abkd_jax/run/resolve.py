@@ -106,10 +106,17 @@ def _checked_teacher(config: RunConfig) -> ModelConfig | None:
     """Checks where the teacher comes from; returns its architecture, None where no single model is known."""
     options = {name: getattr(config, name) for name in ("teacher_outputs", "teacher_weights")}
     given = [_flag(name) for name, value in options.items() if value]
-    given += ["--teacher-ensemble"] * (config.teacher_ensemble > 1)
-    if len(given) > 1:
-        raise InputError(f"{' and '.join(given)}: expected one of them, since each says where the teacher comes from")
-    if config.teacher_outputs:
+    if given and config.teacher_ensemble > 1:
+        raise InputError(
+            f"{' and '.join([*given, '--teacher-ensemble'])}: expected one of them, since each says where the teacher "
+            "comes from"
+        )
+    if config.teacher_weights is not None and len(config.teacher_outputs) > 1:
+        raise InputError(
+            f"--teacher-outputs beside --teacher-weights are {len(config.teacher_outputs)} files, expected one: the "
+            "outputs of the same model, with which those here are compared"
+        )
+    if config.teacher_outputs and config.teacher_weights is None:
         return None
     _check_model("teacher.model", config.teacher.model, config.batches)
     make_optimizer(config.teacher.optim)

@@ -19,19 +19,30 @@ from typing import Any
 import numpy as np
 
 from abkd_jax.datasets.files.atomic import read_arrays, write_atomic
+from abkd_jax.inference.predict import probabilities
 from abkd_jax.models.external import as_output
 from abkd_jax.run.data import PreparedData
 from abkd_jax.types import GNNOutput, GraphDataset, InputError
 
-__all__ = ["check_outputs", "outputs_of", "read_outputs", "save_outputs", "warn_if_useless", "without_padding"]
+__all__ = [
+    "check_outputs",
+    "compare_outputs",
+    "outputs_of",
+    "read_outputs",
+    "save_outputs",
+    "warn_if_useless",
+    "without_padding",
+]
 
 log = logging.getLogger(__name__)
 
+KINDS = ("logits", "probabilities")  # one of them is in a file
 LEAST = {
     "classification": float(np.finfo(np.float32).tiny),
     "multilabel": 1e-7,
 }  # probabilities whose logarithm is taken
 SUM_TOLERANCE = 1e-2  # of a row of probabilities, which may be rounded to 16 bits
+SAME = 1e-3  # of two computations of the same outputs, of the largest of them
 
 
 def read_outputs(path: Path, data: PreparedData) -> tuple[GNNOutput, int | None]:
@@ -62,7 +73,7 @@ def outputs_of(arrays: Mapping[str, Any], data: PreparedData, where: str) -> tup
         InputError: as `read_outputs`.
     """
     layers = [name for name in arrays if re.fullmatch(r"hidden_\d+", name)]
-    known = {"logits", "probabilities", "parameters", "fingerprint", *layers}
+    known = {*KINDS, "parameters", "fingerprint", *layers}
     unknown = sorted(arrays.keys() - known)
     if unknown or ("logits" in arrays) == ("probabilities" in arrays):
         expected = "either logits or probabilities, and hidden_0, hidden_1, ..., parameters, fingerprint"
@@ -146,6 +157,40 @@ def save_outputs(path: Path, output: GNNOutput, data: PreparedData, parameters: 
         write_atomic(path, content.getvalue())
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def compare_outputs(logits: Any, outputs: Any, data: PreparedData, where: str) -> None:
+    """Compares the logits of a model here with outputs of the model that it stands for.
+
+    Args:
+        logits: `[m, c]`, of the rows that are evaluated, and of padding after them.
+        outputs: a path, a mapping with the names of such a file, an array of logits, or what `as_output` takes; where
+            they are probabilities, probabilities are compared.
+        data: what both are for.
+        where: for the message.
+
+    Raises:
+        InputError: the largest difference is above `SAME` times the largest output; or see `outputs_of`.
+    """
+    other = str(outputs) if isinstance(outputs, str | Path) else "the outputs beside it"
+    arrays = read_arrays(Path(outputs)) if isinstance(outputs, str | Path) else outputs
+    if isinstance(arrays, Mapping):
+        expected, what = outputs_of(arrays, data, other)[0].logits, next(n for n in arrays if n in KINDS)
+    else:
+        expected, what = check_outputs(as_output(arrays), data, other).logits, "logits"
+    if data.eval_nodes is not None:
+        expected = expected[data.eval_nodes]
+    found: Any = np.asarray(logits)[: expected.shape[0]]
+    if what == "probabilities":
+        found, expected = (probabilities(data.dataset.task, each) for each in (found, expected))
+    apart, size = np.abs(found - expected), float(np.abs(expected).max())
+    largest = float(apart.max())
+    if not largest <= SAME * size:
+        raise InputError(
+            f"{where}: {what} differ from those in {other} by up to {largest:.3g}, of {size:.3g} at most; expected the "
+            "same: look at what weights do not say, activation, aggregation, normalisation, `improved`, self loops, "
+            "residuals, and at the edges and the order of the nodes"
+        )
 
 
 def warn_if_useless(logits: Any, data: PreparedData, where: str) -> None:

@@ -63,10 +63,11 @@ def read_teacher(data: PreparedData, config: RunConfig) -> Teacher | None:
     Raises:
         InputError: see `given_teachers.given_teacher`; or a method compares hidden layers and the file has none.
     """
-    if config.teacher_outputs:
+    if config.teacher_weights is not None:
+        same = config.teacher_outputs[0] if config.teacher_outputs else None
+        teacher = given_teacher(data, config.teacher_weights, config.seeds, config.teacher.model, same)
+    elif config.teacher_outputs:
         teacher = given_teacher(data, list(config.teacher_outputs), config.seeds)
-    elif config.teacher_weights is not None:
-        teacher = given_teacher(data, config.teacher_weights, config.seeds, config.teacher.model)
     else:
         return None
     if isinstance(config, DistillConfig):
@@ -117,6 +118,7 @@ def as_teacher(
     root: Path,
     *,
     model: ModelConfig | None = None,
+    outputs: Any = None,
     ensemble: int = 1,
     may_train: bool = True,
 ) -> Teacher:
@@ -128,6 +130,7 @@ def as_teacher(
         seeds: number of seeds of the students.
         root: folder where trained teachers are kept.
         model: architecture of weights in a file.
+        outputs: with which those of weights in a file are compared.
         ensemble: number of seeds whose trained teachers are joined to one for all students; 1 gives each its own.
         may_train: False refuses a teacher that is not kept instead of training it.
 
@@ -135,7 +138,7 @@ def as_teacher(
         InputError: see `train_teachers` and `given_teachers.given_teacher`; or a member of the ensemble has diverged.
     """
     if not isinstance(source, TeacherConfig):
-        return given_teacher(data, source, seeds, model)
+        return given_teacher(data, source, seeds, model, outputs)
     trained = train_teachers(data, source, seeds if ensemble == 1 else ensemble, root, may_train=may_train)
     described = config_dict(source.model)
     if ensemble == 1:

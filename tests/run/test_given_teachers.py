@@ -23,11 +23,13 @@ from abkd_jax.run import data as run_data
 from abkd_jax.run import pipeline
 from abkd_jax.run.data import build_model, prepare_data
 from abkd_jax.run.given_teachers import given_teacher
+from abkd_jax.run.identity import run_digest, source_of
 from abkd_jax.run.program import select_seed
 from abkd_jax.run.records import make_records
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teacher_outputs import save_outputs
+from abkd_jax.run.teachers import read_teacher
 from abkd_jax.types import InputError
 
 library = Late("torch_geometric.nn.models")
@@ -101,10 +103,15 @@ MODELS = {
 }
 
 
+def edges_of(dataset):
+    """Both directions of all edges, `[2, e]`."""
+    ends = np.stack([dataset.senders, dataset.receivers])
+    return np.unique(np.concatenate([ends, ends[::-1]], axis=1), axis=1).astype(np.int64)
+
+
 def trained(model, dataset):
     """The model after some epochs on the raw edges, once in each direction, and its outputs."""
-    ends = np.stack([dataset.senders, dataset.receivers])
-    edges = torch.tensor(np.unique(np.concatenate([ends, ends[::-1]], axis=1), axis=1), dtype=torch.int64)
+    edges = torch.tensor(edges_of(dataset))
     x, labels = torch.tensor(np.asarray(dataset.features)), torch.tensor(dataset.labels, dtype=torch.int64)
     chosen, optimizer = torch.tensor(dataset.train_mask), torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(25):
@@ -167,6 +174,58 @@ def test_files_of_other_weights_are_refused_and_leave_no_folder(tmp_path, case):
         pipeline.distill(dataclasses.replace(config, teacher=dataclasses.replace(config.teacher, model=model)))
     assert message in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+HIDDEN_OPTIONS = {  # without a tensor in the file
+    "normalize": ("GraphSAGE", "graphsage", {"normalize": True}),
+    "maximum": ("GraphSAGE", "graphsage", {"aggr": "max"}),
+    "self loops": ("GCN", "gcn", {"add_self_loops": False}),
+    "activation": ("GAT", "gat", {}),
+}
+
+
+@pytest.mark.parametrize("option", HIDDEN_OPTIONS)
+def test_outputs_beside_weights_show_what_the_file_does_not_say(data, tmp_path, option):
+    theirs, name, changes = HIDDEN_OPTIONS[option]
+    plain = {"act": "elu"} if name == "gat" else {}
+    config, weights = ModelConfig(name, 2, 6), tmp_path / "w.safetensors"
+    for options in (plain, changes):
+        torch.manual_seed(0)
+        model = getattr(library, theirs)(32, 6, 2, 3, **options).eval()
+        for value in model.parameters():
+            value.data *= 3.0  # so that probabilities differ too
+        safetensors.save_file(model.state_dict(), weights)
+        with torch.no_grad():
+            logits = model(torch.tensor(np.asarray(data.dataset.features)), torch.tensor(edges_of(data.dataset)))
+        np.savez(tmp_path / "o.npz", logits=logits.numpy())
+        np.savez(tmp_path / "p.npz", probabilities=logits.softmax(dim=1).numpy())
+        beside = (tmp_path / "o.npz", tmp_path / "p.npz", logits.numpy())
+        if options == plain:
+            for outputs in beside:
+                given_teacher(data, weights, 1, config, outputs)
+            continue
+        given_teacher(data, weights, 1, config)
+        for outputs in beside:
+            with pytest.raises(InputError, match=r"w\.safetensors: \w+ differ from those in .* aggregation, [^\n]*$"):
+                given_teacher(data, weights, 1, config, outputs)
+
+
+def test_outputs_beside_weights_are_read_by_a_run_and_change_no_identity(data, tmp_path):
+    weights, right, wrong = (tmp_path / name for name in ("w.safetensors", "o.npz", "x.npz"))
+    model = two_layers(pyg.GCNConv, torch.relu)
+    safetensors.save_file(model.state_dict(), weights)
+    with torch.no_grad():
+        logits = model(torch.tensor(np.asarray(data.dataset.features)), torch.tensor(edges_of(data.dataset)))[0]
+    np.savez(right, logits=logits.numpy())
+    np.savez(wrong, logits=logits.numpy() + 0.1 * np.eye(300, 3, dtype=np.float32))
+    config = tiny(tmp_path, methods=("soft_label",), teacher_weights=weights)
+    config = dataclasses.replace(config, teacher=dataclasses.replace(config.teacher, model=ModelConfig("gcn", 2, 6)))
+    with pytest.raises(InputError, match=r"logits differ from those in .*x\.npz by up to 0.1, of"):
+        pipeline.distill(dataclasses.replace(config, teacher_outputs=(wrong,)))
+    assert not (tmp_path / "run").exists()
+    both = dataclasses.replace(config, teacher_outputs=(right,))
+    assert (run_digest(both), source_of(both)) == (run_digest(config), source_of(config))
+    assert read_teacher(data, both).config == config.teacher.model
 
 
 def test_learned_embeddings_are_not_in_weights(tmp_path):
@@ -271,6 +330,11 @@ def test_an_ensemble_of_functions_is_their_mean(data, params):
 def test_other_sources_are_refused(data, source, message):
     with pytest.raises(InputError, match=message):
         given_teacher(data, source, 1)
+
+
+def test_outputs_are_compared_with_weights_alone(data):
+    with pytest.raises(InputError, match=r"outputs to compare with beside other than a file \.safetensors"):
+        given_teacher(data, np.ones((300, 3)), 1, outputs=np.ones((300, 3)))
 
 
 def test_stored_outputs_follow_the_graphs_of_a_minibatch(tmp_path):

@@ -194,8 +194,8 @@ def test_resolving_twice_changes_nothing():
     ("changes", "message"),
     [
         (
-            {"teacher_outputs": (Path("a.npz"),), "teacher_weights": Path("b.safetensors")},
-            "--teacher-outputs and --teacher-weights: expected one of them",
+            {"teacher_outputs": (Path("a.npz"), Path("c.npz")), "teacher_weights": Path("b.safetensors")},
+            "--teacher-outputs beside --teacher-weights are 2 files, expected one",
         ),
         (
             {"teacher_weights": Path("b.safetensors"), "teacher_ensemble": 2},

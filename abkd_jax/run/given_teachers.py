@@ -42,7 +42,7 @@ def given_teacher(
     """Makes a teacher of what was trained elsewhere, the same one for all seeds.
 
     Args:
-        data: the data set that students learn on.
+        data: the data set that students learn on, of `run.data.prepare_data`.
         source: one of
             outputs for the whole data set: a `GNNOutput`, an array of logits, `(logits, hidden layers)`, or a mapping
             with the names of `teacher_outputs`;

@@ -125,7 +125,7 @@ def as_teacher(
     """Makes a teacher of anything: settings, which are trained, or what `given_teachers.given_teacher` takes.
 
     Args:
-        data: the data.
+        data: of `run.data.prepare_data`.
         source: a `TeacherConfig`, or what was trained elsewhere.
         seeds: number of seeds of the students.
         root: folder where trained teachers are kept.

@@ -213,7 +213,7 @@ def _main(arguments: list[str]) -> int:
         if facts is not None:
             log.info("settings by rule: %s", rules.reason(facts))
         trains = isinstance(command, Teacher | Distill)
-        return in_one_line(f"abkd_jax {name}", lambda: _run(command), resumes=trains)
+        return in_one_line(f"abkd_jax {name}", lambda: _run(command, facts), resumes=trains)
 
 
 def _join(command: Any) -> None:
@@ -257,8 +257,8 @@ def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:
     )
 
 
-def _run(command: Any) -> int:
-    """Runs a command and returns its exit status."""
+def _run(command: Any, facts: rules.Facts | None) -> int:
+    """Runs a command and returns its exit status; `facts` are those of `_facts`."""
     if isinstance(command, Predict | Export):
         from abkd_jax.cli import export  # no teachers and no report
 
@@ -266,7 +266,10 @@ def _run(command: Any) -> int:
         run = export.predict if isinstance(command, Predict) else export.export
         return run(**{name: options[name] for name in options.keys() - {"quiet", "verbose"}})
     from abkd_jax.cli import commands  # imports jax and all models, which help does not need
+    from abkd_jax.datasets.facts import check_batches
 
+    if facts is not None:
+        check_batches(command.dataset, command.batches.kind, graph_level=facts.level == "graph")
     if isinstance(command, Evaluate):
         return commands.evaluate(_settings(command, DistillConfig))
     if isinstance(command, Distill):

@@ -1,11 +1,31 @@
-"""Facts of a data set: what the rules of settings read of it."""
+"""Facts of a data set: what the rules of settings read of it, and which batches it can have."""
 
 import numpy as np
 
 from abkd_jax.configs.rules import Facts
-from abkd_jax.types import Dataset, GraphDataset, shape_of
+from abkd_jax.types import Dataset, GraphDataset, InputError, shape_of
 
-__all__ = ["facts_of"]
+__all__ = ["check_batches", "facts_of"]
+
+
+def check_batches(name: str, kind: str, *, graph_level: bool) -> None:
+    """Checks that the kind of batches is one of the data: graphs where graphs have labels, and nowhere else.
+
+    Args:
+        name: of the data set.
+        kind: see `configs.options.BatchConfig`.
+        graph_level: whether the data set labels graphs.
+
+    Raises:
+        InputError: it is not; one line that names what was expected.
+
+    Examples:
+        >>> check_batches("mutag", "graphs", graph_level=True)
+    """
+    if graph_level == (kind == "graphs"):
+        return
+    labelled, expected = ("graphs", "graphs") if graph_level else ("nodes", "full, neighbours, walks or clusters")
+    raise InputError(f"{name} labels {labelled}: --batches.kind is {kind}, expected {expected}")
 
 
 def facts_of(dataset: Dataset | GraphDataset) -> Facts:

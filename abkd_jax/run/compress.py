@@ -13,6 +13,7 @@ from abkd_jax import datasets
 from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig
 from abkd_jax.configs.presets import distill_config
+from abkd_jax.datasets.facts import check_batches
 from abkd_jax.inference.student import Student
 from abkd_jax.run import pipeline
 from abkd_jax.run.data import PreparedData, prepare_data
@@ -162,6 +163,7 @@ def compress(
     own: Any = {"student": student, "seeds": seeds, "max_epochs": max_epochs}
     own["teacher"] = teacher if isinstance(teacher, TeacherConfig) else None
     changes = named | {key: value for key, value in own.items() if value is not None}
+    check_batches(name, base.batches.kind, graph_level=isinstance(dataset, GraphDataset))
     with _folder(out) as path:
         settings = replace(base, dataset=name, out=path, split=seed, **changes)
         settings = resolve(_knowing(settings, teacher, teacher_model))

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from abkd_jax import datasets, sampling
 from abkd_jax.configs.options import BatchConfig, ModelConfig
+from abkd_jax.datasets.facts import check_batches
 from abkd_jax.distill.build import LossContext
 from abkd_jax.graph import from_dataset, node_mask, num_nodes, partition, place
 from abkd_jax.graph.host import HostGraph, host_graph, target_mask, whole_graph
@@ -152,9 +153,7 @@ def prepare_data(
         datasets.load(source, data_root, split) if isinstance(source, str) else datasets.validate(source)
     )
     name = dataset.name
-    if isinstance(dataset, GraphDataset) != (batches.kind == "graphs"):
-        fitting = "graphs" if isinstance(dataset, GraphDataset) else "full, neighbours, walks or clusters"
-        raise InputError(f"{name}: batches are {batches.kind}, expected {fitting}")
+    check_batches(name, batches.kind, graph_level=isinstance(dataset, GraphDataset))
     if not dataset.val_mask.any():
         raise InputError(
             f"{name}: no validation {'graph' if batches.kind == 'graphs' else 'node'}, expected at least one"

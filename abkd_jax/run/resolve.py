@@ -19,6 +19,7 @@ from abkd_jax.configs.options import (
 )
 from abkd_jax.configs.presets import distill_config
 from abkd_jax.configs.ranges import RANGES, Range
+from abkd_jax.datasets.facts import check_batches
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.distill.build import OF_LOGITS, LossContext, build_objective
 from abkd_jax.models import build
@@ -234,10 +235,10 @@ def _expected(kind: Any, value: Any, bounds: Range | None) -> str | None:
 
 
 def _check_batches(config: RunConfig) -> None:
-    """Checks the kind of batches, as far as the name of the data set decides it: only data tells of the others."""
-    kind = config.batches.kind
-    if is_listed(config.dataset) and distill_config(config.dataset).batches.kind == "graphs" and kind != "graphs":
-        raise InputError(f"{config.dataset} labels graphs: --batches.kind is {kind}, expected graphs")
+    """Checks the kind of batches where the name of the data set decides it; whoever reads others checks it before."""
+    if is_listed(config.dataset):
+        graph_level = distill_config(config.dataset).batches.kind == "graphs"
+        check_batches(config.dataset, config.batches.kind, graph_level=graph_level)
 
 
 def _check_mesh(config: RunConfig) -> None:

@@ -1,5 +1,6 @@
 """The command line: help, the commands, and one clear line for everything that can be wrong."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,13 +9,15 @@ import pytest
 from cli_samples import printed, refused
 from layout_samples import write_gnn_benchmark, write_heterophilous, write_tu
 from pipeline_samples import OPTIONS, TEACHER_OPTIONS, contents
+from problem_samples import graph_dataset, typed_dataset
 
-from abkd_jax import datasets, load
+from abkd_jax import compress, datasets, load
 from abkd_jax.cli import commands, parser
 from abkd_jax.configs import names, presets
 from abkd_jax.datasets.files import download
 from abkd_jax.datasets.files.atomic import read_arrays
 from abkd_jax.inference import serving
+from abkd_jax.types import InputError
 
 COMMANDS = ("teacher", "distill", "evaluate", "predict", "datasets")
 
@@ -145,6 +148,30 @@ def test_bad_settings_are_one_line_and_touch_nothing(capsys, tmp_path, options, 
     line = refused(capsys, "distill", *options, f"--out={tmp_path}/run", f"--teachers={tmp_path}/teachers")
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (
+            typed_dataset,
+            "graphs",
+            "labels nodes: --batches.kind is graphs, expected full, neighbours, walks or clusters",
+        ),
+        (graph_dataset, "neighbours", "labels graphs: --batches.kind is neighbours, expected graphs"),
+    ],
+    ids=["nodes", "graphs"],
+)
+def test_the_kind_of_batches_is_compared_with_an_own_graph_first(capsys, tmp_path, make, kind, message):
+    path = tmp_path / "own.npz"
+    datasets.save_npz(make(), path)
+    for command in ("distill", "teacher"):
+        line = refused(capsys, command, "--dataset", path, "--batches.kind", kind)
+        assert line.startswith(f"abkd_jax {command}: {path} {message}")
+    config = presets.distill_config(str(path), datasets.facts(str(path)))
+    batches = dataclasses.replace(config.batches, kind=kind)
+    with pytest.raises(InputError, match=message):
+        compress(path, config=dataclasses.replace(config, batches=batches))
 
 
 def test_missing_files_say_where_they_belong(capsys, tmp_path, monkeypatch):

@@ -172,6 +172,11 @@ def test_molecules_say_that_the_kind_of_batches_is_wrong(kind):
     assert refused(wrong) == f"ogbg-molbace labels graphs: --batches.kind is {kind}, expected graphs"
 
 
+def test_nodes_say_that_the_kind_of_batches_is_wrong():
+    expected = "cora labels nodes: --batches.kind is graphs, expected full, neighbours, walks or clusters"
+    assert refused(changed(presets.distill_config("cora"), "batches.kind", "graphs")) == expected
+
+
 def test_a_readout_belongs_to_batches_of_graphs():
     assert "--batches.kind is full" in refused(changed(BASE, "student.readout", "sum"))
     molecules = presets.distill_config("mutag")

@@ -12,6 +12,7 @@ import jraph
 import numpy as np
 
 from abkd_jax import datasets
+from abkd_jax.datasets.convert.pyg_data import is_of_pyg
 from abkd_jax.graph import prepare
 from abkd_jax.graph.host import HostGraph, whole_graph
 from abkd_jax.inference.bundle import Bundle, model_of
@@ -49,7 +50,7 @@ def probabilities(task: TaskName, logits: Any) -> np.ndarray:
 
 def logits(
     bundle: Bundle,
-    graph: Dataset | GraphDataset | HostGraph | jraph.GraphsTuple | str | Path,
+    graph: Any,
     nodes: np.ndarray | None = None,
     *,
     data_root: str | Path | None = None,
@@ -68,7 +69,9 @@ def logits(
 
     Args:
         bundle: the model.
-        graph: a data set, its name or the path of its file, a graph on the host, or a `GraphsTuple`.
+        graph: a data set, its name or the path of its file, a graph on the host, a `GraphsTuple`, or a graph of PyTorch
+            Geometric (`Data`, `HeteroData`, or a list of `Data` for a graph-level model), which needs no labels; the
+            nodes of `HeteroData` are numbered type by type, as `datasets.from_pyg` does.
         nodes: `[k]` indices of nodes, or of graphs for a graph-level model; None takes all.
         data_root: of a named data set, see `datasets.data_root`.
         whole_bytes: 0 computes every graph layer by layer, where the model allows it.
@@ -78,10 +81,9 @@ def logits(
         `[k, outputs]` float32.
 
     Raises:
-        InputError: the graph is not what the model expects, or a node is outside of it.
+        InputError: the graph is not what the model expects, or of another library; or a node is outside of it.
     """
-    if isinstance(graph, str | Path):
-        graph = datasets.load(str(graph), data_root, labelled=False)
+    graph = _read(graph, bundle, data_root)
     model = model_of(bundle)
     if isinstance(graph, GraphDataset):
         return _at_once(bundle, model, batch_for(bundle.inputs, graph), nodes, graph.labels.shape[0])
@@ -99,6 +101,23 @@ def logits(
         return found if nodes is None else found[place]
     whole = prepare(whole_graph(host), relations=host.num_relations)
     return _at_once(bundle, model, whole, nodes, host.num_nodes)
+
+
+def _read(
+    graph: Any, bundle: Bundle, data_root: str | Path | None
+) -> Dataset | GraphDataset | HostGraph | jraph.GraphsTuple:
+    """Returns a graph in one of the forms of this package, whichever `logits` is given."""
+    if isinstance(graph, Dataset | GraphDataset | HostGraph | jraph.GraphsTuple):
+        return graph
+    if isinstance(graph, str | Path):
+        return datasets.load(str(graph), data_root, labelled=False)
+    if is_of_pyg(graph):
+        inputs = bundle.inputs
+        return datasets.from_pyg(graph, directed=inputs.directed and not inputs.graph_level, labelled=False)
+    raise InputError(
+        f"predict: the graph is a {type(graph).__name__}, expected a data set, its name or path, a GraphsTuple, or a "
+        "graph of PyTorch Geometric; datasets.from_scipy, from_networkx and from_jraph convert others"
+    )
 
 
 def _at_once(

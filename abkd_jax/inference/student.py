@@ -6,21 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jraph
 import numpy as np
 
 from abkd_jax.datasets.files.atomic import read_json
-from abkd_jax.graph.host import HostGraph
 from abkd_jax.inference import bundle as bundles
 from abkd_jax.inference.bundle import Bundle
 from abkd_jax.inference.export import Format, export
 from abkd_jax.inference.export.quantise import Precision
 from abkd_jax.inference.predict import logits, probabilities
-from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree
+from abkd_jax.types import InputError, Pytree
 
 __all__ = ["Student", "find", "load"]
-
-Graph = Dataset | GraphDataset | HostGraph | jraph.GraphsTuple | str | Path
 
 
 @dataclass(frozen=True)
@@ -43,14 +39,24 @@ class Student:
         """Returns what is known of its training: data set, scores, teacher, settings, versions."""
         return self.bundle.card
 
-    def logits(
-        self, graph: Graph, nodes: np.ndarray | None = None, *, data_root: str | Path | None = None
-    ) -> np.ndarray:
-        """Computes the logits of all nodes, or of some; see `inference.predict.logits`."""
+    def logits(self, graph: Any, nodes: np.ndarray | None = None, *, data_root: str | Path | None = None) -> np.ndarray:
+        """Computes the logits of all nodes, or of some; see `inference.predict.logits`.
+
+        Args:
+            graph: a data set, its name or path, a `HostGraph`, a `GraphsTuple`, or a graph of PyTorch Geometric.
+            nodes: `[k]` indices of nodes, or of graphs for a graph-level model; None takes all.
+            data_root: of a named data set, see `datasets.data_root`.
+
+        Returns:
+            `[k, outputs]` float32.
+
+        Raises:
+            InputError: the graph is none of these, or not what the model expects; or a node is outside of it.
+        """
         return logits(self.bundle, graph, nodes, data_root=data_root)
 
     def predict(
-        self, graph: Graph, nodes: np.ndarray | None = None, *, data_root: str | Path | None = None
+        self, graph: Any, nodes: np.ndarray | None = None, *, data_root: str | Path | None = None
     ) -> np.ndarray:
         """Computes the probabilities of the classes or labels, real targets as they are; arguments as of `logits`."""
         return probabilities(self.bundle.task, self.logits(graph, nodes, data_root=data_root))

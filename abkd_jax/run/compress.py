@@ -13,6 +13,7 @@ from abkd_jax import datasets
 from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig
 from abkd_jax.configs.presets import distill_config
+from abkd_jax.datasets.convert.pyg_data import is_of_pyg
 from abkd_jax.datasets.facts import check_batches
 from abkd_jax.inference.student import Student
 from abkd_jax.run import pipeline
@@ -211,8 +212,7 @@ def _dataset(data: Any, data_root: str | Path | None, split: int) -> Dataset | G
         return datasets.validate(data)
     if isinstance(data, str | Path):
         return datasets.load(str(data), data_root, split)
-    first = data[0] if isinstance(data, list) and data else data
-    if type(first).__module__.startswith("torch_geometric"):
+    if is_of_pyg(data):
         return datasets.from_pyg(data, rng=np.random.default_rng(split))
     raise InputError(
         f"compress: data is a {type(data).__name__}, expected a data set, its name or path, or a graph of PyTorch "

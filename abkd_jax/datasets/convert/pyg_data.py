@@ -8,9 +8,16 @@ import numpy as np
 from abkd_jax.datasets.convert.arrays import Masks, build, mask_arrays
 from abkd_jax.datasets.convert.pyg_hetero import hetero_arrays
 from abkd_jax.datasets.convert.pyg_parts import classes_or_targets, edge_ends, needed, optional, stored_masks
+from abkd_jax.datasets.neutral.labels import unlabelled
 from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName
 
-__all__ = ["from_pyg"]
+__all__ = ["from_pyg", "is_of_pyg"]
+
+
+def is_of_pyg(data: Any) -> bool:
+    """Tells whether something is an object of PyTorch Geometric, or a list that begins with one; imports nothing."""
+    first = data[0] if isinstance(data, list | tuple) and data else data
+    return any(kind.__module__.partition(".")[0] == "torch_geometric" for kind in type(first).__mro__)
 
 
 def from_pyg(
@@ -22,6 +29,7 @@ def from_pyg(
     task: TaskName | None = None,
     directed: bool = False,
     row_normalise: bool = False,
+    labelled: bool = True,
     name: str = "graph",
 ) -> Dataset | GraphDataset:
     """Makes a data set of what PyTorch Geometric holds.
@@ -43,6 +51,7 @@ def from_pyg(
         task: see `from_scipy`.
         directed: keeps the edges as they are; else each counts in both directions. Not for lists.
         row_normalise: see `from_scipy`. Not for lists.
+        labelled: False reads neither `y` nor masks, which need not be there: a graph to predict on needs none.
         name: of the data set.
 
     Returns:
@@ -52,36 +61,38 @@ def from_pyg(
         InputError: one line that names what is wrong.
     """
     if hasattr(data, "metadata") and hasattr(data, "node_types"):
-        arrays = hetero_arrays(name, data, split, directed=directed)
+        arrays = hetero_arrays(name, data, split, directed=directed, labelled=labelled)
     elif hasattr(data, "edge_index"):
-        arrays = _node_arrays(name, data, split)
+        arrays = _node_arrays(name, data, split, labelled)
     elif isinstance(data, Sequence) or hasattr(data, "__getitem__"):
-        arrays = _graph_arrays(name, list(data))
+        arrays = _graph_arrays(name, list(data), labelled)
     else:
         raise InputError(f"{name}: a {type(data).__name__}; expected Data, HeteroData or a list of Data")
-    given = {"task": task, "directed": directed or None, "row_normalise": row_normalise or None}
+    if not labelled:
+        arrays = unlabelled({key: array for key, array in arrays.items() if array is not None})
+    given = {"task": arrays.get("task", task), "directed": directed or None, "row_normalise": row_normalise or None}
     return build(name, "PyTorch Geometric", {**arrays, **given, **mask_arrays(masks)}, rng)
 
 
-def _node_arrays(name: str, data: Any, split: int) -> dict[str, Any]:
+def _node_arrays(name: str, data: Any, split: int, labelled: bool) -> dict[str, Any]:
     senders, receivers = edge_ends(name, data)
-    labels, weights = needed(name, data, "y"), optional(data, "edge_weight")
+    weights = optional(data, "edge_weight")
     return {
         "senders": senders,
         "receivers": receivers,
         "features": needed(name, data, "x"),
-        "labels": classes_or_targets(labels),
+        "labels": classes_or_targets(needed(name, data, "y")) if labelled else None,
         "edge_weights": None if weights is None or (weights == 1).all() else weights.reshape(-1),
         "edge_features": optional(data, "edge_attr"),
-        **stored_masks(name, data, split),
+        **(stored_masks(name, data, split) if labelled else {}),
     }
 
 
-def _graph_arrays(name: str, graphs: list[Any]) -> dict[str, Any]:
+def _graph_arrays(name: str, graphs: list[Any], labelled: bool) -> dict[str, Any]:
     if not graphs or not all(hasattr(graph, "edge_index") for graph in graphs):
         odd = next((type(graph).__name__ for graph in graphs if not hasattr(graph, "edge_index")), "nothing")
         raise InputError(f"{name}: a list that holds {odd}; expected Data in it, one for each graph")
-    parts = [_one_graph(f"{name}: graph {number}", graph) for number, graph in enumerate(graphs)]
+    parts = [_one_graph(f"{name}: graph {number}", graph, labelled) for number, graph in enumerate(graphs)]
     sizes = [len(part["features"]) for part in parts]
     starts = np.cumsum([0, *sizes])[:-1]
     joined: dict[str, Any] = {}
@@ -93,20 +104,20 @@ def _graph_arrays(name: str, graphs: list[Any]) -> dict[str, Any]:
             if without or len(widths) > 1:
                 raise InputError(f"{name}: {key} of the graphs differ in width, or some lack them; expected one width")
             joined[key] = np.concatenate(found)
-    labels = joined["labels"]
-    if len(labels) != len(graphs):
+    labels = joined.get("labels")
+    if labels is not None and len(labels) != len(graphs):
         raise InputError(f"{name}: {len(labels)} labels on {len(graphs)} graphs; expected y of one row on each")
     return {
         **joined,
         "senders": np.concatenate([part["senders"] + start for part, start in zip(parts, starts, strict=True)]),
         "receivers": np.concatenate([part["receivers"] + start for part, start in zip(parts, starts, strict=True)]),
-        "labels": classes_or_targets(labels),
+        "labels": None if labels is None else classes_or_targets(labels),
         "graph_ids": np.repeat(np.arange(len(graphs)), sizes),
     }
 
 
-def _one_graph(name: str, graph: Any) -> dict[str, Any]:
-    features, label = needed(name, graph, "x"), needed(name, graph, "y")
+def _one_graph(name: str, graph: Any, labelled: bool) -> dict[str, Any]:
+    features, label = needed(name, graph, "x"), needed(name, graph, "y") if labelled else None
     senders, receivers = edge_ends(name, graph)
     if senders.size and max(senders.max(), receivers.max()) >= len(features):
         raise InputError(
@@ -115,7 +126,7 @@ def _one_graph(name: str, graph: Any) -> dict[str, Any]:
     attributes = optional(graph, "edge_attr")
     return {
         "features": features,
-        "labels": label.reshape(1) if label.ndim == 0 else label,
+        "labels": label.reshape(1) if label is not None and label.ndim == 0 else label,
         "edge_features": attributes if attributes is None or attributes.ndim > 1 else attributes[:, None],
         "senders": senders,
         "receivers": receivers,

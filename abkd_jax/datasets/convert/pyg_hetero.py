@@ -20,7 +20,7 @@ class _Relation(NamedTuple):
     attributes: np.ndarray | None
 
 
-def hetero_arrays(name: str, data: Any, split: int, *, directed: bool) -> dict[str, Any]:
+def hetero_arrays(name: str, data: Any, split: int, *, directed: bool, labelled: bool = True) -> dict[str, Any]:
     """Returns the arrays of a heterogeneous graph: its nodes type by type, those with features first.
 
     Args:
@@ -28,13 +28,11 @@ def hetero_arrays(name: str, data: Any, split: int, *, directed: bool) -> dict[s
         data: a `HeteroData`.
         split: see `from_pyg`.
         directed: keeps edge types that hold the reverse edges of others.
+        labelled: False reads neither labels nor masks.
 
     Raises:
         InputError: no type or several have labels, or a tensor is missing or of another shape.
     """
-    targets = [kind for kind in data.node_types if optional(data[kind], "y") is not None]
-    if len(targets) != 1:
-        raise InputError(f"{name}: {len(targets)} node types have y, {', '.join(targets)}; expected one")
     kinds = sorted(data.node_types, key=lambda kind: optional(data[kind], "x") is None)
     sizes = {kind: _count(name, data, kind) for kind in kinds}
     starts = dict(zip(kinds, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
@@ -42,12 +40,6 @@ def hetero_arrays(name: str, data: Any, split: int, *, directed: bool) -> dict[s
     kept = relations if directed else [r for r in relations if not _is_reverse(r, relations)]
     if not kept:
         raise InputError(f"{name}: no edge type; expected at least one")
-    count, target = sum(sizes.values()), targets[0]
-    here = slice(starts[target], starts[target] + sizes[target])
-    labels = classes_or_targets(needed(name, data[target], "y"))
-    if len(labels) != sizes[target]:
-        raise InputError(f"{name}: {target} has {len(labels)} labels; expected {sizes[target]}")
-    masks = {key: _placed(mask, here, count, False) for key, mask in stored_masks(name, data[target], split).items()}
     return {
         "senders": np.concatenate([relation.senders for relation in kept]),
         "receivers": np.concatenate([relation.receivers for relation in kept]),
@@ -56,11 +48,25 @@ def hetero_arrays(name: str, data: Any, split: int, *, directed: bool) -> dict[s
         "node_types": np.repeat(np.arange(len(kinds)), list(sizes.values())),
         "node_type_names": np.array(kinds),
         "features": _features(name, data, kinds),
-        "labels": _placed(labels, here, count, np.nan if labels.dtype.kind == "f" or labels.ndim > 1 else -1),
         "edge_weights": _weights(kept),
         "edge_features": _attributes(name, kept),
-        **masks,
+        **(_labels(name, data, split, sizes, starts) if labelled else {}),
     }
+
+
+def _labels(name: str, data: Any, split: int, sizes: dict[str, int], starts: dict[str, int]) -> dict[str, Any]:
+    """Returns the labels and masks of the one node type that has labels, at its nodes among all."""
+    targets = [kind for kind in data.node_types if optional(data[kind], "y") is not None]
+    if len(targets) != 1:
+        raise InputError(f"{name}: {len(targets)} node types have y, {', '.join(targets)}; expected one")
+    count, target = sum(sizes.values()), targets[0]
+    here = slice(starts[target], starts[target] + sizes[target])
+    labels = classes_or_targets(needed(name, data[target], "y"))
+    if len(labels) != sizes[target]:
+        raise InputError(f"{name}: {target} has {len(labels)} labels; expected {sizes[target]}")
+    masks = {key: _placed(mask, here, count, False) for key, mask in stored_masks(name, data[target], split).items()}
+    fill = np.nan if labels.dtype.kind == "f" or labels.ndim > 1 else -1
+    return {"labels": _placed(labels, here, count, fill), **masks}
 
 
 def _count(name: str, data: Any, kind: str) -> int:

@@ -19,6 +19,7 @@ from abkd_jax.inference.predict import logits, probabilities
 from abkd_jax.inference.predictions import Predictions, check_format, named_nodes, rows_named, to_csv, write
 from abkd_jax.inference.student import find
 from abkd_jax.run.data import TASKS
+from abkd_jax.run.folder import STUDENTS, read_full_name
 from abkd_jax.run.identity import fingerprint
 from abkd_jax.run.report import markdown, statistics
 from abkd_jax.types import Dataset, GraphDataset, InputError, shape_of
@@ -49,14 +50,15 @@ def export(
         seed: of the run; None takes the one with the best validation score.
         format: of the files, of `inference.export.FORMATS`.
         precision: of the stored weights.
-        graph: name or path of the data to measure on; None takes those of the run, where they can be loaded.
+        graph: name or path of the data to measure on; None takes those of the run, where they can be loaded; a file of
+            the user while its content is the same.
         out: folder; None is `exported` in that of the student.
         data_root: folder of the data files.
     """
     folder = find(model, method, seed)
     chosen = ", by its validation score" if seed is None and folder != model else ""
     bundle = bundles.load(folder)
-    sample = _sample(bundle, graph, data_root)
+    sample = _sample(bundle, folder, graph, data_root)
     exported = exports.export(bundle, out or folder / "exported", format, precision, sample)
     metric = statistics.metric_named(TASKS[bundle.task]().metric)
     rows = [
@@ -78,13 +80,15 @@ def export(
     return 0
 
 
-def _sample(bundle: Bundle, graph: str | None, data_root: Path | None) -> exports.Sample | None:
+def _sample(bundle: Bundle, folder: Path, graph: str | None, data_root: Path | None) -> exports.Sample | None:
     """Returns the data to measure on; None, with a warning, where those of the run are not at hand or too large."""
-    data = bundle.card.get("data", {})
-    name = graph or data.get("name")
-    if name is None:
-        return None
+    data, name, own = bundle.card.get("data", {}), graph, None
     try:
+        if name is None:
+            own = _full_name(folder)
+            name = own or data.get("name")
+        if name is None:
+            return None
         dataset: Dataset | GraphDataset = datasets.load(name, data_root, data.get("split", 0))
         if 4 * np.prod(shape_of(dataset.features)) > LARGEST_SAMPLE:
             raise InputError(f"{name}: more than {LARGEST_SAMPLE >> 30} GiB of features")
@@ -94,10 +98,19 @@ def _sample(bundle: Bundle, graph: str | None, data_root: Path | None) -> export
         log.warning("not measured: %s; --graph names the data to measure on", str(error).partition(";")[0])
         return None
     if graph is None and data.get("fingerprint") != fingerprint(dataset):
+        if own is not None:
+            log.warning("not measured: %s has changed since the run; --graph names the data to measure on", own)
+            return None
         log.warning("measured on %s, whose content is not that of the run", name)
     labels, mask = jnp.asarray(dataset.labels), jnp.asarray(dataset.test_mask)
     arrays = checked_arrays(bundle.inputs, arrays_of(dataset, bundle.inputs))
     return exports.Sample(arrays, lambda logits: TASKS[bundle.task]().score(logits, labels, mask))
+
+
+def _full_name(folder: Path) -> str | None:
+    """Returns the path or `layout:name` of the data of the run that a student is kept in; None without such a run."""
+    run = folder.resolve().parents
+    return read_full_name(run[2]) if len(run) > 2 and run[1].name == STUDENTS else None
 
 
 @backend.ready()

@@ -128,7 +128,8 @@ class Export(_Verbosity):
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Precision of the stored weights; bfloat16 also of the computations (stablehlo alone)."""
     graph: str | None = None
-    """Name or path of the data to measure accuracy and time on; default: those of the run."""
+    """Name or path of the data to measure accuracy and time on; default: those of the run, an own file while it is the
+    same."""
     out: Path | None = None
     """Folder to write; default: `exported` in the folder of the student."""
     data_root: Path | None = None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from abkd_jax import datasets
-from abkd_jax.configs.names import short_name
+from abkd_jax.configs.names import full_name, short_name
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.run.folder import RunFolder, conflicts, read_made_from, read_results
 from abkd_jax.run.given_teachers import ELSEWHERE
@@ -46,7 +46,8 @@ def made_from(plan: Plan, data: DataIdentity) -> dict[str, Any]:
     """Returns what the records of a run stand on: the last whole step of every checkpoint, and the files.
 
     While size and time of change of a file of the data, or of a teacher from outside, stay as they are, so does what is
-    in it.
+    in it. Of data that other data of the same short name can stand for, the full name is there too, see
+    `folder.read_full_name`.
     """
     config, root, source = plan.config, teachers_root(plan.config), source_of(plan.config)
     steps = {}
@@ -61,7 +62,9 @@ def made_from(plan: Plan, data: DataIdentity) -> dict[str, Any]:
             steps[f"{name} {', '.join(map(str, seeds))}"] = checkpoint.verify(path, identity)
     paths = [path for path in [*datasets.paths(config.dataset, config.data_root), *given] if path.exists()]
     files = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
-    return {"fingerprint": data.fingerprint, "checkpoints": steps, "files": files}
+    full = full_name(config.dataset)
+    named = {} if full == short_name(config.dataset) else {"dataset": full}
+    return {"fingerprint": data.fingerprint, "checkpoints": steps, "files": files, **named}
 
 
 def name_other_origins(path: Path) -> None:

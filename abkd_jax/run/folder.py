@@ -28,6 +28,7 @@ __all__ = [
     "map_rows",
     "metric_lines",
     "open_run",
+    "read_full_name",
     "read_made_from",
     "read_results",
     "write",
@@ -259,6 +260,17 @@ def read_made_from(run: RunFolder) -> dict[str, Any] | None:
         return None
     found = read_json(run.path / FINISHED) if whole else None
     return found if isinstance(found, dict) and isinstance(found.get("fingerprint"), str) else None
+
+
+def read_full_name(folder: Path) -> str | None:
+    """Reads the path or the `layout:name` of the data of a finished run; None where their name in the list is enough.
+
+    Raises:
+        InputError: the file that says it is damaged.
+    """
+    found = read_json(folder / FINISHED) if (folder / FINISHED).exists() else None
+    name = found.get("dataset") if isinstance(found, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

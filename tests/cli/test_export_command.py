@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from cli_samples import printed
 from export_samples import bundle_of
+from pipeline_samples import tiny
 
 from abkd_jax import datasets
 from abkd_jax.cli import parser
 from abkd_jax.inference import bundle as bundles
+from abkd_jax.run import pipeline
 from abkd_jax.run.identity import fingerprint
 
 
@@ -88,3 +90,20 @@ def test_without_the_data_of_the_run_it_is_exported_unmeasured(run: Path, capsys
     out = printed(capsys, "export", folder, "--out", run / "new")
     assert out.splitlines()[4].split()[-2:] == ["-", "-"]
     assert (run / "new" / "model.stablehlo").is_file()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_it_is_measured_on_the_own_file_of_the_run_while_that_is_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path, student = tmp_path / "mine.npz", tmp_path / "run" / "students" / "supervised" / "seed_0"
+    datasets.save_npz(datasets.load("synthetic"), path)
+    run = pipeline.distill(tiny(tmp_path, dataset=str(path), methods=("supervised",), seeds=1))
+    score = bundles.load(student).card["test_accuracy"]
+    for folder in (run, student):  # the folder of the run, or that of the student
+        assert printed(capsys, "export", folder).splitlines()[4].split()[-2] == f"{100 * score:.2f}"
+    datasets.save_npz(datasets.load("synthetic", seed=1), path)
+    for lost in (False, True):
+        if lost:
+            path.unlink()
+        assert printed(capsys, "export", run).splitlines()[4].split()[-2] == "-"

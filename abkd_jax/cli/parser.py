@@ -124,7 +124,8 @@ class Export(_Verbosity):
     seed: int | None = None
     """Seed of the run; default: the one with the best validation score."""
     format: tuple[Literal["stablehlo", "onnx", "pyg"], ...] = ("stablehlo",)
-    """Formats: stablehlo (one program for CPUs, GPUs and TPUs), onnx, pyg (safetensors for PyTorch Geometric)."""
+    """Formats: stablehlo (one program for CPUs, GPUs and TPUs), onnx, pyg (safetensors for PyTorch Geometric;
+    models of one node type)."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Precision of the stored weights; bfloat16 also of the computations (stablehlo alone)."""
     graph: str | None = None

@@ -28,7 +28,8 @@ def to_state_dict(config: ModelConfig, variables: Pytree) -> dict[str, np.ndarra
         NumPy arrays by name, float32, and int64 counters of batch normalisation.
 
     Raises:
-        InputError: PyTorch Geometric has no counterpart; the line names the option or the parameter.
+        InputError: PyTorch Geometric has no counterpart; the line names the option or the parameter, or that the layers
+            are of several node types.
 
     Examples:
         >>> kernel, bias = np.ones((5, 4), np.float32), np.zeros(4, np.float32)
@@ -40,7 +41,13 @@ def to_state_dict(config: ModelConfig, variables: Pytree) -> dict[str, np.ndarra
     require_counterpart(config)
     state: dict[str, np.ndarray] = {}
     batch_norm = config.norm == "batch"
-    for path, value in layers_of(config, variables):
+    layers = list(layers_of(config, variables))
+    if any("/relations/" in path for path, _ in layers):
+        raise InputError(
+            f"{config.name}: layers of several node types have no counterpart in PyTorch Geometric, whose RGCNConv has "
+            "one root weight for all nodes; expected one node type"
+        )
+    for path, value in layers:
         _, module, number, rest = parts_of(path)
         for theirs, tensor in _tensors(config, module, rest, np.asarray(value, np.float32)):
             state[their_name(table_of(config), module, number, theirs, batch_norm=batch_norm)] = tensor

@@ -116,6 +116,7 @@ def test_the_card_names_the_preprocessing():
 def test_what_a_format_cannot_hold_is_refused_and_nothing_is_written(tmp_path: Path):
     for name, formats, precision, message in (
         ("sign", ("pyg",), "float32", "sign has no counterpart in PyTorch Geometric"),
+        ("rgcn", ("stablehlo", "pyg"), "float32", "^rgcn: layers of several node types have no counterpart in PyTorch"),
         ("mlp", ("pyg",), "int8", "weights for PyTorch Geometric in int8, expected float32"),
         ("mlp", ("stablehlo", "onnx"), "bfloat16", "ONNX in bfloat16"),
     ):

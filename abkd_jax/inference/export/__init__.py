@@ -58,7 +58,8 @@ def export(
     """Writes a trained model in several formats, all of them or none.
 
     `model.stablehlo` and `model.onnx` are programs that take a raw graph (`model.int8.onnx` in int8),
-    `model.safetensors` the weights for PyTorch Geometric; `card.json` says what each takes and how it was measured.
+    `model.safetensors` the weights for PyTorch Geometric, which has no layers of several node types; `card.json` says
+    what each takes and how it was measured.
 
     Args:
         bundle: the model.
@@ -72,11 +73,12 @@ def export(
     """
     if "pyg" in formats and precision != "float32":
         raise InputError(f"weights for PyTorch Geometric in {precision}, expected float32")
+    weights_alone = _pyg(bundle) if "pyg" in formats else None  # refused before programs are made
     contents: dict[str, tuple[bytes, dict[str, Any]]] = {}
     table: list[Measured] = []
     for name in formats:
-        if name == "pyg":
-            contents["model.safetensors"] = _pyg(bundle)
+        if name == "pyg" and weights_alone is not None:
+            contents["model.safetensors"] = weights_alone
             continue
         content = b""
         for of in dict.fromkeys(("float32", precision)):  # the one that is asked for is the last

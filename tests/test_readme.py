@@ -60,7 +60,7 @@ def test_every_command_is_understood(monkeypatch, tmp_path):
     lines = [line for block in blocks(README, "bash") for line in block.splitlines() if line.startswith("abkd-jax ")]
     assert len(lines) > 5
     understood = []
-    monkeypatch.setattr(parser, "_run", lambda command: understood.append(type(command).__name__.lower()) or 0)
+    monkeypatch.setattr(parser, "_run", lambda command, _: understood.append(type(command).__name__.lower()) or 0)
     for line in lines:
         parser.main(shlex.split(line, comments=True)[1:])
     assert understood == [line.split()[1] for line in lines]

@@ -14,7 +14,7 @@ from abkd_jax.cli import parser
 
 @pytest.mark.parametrize(("command", "resumes"), [("distill", True), ("teacher", True), ("evaluate", False)])
 def test_interrupt_is_one_line(capsys, monkeypatch, command, resumes):
-    def interrupt(_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(parser, "_run", interrupt)
@@ -27,7 +27,7 @@ def test_interrupt_is_one_line(capsys, monkeypatch, command, resumes):
 
 
 def test_a_fault_of_the_machine_is_one_line(capsys, monkeypatch):
-    def run(_):
+    def run(*_):
         raise OSError(28, "No space left on device", "some/file")
 
     monkeypatch.setattr(parser, "_run", run)
@@ -53,7 +53,7 @@ class Full:
 
 
 def test_output_that_cannot_be_written_is_one_line(monkeypatch):
-    def run(_):
+    def run(*_):
         monkeypatch.setattr("sys.stdout", Full())
         return 0
 

@@ -1,16 +1,15 @@
 """The numbers of the first paragraphs on the studies, `experiments/README.md`, from the stored cells."""
 
-import functools
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from prose_samples import WORDS, told
 
-from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import Claim
 from abkd_jax.study.report.draws import gaps_of
-from abkd_jax.study.report.grid import make_grid, scores_of
+from abkd_jax.study.report.grid import scores_of
 from experiments import recommended, tuning_draws
 from experiments.configs.tables import TABLES
 
@@ -19,17 +18,6 @@ RESULTS = EXPERIMENTS / "results"
 WHOLE = (EXPERIMENTS / "README.md").read_text()
 README = re.sub(r"\s+", " ", WHOLE)
 TEXT = re.sub(r"\s+", " ", WHOLE.split("In short, ")[1].split("\n\nWhat the ")[0])
-COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-
-
-@functools.cache
-def grid_of(table):
-    return make_grid(load(RESULTS / table), "soft_label")
-
-
-@functools.cache
-def decisions(table):
-    return tuning_draws.decisions_of_draws(table, RESULTS)
 
 
 def found(pattern):
@@ -43,24 +31,24 @@ def mean(cell):
 
 def behind(table, method="soft_label", student=""):
     """Returns how far the students of each column are below their teachers."""
-    grid = grid_of(table)
+    grid = told(table).grid
     columns = [column for column in grid.columns if (column, method) in grid.cells and student in column.student]
     return {column: mean(grid.teacher(column)) - mean(grid.cells[column, method]) for column in columns}
 
 
 def test_how_many_tables_and_methods_there_are():
     stored = [name for name in TABLES if (RESULTS / name).is_dir()]
-    most = max(len(grid_of(name).methods) for name in stored)
-    assert found(r"from (\w+) tables of up to (\d+) methods") == (COUNTS[len(stored)], str(most))
+    most = max(len(told(name).grid.methods) for name in stored)
+    assert found(r"from (\w+) tables of up to (\d+) methods") == (WORDS[len(stored)], str(most))
 
 
 def test_soft_labels_of_all_nodes_leave_nothing_to_gain():
-    grid, gaps = grid_of("main"), behind("main")
+    grid, gaps = told("main").grid, behind("main")
     close = [gap for gap in gaps.values() if gap < 1.0]
     smaller = [grid.compression(column) for column in grid.columns]
     said = found(r"(\d+) to (\d+) times smaller, end within a point .* on (\w+) of (\w+) graphs, on Actor (\S+) below")
     assert said[:2] == (f"{min(smaller):.0f}", f"{max(smaller):.0f}")
-    assert said[2:4] == (COUNTS[len(close)], COUNTS[len(gaps)])
+    assert said[2:4] == (WORDS[len(close)], WORDS[len(gaps)])
     assert [f"{gap:.1f}" for column, gap in gaps.items() if column.dataset == "geom_gcn:film"] == [said[4]]
 
 
@@ -68,7 +56,7 @@ def test_where_labelled_nodes_alone_are_taught():
     gaps = behind("regimes")
     wide = {column: gap for column, gap in gaps.items() if gap > 3.0}
     said = found(r"soft labels are (\d+) to (\d+) points below the teachers on (\w+) of (\w+) graphs")
-    assert said == (f"{min(wide.values()):.0f}", f"{max(wide.values()):.0f}", COUNTS[len(wide)], COUNTS[len(gaps)])
+    assert said == (f"{min(wide.values()):.0f}", f"{max(wide.values()):.0f}", WORDS[len(wide)], WORDS[len(gaps)])
     acm = next(column for column in gaps if column.dataset == "acm")
     assert abs(gaps[acm]) < 0.1
     assert round(behind("regimes", "teacher_input")[acm] - gaps[acm]) == 1
@@ -85,7 +73,7 @@ def test_what_the_first_layer_of_the_teacher_gets_back_over_the_draws():
     said = found(
         r"gets (\d+) to (\d+) % of that back over (\w+) draws, ahead in every one, and is (\S+) above the best of four"
     )
-    assert said[:3] == (f"{min(shares):.0f}", f"{max(shares):.0f}", COUNTS[len(grids)])
+    assert said[:3] == (f"{min(shares):.0f}", f"{max(shares):.0f}", WORDS[len(grids)])
     assert all(gain > 0.0 for gained in gaps.values() for gain in gained)
     assert said[3] == f"{over_graphs('regimes', 'teacher_input', 'best other loss')[0]:.1f}"
 
@@ -95,7 +83,7 @@ def test_where_alignment_gains():
     found(r"half a point over three graphs in narrow students .* ahead in every draw of the tuning")
     assert 0.4 < gained < 0.6
     assert min(gaps) > 0.0
-    decided = decisions("deep_to_shallow")
+    decided = told("deep_to_shallow").decisions_of_draws
     (on_cora,) = [
         one
         for one, _ in decided
@@ -128,12 +116,8 @@ def test_what_the_advised_settings_gain():
 
 def over_graphs(table, method, against):
     """Returns what the draws say of a claim over all data sets: the mean gain in points, and those of the draws."""
-    decided = [one for one in decisions(table) if one[0].comparison.column is None]
-    return next(
-        (100 * one.comparison.difference.estimate.mean, gaps)
-        for one, gaps in decided
-        if (one.claim.method, one.claim.against) == (method, against)
-    )
+    drawn = told(table).drawn(method, against)
+    return drawn.mean, drawn.gaps
 
 
 @pytest.mark.parametrize("units", [2, 4])

@@ -21,8 +21,7 @@ from abkd_jax.study.options import Table
 from abkd_jax.study.reproduce import as_text, compare, made_by
 from abkd_jax.training.provenance import provenance
 from abkd_jax.types import InputError
-from experiments.configs.tables import TABLES
-from experiments.program import run_program
+from experiments.program import run_program, table_named
 from experiments.study import RESULTS, RUNS, Run, train
 
 
@@ -42,11 +41,13 @@ class Reproduce:
 
 def main() -> None:
     """Reads the options, trains, compares."""
-    arguments = sys.argv[1:]
-    name = arguments.pop(0) if arguments and arguments[0] in TABLES else "main"
-    config = (tyro.conf.AvoidSubcommands,)
-    options = tyro.cli(Reproduce, default=Reproduce(TABLES[name]), description=__doc__, args=arguments, config=config)
-    sys.exit(run_program("experiments.reproduce", lambda: reproduce(options), resumes=True))
+
+    def work() -> int:
+        arguments, config = sys.argv[1:], (tyro.conf.AvoidSubcommands,)
+        options = Reproduce(table_named(arguments))
+        return reproduce(tyro.cli(Reproduce, default=options, description=__doc__, args=arguments, config=config))
+
+    sys.exit(run_program("experiments.reproduce", work, resumes=True))
 
 
 def reproduce(options: Reproduce) -> int:

@@ -17,8 +17,7 @@ from abkd_jax.study.cells import Cell
 from abkd_jax.study.options import Table
 from abkd_jax.study.runner import run_table
 from abkd_jax.types import METRICS
-from experiments.configs.tables import TABLES
-from experiments.program import run_program
+from experiments.program import run_program, table_named
 
 RESULTS, RUNS = Path("experiments/results"), Path("runs/studies")
 
@@ -39,12 +38,13 @@ class Run:
 
 def main() -> None:
     """Reads the options and runs the table."""
-    arguments = sys.argv[1:]
-    name = arguments.pop(0) if arguments and arguments[0] in TABLES else "main"
-    run = tyro.cli(
-        Run, default=Run(TABLES[name]), description=__doc__, args=arguments, config=(tyro.conf.AvoidSubcommands,)
-    )
-    run_program("experiments.study", lambda: train(run), resumes=True)
+
+    def work() -> None:
+        arguments, config = sys.argv[1:], (tyro.conf.AvoidSubcommands,)
+        run = Run(table_named(arguments))
+        train(tyro.cli(Run, default=run, description=__doc__, args=arguments, config=config))
+
+    run_program("experiments.study", work, resumes=True)
 
 
 @backend.ready()

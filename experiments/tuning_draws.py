@@ -24,7 +24,7 @@ from abkd_jax.study.report.markdown import block_text
 from abkd_jax.study.report.score_tables import label
 from abkd_jax.types import InputError
 from experiments.configs.tables import CLAIMS, CLAIMS_OF_DRAWS, TABLES
-from experiments.program import run_program
+from experiments.program import run_program, table_named
 from experiments.study import RESULTS, RUNS, Run, train
 
 BASELINE = "soft_label"
@@ -64,8 +64,7 @@ def main(args: Args) -> None:
         InputError: an unknown table, fewer than one draw or than two methods, a text without a place for it, or see
             `experiments.study.train` and `draws_blocks`.
     """
-    if args.table not in TABLES:
-        raise InputError(f"table {args.table!r}: expected one of {', '.join(TABLES)}")
+    table_named([args.table])
     if args.draws < 1:
         raise InputError(f"draws {args.draws}: expected at least 1")
     if len(args.methods) < 2:

@@ -67,13 +67,13 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def program_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The folder in which commands keep compiled programs, with JAX as a user's process has it at first."""
-    from abkd_jax.cli import backend
+    from abkd_jax.run import compiled
 
     before = jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()
-    monkeypatch.setattr(backend, "cache_root", lambda: tmp_path)
-    monkeypatch.setattr(backend, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(compiled, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(compiled, "LEAST_SECONDS", 0.0)
     yield tmp_path / "xla"
     jax.config.update("jax_compilation_cache_dir", before)
     compilation_cache.reset_cache()

@@ -18,10 +18,10 @@ from abkd_jax.inference.export.quantise import Precision
 from abkd_jax.inference.predict import logits, probabilities
 from abkd_jax.inference.predictions import Predictions, check_format, named_nodes, rows_named, to_csv, write
 from abkd_jax.inference.student import find
-from abkd_jax.run.data import TASKS
 from abkd_jax.run.folder import STUDENTS, read_full_name
 from abkd_jax.run.identity import fingerprint
 from abkd_jax.run.report import markdown, statistics
+from abkd_jax.run.targets import TASKS
 from abkd_jax.types import Dataset, GraphDataset, InputError, shape_of
 
 __all__ = ["export", "predict"]

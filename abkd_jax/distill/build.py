@@ -1,7 +1,7 @@
 """Builds the loss of a method from its settings: the one place where the names of losses become functions."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
@@ -28,11 +28,13 @@ class LossContext(NamedTuple):
         task: see `types.GraphDataset`.
         graph_level: whether the logits are of graphs.
         minibatches: whether targets are computed anew for every batch: then the teacher is not reduced first.
+        scale: `[c]` deviations of real targets; None where there are none.
     """
 
     task: Literal["classification", "multilabel", "regression"] = "classification"
     graph_level: bool = False
     minibatches: bool = False
+    scale: Any = None
 
 
 def build_objective(method: MethodConfig, context: LossContext = LossContext()) -> Objective | None:  # noqa: B008
@@ -93,7 +95,7 @@ def _soft_label(
     soft_label = {
         "classification": lambda: distill.soft_label(method.temperature),
         "multilabel": distill.soft_label_multilabel,
-        "regression": distill.output_error,
+        "regression": lambda: distill.output_error(context.scale),
     }[context.task]()
     if not context.graph_level:
         return soft_label, method.soft_label_nodes

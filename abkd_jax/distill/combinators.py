@@ -62,6 +62,9 @@ def weighted_sum(*terms: Term) -> Objective:
     require_weights("weighted_sum", "term", [(term.name, term.weight) for term in terms])
     for term in terms:
         require_choice("weighted_sum", f"nodes of the term {term.name!r}", term.nodes, NodeMasks._fields)
+        if not isinstance(term.objective, Objective):
+            kind = type(term.objective).__name__
+            raise InputError(f"weighted_sum: the term {term.name!r} holds a {kind}, expected an Objective, as gsp()")
 
     def init(key: PRNGKey, teacher: GNNOutput, student: GNNOutput) -> Pytree:
         keys = _keys(key, terms)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from abkd_jax.datasets.files.atomic import read_json
@@ -28,6 +29,12 @@ class Student:
     """
 
     bundle: Bundle
+
+    def __repr__(self) -> str:
+        """Names the architecture, the data set and the size."""
+        config, numbers = self.bundle.config, sum(np.size(leaf) for leaf in jax.tree.leaves(self.parameters))
+        on = f" on {self.card['dataset']}" if "dataset" in self.card else ""
+        return f"Student({config.name} {config.layers} x {config.hidden}{on}, {numbers:,} parameters)"
 
     @property
     def parameters(self) -> Pytree:

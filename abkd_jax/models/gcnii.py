@@ -14,7 +14,8 @@ from abkd_jax.aggregate import receiving
 from abkd_jax.aggregate.readout import Readout
 from abkd_jax.graph import node_features, normalise
 from abkd_jax.layers import Dense, Dropout, GCN2Conv
-from abkd_jax.models.stack import Norm, Part, Stage, classify, normalised, precise, scanned, slice_of
+from abkd_jax.layers.output import precise
+from abkd_jax.models.stack import Norm, Part, Stage, classify, normalised, scanned, slice_of
 from abkd_jax.types import GNNOutput
 
 __all__ = ["GCNII"]

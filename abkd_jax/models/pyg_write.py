@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from abkd_jax.configs.options import ModelConfig
+from abkd_jax.layers.output import UNITS, units_of
 from abkd_jax.models.pyg_layers import layers_of, parts_of
 from abkd_jax.models.pyg_names import entries_of, their_name
+from abkd_jax.models.pyg_units import with_units_inside
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["require_counterpart", "table_of", "their_path", "to_state_dict"]
@@ -22,7 +24,7 @@ def to_state_dict(config: ModelConfig, variables: Pytree) -> dict[str, np.ndarra
 
     Args:
         config: architecture and sizes.
-        variables: `{"params": ..., "batch_stats": ...}`.
+        variables: `{"params": ..., "batch_stats": ...}`; `units` of real targets enter the last layer.
 
     Returns:
         NumPy arrays by name, float32, and int64 counters of batch normalisation.
@@ -41,12 +43,15 @@ def to_state_dict(config: ModelConfig, variables: Pytree) -> dict[str, np.ndarra
     require_counterpart(config)
     state: dict[str, np.ndarray] = {}
     batch_norm = config.norm == "batch"
-    layers = list(layers_of(config, variables))
+    units = units_of(variables)
+    layers = list(layers_of(config, {name: tree for name, tree in variables.items() if name != UNITS}))
     if any("/relations/" in path for path, _ in layers):
         raise InputError(
             f"{config.name}: layers of several node types have no counterpart in PyTorch Geometric, whose RGCNConv has "
             "one root weight for all nodes; expected one node type"
         )
+    if units is not None:
+        layers = with_units_inside(dict(layers), units)
     for path, value in layers:
         _, module, number, rest = parts_of(path)
         for theirs, tensor in _tensors(config, module, rest, np.asarray(value, np.float32)):

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from abkd_jax.aggregate import propagate, receiving
 from abkd_jax.graph import node_entry, node_features, normalise
 from abkd_jax.layers import Dense, Dropout, dense_features, hops
-from abkd_jax.models.stack import Part, Stage, precise
+from abkd_jax.layers.output import finished
+from abkd_jax.models.stack import Part, Stage
 from abkd_jax.types import GNNOutput, InputError
 
 __all__ = ["SIGN", "with_hops"]
@@ -87,7 +88,7 @@ class SIGN(nn.Module):
         rates = (self.dropout, self.dropout)
         last = _FeedForward(self.hidden, self.classes, self.layers, rates, self.dtype, train, name="output")
         logits, inner = last(joined)
-        return GNNOutput(precise(logits), (joined, *inner))
+        return GNNOutput(finished(logits), (joined, *inner))
 
 
 class _FeedForward(nn.Module):

@@ -18,6 +18,7 @@ from abkd_jax.graph import layout_of, node_features, node_mask, num_nodes
 from abkd_jax.graph.hops import hop_blocks
 from abkd_jax.graph.input_checks import check_graph
 from abkd_jax.layers import Dense, Dropout, MaskedBatchNorm, jumping_knowledge
+from abkd_jax.layers.output import finished
 from abkd_jax.types import GNNOutput
 
 __all__ = [
@@ -30,7 +31,6 @@ __all__ = [
     "Stage",
     "classify",
     "normalised",
-    "precise",
     "scanned",
     "slice_of",
 ]
@@ -123,7 +123,8 @@ def _part_of(number: int, variables: Any) -> Any:
 
 def slice_of(number: int, variables: Any) -> Any:
     """Returns the variables of one layer under the scan."""
-    return jax.tree.map(lambda leaf: leaf[number - 1], {name: tree["blocks"] for name, tree in variables.items()})
+    blocks = {name: tree["blocks"] for name, tree in variables.items() if "blocks" in tree}
+    return jax.tree.map(lambda leaf: leaf[number - 1], blocks)
 
 
 class Stack(nn.Module):
@@ -276,7 +277,7 @@ class Stack(nn.Module):
         logits = make(self.classes, True, suffix)(graph, dropped)
         if self.residual == "linear":
             logits = logits + _linear(self.classes, receiving(graph, dropped), suffix, self.dtype)
-        return precise(logits)
+        return finished(logits)
 
 
 def normalised(
@@ -328,7 +329,7 @@ def classify(
     dtype: DTypeLike | None,
 ) -> Float[Array, "_ c"]:
     """Computes the logits: readout over the nodes of a graph if there is one, dropout, the linear layer `output`."""
-    return precise(Dense(classes, name="output", dtype=dtype)(drop(h if how is None else readout(graph, h, how))))
+    return finished(Dense(classes, name="output", dtype=dtype)(drop(h if how is None else readout(graph, h, how))))
 
 
 def _sent(block: jraph.GraphsTuple, graph: jraph.GraphsTuple, h: Float[Array, "n d"]) -> Float[Array, "m d"]:
@@ -343,8 +344,3 @@ def _with_rows(count: int, x: Float[Array, "r d"]) -> Float[Array, "{count} d"]:
 
 def _linear(width: int, x: Features, suffix: str, dtype: DTypeLike | None) -> Array:
     return Dense(width, use_bias=False, name=f"residual{suffix}", dtype=dtype)(x)
-
-
-def precise(x: Array) -> Array:
-    """Converts 16-bit logits to float32: losses take exponentials of them."""
-    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)

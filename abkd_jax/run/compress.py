@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from abkd_jax.datasets.convert.pyg_data import is_of_pyg
 from abkd_jax.datasets.facts import check_batches
 from abkd_jax.inference.student import Student
 from abkd_jax.run import pipeline
+from abkd_jax.run.compiled import kept_programs
 from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.folder import map_rows, metric_lines, open_run
 from abkd_jax.run.given_teachers import WEIGHTS, given_teacher
@@ -43,10 +44,10 @@ class Compressed:
         folder: the run folder; None where nothing was to be kept.
     """
 
-    students: Mapping[str, Sequence[Student]]
-    records: Sequence[dict[str, Any]]
-    histories: Mapping[str, dict[str, np.ndarray]]
-    config: DistillConfig
+    students: Mapping[str, Sequence[Student]] = field(repr=False)
+    records: Sequence[dict[str, Any]] = field(repr=False)
+    histories: Mapping[str, dict[str, np.ndarray]] = field(repr=False)
+    config: DistillConfig = field(repr=False)
     data: str
     folder: Path | None
 
@@ -121,7 +122,7 @@ def compress(
     """Compresses a graph neural network: trains students of a teacher, and measures both.
 
     Settings are those of `python -m abkd_jax distill` on the same data: of a listed set its own, of any other graph
-    those of the rules in `configs.rules`.
+    those of the rules in `configs.rules`. Compiled programs are kept for later calls, see `compiled.kept_programs`.
 
     Args:
         data: a data set (`types.Dataset`, `types.GraphDataset`), its name or path, or a graph with labels of PyTorch
@@ -161,11 +162,17 @@ def compress(
     named: Any = dict(methods) if isinstance(methods, Mapping) else {}
     if methods is not None:
         named["methods"] = (methods,) if isinstance(methods, str) else tuple(methods)
+        for name in named["methods"]:
+            if not isinstance(name, str):
+                raise InputError(
+                    f"compress: a method is {type(name).__name__}, expected a name; a loss of your own is in settings, "
+                    "methods={'own': MethodConfig(auxiliary='my_losses:logit_mse', auxiliary_weight=1.0)}"
+                )
     own: Any = {"student": student, "seeds": seeds, "max_epochs": max_epochs}
     own["teacher"] = teacher if isinstance(teacher, TeacherConfig) else None
     changes = named | {key: value for key, value in own.items() if value is not None}
     check_batches(name, base.batches.kind, graph_level=isinstance(dataset, GraphDataset))
-    with _folder(out) as path:
+    with _folder(out) as path, kept_programs():
         settings = replace(base, dataset=name, out=path, split=seed, **changes)
         settings = resolve(_knowing(settings, teacher, teacher_model))
         prepared = prepare_data(dataset, None, settings.batches, seed)

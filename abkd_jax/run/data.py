@@ -22,11 +22,12 @@ from abkd_jax.graph.host import HostGraph, host_graph, target_mask, whole_graph
 from abkd_jax.graph.partition import pad_rows
 from abkd_jax.graph.partitioned import NODES_AXIS, row_shardings
 from abkd_jax.inference.layerwise import layerwise
+from abkd_jax.layers.output import Units
 from abkd_jax.models import build, with_hops
 from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
 from abkd_jax.models.external import Applied, Ensemble, Stored, combine
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
-from abkd_jax.training import tasks
+from abkd_jax.run.targets import task_of, units_of
 from abkd_jax.training.sharding import axis_size
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, Dataset, GNNOutput, GraphDataset, InputError, NodeMasks, Pytree, shape_of
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 
 # Graphs of more nodes are evaluated layer by layer from the host: an RGCN of 512 units holds 14 kB per node and layer.
 MAX_FULL_BATCH_NODES = 1_000_000
-
-TASKS = {"classification": tasks.classification, "multilabel": tasks.multitask_binary, "regression": tasks.regression}
 
 
 class PreparedData(NamedTuple):
@@ -63,6 +62,8 @@ class PreparedData(NamedTuple):
         mesh: devices that models are trained on; None is the default device.
         profile_dir: folder for traces of the trainings; None writes none.
         stop: set where models that train beside this one have failed, so that it ends; see `slices`.
+        units: mean and deviation of the real targets for training (of the first of several splits), which the outputs
+            of models are scaled by; None where targets are classes or labels.
     """
 
     dataset: Dataset | GraphDataset
@@ -82,6 +83,7 @@ class PreparedData(NamedTuple):
     mesh: Mesh | None = None
     profile_dir: Path | None = None
     stop: threading.Event | None = None
+    units: Units | None = None
 
     @property
     def outputs(self) -> int:
@@ -92,7 +94,8 @@ class PreparedData(NamedTuple):
     def loss_context(self) -> LossContext:
         """Returns what a loss must know of the data."""
         graph_level = isinstance(self.dataset, GraphDataset)
-        return LossContext(self.dataset.task, graph_level, minibatches=self.sampler is not None)
+        scale = None if self.units is None else self.units.scale
+        return LossContext(self.dataset.task, graph_level, self.sampler is not None, scale)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -162,7 +165,7 @@ def prepare_data(
         data = _of_graphs(dataset, batches, platform)
     else:
         data = _whole(dataset, mesh) if batches.kind == "full" else _sampled(dataset, batches, platform)
-    return data._replace(split=split, per_step=batches.per_step, mesh=mesh)
+    return data._replace(split=split, per_step=batches.per_step, mesh=mesh, units=units_of(dataset))
 
 
 def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:
@@ -282,7 +285,7 @@ def _whole(dataset: Dataset, mesh: Mesh | None = None) -> PreparedData:
     targets = node_mask(graph) & on_device(target_mask(dataset))
     batch = Batch(graph, on_device(dataset.labels, -1), NodeMasks(all=targets, train=train))
     identity = DataIdentity(dataset.name, fingerprint(dataset), {})
-    return PreparedData(dataset, TASKS[dataset.task](), batch, batch.labels, *masks, identity=identity)
+    return PreparedData(dataset, task_of(dataset), batch, batch.labels, *masks, identity=identity)
 
 
 def _sampled(dataset: Dataset, batches: BatchConfig, platform: str | None) -> PreparedData:
@@ -298,7 +301,7 @@ def _sampled(dataset: Dataset, batches: BatchConfig, platform: str | None) -> Pr
     nodes = np.flatnonzero(dataset.val_mask | dataset.test_mask)
     return PreparedData(
         dataset,
-        TASKS[dataset.task](),
+        task_of(dataset),
         batch,
         *(jnp.asarray(array[nodes]) for array in (dataset.labels, *_masks(dataset))),
         identity=DataIdentity(dataset.name, fingerprint(dataset), config_dict(batches)),
@@ -331,7 +334,7 @@ def _of_graphs(dataset: GraphDataset, batches: BatchConfig, platform: str | None
     batch = jax.device_put(sampling.all_graphs(dataset))
     return PreparedData(
         dataset,
-        TASKS[dataset.task](),
+        task_of(dataset),
         batch,
         batch.labels,
         *(jnp.asarray(np.append(mask, False)) for mask in _masks(dataset)),  # the last graph is padding

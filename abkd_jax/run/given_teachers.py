@@ -1,6 +1,7 @@
 """Teachers from outside: stored outputs, weights of PyTorch Geometric, modules and pure functions. None is trained."""
 
 import hashlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -210,13 +211,29 @@ def _model(source: Any) -> tuple[Any, Pytree]:
         return module if own else Applied(lambda v, graph: module.apply(v, graph)), dict(variables)
     if pair and callable(source[0]):
         function, params = source
+        _check_takes("params, graph", function)
         return Applied(lambda v, graph: function(v["params"], graph)), {"params": params}
+    if any(cls.__module__.startswith("torch.") for cls in type(source).__mro__):
+        raise InputError(f"teacher: a module of PyTorch, expected its outputs, or its weights in a file {WEIGHTS}")
     if callable(source) and not isinstance(source, nn.Module):
+        _check_takes("graph", source)
         return Applied(lambda _, graph: source(graph)), {}
     raise InputError(
         f"teacher: {type(source).__name__}, expected outputs, a path, (module, variables), an nnx.Module, "
         "(function, params), or a function of the graph"
     )
+
+
+def _check_takes(arguments: str, function: Any) -> None:
+    """Checks that a function can be called with so many arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a function in C
+        return
+    try:
+        signature.bind(*arguments.split(", "))
+    except TypeError as error:
+        raise InputError(f"teacher: a function of {signature}, expected one of ({arguments}): {error}") from error
 
 
 def _digest(tree: Pytree) -> str:

@@ -106,7 +106,8 @@ def config_dict(config: Any) -> dict[str, Any]:
 def fingerprint(dataset: Dataset | GraphDataset) -> str:
     """Returns 16 hexadecimal digits of the SHA-256 of all arrays of a data set: everything that a model is given.
 
-    Rows of sparse features count in the order of their columns, whatever order the files have.
+    Rows of sparse features count in the order of their columns, whatever order the files have. Real targets are named
+    as given with their units: models that were trained without are other ones.
     """
     digest = hashlib.sha256()
     parts = dataset._asdict()
@@ -121,6 +122,8 @@ def fingerprint(dataset: Dataset | GraphDataset) -> str:
                 digest.update(np.ascontiguousarray(array).tobytes())
     if isinstance(dataset, Dataset) and (dataset.directed or dataset.task != "classification"):
         digest.update(f"{dataset.directed} {dataset.task}".encode())  # at their defaults as before there was a choice
+    if dataset.task == "regression":
+        digest.update(b"units")
     return digest.hexdigest()[:16]
 
 

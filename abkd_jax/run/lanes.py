@@ -123,7 +123,8 @@ def make_prepare_lane(
     def compiled(key: Any, variables: Pytree, batch: Batch, numbers: Numbers, *, start: Any) -> Any:
         of = job._replace(method=dataclasses.replace(job.method, start=start))
         method, objective, optimizer = build_method(data, of, numbers)
-        prepare = make_prepare(teacher, student, objective, method, optimizer, whole=data.sampler is None)
+        whole = data.sampler is None
+        prepare = make_prepare(teacher, student, objective, method, optimizer, whole=whole, units=data.units)
         return prepare(key, variables, batch)
 
     def prepare(lane: Lane, batch: Batch) -> tuple[TrainState, Pytree]:

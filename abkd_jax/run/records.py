@@ -12,6 +12,7 @@ from abkd_jax.inference import evaluation
 from abkd_jax.models.external import Stored
 from abkd_jax.run.data import PreparedData, make_scores
 from abkd_jax.run.program import Trained, select_seed
+from abkd_jax.run.targets import mean_labels
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.provenance import provenance
 from abkd_jax.types import Pytree
@@ -83,12 +84,12 @@ def _warn_of_real_targets(data: PreparedData, name: str, found: list[dict[str, A
     if data.dataset.task != "regression" or not scores:
         return
     targets, known, tested = data.dataset.labels, data.dataset.train_mask, data.dataset.test_mask
-    means = np.ma.masked_invalid(targets[known]).mean(axis=0).filled(0.0)
-    score = float(data.task.score(np.broadcast_to(means, targets.shape).astype(targets.dtype), targets, tested))
+    means = np.nan_to_num(mean_labels(targets[known], targets.shape[1]))
+    score = float(data.task.score(np.broadcast_to(means, targets.shape), targets, tested))
     if max(scores) <= score:
         log.warning(
-            "%s: RMSE %.4g on the test part, that of the mean of the training targets is %.4g; models start near 0 and "
-            "learn targets of about unit spread, expected (targets - mean) / deviation",
+            "%s: RMSE %.4g on the test part, that of the mean of the training targets is %.4g: what was learned does "
+            "not hold there",
             name,
             -max(scores),
             -score,

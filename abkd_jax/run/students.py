@@ -116,7 +116,7 @@ def _make_one(data: PreparedData, job: Job, student: nn.Module, teacher: Any) ->
     """Returns the maker of programs that train one seed on minibatches; the teacher is evaluated on each of them."""
     method, objective = job.method, build_objective(job.method, data.loss_context)
     optimizer = make_optimizer(method.optim, steps_per_epoch(data, method.optim))
-    prepare = jax.jit(make_prepare(teacher, student, objective, method, optimizer, whole=False))
+    prepare = jax.jit(make_prepare(teacher, student, objective, method, optimizer, whole=False, units=data.units))
     learn = _make_learn(data, method, student, teacher, objective, optimizer)
     basis_of = make_basis(data, objective, None if teacher is None else teacher.apply)
     example = next(iter(data.sampler(np.random.default_rng(0)))) if data.sampler else data.batch

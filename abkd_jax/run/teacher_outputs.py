@@ -22,6 +22,7 @@ from abkd_jax.datasets.files.atomic import read_arrays, write_atomic
 from abkd_jax.inference.predict import probabilities
 from abkd_jax.models.external import as_output
 from abkd_jax.run.data import PreparedData
+from abkd_jax.run.targets import mean_labels
 from abkd_jax.types import GNNOutput, GraphDataset, InputError
 
 __all__ = [
@@ -202,12 +203,10 @@ def warn_if_useless(logits: Any, data: PreparedData, where: str) -> None:
         where: for the message.
     """
     mask = data.train_mask if bool(data.train_mask.any()) else data.val_mask
-    labels = np.asarray(data.labels)[np.asarray(mask)]
-    if labels.ndim == 1:
-        labels = np.eye(data.outputs, dtype=np.float32)[labels[labels >= 0]]
-    if not np.isfinite(labels).any(axis=0).all():
+    means = mean_labels(np.asarray(data.labels)[np.asarray(mask)], data.outputs)
+    if not np.isfinite(means).all():
         return
-    constant = np.broadcast_to(np.nanmean(labels, axis=0).astype(np.float32), np.shape(logits))
+    constant = np.broadcast_to(means, np.shape(logits))
     score, baseline = (float(data.task.score(each, data.labels, mask)) for each in (logits, constant))
     if score <= baseline:
         log.warning(

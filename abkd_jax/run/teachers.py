@@ -9,6 +9,7 @@ import numpy as np
 
 from abkd_jax.configs.options import DistillConfig, ModelConfig, RunConfig, TeacherConfig
 from abkd_jax.datasets.files.locations import cache_root, writable
+from abkd_jax.layers.output import variables_of
 from abkd_jax.models.external import Ensemble, joined
 from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.given_teachers import ensemble_of, given_teacher, repeated
@@ -205,7 +206,7 @@ def _trainer(data: PreparedData, config: TeacherConfig, root: Path, may_train: b
         step = make_parts_step(make_gradients(on_shards(model, data.mesh), None, data.task), optimizer, data.mesh)
 
     def states(seed: int) -> TrainState:
-        init = lambda key: init_state(key, model, optimizer, data.batch)  # noqa: E731
+        init = lambda key: init_state(key, model, optimizer, data.batch, fixed=variables_of(data.units))  # noqa: E731
         key = jax.random.key(seed)
         return jax.vmap(init)(key[None]) if data.sampler is None else init(key)
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from abkd_jax.configs.options import ModelConfig
+from abkd_jax.distill.named import is_outside, outside, require_known
+from abkd_jax.distill.ops.checks import require_choice
 from abkd_jax.run.identity import config_dict, digest, training_version
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Trained, select_seed
@@ -18,13 +21,15 @@ from abkd_jax.run.resolve import Job, with_epochs
 from abkd_jax.run.starts import possible
 from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
-from abkd_jax.study.methods import Recipe, recipe, repeats_layer
+from abkd_jax.study.methods import METHODS, Recipe, recipe, repeats_layer
 from abkd_jax.study.options import Table, Tuning, student_model
 from abkd_jax.study.places import Place, open_place
+from abkd_jax.study.regimes import REGIMES
 from abkd_jax.study.similarity import cka_of_last_layers
 from abkd_jax.study.train import train_lanes
 from abkd_jax.study.tuning import Trial, ranking, trials
 from abkd_jax.training.provenance import of_other_code
+from abkd_jax.types import InputError
 
 __all__ = ["run_table"]
 
@@ -46,6 +51,7 @@ def run_table(table: Table, results: Path, work: Path) -> Iterator[tuple[Path, C
     Raises:
         InputError: a bad setting, or data that cannot be loaded.
     """
+    _check(table)
     checkpoints, stored = work / "teachers", results / "teachers"
     results, work = results / table.name, work / table.name
     for dataset in table.datasets:
@@ -77,6 +83,23 @@ def run_table(table: Table, results: Path, work: Path) -> Iterator[tuple[Path, C
                     file = cell_path(results, dataset, regime, student, method)
                     folder = work / file.relative_to(results).with_suffix("")
                     yield file, *_cell(table, place, names, file, folder, kept)
+
+
+def _check(table: Table) -> None:
+    """Checks what is wrong whatever the data are, before hours of teachers."""
+    for noun in ("datasets", "regimes", "students", "methods", "lengths"):
+        if not getattr(table, noun):
+            raise InputError(f"{table.name}: no {noun}, expected at least one")
+    if table.seeds < 1:
+        raise InputError(f"{table.name}: seeds is {table.seeds}, expected at least 1")
+    for regime in table.regimes:
+        require_choice(table.name, "regime", regime, REGIMES)
+    for student in table.students:
+        student_model(student, ModelConfig())
+    for method in table.methods:
+        require_known("method", method, METHODS)
+        if is_outside(method):
+            outside(method)
 
 
 def _cell(

@@ -45,7 +45,8 @@ def cka_of_last_layers(
 
     def make_start(start: Any) -> Any:
         method = dataclasses.replace(job.method, start=start)
-        return jax.jit(make_prepare(teacher, student, None, method, optimizer, whole=True))
+        units = splits[0].units
+        return jax.jit(make_prepare(teacher, student, None, method, optimizer, whole=True, units=units))
 
     starts = {start: make_start(start) for start in {lane.start or job.method.start for lane in lanes}}
     found: dict[str, list[float | None]] = {"before": [], "after": []}

@@ -60,11 +60,12 @@ def fit(
         numbers were not finite.
 
     Raises:
-        InputError: the evaluations do not divide the epochs.
+        InputError: the evaluations do not divide the epochs, states are those of one seed, or `resume` has other seeds.
     """
     evaluations, rest = divmod(config.epochs, config.eval_every)
     if rest:
         raise InputError(f"epochs is {config.epochs}, expected a multiple of eval_every ({config.eval_every})")
+    _check_seeds(states, resume)
     nodes = config.eval_every * (1 if batch.labels is None else batch.labels.shape[0])
     chunks = -(-evaluations // max(1, min(CHUNK_EVALUATIONS, CHUNK_NODES // nodes)))
     length = -(-evaluations // chunks)
@@ -85,14 +86,22 @@ def fit(
             state, metrics = run_chunk(state, batch, limits)
             metrics = jax.device_get(take(metrics, mesh))
         if not history:
-            history = {name: np.zeros((chunks * length, *of.shape[1:]), of.dtype) for name, of in metrics.items()}
-        history = _with_room(history, done + length)
+            history = {name: np.zeros((evaluations, *of.shape[1:]), of.dtype) for name, of in metrics.items()}
+        history, new = _with_room(history, evaluations), min(length, evaluations - done)  # the last chunk may be longer
         for name, values in metrics.items():
-            history[name][done : done + length] = values  # host arrays, filled in place
+            history[name][done : done + new] = values[:new]  # host arrays, filled in place
         done += length
         if on_chunk is not None:
             on_chunk(state, history, min(done * config.eval_every, config.epochs))
     return state, history
+
+
+def _check_seeds(states: TrainState, resume: tuple[FitState, Any] | None) -> None:
+    if not states.step.ndim:
+        raise InputError("fit: the training state of one seed, expected states stacked over seeds, [seeds, ...]")
+    if resume is not None and resume[0].active.shape != states.step.shape:
+        kept, given = resume[0].active.shape[0], states.step.shape[0]
+        raise InputError(f"fit: resume holds {kept} seeds, expected the {given} of the states")
 
 
 def _with_room(history: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:

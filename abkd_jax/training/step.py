@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Int
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.distill import batch_targets
 from abkd_jax.graph.precision import in_float32
+from abkd_jax.layers.output import UNITS
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, GNNOutput, InputError, Objective, PRNGKey, Pytree, Scalar
 
@@ -37,7 +38,7 @@ class TrainState(NamedTuple):
 
     Attributes:
         params: `{"student": ..., "objective": ...}`; a model trained from labels alone has an empty objective.
-        model_state: mutable collections of the model (`batch_stats`), `{}` where it has none.
+        model_state: further collections of the model (`batch_stats`, `units`), `{}` where it has none.
         opt_state: state of the optimizer over `params`.
         key: folded with `step` into the randomness of each step.
         step: steps taken.
@@ -55,7 +56,7 @@ class Gradients(NamedTuple):
 
     Attributes:
         params: gradient of the loss with respect to the parameters of the state.
-        model_state: mutable collections of the model after the batch.
+        model_state: collections of the model that the batch has changed.
         metrics: the loss and its terms, by name.
     """
 
@@ -116,8 +117,19 @@ def init_state(
     *,
     objective_params: Pytree = None,
     student_params: Pytree = None,
+    fixed: Pytree = None,
 ) -> TrainState:
-    """Initialises a training state; `student_params` replaces the model's own initialisation."""
+    """Initialises a training state.
+
+    Args:
+        key: for the initialisation and for the steps.
+        model: what is trained.
+        optimizer: acts on `{"student", "objective"}` parameters.
+        batch: one that the model reads.
+        objective_params: parameters of the loss.
+        student_params: in the place of the model's own initialisation.
+        fixed: collections of the model that no step changes: `layers.output.variables_of` the units of real targets.
+    """
     init_key, train_key = jax.random.split(key)
     variables = dict(model.init(init_key, batch.graph))
     own = variables.pop("params")
@@ -125,7 +137,7 @@ def init_state(
         "student": own if student_params is None else student_params,
         "objective": {} if objective_params is None else objective_params,
     }
-    return TrainState(params, variables, optimizer.init(params), train_key, jnp.zeros((), jnp.int32))
+    return TrainState(params, variables | (fixed or {}), optimizer.init(params), train_key, jnp.zeros((), jnp.int32))
 
 
 def make_distill_step(
@@ -163,14 +175,20 @@ def make_gradients(
     """
 
     def losses(params: Pytree, state: TrainState, batch: Batch) -> tuple[Array, tuple[Pytree, dict[str, Array]]]:
+        if objective is not None and batch.targets is None:
+            raise InputError("batch.targets is None, expected objective.targets(...) of the teacher's outputs")
         dropout_key, objective_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         out, model_state = student.apply(
             {"params": params["student"], **state.model_state},
             batch.graph,
             train=True,
             rngs={"dropout": dropout_key},
-            mutable=list(state.model_state),
+            mutable=[name for name in state.model_state if name != UNITS],
         )
+        if not isinstance(out, GNNOutput):
+            raise InputError(
+                f"{type(student).__name__} returns {type(out).__name__}, expected GNNOutput(logits, hiddens)"
+            )
         task_loss = task.loss(out.logits, batch.labels, batch.masks.labelled)
         total, metrics = task_weight * task_loss, {"task_loss": task_loss}
         if objective is not None:
@@ -196,13 +214,21 @@ def make_update(
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
             updates, opt_state = optimizer.update(found.params, state.opt_state, state.params)
         params: Any = optax.apply_updates(state.params, updates)
-        return TrainState(params, found.model_state, opt_state, state.key, state.step + 1), found.metrics
+        model_state = {**state.model_state, **found.model_state}
+        return TrainState(params, model_state, opt_state, state.key, state.step + 1), found.metrics
 
     return update
 
 
 def make_validate(model: nn.Module, task: Task, val_mask: Bool[Array, " n"]) -> Callable[..., dict[str, Array]]:
-    """`(state, batch) -> {"val_loss", "val_accuracy"}` in evaluation mode."""
+    """Makes `(state, batch) -> {"val_loss", "val_accuracy"}` in evaluation mode.
+
+    Raises:
+        InputError: the mask has no node: nothing could choose the best evaluation.
+    """
+    known = not isinstance(val_mask, Tracer) and getattr(val_mask, "is_fully_addressable", True)
+    if known and not jax.device_get(val_mask).any():
+        raise InputError("make_validate: no node in the mask, expected at least one for validation")
 
     def validate(state: TrainState, batch: Batch) -> dict[str, Array]:
         out: Any = model.apply({"params": state.params["student"], **state.model_state}, batch.graph)

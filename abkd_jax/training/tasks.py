@@ -9,12 +9,13 @@ makes the loss, its gradient and the score NaN, and so do logits that are NaN.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from abkd_jax.graph.precision import masked_mean, widened
@@ -76,16 +77,32 @@ def multitask_binary() -> Task:
     return Task(_known_cross_entropy, _roc_auc, "ROC-AUC")
 
 
-def regression() -> Task:
+def regression(scale: Sequence[float] | Float[ArrayLike, " c"] | None = None) -> Task:
     """Makes the task of real targets: mean squared error, and minus its root.
 
     Targets are `[n, c]` (a single one is `[n, 1]`), NaN where unknown.
 
-    The loss is the mean over all known targets of the masked rows, in their units squared. The score is the mean over
-    the columns of minus the root of each one's own mean, over the columns with a known target. As OGB evaluates
-    regression (arXiv 2005.00687).
+    The loss is the mean over all known targets of the masked rows, of errors divided by `scale`. The score is the mean
+    over the columns of minus the root of each one's own mean, in the units of the targets, over the columns with a
+    known target. As OGB evaluates regression (arXiv 2005.00687).
+
+    Args:
+        scale: `[c]`, above 0, as the deviations of the targets, so that columns of any units count alike; None is 1.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> task, targets = regression([100.0]), jnp.array([[150.0]])
+        >>> [float(of(jnp.zeros((1, 1)), targets, jnp.array([True]))) for of in (task.loss, task.score)]
+        [2.25, -150.0]
     """
-    return Task(_squared_error, _negative_rmse, "-RMSE")
+    loss = _squared_error if scale is None else functools.partial(_scaled_error, jnp.asarray(scale, jnp.float32))
+    return Task(loss, _negative_rmse, "-RMSE")
+
+
+def _scaled_error(scale: Float[Array, " c"], logits: Any, labels: Any, mask: Any) -> Float[Array, ""]:
+    logits, labels, mask = _checked(logits, labels, mask, classes=False)
+    own = scale.astype(logits.dtype)[None]
+    return _squared_error(logits / own, labels / own, mask)
 
 
 def _checked(logits: Any, labels: Any, mask: Any, *, classes: bool) -> tuple[Array, Array, Array]:

@@ -153,5 +153,7 @@ def test_the_error_of_outputs_by_hand_and_for_a_teacher_of_other_width():
     teacher, student = output([[1.0, 2.0], [0.0, 0.0]]), output([[0.0, 4.0], [9.0, 9.0]])
     loss, _ = evaluate(output_error(), teacher, student, [True, False])
     assert float(loss) == pytest.approx((1.0 + 4.0) / 2)
+    loss, _ = evaluate(output_error([1.0, 4.0]), teacher, student, [True, False])
+    assert float(loss) == pytest.approx((1.0 + 4.0 / 16) / 2)
     with pytest.raises(InputError, match="output_error: the student has 2 classes, expected the teacher's 1"):
         output_error().init(KEY, output([[1.0]]), student)

@@ -11,7 +11,7 @@ from abkd_jax.datasets.files.progress import training
 from abkd_jax.types import InputError
 from experiments import folds, study, tune
 from experiments.configs.tables import TABLES
-from experiments.program import run_program
+from experiments.program import run_program, table_named
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 PROGRAMS = sorted(
@@ -61,6 +61,14 @@ def test_an_interrupt_says_so_where_the_program_goes_on(capsys):
     with pytest.raises(SystemExit):
         run_program("experiments.study", work, resumes=True)
     assert capsys.readouterr().err == "experiments.study: interrupted; the same command goes on from here\n"
+
+
+def test_a_table_is_named_or_refused():
+    arguments = ["curve", "--smoke"]
+    assert (table_named(arguments).name, arguments) == ("curve", ["--smoke"])
+    assert table_named(arguments).name == "main"
+    with pytest.raises(InputError, match="table 'mian': expected one of main, regimes"):
+        table_named(["mian"])
 
 
 def test_every_program_runs_so_under_its_own_name():

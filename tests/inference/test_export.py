@@ -50,6 +50,12 @@ def test_int8_stands_beside_float32_in_fewer_bytes(tmp_path: Path):
     assert stablehlo.load(done.paths[0]).card["export"]["precision"] == "int8"
 
 
+def test_an_unknown_format_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="export: format is 'torchscript', expected one of stablehlo, onnx, pyg"):
+        exported(bundle_of("mlp"), export.export, folder=tmp_path, formats=("torchscript",))
+    assert not any(tmp_path.iterdir())
+
+
 PYG = ("gcn", "graphsage", "gat", "gatv2")
 
 

@@ -9,6 +9,7 @@ from parity_samples import WIDTH, node_features, pyg, torch, torch_edges, unique
 from pyg_models import CLASSES, MODELS, RELATIONS, gcnii, library, numbered, randomised, relational, state_of
 
 from abkd_jax.configs.options import ModelConfig
+from abkd_jax.layers.output import Units, variables_of
 from abkd_jax.models import build
 from abkd_jax.models.pyg import from_state_dict, to_state_dict
 from abkd_jax.types import InputError
@@ -49,6 +50,22 @@ def test_weights_give_the_same_outputs_both_ways(name):
         fresh = make().eval()
         fresh.load_state_dict({key: torch.tensor(value) for key, value in written.items()})
         assert_allclose(theirs(name, fresh), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_units_of_real_targets_are_inside_the_last_layer(name):
+    config, make, loads_again = MODELS[name]
+    variables = read(config, state_of(randomised(make())))
+    units = Units(np.array([8.0, 0.25, 3.0], np.float32), np.array([100.0, -1.0, 0.0], np.float32))
+    in_units = {**variables, **variables_of(units)}
+    expected = np.asarray(ours(config, variables)) * units.scale + units.shift
+    assert_allclose(ours(config, in_units), expected, rtol=1e-6)
+    written = to_state_dict(config, in_units)
+    assert_allclose(ours(config, read(config, written)), expected, rtol=1e-5, atol=1e-4)
+    if loads_again:
+        fresh = make().eval()
+        fresh.load_state_dict({key: torch.tensor(value) for key, value in written.items()})
+        assert_allclose(theirs(name, fresh), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_all_types_of_nodes_share_the_root_weight():

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pipeline_samples import tiny
 
 import abkd_jax
-from abkd_jax import InputError, datasets
+from abkd_jax import InputError, datasets, distill
 from abkd_jax.run import folder, pipeline
 
 METHODS = ("soft_label", "abkd")
@@ -68,15 +68,28 @@ def test_tables_and_figures(found):
         found.layer_maps("soft_label")
 
 
-def test_a_teacher_from_elsewhere_and_a_folder_that_is_kept(tmp_path):
+def test_a_teacher_from_elsewhere_and_a_folder_that_is_kept(tmp_path, program_folder):
     graph = datasets.load("synthetic")
     outputs = np.eye(3, dtype=np.float32)[graph.labels]
     found = abkd_jax.compress(graph, outputs, methods="soft_label", seeds=1, max_epochs=2, out=tmp_path / "run")
     assert found.records[0]["test_accuracy"] == 1.0
     assert found.records[0]["parameters"] is None
+    assert any(program_folder.glob("*-cache"))  # compiled programs are kept for later calls
     assert abkd_jax.load(tmp_path / "run").card["weights"] == found.student.card["weights"]
     with pytest.raises(InputError, match="logits alone, but abkd compare hidden layers"):
         abkd_jax.compress(graph, outputs, methods="abkd", seeds=1)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_method_that_is_no_name_is_refused_in_one_line():
+    with pytest.raises(InputError, match="compress: a method is Objective, expected a name; a loss of your own is in"):
+        abkd_jax.compress(datasets.load("synthetic"), methods=[distill.output_error()])  # type: ignore[list-item]
+
+
+def test_what_is_returned_is_named_in_a_line(found):
+    assert repr(found) == "Compressed(data='synthetic', folder=None)"
+    assert len(repr(found.student)) < 80
+    assert f"{found.records[-1]['parameters']:,} parameters" in repr(found.student)
 
 
 @pytest.mark.parametrize("data", [3, [], {"x": 1}, np.ones(3)], ids=["a number", "a list", "a dict", "an array"])

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from problem_samples import AUTHORS, PAPERS, graph_dataset, several_dataset, targets_dataset, typed_dataset
 
 from abkd_jax import datasets
+from abkd_jax import load as load_student
 from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.configs.presets import distill_config
 from abkd_jax.distill.alignment import dissimilarity
@@ -92,15 +93,36 @@ def test_targets_of_nodes_are_distilled_and_judged_by_their_metric(tmp_path, nam
     assert results["data"]["counts"]["outputs"] == 2
 
 
-def test_targets_far_from_0_are_named_where_their_mean_is_as_good(tmp_path, monkeypatch, caplog):
-    far = targets_dataset()._replace(name="far")
-    monkeypatch.setattr(datasets, "load", lambda *_, **__: far._replace(labels=far.labels + 100.0))
-    run("far", GINE, BatchConfig(), tmp_path, methods=("abkd",))
-    errors = far.labels[far.test_mask] - np.nanmean(far.labels[far.train_mask], axis=0)
-    expected = np.mean(np.sqrt(np.nanmean(errors**2, axis=0)))
+def test_targets_of_any_units_are_learned_alike(tmp_path, monkeypatch, caplog):
+    """Scores of `scale * targets + shift` are those of the targets, column by column, in the other units."""
+    plain = targets_dataset()
+    labels = plain.labels[:, :1]  # one column: the score is the mean over the columns, which have one unit each
+    scale, shift, errors = 64.0, 4096.0, {}
+    for name, given in {"plain": labels, "far": scale * labels + shift}.items():
+        made = plain._replace(name=name, labels=given, num_classes=1)
+        monkeypatch.setattr(datasets, "load", lambda *_, made=made, **__: made)
+        folder = run(name, GINE, BatchConfig(), tmp_path / name, methods=("abkd",))
+        records = runfolder.read_results(folder)["records"]
+        errors[name] = np.array([record["test_accuracy"] for record in records])
+        bundle = load_student(folder / "students" / "abkd" / "seed_0")
+        error = np.asarray(bundle.predict(made))[made.test_mask] - given[made.test_mask]
+        assert np.sqrt(np.mean(error**2)) == pytest.approx(-records[-1]["test_accuracy"], rel=1e-4)
+    assert_allclose(errors["far"], scale * errors["plain"], rtol=1e-3)
+
+
+def test_a_model_that_is_no_better_than_the_mean_of_the_targets_is_named(tmp_path, monkeypatch, caplog):
+    made = targets_dataset()
+    noise = np.random.default_rng(1).normal(size=made.labels.shape).astype(np.float32)
+    made = made._replace(name="noise", labels=noise, test_mask=made.train_mask, train_mask=made.test_mask)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: made)
+    records = runfolder.read_results(run("noise", GINE, BatchConfig(), tmp_path))["records"]
+    errors = noise[made.test_mask] - noise[made.train_mask].mean(axis=0)
+    expected = np.mean(np.sqrt(np.mean(errors**2, axis=0)))
+    useless = [record["method"] for record in records if -record["test_accuracy"] >= expected]
+    assert useless
     said = [message for message in caplog.messages if "mean of the training targets" in message]
-    assert [message.partition(":")[0] for message in said] == ["teacher", "abkd"]
-    assert all(f"mean of the training targets is {expected:.4g};" in message for message in said)
+    assert [message.partition(":")[0] for message in said] == useless
+    assert all(f"mean of the training targets is {expected:.4g}:" in message for message in said)
 
 
 def test_sampled_targets_are_those_of_their_nodes():

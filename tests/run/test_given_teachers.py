@@ -322,10 +322,26 @@ def test_an_ensemble_of_functions_is_their_mean(data, params):
         (lambda graph: jnp.ones(3), r"an array of shape \(3,\), expected logits"),
         (lambda graph: jnp.ones((2, 3)), "logits has 2 rows, expected 300"),
         (np.ones((300, 2)), "logits of 2 classes, expected 3"),
+        (torch.nn.Linear(2, 3), "teacher: a module of PyTorch, expected its outputs, or its weights in a file"),
+        (lambda graph, train: graph, r"a function of \(graph, train\), expected one of \(graph\): missing a required"),
+        ((lambda graph: graph, 1), r"a function of \(graph\), expected one of \(params, graph\): too many"),
         ("teacher.txt", "teacher.txt: expected a file .npz of outputs, or .safetensors of weights"),
         ("teacher.safetensors", "weights without an architecture, expected a ModelConfig"),
     ],
-    ids=["number", "module alone", "nothing", "text", "vector", "rows", "classes", "text file", "no architecture"],
+    ids=[
+        "number",
+        "module alone",
+        "nothing",
+        "text",
+        "vector",
+        "rows",
+        "classes",
+        "of PyTorch",
+        "two arguments",
+        "no params",
+        "text file",
+        "no architecture",
+    ],
 )
 def test_other_sources_are_refused(data, source, message):
     with pytest.raises(InputError, match=message):

@@ -20,6 +20,7 @@ from abkd_jax.study.options import Table
 from abkd_jax.study.places import open_place
 from abkd_jax.study.report.write import write_report
 from abkd_jax.training import provenance
+from abkd_jax.types import InputError
 from experiments.reproduce import Reproduce, reproduce
 from experiments.study import Run, train
 
@@ -55,6 +56,24 @@ def test_cells_hold_what_was_trained(trained):
     assert student["settings"]["optim"]["eval_every"] == 2  # what divides the epochs
     assert cells["teacher_input"]["settings"]["input"] == "teacher"
     assert all(0.0 < cell["times"]["peak_memory_gib"] < 100.0 for cell in cells.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ("soft_label", "sotf_label")}, "method is 'sotf_label', expected one of .* mean soft_label?"),
+        ({"methods": ("nowhere:loss",)}, "nowhere:loss: there is no module nowhere"),
+        ({"methods": ()}, "tiny: no methods, expected at least one"),
+        ({"seeds": 0}, "tiny: seeds is 0, expected at least 1"),
+        ({"regimes": ("transductiv",)}, "tiny: regime is 'transductiv', expected one of"),
+        ({"students": ("4",)}, "student '4': expected layers x units"),
+    ],
+    ids=["method", "module", "no method", "seeds", "regime", "student"],
+)
+def test_what_is_wrong_with_a_table_is_said_before_teachers_are_trained(tmp_path, monkeypatch, change, message):
+    monkeypatch.setattr(runner, "open_place", None)
+    with pytest.raises(InputError, match=message):
+        next(runner.run_table(dataclasses.replace(TABLE, **change), tmp_path, tmp_path))
 
 
 def test_a_table_can_have_teachers_of_its_own(trained):

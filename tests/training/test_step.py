@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +27,7 @@ from abkd_jax.training.step import (
     init_state,
     make_distill_step,
     make_optimizer,
+    make_validate,
 )
 from abkd_jax.training.tasks import classification
 from abkd_jax.training.term_shares import make_gradient_shares
@@ -213,6 +215,28 @@ def test_validation_scores_the_validation_nodes(batch):
     found = validate(state, batch)
     assert_allclose(found["val_loss"], np.mean(loss), rtol=1e-5)
     assert_allclose(found["val_accuracy"], np.mean(logits[12:].argmax(axis=1) == labels[12:]), rtol=1e-6)
+
+
+class Bare(nn.Module):
+    """A model that returns logits alone."""
+
+    @nn.compact
+    def __call__(self, graph, train=False):
+        return nn.Dense(3)(graph.nodes)
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["no targets", "no GNNOutput"])
+def test_a_step_without_what_it_reads_is_refused_in_one_line(batch, bare):
+    objective = None if bare else weighted_sum(Term("soft_label", 1.0, soft_label()))
+    step, _, states = make(Bare() if bare else Tiny(), OptimConfig(), batch, objective=objective)
+    expected = "Bare returns .*, expected GNNOutput" if bare else "batch.targets is None, expected objective.targets"
+    with pytest.raises(InputError, match=expected):
+        step(one(states), batch)
+
+
+def test_a_validation_without_a_node_is_refused(batch):
+    with pytest.raises(InputError, match="make_validate: no node in the mask, expected at least one"):
+        make_validate(Tiny(), classification(), jnp.zeros(NODES, bool))
 
 
 # Gradient shares ------------------------------------------------------------------------------------------------------

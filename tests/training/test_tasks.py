@@ -121,6 +121,14 @@ def test_squared_error_and_its_root_by_hand():
     np.testing.assert_allclose(jax.grad(regression().loss)(*arguments), expected, rtol=1e-6)
 
 
+def test_errors_count_by_the_scale_of_their_column_and_scores_do_not():
+    """The squares of the test before, 1, 20 and 1 by column, over the squares of 1, 2 and 4."""
+    arguments = jnp.asarray(LOGITS), jnp.asarray(VALUES), jnp.asarray(MASK)
+    scaled = regression([1.0, 2.0, 4.0])
+    assert float(scaled.loss(*arguments)) == pytest.approx((1 + 20 / 4 + 1 / 16) / 9)
+    assert float(scaled.score(*arguments)) == float(regression().score(*arguments))
+
+
 def test_binary_is_what_scikit_learn_says_of_the_known_answers():
     """Unknown answers, ties, and a column with one answer alone."""
     rng = np.random.default_rng(0)

@@ -76,4 +76,6 @@ def _in_one_line(name: str, rule: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error) if isinstance(error, BrokenRuleError) else f"{type(error).__name__}: {error}"
         line = reason.strip().partition("\n")[0]
+        if isinstance(error, AttributeError) and rule == "values":
+            line += "; a loss of NodeMasks, as weighted_sum's, is tested with node_masks=True"
         raise InputError(f"check_objective: {name} breaks {rule!r}: {line}") from error

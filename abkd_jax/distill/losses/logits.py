@@ -1,11 +1,12 @@
 """Distillation from the logits: soft labels (Hinton et al., arXiv 1503.02531), of one class or of many labels."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from jraph import GraphsTuple
 
@@ -107,12 +108,15 @@ def soft_label_multilabel() -> Objective:
     return _of_outputs("soft_label_multilabel", jax.nn.sigmoid, per_node)
 
 
-def output_error() -> Objective:
+def output_error(scale: Sequence[float] | Float[ArrayLike, " c"] | None = None) -> Objective:
     """Builds the mean squared difference of the outputs, for regression.
 
-        loss = mean_{v, c} (z^s_vc - z^t_vc)^2    [n, outputs]
+        loss = mean_{v, c} ((z^s_vc - z^t_vc) / scale_c)^2    [n, outputs]
 
     Source: Ba and Caruana, arXiv 1312.6184, equation 1, on logits there.
+
+    Args:
+        scale: `[outputs]`, above 0, as the deviations of the targets: in any units the loss is the same; None is 1.
 
     Returns:
         An objective without parameters, which needs neither a key nor hidden layers.
@@ -120,7 +124,12 @@ def output_error() -> Objective:
     Raises:
         InputError: at `init`, teacher and student of different numbers of outputs or nodes.
     """
-    return _of_outputs("output_error", lambda outputs: outputs, lambda s, t: jnp.mean((s - t) ** 2, axis=-1))
+
+    def per_node(logits: Float[Array, "n c"], outputs: Float[Array, "n c"]) -> Float[Array, " n"]:
+        apart = logits - outputs
+        return jnp.mean((apart if scale is None else apart / jnp.asarray(scale, apart.dtype)[None]) ** 2, axis=-1)
+
+    return _of_outputs("output_error", lambda outputs: outputs, per_node)
 
 
 def _of_outputs(

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Bool
 
-from abkd_jax.types import HostOrDevice, InputError, Scalar
+from abkd_jax.types import HostOrDevice, InputError, NodeMasks, Scalar
 
 __all__ = [
     "constant",
@@ -154,6 +154,10 @@ def require_rows(noun: str, rows: int, mask: Bool[HostOrDevice, " n"]) -> None:
     Raises:
         InputError: the mask is not of this type, or has another number of entries.
     """
+    if isinstance(mask, NodeMasks):
+        raise InputError(
+            "the mask is a NodeMasks, expected one boolean for each node; weighted_sum(Term(...)) takes it"
+        )
     if mask.ndim != 1 or mask.dtype != bool:
         raise InputError(f"a mask is {mask.dtype} of shape {mask.shape}, expected one boolean for each node")
     if rows != mask.shape[0]:

@@ -69,8 +69,11 @@ def export(
         sample: a graph to measure on; without one sizes alone are known.
 
     Raises:
-        InputError: a format cannot hold the model or the precision, or the folder cannot be written.
+        InputError: a format is unknown or cannot hold the model or the precision, or the folder cannot be written.
     """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise InputError(f"export: format is {unknown[0]!r}, expected one of {', '.join(FORMATS)}")
     if "pyg" in formats and precision != "float32":
         raise InputError(f"weights for PyTorch Geometric in {precision}, expected float32")
     weights_alone = _pyg(bundle) if "pyg" in formats else None  # refused before programs are made

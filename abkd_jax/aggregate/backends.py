@@ -2,7 +2,8 @@
 
     out[i, h] = sum over the entries e of row i of values[e, h] * x[cols[e], h]
 
-- `"csr"`: row by row, by this package's kernel or XLA's own; nothing of size `[entries, f]` is built. CPU only.
+- `"csr"`: row by row, by this package's kernels or XLA's own; nothing of size `[entries, f]` is built. The choice for
+  CPUs; on a GPU a kernel without atomics (`pallas_gpu`), which was compiled and never run there.
 - `"bucketed"`: rows in slots (`graph.slots`), one gather of rows per group, no scatter; the choice for TPUs.
 - `"segment"`: a sorted `segment_sum`; any platform, and the choice for GPUs and for TPUs without slots.
 - `"dense"`: a dense matrix product where the weights are constants (`constants`), elsewhere as `"auto"`.
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCSR
 from jaxtyping import Array, Float, Int
 
-from abkd_jax.aggregate import native
+from abkd_jax.aggregate import native, pallas_gpu
 from abkd_jax.aggregate.chunks import chunk_size, in_chunks
 from abkd_jax.aggregate.entries import RowEntries, in_row_order, one_by_one
 from abkd_jax.aggregate.heads import LANES
@@ -136,10 +137,17 @@ def row_maxima(matrix: RowEntries, values: Float[Array, "nnz h"], backend: Backe
 
 def _auto(matrix: RowEntries, values: Array | None, x: Array) -> Array:
     tpu = _segment if matrix.slots is None else _slotted
-    return jax.lax.platform_dependent(matrix, values, x, cpu=_csr, tpu=tpu, default=_segment)
+    return jax.lax.platform_dependent(matrix, values, x, cpu=_by_row, tpu=tpu, default=_segment)
 
 
 def _csr(matrix: RowEntries, values: Array | None, x: Array) -> Array:
+    """Computes the product row by row: on one GPU by a kernel of this package, elsewhere as `_by_row`."""
+    if pallas_gpu.reads(x):
+        return jax.lax.platform_dependent(matrix, values, x, cuda=pallas_gpu.warp_row_sums, default=_by_row)
+    return _by_row(matrix, values, x)
+
+
+def _by_row(matrix: RowEntries, values: Array | None, x: Array) -> Array:
     """Computes the product row by row: on a CPU by a kernel of this package where one is built, else by XLA's own."""
     values = jnp.ones((matrix.cols.shape[0], x.shape[1]), x.dtype) if values is None else values
     on_cpu = _of_package if native.reads(values, x) else _of_xla

@@ -18,7 +18,7 @@ from abkd_jax.aggregate.slots import placed, rows_of_levels
 from abkd_jax.graph.constants import TILE, ByRow
 from abkd_jax.graph.slots import SUBLANES, Slots
 
-__all__ = ["table_fits", "table_sums"]
+__all__ = ["table_fits", "table_sums", "traced_alone_for"]
 
 SLOTS_A_TURN = 128  # of the innermost loop: more save a few cycles, and take longer to compile
 MARGIN = 2**22  # bytes of vector memory for the tiles of the result
@@ -27,19 +27,25 @@ MARGIN = 2**22  # bytes of vector memory for the tiles of the result
 def table_fits(slots: Slots, x: Float[Array, "m f"]) -> bool:
     """Tells whether the kernel runs on `x`: float32, of which 128 columns fit into the vector memory of a TPU.
 
-    It is that of the device that programs are traced for: of the mesh in scope, else the default one. XLA cannot split
-    a kernel over devices: on several it runs inside of `shard_map` alone.
+    It is that of the device that programs are traced for, see `traced_alone_for`.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    alone = jax.device_count() == 1 if mesh.empty else mesh.size == 1 or set(mesh.manual_axes) == set(mesh.axis_names)
-    device = mesh.abstract_device
-    platform = jax.default_backend() if device is None else device.platform
-    if x.dtype != jnp.float32 or not alone or platform != "tpu":
+    if x.dtype != jnp.float32 or not traced_alone_for("tpu"):
         return False
     from jax.experimental.pallas import tpu
 
     tables = [x.shape[0], *rows_of_levels(slots)[:-1]]
     return tpu.is_tpu_device() and _table_bytes(max(tables) + TILE) + MARGIN <= tpu.get_tpu_info().vmem_capacity_bytes
+
+
+def traced_alone_for(platform: str) -> bool:
+    """Tells whether programs are traced for one device of a platform: of the mesh in scope, else the default one.
+
+    XLA cannot split a kernel over devices: on several it runs inside of `shard_map` alone.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    alone = jax.device_count() == 1 if mesh.empty else mesh.size == 1 or set(mesh.manual_axes) == set(mesh.axis_names)
+    device = mesh.abstract_device
+    return alone and platform == (jax.default_backend() if device is None else device.platform)
 
 
 def table_sums(slots: Slots, by_row: ByRow, x: Float[Array, "m f"]) -> Float[Array, "n f"]:

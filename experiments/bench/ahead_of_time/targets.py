@@ -6,7 +6,7 @@ plugin need is described in their own documentation; neither uses a device or th
 
 import importlib.util
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from abkd_jax.types import InputError
@@ -129,7 +129,6 @@ def traced_for(device: Any) -> AbstractContextManager[Any]:
     """
     import jax
 
-    if device.platform != "tpu":
-        return nullcontext()
-    kind = jax.sharding.AbstractDevice(device_kind=device.device_kind, num_cores=device.num_cores, platform="tpu")
+    cores = device.num_cores if device.platform == "tpu" else None
+    kind = jax.sharding.AbstractDevice(device_kind=device.device_kind, num_cores=cores, platform=device.platform)
     return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("device",), abstract_device=kind))

@@ -67,8 +67,8 @@ def test_a_table_is_named_or_refused():
     arguments = ["curve", "--smoke"]
     assert (table_named(arguments).name, arguments) == ("curve", ["--smoke"])
     assert table_named(arguments).name == "main"
-    with pytest.raises(InputError, match="table 'mian': expected one of main, regimes"):
-        table_named(["mian"])
+    with pytest.raises(InputError, match="table 'mains': expected one of main, regimes"):
+        table_named(["mains"])
 
 
 def test_every_program_runs_so_under_its_own_name():

@@ -1,5 +1,6 @@
 """ONNX models: onnxruntime predicts from a raw graph what the student does."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from abkd_jax import InputError
 from abkd_jax.inference.export import onnx
 from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
 from abkd_jax.inference.export.artefact import Artefact, write_artefacts
+from abkd_jax.layers.output import Units, variables_of
 
 
 @pytest.mark.parametrize("name", BUNDLES)
@@ -22,6 +24,16 @@ def test_it_predicts_what_the_student_does(name: str):
         found = run(*checked_arrays(bundle.inputs, arrays_of(data, bundle.inputs)))
         np.testing.assert_allclose(found["logits"], wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
         np.testing.assert_allclose(found["probabilities"].sum(axis=1), 1.0, rtol=1e-6)
+
+
+def test_real_targets_are_both_outputs_in_their_units():
+    bundle, data = bundle_of("mlp"), graphs_of("mlp")[0]
+    units = Units(np.array([8.0, 0.25, 3.0], np.float32), np.array([1000.0, -1.0, 0.0], np.float32))
+    in_units = dataclasses.replace(bundle, task="regression", variables=bundle.variables | variables_of(units))
+    found = onnx.session_of(exported(in_units, onnx.export))(*arrays_of(data, bundle.inputs).values())
+    wanted = student_logits("mlp", data) * units.scale + units.shift
+    for name in ("logits", "probabilities"):
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-6, atol=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -130,7 +130,9 @@ def _of_merged_edges(bundle: Bundle, precision: Precision) -> Callable[..., tupl
         if inputs.schema is not None:
             limits |= {"relations": inputs.schema.num_relations, "node_types": len(inputs.schema.node_types)}
         outputs = outputs_of(jnp.where(in_range(arrays, limits), hiddens[-1], jnp.nan), bundle.task)
-        return tuple(outputs[name] for name in OUTPUTS)
+        logits, probabilities = (outputs[name] for name in OUTPUTS)
+        # Of real targets they are one value, which jax2onnx cannot give two names.
+        return logits, probabilities + 0.0 if probabilities is logits else probabilities
 
     return run
 

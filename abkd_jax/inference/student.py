@@ -110,6 +110,8 @@ def find(folder: str | Path, method: str | None = None, seed: int | None = None)
     folder = Path(folder).expanduser()
     own = folder / "students"
     if not own.is_dir():
+        if (folder / "config.json").is_file():
+            raise InputError(f"{folder}: a run without a student yet, expected one: the same `distill` goes on there")
         if method is not None or seed is not None:
             raise InputError(f"{folder}: no students/, expected a run folder: the command that made it writes them")
         return folder

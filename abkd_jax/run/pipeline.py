@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from abkd_jax.configs.names import short_name
 from abkd_jax.configs.options import DistillConfig, ModelConfig, RunConfig
 from abkd_jax.datasets.files.locks import locked
 from abkd_jax.inference.bundle import Bundle
@@ -170,6 +171,9 @@ def read_finished(config: DistillConfig) -> FinishedRun:
         InputError: the folder holds no finished run of this config.
     """
     run = open_run(run_path(config))
+    there, here = run.description.get("dataset"), short_name(config.dataset)
+    if there not in (None, here):
+        raise InputError(f"run folder {run.path} holds a run on {there}, expected --dataset as there, not {here}")
     missing = [name for name in ("teacher", *config.methods) if name not in run.records]
     if missing:
         raise InputError(

@@ -220,6 +220,8 @@ def test_damaged_files_are_named_and_kept(capsys, finished, name, damage, comman
 def test_evaluate_needs_a_run_with_these_methods(capsys, finished, tmp_path):
     assert "holds no results of teacher, " in refused(capsys, "evaluate", *OPTIONS, f"--out={tmp_path}")
     _, run = finished
+    others = ["digits" if part == "synthetic" else part for part in run]
+    assert "holds a run on synthetic, expected --dataset as there, not digits" in refused(capsys, "evaluate", *others)
     assert "holds no results of abkd: " in refused(capsys, "evaluate", *run[:-3], "supervised", "abkd")
 
 

@@ -78,6 +78,9 @@ def test_a_folder_without_students_says_who_writes_them(tmp_path):
         abkd_jax.load(tmp_path)
     with pytest.raises(InputError, match="no students/, expected a run folder"):
         abkd_jax.load(tmp_path, "abkd")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="a run without a student yet, expected one: the same `distill` goes on there"):
+        abkd_jax.load(tmp_path)
 
 
 def test_a_student_is_saved_and_read_elsewhere(finished, tmp_path):

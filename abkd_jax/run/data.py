@@ -27,7 +27,7 @@ from abkd_jax.models import build, with_hops
 from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
 from abkd_jax.models.external import Applied, Ensemble, Stored, combine
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
-from abkd_jax.run.targets import task_of, units_of
+from abkd_jax.run.targets import target_units, task_of
 from abkd_jax.training.sharding import axis_size
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, Dataset, GNNOutput, GraphDataset, InputError, NodeMasks, Pytree, shape_of
@@ -165,7 +165,7 @@ def prepare_data(
         data = _of_graphs(dataset, batches, platform)
     else:
         data = _whole(dataset, mesh) if batches.kind == "full" else _sampled(dataset, batches, platform)
-    return data._replace(split=split, per_step=batches.per_step, mesh=mesh, units=units_of(dataset))
+    return data._replace(split=split, per_step=batches.per_step, mesh=mesh, units=target_units(dataset))
 
 
 def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:

@@ -7,20 +7,20 @@ from abkd_jax.training import tasks
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Dataset, GraphDataset
 
-__all__ = ["TASKS", "mean_labels", "task_of", "units_of"]
+__all__ = ["TASKS", "mean_labels", "task_of", "target_units"]
 
 TASKS = {"classification": tasks.classification, "multilabel": tasks.multitask_binary, "regression": tasks.regression}
 ROUNDING = 1e-6  # of the largest target: targets that differ by less are one number
 
 
-def units_of(dataset: Dataset | GraphDataset) -> Units | None:
+def target_units(dataset: Dataset | GraphDataset) -> Units | None:
     """Returns the deviations and the means of the real targets for training, column by column; None for other tasks.
 
     A column that is one number, or unknown, has deviation 1; one that is unknown has mean 0.
 
     Examples:
         >>> from abkd_jax import datasets
-        >>> units_of(datasets.load("synthetic")) is None
+        >>> target_units(datasets.load("synthetic")) is None
         True
     """
     if dataset.task != "regression":
@@ -33,7 +33,7 @@ def units_of(dataset: Dataset | GraphDataset) -> Units | None:
 
 def task_of(dataset: Dataset | GraphDataset) -> Task:
     """Returns the loss and the score of the labels; errors of real targets count by their deviations."""
-    units = units_of(dataset)
+    units = target_units(dataset)
     return TASKS[dataset.task]() if units is None else tasks.regression(units.scale)
 
 

@@ -35,7 +35,7 @@ def average_ranks(scores: Mapping[str, Sequence[float]]) -> Ranks:
     """Returns the average ranks over data sets.
 
     Args:
-        scores: of every method its score on each data set, higher is better, the data sets in one order.
+        scores: of every method, at least two, its score on each data set, higher is better, the data sets in one order.
 
     Examples:
         >>> average_ranks({"a": [0.9, 0.8], "b": [0.7, 0.8]}).ranks
@@ -43,7 +43,7 @@ def average_ranks(scores: Mapping[str, Sequence[float]]) -> Ranks:
     """
     from scipy import stats  # takes a second, and only a report needs it
 
-    if not scores:
+    if len(scores) < 2:  # a method alone has no rank
         return Ranks({}, 0, None, None)
     values = np.array(list(scores.values()), float)  # [methods, data sets]
     methods, datasets = values.shape

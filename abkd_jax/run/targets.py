@@ -7,7 +7,7 @@ from abkd_jax.training import tasks
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Dataset, GraphDataset
 
-__all__ = ["TASKS", "mean_labels", "task_of", "target_units"]
+__all__ = ["TASKS", "mean_labels", "target_units", "task_of"]
 
 TASKS = {"classification": tasks.classification, "multilabel": tasks.multitask_binary, "regression": tasks.regression}
 ROUNDING = 1e-6  # of the largest target: targets that differ by less are one number

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from abkd_jax.datasets.files.atomic import read_json
 from abkd_jax.inference import bundle as bundles
 from abkd_jax.inference.bundle import Bundle
+from abkd_jax.inference.evaluation import parameter_count
 from abkd_jax.inference.export import Format, export
 from abkd_jax.inference.export.quantise import Precision
 from abkd_jax.inference.predict import logits, probabilities
@@ -32,7 +32,7 @@ class Student:
 
     def __repr__(self) -> str:
         """Names the architecture, the data set and the size."""
-        config, numbers = self.bundle.config, sum(np.size(leaf) for leaf in jax.tree.leaves(self.parameters))
+        config, numbers = self.bundle.config, parameter_count(self.parameters)
         on = f" on {self.card['dataset']}" if "dataset" in self.card else ""
         return f"Student({config.name} {config.layers} x {config.hidden}{on}, {numbers:,} parameters)"
 

@@ -79,7 +79,7 @@ def fit(
     batch = _moved(batch)
     limits = _limits(config) if mesh is None else put(_limits(config), mesh)
     state = jax.jit(jax.vmap(initial_fit_state))(states) if resume is None else resume[0]
-    history = {} if resume is None else {name: values.copy() for name, values in resume[1].items()}
+    history = {} if resume is None else _with_room(resume[1], evaluations)
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1))) if history else 0
     while done < evaluations and bool(np.any(jax.device_get(take(state.active, mesh)))):
         with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("epochs", step_num=done):
@@ -87,7 +87,7 @@ def fit(
             metrics = jax.device_get(take(metrics, mesh))
         if not history:
             history = {name: np.zeros((evaluations, *of.shape[1:]), of.dtype) for name, of in metrics.items()}
-        history, new = _with_room(history, evaluations), min(length, evaluations - done)  # the last chunk may be longer
+        new = min(length, evaluations - done)  # the last chunk may be longer
         for name, values in metrics.items():
             history[name][done : done + new] = values[:new]  # host arrays, filled in place
         done += length
@@ -105,7 +105,8 @@ def _check_seeds(states: TrainState, resume: tuple[FitState, Any] | None) -> Non
 
 
 def _with_room(history: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """Returns a history with at least so many rows: a run may be resumed where its chunks are of another length."""
+    """Returns a copy of a history with at least so many rows: a run may be resumed with more epochs."""
+    history = {name: values.copy() for name, values in history.items()}
     missing = rows - history["recorded"].shape[0]
     if missing <= 0:
         return history

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["accumulation_dtype", "floats", "in_float32", "masked_mean", "widened"]
+__all__ = ["accumulation_dtype", "by_column", "floats", "in_float32", "masked_mean", "widened"]
 
 
 def accumulation_dtype(*dtypes: DTypeLike) -> jnp.dtype:
@@ -38,6 +38,22 @@ def floats(x: Any) -> Float[Array, "..."]:
     """Converts integers and booleans to float32; returns floats as they are."""
     x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+
+
+def by_column(values: Float[Array, "n c"], scale: Any) -> Float[Array, "n c"]:
+    """Divides the columns of `values` `[n, c]` by `scale` `[c]`, in the type of the values.
+
+    Raises:
+        InputError: `scale` is not one number per column.
+
+    Examples:
+        >>> by_column(jnp.array([[3.0, 8.0]]), [1.0, 4.0]).tolist()
+        [[3.0, 2.0]]
+    """
+    each = jnp.asarray(scale, values.dtype)
+    if each.shape != values.shape[1:]:
+        raise InputError(f"the scale is {each.shape}, expected {values.shape[1:]}, one number per output")
+    return values / each[None]
 
 
 def masked_mean(values: Float[Array, "_"], mask: Bool[Array, "_"]) -> Float[Array, ""]:

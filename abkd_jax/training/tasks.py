@@ -18,7 +18,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from abkd_jax.graph.precision import masked_mean, widened
+from abkd_jax.graph.precision import by_column, masked_mean, widened
 from abkd_jax.types import InputError
 
 __all__ = ["Task", "accuracy", "classification", "masked_mean", "multilabel", "multitask_binary", "regression"]
@@ -89,20 +89,16 @@ def regression(scale: Sequence[float] | Float[ArrayLike, " c"] | None = None) ->
     Args:
         scale: `[c]`, above 0, as the deviations of the targets, so that columns of any units count alike; None is 1.
 
+    Raises:
+        InputError: the loss meets logits of other than `c` columns.
+
     Examples:
         >>> import jax.numpy as jnp
         >>> task, targets = regression([100.0]), jnp.array([[150.0]])
         >>> [float(of(jnp.zeros((1, 1)), targets, jnp.array([True]))) for of in (task.loss, task.score)]
         [2.25, -150.0]
     """
-    loss = _squared_error if scale is None else functools.partial(_scaled_error, jnp.asarray(scale, jnp.float32))
-    return Task(loss, _negative_rmse, "-RMSE")
-
-
-def _scaled_error(scale: Float[Array, " c"], logits: Any, labels: Any, mask: Any) -> Float[Array, ""]:
-    logits, labels, mask = _checked(logits, labels, mask, classes=False)
-    own = scale.astype(logits.dtype)[None]
-    return _squared_error(logits / own, labels / own, mask)
+    return Task(_squared_error if scale is None else _scaled_error(scale), _negative_rmse, "-RMSE")
 
 
 def _checked(logits: Any, labels: Any, mask: Any, *, classes: bool) -> tuple[Array, Array, Array]:
@@ -208,12 +204,22 @@ def _roc_auc(logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Boo
     return _score(masked_mean(areas, defined), jnp.any(defined) & _answered(logits, labels, known))
 
 
-@_on_rows(classes=False)
-def _squared_error(
-    logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]
-) -> Float[Array, ""]:
+def _scaled_error(scale: Any) -> Callable[..., Array]:
+    """Makes the squared error of columns in units of `scale` `[c]`."""
+
+    @_on_rows(classes=False)
+    def scaled_error(logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Array:
+        return _mean_square(by_column(logits, scale), by_column(labels, scale), mask)
+
+    return scaled_error
+
+
+def _mean_square(logits: Float[Array, "n c"], labels: Float[Array, "n c"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
     known = _known(labels, mask)
     return _mean_of_known(jnp.where(known, logits - labels, 0.0) ** 2, known, mask)
+
+
+_squared_error = _on_rows(classes=False)(_mean_square)
 
 
 @_on_rows(classes=False)

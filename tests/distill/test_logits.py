@@ -157,3 +157,5 @@ def test_the_error_of_outputs_by_hand_and_for_a_teacher_of_other_width():
     assert float(loss) == pytest.approx((1.0 + 4.0 / 16) / 2)
     with pytest.raises(InputError, match="output_error: the student has 2 classes, expected the teacher's 1"):
         output_error().init(KEY, output([[1.0]]), student)
+    with pytest.raises(InputError, match="one number per output"):
+        evaluate(output_error([1.0]), teacher, student, [True, False])

@@ -75,6 +75,11 @@ def test_they_are_refused_under_jit():
         jax.jit(regression().loss)(LOGITS[:, :1], MATRIX[:, 0], MASK)
 
 
+def test_a_scale_for_other_columns_is_refused():
+    with pytest.raises(InputError, match=r"^the scale is \(2,\), expected \(3,\), one number per output$"):
+        regression([1.0, 2.0]).loss(LOGITS, MATRIX, MASK)
+
+
 @of_numbers
 @pytest.mark.parametrize("dtype", [bool, np.int32, np.uint8, np.float16])
 def test_numbers_of_any_type_are_labels(name, dtype):

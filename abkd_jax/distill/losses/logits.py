@@ -14,7 +14,7 @@ from abkd_jax.distill.ops.checks import constant, require_choice, require_rows, 
 from abkd_jax.distill.ops.numerics import masked_rows
 from abkd_jax.distill.ops.outputs import freeze
 from abkd_jax.distill.ops.soft_targets import log_probabilities
-from abkd_jax.graph.precision import masked_mean
+from abkd_jax.graph.precision import by_column, masked_mean
 from abkd_jax.types import GNNOutput, InputError, Mask, Objective, PRNGKey, Pytree, Scalar
 
 __all__ = ["init_of_logits", "output_error", "soft_label", "soft_label_multilabel"]
@@ -122,12 +122,13 @@ def output_error(scale: Sequence[float] | Float[ArrayLike, " c"] | None = None) 
         An objective without parameters, which needs neither a key nor hidden layers.
 
     Raises:
-        InputError: at `init`, teacher and student of different numbers of outputs or nodes.
+        InputError: at `init`, teacher and student of different numbers of outputs or nodes; at `apply`, a scale for
+            another number of outputs.
     """
 
     def per_node(logits: Float[Array, "n c"], outputs: Float[Array, "n c"]) -> Float[Array, " n"]:
         apart = logits - outputs
-        return jnp.mean((apart if scale is None else apart / jnp.asarray(scale, apart.dtype)[None]) ** 2, axis=-1)
+        return jnp.mean((apart if scale is None else by_column(apart, scale)) ** 2, axis=-1)
 
     return _of_outputs("output_error", lambda outputs: outputs, per_node)
 

@@ -1,5 +1,6 @@
 """How the programs run that read all stored tables, and put what they make of them into a text."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,12 @@ from pathlib import Path
 import tyro
 
 from abkd_jax.datasets.files.atomic import write_atomic
+from abkd_jax.study.cells import Cell, load
 from abkd_jax.study.report.excerpt import filled
 from experiments.program import run_program
 from experiments.study import RESULTS
 
-__all__ = ["Args", "put", "run_excerpt"]
+__all__ = ["Args", "cells_of", "put", "run_excerpt"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ def run_excerpt(name: str, as_text: Callable[[Path], str], description: str | No
         description: of the program, for its help.
     """
     run_program(name, lambda: put(name.rpartition(".")[-1], as_text, tyro.cli(Args, description=description)))
+
+
+@functools.cache
+def cells_of(folder: Path) -> list[Cell]:
+    """Reads the cells of a table as `study.cells.load`, but once: what reads many tables again and again changes none.
+
+    Args:
+        folder: of the table.
+    """
+    return load(folder)
 
 
 def put(name: str, as_text: Callable[[Path], str], args: Args) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from abkd_jax.run.report.tables import format_score
-from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import Decision, decide
 from abkd_jax.study.report.grid import Grid, make_grid
 from abkd_jax.study.report.score_tables import label
 from experiments.configs.tables import CLAIMS, TABLES
-from experiments.excerpts import run_excerpt
+from experiments.excerpts import cells_of, run_excerpt
 from experiments.tuning_draws import BASELINE, decisions_of_draws
 
 HEADERS = ("table", "claim", "in one tuning", "tuned again", "each, tuned again")
@@ -35,7 +34,7 @@ def as_text(results: Path) -> str:
 
 def _of_table(name: str, results: Path) -> Iterator[tuple[str, ...]]:
     """Yields a line for each claim of a table or of its draws."""
-    grid = make_grid(load(results / name), BASELINE)
+    grid = make_grid(cells_of(results / name), BASELINE)
     seeds, draws = decide(grid, CLAIMS.get(name, ())), decisions_of_draws(name, results)
     for claim in dict.fromkeys([*(one.claim for one in seeds), *(one.claim for one, _ in draws)]):
         in_table = sorted((one for one in seeds if one.claim == claim), key=_is_alone)

@@ -15,9 +15,9 @@ from pathlib import Path
 import tabulate
 
 from abkd_jax.run.report.statistics import metric_named
-from abkd_jax.study.cells import Cell, load
+from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.score_tables import median_epoch
-from experiments.excerpts import run_excerpt
+from experiments.excerpts import cells_of, run_excerpt
 from experiments.tuning_draws import stored
 
 TABLES = ("main", "regimes", "inductive", "curve")  # perturbed trains the students of main
@@ -31,7 +31,7 @@ OF_FITTED = (*TABLES, "layers_differ", "deep_to_shallow", "normalised")  # table
 
 def as_text(results: Path) -> str:
     """Returns three tables as Markdown: means and presets of what was tuned often enough, and the fitted start."""
-    draws = {table: [load(results / name) for name in stored(table, results)[0]] for table in OF_FITTED}
+    draws = {table: [cells_of(results / name) for name in stored(table, results)[0]] for table in OF_FITTED}
     tables = {table: _tunings(draws[table]) for table in TABLES}
     ends = ("cut out - plain", "ahead")
     headers = ("table, student, method", *STARTS.values(), *ends)

@@ -13,7 +13,6 @@ import tyro
 
 from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.run.report.canvas import can_draw
-from abkd_jax.study.cells import load
 from abkd_jax.study.options import Table
 from abkd_jax.study.report.claims import Claim, Decision
 from abkd_jax.study.report.draw_figures import draws_figure
@@ -24,6 +23,7 @@ from abkd_jax.study.report.markdown import block_text
 from abkd_jax.study.report.score_tables import label
 from abkd_jax.types import InputError
 from experiments.configs.tables import CLAIMS, CLAIMS_OF_DRAWS, TABLES
+from experiments.excerpts import cells_of
 from experiments.program import run_program, table_named
 from experiments.study import RESULTS, RUNS, Run, train
 
@@ -119,13 +119,13 @@ def as_text(names: Sequence[str], claims: Sequence[Claim], results: Path) -> str
 
 
 def _grids(names: Sequence[str], claims: Sequence[Claim], results: Path) -> list[Grid]:
-    return [make_grid(load(results / name), claims[0].rivals[0]) for name in names]
+    return [make_grid(cells_of(results / name), claims[0].rivals[0]) for name in names]
 
 
 def stored(table: str, results: Path) -> tuple[list[str], list[Claim]]:
     """Returns the names of a table and of its stored draws, and the claims on all methods that were drawn again."""
     again = [f"{FOLDER}/{table}_{number}" for number in range(1, 1 + len([*(results / FOLDER).glob(f"{table}_*")]))]
-    methods = {cell["method"] for name in again for cell in load(results / name)} - {TEACHER}
+    methods = {cell["method"] for name in again for cell in cells_of(results / name)} - {TEACHER}
     return [table, *again], claims_of(table, sorted(methods, key=lambda method: (method != BASELINE, method)))
 
 

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abkd_jax.study.cells import Cell, load
+from abkd_jax.study.cells import Cell
 from abkd_jax.study.report.claims import Claim, Decision, decide
 from abkd_jax.study.report.draws import decide_draws
 from abkd_jax.study.report.grid import Column, Grid, make_grid, scores_of
 from experiments import tuning_draws
 from experiments.configs.tables import CLAIMS
+from experiments.excerpts import cells_of
 from experiments.study import RESULTS
 
 NUMBER = re.compile(r"(?<![\w.])-?\d*\.\d+(?![\w.]*\w)")  # written with a point: .5, -1.25
@@ -84,7 +85,7 @@ class Told:
 
     def __init__(self, name: str):
         self.name = name
-        self.grid = make_grid(load(RESULTS / name), "soft_label")
+        self.grid = make_grid(cells_of(RESULTS / name), "soft_label")
 
     def column(self, dataset: str, student: str = "", regime: str = "") -> Column:
         """Returns the one column of a data set, with a student and a regime where there are several."""

@@ -12,7 +12,6 @@ from flax.traverse_util import unflatten_dict
 from abkd_jax.run.records import weights_digest
 from abkd_jax.run.report.markdown import format_score
 from abkd_jax.run.report.statistics import estimate, metric_named
-from abkd_jax.study.cells import load
 from abkd_jax.study.report.claims import decide
 from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excerpt
 from abkd_jax.study.report.grid import Column, make_grid
@@ -20,6 +19,7 @@ from experiments import findings, recommended, starts, tuning_draws
 from experiments.bench import latency
 from experiments.bench.ahead_of_time import table as ahead_of_time
 from experiments.configs.tables import CLAIMS, TABLES
+from experiments.excerpts import cells_of
 from experiments.report import Args
 from experiments.study import RESULTS
 
@@ -34,7 +34,7 @@ def test_numbers_of_a_study_are_those_of_its_cells(name):
     """Once `experiments.report FOLDER --readme FOLDER/README.md` has put them there."""
     if not (RESULTS / name).exists():
         return
-    cells = load(RESULTS / name)
+    cells = cells_of(RESULTS / name)
     assert {cell["table"] for cell in cells} == {name}
     options = Args(RESULTS / name)
     made, pictures = excerpt(cells, options.baseline, options.test, CLAIMS.get(name, ()))
@@ -165,7 +165,7 @@ def test_the_gains_in_the_readme_are_those_of_the_cells(row):
 @functools.cache
 def _decided(name):
     """Reads the cells of a table and of its draws once for all rows."""
-    grid = make_grid(load(RESULTS / name), "soft_label")
+    grid = make_grid(cells_of(RESULTS / name), "soft_label")
     again = [decision for decision, _ in tuning_draws.decisions_of_draws(name, RESULTS)]
     return grid, decide(grid, CLAIMS[name]), again
 
@@ -187,7 +187,7 @@ def test_stored_teachers_are_those_of_their_cells():
             names = [name for name in file.keys() if name.startswith("variables/")]  # noqa: SIM118  # it is no mapping
             tree = unflatten_dict({name: file.get_tensor(name) for name in names}, sep="/")["variables"]
         stored.setdefault(path.parent.name, {})[path.name] = weights_digest(tree)
-    cells = [cell for name in TABLES if (RESULTS / name).is_dir() for cell in load(RESULTS / name)]
+    cells = [cell for name in TABLES if (RESULTS / name).is_dir() for cell in cells_of(RESULTS / name)]
     for dataset, files in stored.items():
         of = [
             cell["weights"]
@@ -200,7 +200,7 @@ def test_stored_teachers_are_those_of_their_cells():
 def test_the_scores_of_pubmed_in_the_readme_are_those_of_the_cells():
     said = re.search(r"Pubmed's students, (\S+) times smaller, have (.+?) with .*?\(teachers (.+?)\)", README)
     assert said is not None
-    cells = {cell["method"]: cell for cell in load(RESULTS / "main") if cell["dataset"] == "pubmed"}
+    cells = {cell["method"]: cell for cell in cells_of(RESULTS / "main") if cell["dataset"] == "pubmed"}
     assert said[1] == f"{cells['soft_label']['compression']:.1f}"
     for score, method in ((said[2], "soft_label"), (said[3], "teacher")):
         scores = cells[method]["scores"]["test"]

@@ -7,10 +7,10 @@ import pytest
 
 from abkd_jax.configs.presets import preset
 from abkd_jax.run.identity import TRAINING_VERSION, config_dict, digest
-from abkd_jax.study.cells import load
 from abkd_jax.study.methods import OPTIM
 from abkd_jax.study.report.grid import TEACHER
 from experiments.configs.tables import TABLES
+from experiments.excerpts import cells_of
 from experiments.study import RESULTS
 from experiments.tuning_draws import stored
 
@@ -53,7 +53,7 @@ def test_every_student_is_one_of_its_table_and_of_the_teachers_that_stand_beside
     """Cells of other teachers would be compared with these, and with students of these, as if they were theirs."""
     teachers = {}
     for folder in stored(name, RESULTS)[0]:
-        cells = load(RESULTS / folder)
+        cells = cells_of(RESULTS / folder)
         for cell in cells:
             if cell["method"] == TEACHER:  # the same in all draws of the tuning
                 place = (cell["dataset"], cell["regime"])

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import textwrap
 import zipfile
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["MAX_ARRAYS", "as_json", "parse_json", "read_arrays", "read_json", "r
 
 MAX_JSON = 256 << 20  # bytes; parsed, such a file takes several times as much
 MAX_ARRAYS = 1 << 30  # bytes of all arrays of an npz file, unpacked
+LONG = re.compile(rb"[0-9]{19}|[eE]\+?[0-9]{3}")  # in all text of a number that may leave the range of its type
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
@@ -149,14 +151,9 @@ def parse_json(content: bytes, *, non_finite_as_null: bool = False) -> Any:
             raise ValueError("a name appears twice in one object")
         return value
 
+    checked = {"parse_float": number, "parse_int": integer} if LONG.search(content) else {}  # slow for many numbers
     try:
-        value = json.loads(
-            content.decode(),
-            parse_constant=constant,
-            parse_float=number,
-            parse_int=integer,
-            object_pairs_hook=pairs,
-        )
+        value = json.loads(content.decode(), parse_constant=constant, object_pairs_hook=pairs, **checked)
         if b"\\u" in content:
             json.dumps(value, ensure_ascii=False).encode()  # an escaped half of a surrogate pair cannot be encoded
     except (RecursionError, MemoryError) as error:

@@ -26,6 +26,7 @@ from abkd_jax.run.program import Teacher
 from abkd_jax.run.report import figures, pareto, statistics, tables
 from abkd_jax.run.resolve import jobs, resolve, with_starts
 from abkd_jax.run.teachers import check_hiddens, read_teacher
+from abkd_jax.run.torch_teacher import is_module
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["Compressed", "compress"]
@@ -129,8 +130,9 @@ def compress(
             Geometric (`Data`, `HeteroData`, a list of `Data`).
         teacher: None or a `TeacherConfig` is trained here and kept for later calls. Else a model that was trained
             elsewhere, the same for all seeds, in one of the forms that `run.given_teachers.given_teacher` takes:
-            outputs as arrays or in a file, weights of PyTorch Geometric in a file, a Flax module with its variables, a
-            pure function, or a list of these, an ensemble.
+            a `torch.nn.Module`, called on `data` as it is where that is a graph of PyTorch Geometric; outputs as arrays
+            or in a file, weights of PyTorch Geometric in a file, a Flax module with its variables, a pure function, or
+            a list of these, an ensemble.
         student: architecture and sizes.
         methods: names of the methods, the one that `Compressed.student` is taken from last; or settings by name.
         seeds: number of seeds of the students.
@@ -155,6 +157,7 @@ def compress(
         >>> [record["method"] for record in found.records], found.student.predict(graph).shape
         (['teacher', 'soft_label'], (300, 3))
     """
+    teacher = _on_graph(teacher, data)
     seed = split if split is not None else 0 if config is None else config.split
     dataset = _dataset(data, data_root, seed)
     name = str(data) if isinstance(data, str | Path) else dataset.name
@@ -189,6 +192,13 @@ def compress(
         data=dataset.name,
         folder=None if out is None else path,
     )
+
+
+def _on_graph(teacher: Any, data: Any) -> Any:
+    """Returns a teacher whose modules of PyTorch are called on the very graph that is given, where it is one of PyG."""
+    if isinstance(teacher, list):
+        return [_on_graph(member, data) for member in teacher]
+    return (teacher, data) if is_module(teacher) and is_of_pyg(data) else teacher
 
 
 def _knowing(config: DistillConfig, teacher: Any, model: ModelConfig | None) -> DistillConfig:

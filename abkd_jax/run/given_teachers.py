@@ -1,4 +1,4 @@
-"""Teachers from outside: stored outputs, weights of PyTorch Geometric, modules and pure functions. None is trained."""
+"""Teachers from outside: stored outputs, weights, modules of PyTorch and Flax, pure functions. None is trained."""
 
 import hashlib
 import inspect
@@ -27,6 +27,7 @@ from abkd_jax.run.teacher_outputs import (
     warn_if_useless,
     without_padding,
 )
+from abkd_jax.run.torch_teacher import call_module, is_module
 from abkd_jax.sampling import gather_outputs
 from abkd_jax.training.resume import Origin
 from abkd_jax.types import Dataset, GNNOutput, GraphDataset, InputError, Pytree, shape_of
@@ -48,6 +49,8 @@ def given_teacher(
             outputs for the whole data set: a `GNNOutput`, an array of logits, `(logits, hidden layers)`, or a mapping
             with the names of `teacher_outputs`;
             the path of a file `.npz` of such outputs, or of `.safetensors` with a `state_dict` of PyTorch Geometric;
+            a `torch.nn.Module`, called on `datasets.to_pyg(data.dataset)`, or `(module, graph)`, called on a graph of
+            PyTorch Geometric; see `torch_teacher.call_module`;
             `(module, variables)` of Flax linen, or an `nnx.Module`, called with the graph alone;
             `(function, params)`, a pure `function(params, graph)`, or a `function(graph)`, which return logits,
             `(logits, hidden layers)` or a `GNNOutput`;
@@ -65,6 +68,10 @@ def given_teacher(
         raise InputError(f"teacher: outputs to compare with beside other than a file {WEIGHTS}, expected such a file")
     if isinstance(source, list) and source:
         return ensemble_of(data, [given_teacher(data, part, 1, model) for part in source], seeds)
+    module, *graph = source if isinstance(source, tuple) and source else (source,)
+    if is_module(module) and len(graph) < 2:
+        output, parameters = call_module(module, data, *graph)
+        return _stored(data, check_outputs(output, data, "teacher"), parameters, seeds, None)
     if isinstance(source, str | Path):
         return _of_file(data, Path(source), seeds, model, outputs)
     if isinstance(source, Mapping):
@@ -213,14 +220,12 @@ def _model(source: Any) -> tuple[Any, Pytree]:
         function, params = source
         _check_takes("params, graph", function)
         return Applied(lambda v, graph: function(v["params"], graph)), {"params": params}
-    if any(cls.__module__.startswith("torch.") for cls in type(source).__mro__):
-        raise InputError(f"teacher: a module of PyTorch, expected its outputs, or its weights in a file {WEIGHTS}")
     if callable(source) and not isinstance(source, nn.Module):
         _check_takes("graph", source)
         return Applied(lambda _, graph: source(graph)), {}
     raise InputError(
-        f"teacher: {type(source).__name__}, expected outputs, a path, (module, variables), an nnx.Module, "
-        "(function, params), or a function of the graph"
+        f"teacher: {type(source).__name__}, expected outputs, a path, a torch.nn.Module, "
+        "(module, variables), an nnx.Module, (function, params), or a function of the graph"
     )
 
 

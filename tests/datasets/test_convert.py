@@ -177,6 +177,20 @@ def test_types_go_to_pyg_and_back(typed):
     assert_same(datasets.from_pyg(datasets.to_pyg(dataset)), dataset)
 
 
+def test_edge_types_that_share_a_word_go_to_pyg_and_back_with_their_features():
+    data = hetero()
+    edges = data["author", "writes", "paper"].edge_index
+    for key, ends in ((("author", "to", "paper"), edges), (("paper", "to", "author"), edges.flip(0)[:, 1:])):
+        data[key].edge_index, data[key].edge_attr = ends, torch.arange(2.0 * ends.shape[1]).reshape(-1, 2)
+    for key in (("author", "writes", "paper"), ("paper", "rev_writes", "author"), ("paper", "in", "venue")):
+        del data[key]
+    found = datasets.to_pyg(datasets.from_pyg(data, directed=True))
+    assert found.edge_types == data.edge_types == [("author", "to", "paper"), ("paper", "to", "author")]
+    for key in data.edge_types:
+        assert_array_equal(found[key].edge_index, data[key].edge_index)
+        assert_array_equal(found[key].edge_attr, data[key].edge_attr)
+
+
 def test_many_graphs_go_to_pyg_and_jraph_and_back(graphs):
     masks = (graphs.train_mask, graphs.val_mask, graphs.test_mask)
     tuples = datasets.to_jraph(graphs)

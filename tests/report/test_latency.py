@@ -65,3 +65,11 @@ def test_one_panel_per_known_cost():
     assert len(np.unique(two[..., :3].reshape(-1, 3), axis=0)) > 20  # something is drawn
     with pytest.raises(InputError, match="expected a method with a test score"):
         pareto.pareto([], METRICS["accuracy"])
+
+
+def test_the_axis_of_one_cost_is_wide():
+    """A logarithm may round to that of a neighbour, and matplotlib's own axis is then as wide as the rounding."""
+    one = pareto.pareto(statistics.summarise(all_records()), METRICS["accuracy"], {"abkd": 0.0478630092322639})
+    low, high = one.axes[2].get_xlim()
+    assert (low, high) == pytest.approx((0.0239315, 0.0957260), rel=1e-4)
+    assert pixels(one).shape[1] > 500

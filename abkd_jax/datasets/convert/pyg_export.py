@@ -87,23 +87,38 @@ def _hetero(pyg: Any, dataset: Dataset, schema: Schema) -> Any:
             data[kind].y = _tensor(dataset.labels[rows])
             for name in MASKS:
                 data[kind][name] = _tensor(getattr(dataset, name)[rows])
-    pairs = kinds[dataset.senders] * len(schema.node_types) + kinds[dataset.receivers]
-    for relation, pair in np.unique(np.stack([relations, pairs]), axis=1).T:
-        chosen = np.flatnonzero((relations == relation) & (pairs == pair))
-        first, last = divmod(int(pair), len(schema.node_types))
+    count = len(schema.node_types)
+    pairs = kinds[dataset.senders] * count + kinds[dataset.receivers]
+    there = np.unique(np.stack([relations, pairs]), axis=1).T.tolist()
+    found = [(relation, pair // count, pair % count) for relation, pair in there]
+    for (relation, first, last), key in zip(found, _edge_types(schema, found), strict=True):
+        chosen = np.flatnonzero((relations == relation) & (pairs == first * count + last))
         ends = dataset.senders[chosen] - starts[first], dataset.receivers[chosen] - starts[last]
-        weights = None if dataset.edge_weights is None else dataset.edge_weights[chosen]
-        names, word = schema.node_types, schema.relations[relation]
-        _put(data[names[first], word, names[last]], ends, weights)
+        _put(data[key], dataset, chosen, *ends)
         if not dataset.directed:
-            _put(data[names[last], f"rev_{word}", names[first]], ends[::-1], weights)
+            _put(data[key[2], f"rev_{key[1]}", key[0]], dataset, chosen, *ends[::-1])
     return data
 
 
-def _put(store: Any, ends: tuple[np.ndarray, np.ndarray], weights: np.ndarray | None) -> None:
+def _edge_types(schema: Schema, found: list[tuple[int, int, int]]) -> list[tuple[str, str, str]]:
+    """Returns the edge types of relations from one node type to another.
+
+    Where `from_pyg` named relations `first-word-last`, since a word was there twice, these are the words again.
+    """
+    kinds = schema.node_types
+    keys = [(kinds[first], schema.relations[relation], kinds[last]) for relation, first, last in found]
+    words = [name.removeprefix(f"{first}-").removesuffix(f"-{last}") for first, name, last in keys]
+    short = [(first, word, last) for (first, _, last), word in zip(keys, words, strict=True)]
+    joined = all("-".join(each) == name for each, (_, name, _) in zip(short, keys, strict=True))
+    return short if joined and len(set(words)) < len(words) else keys
+
+
+def _put(store: Any, dataset: Dataset, chosen: np.ndarray, *ends: np.ndarray) -> None:
     store.edge_index = _tensor(np.stack(ends))
-    if weights is not None:
-        store.edge_weight = _tensor(weights)
+    if dataset.edge_weights is not None:
+        store.edge_weight = _tensor(dataset.edge_weights[chosen])
+    if dataset.edge_features is not None:
+        store.edge_attr = _tensor(dataset.edge_features[chosen])
 
 
 def _graphs(pyg: Any, dataset: GraphDataset) -> list[Any]:

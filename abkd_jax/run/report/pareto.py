@@ -63,7 +63,10 @@ def logarithmic(axis: Any, costs: Collection[int | float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_xscale("log")
-    narrow = max(costs) < NARROW * min(costs)
+    low, high = min(costs), max(costs)
+    if low == high:  # matplotlib's own limits may be one rounding apart, which it divides by
+        axis.set_xlim(low / 2.0, high * 2.0)
+    narrow = high < NARROW * low
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())

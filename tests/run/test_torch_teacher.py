@@ -1,0 +1,431 @@
+"""Modules of PyTorch as teachers: their outputs, hidden layers, arguments and state, on every kind of data set."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from parity.parity_samples import Late, pyg, torch
+from pipeline_samples import tiny
+from problem_samples import graph_dataset, several_dataset, targets_dataset, typed_dataset
+
+import abkd_jax
+from abkd_jax import datasets
+from abkd_jax.configs.options import BatchConfig, ModelConfig
+from abkd_jax.models.external import Stored
+from abkd_jax.run import torch_input
+from abkd_jax.run.data import prepare_data
+from abkd_jax.run.given_teachers import given_teacher
+from abkd_jax.run.torch_teacher import call_module
+from abkd_jax.types import InputError
+
+library, graphs = Late("torch_geometric.nn.models"), Late("torch_geometric.data")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Seeds the weights, and imports the library where its deprecations are no errors: the package imports it too."""
+    assert pyg.MessagePassing
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return prepare_data("synthetic")
+
+
+@pytest.fixture(scope="module")
+def many():
+    return prepare_data(graph_dataset(), batches=BatchConfig(kind="graphs", size=8))
+
+
+def module(run, **parts):
+    """A module with these parts, called through a function, in training mode."""
+
+    class Net(torch.nn.Module):
+        forward = run
+
+        def __init__(self):
+            super().__init__()
+            for name, part in parts.items():
+                setattr(self, name, part)
+
+    return Net()
+
+
+def gcn():
+    def run(self, data):
+        h = torch.nn.functional.dropout(torch.relu(self.one(data.x, data.edge_index)), 0.5, self.training)
+        return self.two(h, data.edge_index).log_softmax(dim=1)
+
+    return module(run, one=pyg.GCNConv(32, 6), two=pyg.GCNConv(6, 3))
+
+
+def evaluated(run):
+    with torch.no_grad():
+        return run()
+
+
+def assert_outputs(found, logits, hiddens):
+    assert_array_equal(found.logits, logits)
+    assert len(found.hiddens) == len(hiddens)
+    for one, other in zip(found.hiddens, hiddens, strict=True):
+        assert one.dtype == np.float32
+        assert_array_equal(one, other)
+
+
+# Logits and layers ---------------------------------------------------------------------------------------------------
+
+
+def test_outputs_are_those_of_the_module_on_the_graph(data):
+    net, graph = gcn(), datasets.to_pyg(data.dataset)
+    hidden = evaluated(lambda: net.one(graph.x, graph.edge_index).relu())
+    logits = evaluated(lambda: net.two(hidden, graph.edge_index).log_softmax(dim=1))
+    teacher = given_teacher(data, net, 2)
+    assert_outputs(call_module(net, data)[0], logits, [hidden])
+    assert teacher.models.module == Stored(32 * 6 + 6 + 6 * 3 + 3)
+    assert_array_equal(teacher.models.variables["outputs"].logits[1], logits)
+    assert given_teacher(data, (net, graph), 1).source == teacher.source
+
+
+OPTIONS = ({}, {"jk": "cat"}, {"norm": "batch", "act": "elu"}, {"norm": "layer", "act_first": True})
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("name", ["GCN", "GraphSAGE", "GAT", "GIN"])
+def test_layers_of_the_stacks_of_the_library_are_what_the_next_one_reads(data, name, options):
+    net, graph = getattr(library, name)(32, 8, 3, 3, dropout=0.5, **options).eval(), datasets.to_pyg(data.dataset)
+
+    def stack():
+        h, layers = graph.x, []
+        for conv, norm in list(zip(net.convs, net.norms, strict=True))[: 3 if "jk" in options else 2]:
+            h = conv(h, graph.edge_index)
+            h = norm(net.act(h)) if net.act_first else net.act(norm(h))
+            layers.append(h)
+        return layers
+
+    assert_outputs(call_module(net, data)[0], evaluated(lambda: net(graph.x, graph.edge_index)), evaluated(stack))
+
+
+def outer(inner):
+    """A convolution that has another one inside."""
+
+    class Outer(pyg.MessagePassing):
+        def __init__(self):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x, edge_index):
+            return self.inner(self.inner(x, edge_index).expand_as(x), edge_index)
+
+    return Outer()
+
+
+def test_layers_count_every_time_and_follow_sums_norms_and_functions_in_place(data):
+    kept = []
+
+    def run(self, x, edge_index):
+        kept.clear()
+        h = self.first(x)
+        for _ in range(2):
+            h += self.norm(self.conv(h, edge_index)).relu_() / 2
+            kept.append(h.numpy().copy())
+        kept.append(self.gate(h, edge_index))
+        h = h * kept[-1]  # of another width
+        attended, _ = self.attention(h, edge_index, return_attention_weights=True)
+        kept.append((attended + self.skip(h)).tanh())
+        h = self.head(kept[-1])
+        return h.add_(h.exp())  # of the head, no layer
+
+    net = module(
+        run,
+        first=torch.nn.Linear(32, 6),
+        conv=pyg.GraphConv(6, 6),
+        norm=pyg.PairNorm(),
+        gate=outer(pyg.GraphConv(6, 1)),
+        attention=pyg.GATConv(6, 6),
+        skip=torch.nn.Linear(6, 6),
+        head=torch.nn.Linear(6, 3),
+    )
+    output = call_module(net, data)[0]
+    assert_outputs(output, output.logits, kept)
+    assert len(kept) == 4
+
+
+def test_layers_of_other_rows_are_left_out_and_those_returned_are_taken(data):
+    def pooled(self, x, edge_index):
+        part = self.conv(x[:10], edge_index[:, (edge_index < 10).all(dim=0)])
+        return self.head(x) + part.sum()
+
+    def returned(self, x, edge_index):
+        return self.head(x), [self.conv(x, edge_index), x]
+
+    parts = {"conv": pyg.GCNConv(32, 4), "head": torch.nn.Linear(32, 3)}
+    assert call_module(module(pooled, **parts), data)[0].hiddens == ()
+    found, _ = call_module(module(returned, **parts), data)
+    assert [hidden.shape for hidden in found.hiddens] == [(300, 4), (300, 32)]
+
+
+def test_floats_of_any_width(data):
+    net, graph = library.GCN(32, 6, 2, 3), datasets.to_pyg(data.dataset)
+    logits = call_module(net, data)[0].logits
+    for dtype, tolerance in ((torch.float64, 1e-5), (torch.bfloat16, 0.05)):
+        output = call_module(net.to(dtype), data, graph)[0]
+        assert output.logits.dtype == output.hiddens[0].dtype == np.float32
+        assert_allclose(output.logits, logits, atol=tolerance)
+        assert graph.x.dtype == torch.float32
+
+
+# Arguments -----------------------------------------------------------------------------------------------------------
+
+
+def test_arguments_are_found_by_name():
+    """Weights and features of directed edges, which are in the graph as the list has them."""
+    dataset = targets_dataset()
+    data, seen = prepare_data(dataset), {}
+
+    def run(self, x, edge_index, edge_weight, edge_attr=None, batch=None, unknown=5, *rest, **others):
+        seen.update(locals())
+        return x[:, :2]
+
+    call_module(module(run), data)
+    assert_array_equal(seen["edge_index"], [dataset.senders, dataset.receivers])
+    assert_array_equal(seen["edge_weight"], dataset.edge_weights)
+    assert_array_equal(seen["edge_attr"], dataset.edge_features)
+    assert (seen["batch"], seen["unknown"], seen["rest"], seen["others"]) == (None, 5, (), {})
+
+
+def test_required_weights_of_a_graph_without_are_ones_and_one_batch_is_all_of_it():
+    data, seen = prepare_data(several_dataset()), {}
+
+    def run(self, x, edge_index, edge_weight, batch, edge_attr=3):
+        seen.update(locals())
+        return x[:, :2]
+
+    call_module(module(run), data)
+    edges = datasets.to_pyg(data.dataset).edge_index.shape[1]
+    assert seen["edge_weight"].tolist() == [1.0] * edges
+    assert seen["batch"].tolist() == [0] * 40
+    assert seen["edge_attr"] == 3
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda self, batch: self.inner(batch.x, batch.edge_index),
+        lambda self, anything, layers=None: self.inner(anything.x, anything.edge_index),
+        lambda self, *args, **named: self.inner(*args, **named),
+    ],
+    ids=["batch", "another name", "any"],
+)
+def test_the_graph_as_a_whole_or_by_position(data, run):
+    net, graph = module(run, inner=library.GCN(32, 6, 2, 3)), datasets.to_pyg(data.dataset)
+    logits = evaluated(lambda: net.inner(graph.x, graph.edge_index))
+    assert_array_equal(call_module(net, data)[0].logits, logits)
+
+
+def test_one_output_may_be_a_vector():
+    targets = targets_dataset()
+    data = prepare_data(targets._replace(labels=targets.labels[:, :1], num_classes=1))
+    output = call_module(module(lambda self, x: 100.0 * x[:, 0]), data)[0]
+    assert_array_equal(output.logits, 100.0 * targets.features[:, :1])
+
+
+# Types and many graphs -----------------------------------------------------------------------------------------------
+
+
+def by_type(dataset):
+    """Features of other widths than those of the data set, and more edge types, as another form of the graph has."""
+    graph = datasets.to_pyg(dataset)
+    graph["author"].x = torch.eye(40)
+    return graph
+
+
+def typed_nets(graph, everything):
+    """Two layers by edge type, their outputs in the opposite order of the node types."""
+    edges = graph.edge_types
+
+    def run(self, x_dict, edge_index_dict):
+        h, layers = x_dict, []
+        for conv in self.convs:
+            h = {kind: part.relu() for kind, part in conv(h, edge_index_dict).items()}
+            layers.append(h)
+        self.layers = layers
+        out = {kind: self.head(h[kind]) for kind in ("author", "paper")}
+        return out if everything else out["paper"]
+
+    def convs():
+        first = pyg.HeteroConv(
+            {edge: pyg.SAGEConv((4 if edge[0] == "paper" else 40, WIDTHS[edge[2]]), 6) for edge in edges}
+        )
+        return torch.nn.ModuleList([first, pyg.HGTConv(6, 6, graph.metadata(), heads=2)])
+
+    return module(run, convs=convs(), head=torch.nn.Linear(6, 3))
+
+
+WIDTHS = {"paper": 4, "author": 40}
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_rows_of_node_types_are_in_the_order_of_the_data_set(everything):
+    data = prepare_data(typed_dataset())
+    graph = by_type(data.dataset)
+    net = typed_nets(graph, everything)
+    output = call_module(net, data, graph)[0]
+    result = evaluated(lambda: net(graph.x_dict, graph.edge_index_dict))
+    papers, authors = (result["paper"], result["author"]) if everything else (result, torch.zeros(40, 3))
+    assert_outputs(
+        output,
+        torch.cat([papers, authors]),
+        [torch.cat([layer["paper"], layer["author"]]) for layer in net.layers],
+    )
+
+
+def test_models_by_to_hetero_take_and_return_types(many):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = pyg.SAGEConv((-1, -1), 6), pyg.SAGEConv((6, 6), 3)
+
+        def forward(self, x, edge_index):
+            h = self.one(x, edge_index).relu()
+            return self.two(h, edge_index), [h]
+
+    data = prepare_data(typed_dataset())
+    graph = by_type(data.dataset)
+    net = pyg.to_hetero(Net(), graph.metadata())
+    logits, (hidden,) = evaluated(lambda: net(graph.x_dict, graph.edge_index_dict))
+    expected = [torch.cat([part["paper"], part["author"]]) for part in (logits, hidden)]
+    assert_outputs(call_module(net, data, graph)[0], expected[0], expected[1:])
+
+
+def test_graphs_are_called_in_batches(many, monkeypatch):
+    calls = []
+
+    def run(self, x, edge_index, edge_attr, batch, batch_size):
+        calls.append(batch_size)
+        h = self.conv(self.atoms(x[:, 0]), edge_index, self.bonds(edge_attr[:, 0])).relu()
+        return self.head(pyg.global_add_pool(h, batch))
+
+    linear, table = torch.nn.Linear, torch.nn.Embedding
+    net = module(run, atoms=table(2, 4), bonds=table(2, 4), conv=pyg.GINEConv(linear(4, 4)), head=linear(4, 1))
+    whole = call_module(net, many)[0]
+    monkeypatch.setattr(torch_input, "GRAPHS", 2)
+    parts = call_module(net, many, datasets.to_pyg(many.dataset))[0]
+    assert calls == [36] + [2] * 18
+    assert_allclose(parts.logits, whole.logits, atol=1e-6)
+    assert_allclose(parts.hiddens[0], whole.hiddens[0], atol=1e-6)
+    assert (whole.logits.shape, whole.hiddens[0].shape) == ((36, 1), (many.dataset.n_node.sum(), 4))
+    ring = graphs.Batch.from_data_list(datasets.to_pyg(many.dataset)[7:8])
+    alone = evaluated(lambda: net(ring.x, ring.edge_index, ring.edge_attr, ring.batch, 1))
+    assert_allclose(whole.logits[7:8], alone, atol=1e-6)
+
+
+# State ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_module_is_left_as_it_was(data, fails):
+    def run(self, x, edge_index):
+        assert (torch.is_grad_enabled(), self.training, self.conv.training) == (False, False, False)
+        if fails:
+            raise RuntimeError("no\nmemory")
+        return self.conv(x, edge_index) * torch.rand(3)
+
+    net = module(run, conv=pyg.GCNConv(32, 3), other=torch.nn.Dropout().eval())
+    found, message = [], r"^teacher: Net\(x \[300, 32\], .*\) fails: RuntimeError: no memory; [^\n]*$"
+    for seed in (1, 2):
+        state = torch.manual_seed(seed).get_state()
+        with pytest.raises(InputError, match=message) if fails else contextlib.nullcontext():
+            found.append(call_module(net, data)[0].logits)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert_array_equal(found[:1], found[1:])
+    assert (net.training, net.conv.training, net.other.training) == (True, True, False)
+    assert (len(net.conv._forward_hooks), len(net.conv._forward_pre_hooks)) == (0, 0)
+    assert torch.is_grad_enabled()
+    assert net.conv(torch.ones(300, 32), torch.zeros(2, 1, dtype=torch.int64)).requires_grad
+
+
+def test_members_of_an_ensemble(data):
+    net, other = gcn(), np.ones((300, 3), np.float32)
+    mean = given_teacher(data, [net, other], 1).models.variables["outputs"].logits[0]
+    one = evaluated(lambda: net.eval()(datasets.to_pyg(data.dataset))).exp().numpy()
+    assert_allclose(np.exp(mean), (one + 1 / 3) / 2, rtol=1e-5)
+
+
+# Errors --------------------------------------------------------------------------------------------------------------
+
+
+ERRORS = {
+    "two names": (
+        lambda: module(lambda self, x, adj_t: x),
+        "Net.forward needs adj_t, expected parameters among edge_index, num_nodes, x",
+    ),
+    "features of edges": (lambda: module(lambda self, x, edge_attr: x), "Net.forward needs edge_attr, expected"),
+    "labels": (lambda: module(lambda self, x, y: x), "Net.forward needs y, expected"),
+    "a number": (lambda: module(lambda self, x: 1), "its output is int, expected logits"),
+    "widths": (lambda: library.GCN(9, 4, 2, 3), "GCN(x [300, 32], edge_index [2, "),
+    "the reason": (lambda: library.GCN(9, 4, 2, 3), "fails: RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+    "no graph network": (lambda: torch.nn.Linear(32, 3), "Linear(input Data(x=[300, 32], "),
+    "no method": (lambda: torch.nn.Module(), "fails: NotImplementedError"),
+    "no shape": (lambda: library.GCN(-1, 4, 2, 3), "convs.0.lin.weight has no shape yet, expected a module that was"),
+    "classes": (lambda: library.GCN(32, 4, 2, 5), "logits of 5 classes, expected 3 as synthetic has"),
+    "rows": (lambda: module(lambda self, x: x[:9, :3]), "logits has 9 rows, expected 300"),
+    "whole numbers": (lambda: module(lambda self, x: x[:, :3].long()), "logits is int64 (300, 3), expected floats"),
+    "not finite": (lambda: module(lambda self, x: x[:, :3] / 0), "300 rows are not finite"),
+    "by type": (lambda: module(lambda self, x: {"a": x}), "its output is dict, expected logits"),
+    "no graph": (lambda: (gcn(), {}), "a module of PyTorch with a dict, expected Data or HeteroData beside it"),
+    "many graphs": (lambda: (gcn(), [graphs.Data()]), "a module of PyTorch with a list, expected Data or HeteroData"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_what_is_no_teacher_of_this_graph_is_one_line(data, case):
+    make, message = ERRORS[case]
+    with pytest.raises(InputError, match=r"^teacher: [^\n]+$") as caught:
+        given_teacher(data, make(), 1)
+    assert message in str(caught.value)
+
+
+def test_types_that_do_not_fit_are_one_line(many):
+    typed = prepare_data(typed_dataset())
+    for run, message in (
+        (lambda self, x_dict: {"author": torch.ones(40, 3)}, "are author [40, 3], expected paper [60, width]"),
+        (lambda self, x_dict: {"paper": torch.ones(61, 3)}, "are paper [61, 3], expected paper [60, width]"),
+        (lambda self, x_dict: torch.ones(61, 3), "logits has 61 rows, expected 100, the nodes of typed"),
+        (lambda self, x_dict, none: 1, "needs none, expected parameters among edge_index, edge_index_dict, num_nodes,"),
+    ):
+        with pytest.raises(InputError) as caught:
+            given_teacher(typed, module(run), 1)
+        assert message in str(caught.value)
+    with pytest.raises(InputError, match="with a Data, expected a list of Data beside it"):
+        given_teacher(many, (module(lambda self, x: x), graphs.Data()), 1)
+
+
+# From end to end -----------------------------------------------------------------------------------------------------
+
+
+TRAINED = ("weights", "teacher_weights", "seconds", "provenance")  # a second training has another time and date
+
+
+def test_one_call_compresses_a_module_and_resumes(data, tmp_path):
+    """It is called on the graph that is given, which has more than the data set of it."""
+
+    def run(self, x, edge_index, own):
+        h = self.one(x, edge_index).relu()
+        return self.two(h, edge_index) * own
+
+    graph = datasets.to_pyg(data.dataset)
+    graph.own = torch.full((300, 1), 2.0)
+    net = module(run, one=pyg.GCNConv(32, 6), two=pyg.GCNConv(6, 3))
+    expected = evaluated(lambda: net(graph.x, graph.edge_index, graph.own)).numpy().argmax(axis=1)
+    config = tiny(tmp_path)
+    options = {"student": ModelConfig("mlp", 2, 4), "methods": "soft_label", "seeds": 1, "config": config}
+    found = abkd_jax.compress(graph, net, out=tmp_path / "run", **options)
+    teacher, student = found.records
+    hits = expected == data.dataset.labels
+    assert teacher["test_accuracy"] == pytest.approx(hits[data.dataset.test_mask].mean(), abs=1e-6)
+    assert teacher["parameters"] == 32 * 6 + 6 + 6 * 3 + 3
+    assert student["compression"] == pytest.approx(teacher["parameters"] / student["parameters"])
+    again = abkd_jax.compress(graph, net, out=tmp_path / "run", **options).records[1]
+    assert [again[key] for key in TRAINED] == [student[key] for key in TRAINED]

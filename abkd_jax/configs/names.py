@@ -5,7 +5,17 @@ A `layout:name` that is in the list is that listed set: `canonical("planetoid:co
 
 from pathlib import Path
 
-__all__ = ["DATASETS", "LAYOUTS", "canonical", "full_name", "is_listed", "is_path", "short_name", "split_layout"]
+__all__ = [
+    "DATASETS",
+    "LAYOUTS",
+    "canonical",
+    "full_name",
+    "is_listed",
+    "is_path",
+    "listed_in",
+    "short_name",
+    "split_layout",
+]
 
 # Equal to `datasets.names()`, whose import takes too long for the completion of the command line.
 # fmt: off
@@ -57,6 +67,16 @@ def canonical(name: str) -> str:
     return _RENAMED.get(layout, {}).get(own, own if own in _LISTED.get(layout, ()) else name)
 
 
+def listed_in(layout: str) -> tuple[str, ...]:
+    """Returns the sets of the list whose files are in a layout, as `layout:name`.
+
+    Examples:
+        >>> listed_in("tu"), listed_in("geom_gcn")
+        (('tu:MUTAG', 'tu:PROTEINS'), ())
+    """
+    return tuple(f"{layout}:{own}" for own in (*_RENAMED.get(layout, {}), *_LISTED.get(layout, ())))
+
+
 def is_listed(name: str) -> bool:
     """Tells whether a name means a set of the list, with descriptions, checksums and settings of its own."""
     return canonical(name) in DATASETS
@@ -76,13 +96,14 @@ def is_path(name: str) -> bool:
     return "/" in name or "\\" in name or name.endswith(".npz") or Path(name).exists()
 
 
-def short_name(name: str) -> str:
+def short_name(name: str | Path) -> str:
     """Returns the name of a data set for folders, tables and figures: without its layout, and of a path its stem.
 
     Examples:
         >>> short_name("gnn_benchmark:dblp"), short_name("cora"), short_name("graphs/mine.npz")
         ('dblp', 'cora', 'mine')
     """
+    name = str(name)
     if is_path(name):
         path = Path(full_name(name))
         return (path.stem if path.suffix == ".npz" else path.name) or "graph"

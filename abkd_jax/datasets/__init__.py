@@ -28,7 +28,7 @@ from abkd_jax.datasets.convert.pyg_export import to_pyg
 from abkd_jax.datasets.facts import facts_of
 from abkd_jax.datasets.files.locations import cache_root, expanded
 from abkd_jax.datasets.files.reading import missing_files
-from abkd_jax.datasets.layouts import DOWNLOADING, PLACES, READERS, found_below, reader_of
+from abkd_jax.datasets.layouts import DOWNLOADING, PLACES, READERS, found_below, nearest_of, reader_of
 from abkd_jax.datasets.neutral.folder import save_folder
 from abkd_jax.datasets.neutral.npz import save_npz
 from abkd_jax.datasets.splits import per_class
@@ -75,13 +75,14 @@ def data_root(root: str | Path | None = None) -> Path:
     return expanded(named) if named else cache_root()
 
 
-def paths(name: str, root: str | Path | None = None) -> tuple[Path, ...]:
+def paths(name: str | Path, root: str | Path | None = None) -> tuple[Path, ...]:
     """Returns the files that `load` reads, whether they exist or not; `()` for embedded sets and unknown names.
 
     Examples:
         >>> [path.name for path in paths("acm", "data")], [path.name for path in paths("gnn_benchmark:dblp", "data")]
         (['acm.npz'], ['dblp.npz'])
     """
+    name = str(name)
     if is_path(name):
         return tuple(user.files(Path(full_name(name))))
     named = canonical(name)
@@ -149,7 +150,9 @@ def layouts_below(root: str | Path | None = None) -> dict[str, tuple[str, ...]]:
     }
 
 
-def load(name: str, root: str | Path | None = None, seed: int = 0, *, labelled: bool = True) -> Dataset | GraphDataset:
+def load(
+    name: str | Path, root: str | Path | None = None, seed: int = 0, *, labelled: bool = True
+) -> Dataset | GraphDataset:
     """Loads a data set by name or path and checks it.
 
     Args:
@@ -173,6 +176,7 @@ def load(name: str, root: str | Path | None = None, seed: int = 0, *, labelled: 
         >>> data.features.shape, data.num_classes, int(data.train_mask.sum())
         ((300, 32), 3, 60)
     """
+    name = str(name)
     named, folder = canonical(name), data_root(root)
     layout, own = split_layout(named) or ("", "")
     if named not in READERS and not layout and not is_path(name):
@@ -186,12 +190,25 @@ def load(name: str, root: str | Path | None = None, seed: int = 0, *, labelled: 
         read = user.load(Path(full_name(name)), seed, labelled=labelled)
         return validate(read._replace(name=short_name(name)))
     if layout:
-        return validate(reader_of(layout, own).load(own, folder, seed))
+        return _load_layout(layout, own, folder, seed)
     reader = READERS[named]
     return verify(validate(reader.load(named, folder, seed)), folder, reader.files(named, folder))
 
 
-def facts(name: str, root: str | Path | None = None, seed: int = 0) -> Facts:
+def _load_layout(layout: str, own: str, root: Path, seed: int) -> Dataset | GraphDataset:
+    """Loads a set that is not in the list; where none of its files are there, the message names the nearest set."""
+    reader = reader_of(layout, own)
+    try:
+        return validate(reader.load(own, root, seed))
+    except InputError as error:
+        needed = reader.files(own, root)
+        nearest = nearest_of(layout, own, root) if len(missing_files(needed)) == len(needed) else None
+        if nearest is None:
+            raise
+        raise InputError(f"{error}; did you mean {nearest!r}?") from error
+
+
+def facts(name: str | Path, root: str | Path | None = None, seed: int = 0) -> Facts:
     """Returns what the rules of settings read of a data set; the next `load` of it is given what was read here.
 
     Args:
@@ -208,7 +225,7 @@ def facts(name: str, root: str | Path | None = None, seed: int = 0) -> Facts:
     """
     dataset = load(name, root, seed)
     _LOADED.clear()
-    _LOADED[full_name(name), data_root(root), int(seed)] = dataset
+    _LOADED[full_name(str(name)), data_root(root), int(seed)] = dataset
     return facts_of(dataset)
 
 

@@ -1,10 +1,11 @@
 """Layouts: for each the module that reads it, and which sets of it lie below the data root."""
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from abkd_jax.configs.names import DATASETS, canonical
+from abkd_jax.configs.names import DATASETS, canonical, listed_in
 from abkd_jax.datasets import (
     digits,
     geom_gcn,
@@ -21,7 +22,7 @@ from abkd_jax.datasets import (
 )
 from abkd_jax.types import Dataset, GraphDataset
 
-__all__ = ["DOWNLOADING", "PLACES", "READERS", "Reader", "found_below", "reader_of"]
+__all__ = ["DOWNLOADING", "PLACES", "READERS", "Reader", "found_below", "nearest_of", "reader_of"]
 
 
 @runtime_checkable
@@ -90,3 +91,16 @@ def found_below(root: Path) -> tuple[str, ...]:
             names = {name.replace("_", "-", 1) for name in names if name.startswith(("ogbn_", "ogbg_"))}
         found += [f"{layout}:{name}" for name in sorted(names)]
     return tuple(name for name in found if canonical(name) not in DATASETS)
+
+
+def nearest_of(layout: str, own: str, root: Path) -> str | None:
+    """Returns the set of a layout, in the list or below the data root, whose name is nearest, as `layout:name`.
+
+    Examples:
+        >>> nearest_of("tu", "MUTAGG", Path("no/such/folder"))
+        'tu:MUTAG'
+    """
+    there = (name for name in found_below(root) if name.startswith(f"{layout}:"))
+    known = {name.partition(":")[2].lower(): name for name in (*there, *listed_in(layout))}
+    nearest = get_close_matches(own.lower(), known, n=1)
+    return known[nearest[0]] if nearest else None

@@ -31,6 +31,34 @@ def test_a_name_like_no_other_gets_the_list_alone():
         datasets.load("reddit")
 
 
+@pytest.mark.parametrize(
+    ("typo", "nearest"),
+    [("tu:MUTAGG", "tu:MUTAG"), ("gnn_benchmark:acmm", "gnn_benchmark:acm"), ("tu:parrs", "tu:Pairs")],
+)
+def test_a_layout_without_such_files_gets_the_nearest_name_that_it_has(tmp_path, typo, nearest):
+    (tmp_path / "tu" / "Pairs").mkdir(parents=True)
+    (tmp_path / "tu" / "Pairs" / "Pairs_A.txt").touch()
+    with pytest.raises(InputError, match=rf"missing; put the .*; did you mean '{nearest}'\?$"):
+        datasets.load(typo, tmp_path)
+
+
+def test_files_that_are_there_in_part_and_names_like_no_other_get_no_other_name(tmp_path):
+    (tmp_path / "tu" / "MUTAGG").mkdir(parents=True)
+    (tmp_path / "tu" / "MUTAGG" / "MUTAGG_A.txt").touch()
+    for name in ("tu:MUTAGG", "heterophilous:mines"):
+        with pytest.raises(InputError, match="missing; put the") as refusal:
+            datasets.load(name, tmp_path)
+        assert "did you mean" not in str(refusal.value)
+
+
+def test_a_path_object_is_a_path(tmp_path, tiny):
+    path = datasets.save_npz(tiny, tmp_path / "mine.npz")
+    assert datasets.paths(path) == (path,)
+    assert datasets.short_name(path) == "mine"
+    assert datasets.facts(path) == datasets.facts(str(path))
+    np.testing.assert_array_equal(datasets.load(path).labels, tiny.labels)
+
+
 @pytest.mark.parametrize("seed", [-1, 1.5, 2.0, "1", None])
 @pytest.mark.usefixtures("unchecked")
 def test_a_seed_is_a_whole_number_that_is_not_negative(seed):

@@ -141,8 +141,13 @@ LABELS = {
     "text": (np.where(np.arange(N) < 11, np.array(["b", "a"])[np.arange(N) % 2], ""), "classification", ("a", "b")),
     "from one on": (np.arange(N) % 2 + 1, "classification", ("1", "2")),
     "from zero on": (np.arange(N) % 2, "classification", ()),
-    "zeros and ones": (np.eye(2)[np.arange(N) % 2], "multilabel", ()),
-    "integers of several columns": (np.eye(2, dtype=int)[np.arange(N) % 2], "multilabel", ()),
+    "zeros and ones": (np.eye(3)[np.arange(N) % 2] + np.eye(3)[2], "multilabel", ()),
+    "integers of several columns": (
+        np.eye(2, dtype=int)[np.arange(N) % 2] * (np.arange(N) > 0)[:, None],
+        "multilabel",
+        (),
+    ),
+    "a single 1 in each of few rows": (np.eye(5)[np.arange(N) % 5], "multilabel", ()),
     "one column of floats": (np.arange(N) / 7, "regression", ()),
 }
 

@@ -7,7 +7,7 @@ import jraph
 import numpy as np
 import scipy.sparse as sp
 
-from abkd_jax.datasets.convert.arrays import Masks, build, mask_arrays, to_numpy, with_reverses
+from abkd_jax.datasets.convert.arrays import Masks, Rng, build, mask_arrays, to_numpy, with_reverses
 from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName
 
 __all__ = ["from_jraph", "to_jraph"]
@@ -18,7 +18,7 @@ def from_jraph(
     labels: Any,
     masks: Masks | None = None,
     *,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
     task: TaskName | None = None,
     directed: bool = False,
     row_normalise: bool = False,
@@ -32,7 +32,7 @@ def from_jraph(
             `features`; without padding, not prepared. A sequence, or several graphs in one, is graph-level.
         labels: of nodes, or of graphs; see `from_scipy`.
         masks: see `from_scipy`.
-        rng: of the draw where there are none.
+        rng: of the draw where there are none, or its seed.
         task: see `from_scipy`.
         directed: keeps the edges as they are; else each counts in both directions. Not for several graphs.
         row_normalise: see `from_scipy`. Not for several graphs.
@@ -59,6 +59,7 @@ def from_jraph(
     parts = [_arrays(name, part) for part in graphs]
     n_node = np.concatenate([to_numpy(part.n_node) for part in graphs])
     starts = np.cumsum([0, *(len(part["features"]) for part in parts)])[:-1]
+    node_ids = np.arange(sum(len(part["features"]) for part in parts)) if node_ids is None else node_ids
     arrays: dict[str, Any] = {"labels": labels, "task": task, "node_ids": node_ids, **mask_arrays(masks)}
     for key in ("senders", "receivers"):
         arrays[key] = np.concatenate([part[key] + start for part, start in zip(parts, starts, strict=True)])

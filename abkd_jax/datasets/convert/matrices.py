@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from abkd_jax.datasets.convert.arrays import Masks, build, mask_arrays
+from abkd_jax.datasets.convert.arrays import Masks, Rng, build, feature_arrays, mask_arrays
 from abkd_jax.types import Dataset, InputError, TaskName
 
 __all__ = ["from_scipy"]
@@ -17,7 +17,7 @@ def from_scipy(
     labels: Any,
     masks: Masks | None = None,
     *,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
     task: TaskName | None = None,
     directed: bool = False,
     row_normalise: bool = False,
@@ -29,12 +29,12 @@ def from_scipy(
     Args:
         adjacency: `[n, n]`, any sparse format, or dense; entry `[u, v]` is the edge from u to v. Zeros are no edges;
             other values are weights, unless all are 1. Repeated entries of a COO matrix stay repeated edges.
-        features: `[n, f]`, dense or sparse.
+        features: `[n, f]`, dense, or sparse of SciPy or PyTorch.
         labels: `[n]` classes, whole numbers or text, -1 or empty where unknown; or `[n, k]` binary labels or real
             targets, NaN where unknown.
         masks: train, validation and test, `[n]` booleans each; None draws them: 20 and 30 nodes per class and the rest,
             of other tasks 60, 20 and 20 percent.
-        rng: of that draw.
+        rng: of that draw, or its seed.
         task: what the labels are, where they do not tell: whole numbers and text `[n]` are classes, columns of 0 and 1
             several labels, other numbers targets. One column of floats that looks like classes needs it.
         directed: keeps the edges as they are; else each counts in both directions.
@@ -64,7 +64,7 @@ def from_scipy(
         "receivers": matrix.col[edges],
         "edge_weights": None if (values == 1).all() else values,
         "labels": labels,
-        "node_ids": node_ids,
+        "node_ids": np.arange(matrix.shape[0]) if node_ids is None else node_ids,
         "task": task,
         "directed": directed,
         "row_normalise": row_normalise,
@@ -72,18 +72,10 @@ def from_scipy(
         **mask_arrays(masks),
     }
     found = build(name, "SciPy", arrays, rng)
-    if not isinstance(found, Dataset) or matrix.shape[0] != found.num_nodes:
-        raise InputError(f"{name}: adjacency has {matrix.shape[0]} rows; expected one for each label")
+    assert isinstance(found, Dataset)
+    if matrix.shape[0] != found.num_nodes:
+        raise InputError(f"{name}: adjacency has {matrix.shape[0]} rows; expected one for each of node_ids")
     return found
-
-
-def feature_arrays(features: Any) -> dict[str, Any]:
-    """Returns features, dense or of SciPy, by their names in the neutral form."""
-    if not sp.issparse(features):
-        return {"features": features}
-    matrix = sp.csr_matrix(features)
-    parts = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "shape": matrix.get_shape()}
-    return {f"features_{part}": np.asarray(values) for part, values in parts.items()}
 
 
 def _coo(name: str, what: str, matrix: Any) -> Any:

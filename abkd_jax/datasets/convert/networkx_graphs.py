@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.datasets.convert.arrays import Masks, build, mask_arrays
+from abkd_jax.datasets.convert.arrays import Masks, Rng, build, mask_arrays
 from abkd_jax.types import Dataset, InputError, TaskName
 
 __all__ = ["from_networkx"]
@@ -20,7 +20,7 @@ def from_networkx(
     split: str = "split",
     weight: str = "weight",
     edge_features: Sequence[str] = (),
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
     task: TaskName | None = None,
     directed: bool = False,
     row_normalise: bool = False,
@@ -38,7 +38,7 @@ def from_networkx(
         split: the node attribute that names the part of the split.
         weight: the edge attribute with the weight, 1 where an edge has none.
         edge_features: edge attributes with a number each.
-        rng: of the draw.
+        rng: of the draw, or its seed.
         task: see `from_scipy`.
         directed: keeps the edges as they are; else each counts in both directions.
         row_normalise: see `from_scipy`.

@@ -5,9 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.datasets.convert.arrays import Masks, build, mask_arrays
+from abkd_jax.datasets.convert.arrays import Masks, Rng, build, feature_arrays, mask_arrays, sparse_of
 from abkd_jax.datasets.convert.pyg_hetero import hetero_arrays
-from abkd_jax.datasets.convert.pyg_parts import classes_or_targets, edge_ends, needed, optional, stored_masks
+from abkd_jax.datasets.convert.pyg_parts import (
+    classes_or_targets,
+    edges_of,
+    features_of,
+    needed,
+    optional,
+    stored_masks,
+)
 from abkd_jax.datasets.neutral.labels import unlabelled
 from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName
 
@@ -25,7 +32,7 @@ def from_pyg(
     masks: Masks | None = None,
     *,
     split: int = 0,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
     task: TaskName | None = None,
     directed: bool = False,
     row_normalise: bool = False,
@@ -36,18 +43,18 @@ def from_pyg(
 
     `Data` is a graph with labels of nodes. `HeteroData` has one node type with labels `y`; features of types that have
     the same number of columns share them, of others each type has columns of its own; an edge type `rev_...` that holds
-    exactly the reverse edges of another is left out, since these are added anyway. A list of `Data`, or any sequence
-    such as a data set of graphs, has a label per graph.
+    exactly the reverse edges of another is left out, since these are added anyway. A list of `Data`, a `Batch`, or any
+    sequence such as a data set of graphs, has a label per graph.
 
-    Read are `x`, `edge_index`, `edge_weight`, `edge_attr`, `y` and the masks. In a list integers in `x` and `edge_attr`
-    are categories.
+    Read are `x` (of `Data` also sparse), `edge_index` or `adj_t`, `edge_weight`, `edge_attr`, `y` and the masks. In a
+    list integers in `x` and `edge_attr` are categories, masks are not read, and weights other than 1 are refused.
 
     Args:
-        data: `Data`, `HeteroData`, or a sequence of `Data`.
-        masks: train, validation and test, booleans of each labelled node or graph; None takes those of the data, and
-            else draws them.
+        data: `Data`, `HeteroData`, a sequence of `Data`, or a `Batch`.
+        masks: train, validation and test, booleans of each node, of the type with labels in `HeteroData`, or of each
+            graph; None takes those of the data, and else draws them.
         split: which column of the masks of the data, where they have several.
-        rng: of the draw.
+        rng: of the draw, or its seed.
         task: see `from_scipy`.
         directed: keeps the edges as they are; else each counts in both directions. Not for lists.
         row_normalise: see `from_scipy`. Not for lists.
@@ -60,8 +67,10 @@ def from_pyg(
     Raises:
         InputError: one line that names what is wrong.
     """
+    if hasattr(data, "to_data_list"):
+        data = _of_batch(name, data)
     if hasattr(data, "metadata") and hasattr(data, "node_types"):
-        arrays = hetero_arrays(name, data, split, directed=directed, labelled=labelled)
+        arrays, masks = hetero_arrays(name, data, split, masks, directed=directed, labelled=labelled), None
     elif hasattr(data, "edge_index"):
         arrays = _node_arrays(name, data, split, labelled)
     elif isinstance(data, Sequence) or hasattr(data, "__getitem__"):
@@ -74,15 +83,24 @@ def from_pyg(
     return build(name, "PyTorch Geometric", {**arrays, **given, **mask_arrays(masks)}, rng)
 
 
+def _of_batch(name: str, batch: Any) -> list[Any]:
+    try:
+        return batch.to_data_list()
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise InputError(f"{name}: a {type(batch).__name__} that does not know its graphs; expected a list") from error
+
+
 def _node_arrays(name: str, data: Any, split: int, labelled: bool) -> dict[str, Any]:
-    senders, receivers = edge_ends(name, data)
-    weights = optional(data, "edge_weight")
+    senders, receivers, weights = edges_of(name, data)
+    sparse = sparse_of(getattr(data, "x", None))
+    features: Any = features_of(name, data) if sparse is None else sparse
     return {
         "senders": senders,
         "receivers": receivers,
-        "features": needed(name, data, "x"),
+        "node_ids": np.arange(features.shape[0]),
+        **feature_arrays(features),
         "labels": classes_or_targets(needed(name, data, "y")) if labelled else None,
-        "edge_weights": None if weights is None or (weights == 1).all() else weights.reshape(-1),
+        "edge_weights": None if weights is None or (weights == 1).all() else weights,
         "edge_features": optional(data, "edge_attr"),
         **(stored_masks(name, data, split) if labelled else {}),
     }
@@ -117,8 +135,12 @@ def _graph_arrays(name: str, graphs: list[Any], labelled: bool) -> dict[str, Any
 
 
 def _one_graph(name: str, graph: Any, labelled: bool) -> dict[str, Any]:
-    features, label = needed(name, graph, "x"), needed(name, graph, "y") if labelled else None
-    senders, receivers = edge_ends(name, graph)
+    features, label = features_of(name, graph), needed(name, graph, "y") if labelled else None
+    senders, receivers, weights = edges_of(name, graph)
+    if len(features) == 0:
+        raise InputError(f"{name} has no nodes; expected at least one")
+    if weights is not None and (weights != 1).any():
+        raise InputError(f"{name} has weights of edges; expected none in a list, or a column of edge_attr")
     if senders.size and max(senders.max(), receivers.max()) >= len(features):
         raise InputError(
             f"{name}: edge_index reaches {max(senders.max(), receivers.max())}; expected nodes in [0, {len(features)})"

@@ -4,7 +4,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.datasets.convert.pyg_parts import classes_or_targets, edge_ends, needed, optional, stored_masks
+from abkd_jax.datasets.convert.arrays import Masks, mask_arrays, to_numpy
+from abkd_jax.datasets.convert.pyg_parts import (
+    classes_or_targets,
+    edges_of,
+    features_of,
+    needed,
+    optional,
+    stored_masks,
+)
+from abkd_jax.datasets.neutral.labels import read_mask
 from abkd_jax.types import InputError
 
 __all__ = ["hetero_arrays"]
@@ -20,18 +29,21 @@ class _Relation(NamedTuple):
     attributes: np.ndarray | None
 
 
-def hetero_arrays(name: str, data: Any, split: int, *, directed: bool, labelled: bool = True) -> dict[str, Any]:
+def hetero_arrays(
+    name: str, data: Any, split: int, masks: Masks | None = None, *, directed: bool, labelled: bool = True
+) -> dict[str, Any]:
     """Returns the arrays of a heterogeneous graph: its nodes type by type, those with features first.
 
     Args:
         name: for messages.
         data: a `HeteroData`.
         split: see `from_pyg`.
+        masks: of the nodes of the type with labels; None takes those of the data.
         directed: keeps edge types that hold the reverse edges of others.
         labelled: False reads neither labels nor masks.
 
     Raises:
-        InputError: no type or several have labels, or a tensor is missing or of another shape.
+        InputError: no type or several have labels, or a tensor or mask is missing or of another shape.
     """
     kinds = sorted(data.node_types, key=lambda kind: optional(data[kind], "x") is None)
     sizes = {kind: _count(name, data, kind) for kind in kinds}
@@ -47,31 +59,40 @@ def hetero_arrays(name: str, data: Any, split: int, *, directed: bool, labelled:
         "relation_names": np.array(_names([relation.key for relation in kept])),
         "node_types": np.repeat(np.arange(len(kinds)), list(sizes.values())),
         "node_type_names": np.array(kinds),
-        "features": _features(name, data, kinds),
+        "features": _features(data, kinds),
         "edge_weights": _weights(kept),
         "edge_features": _attributes(name, kept),
-        **(_labels(name, data, split, sizes, starts) if labelled else {}),
+        **(_labels(name, data, split, masks, sizes, starts) if labelled else {}),
     }
 
 
-def _labels(name: str, data: Any, split: int, sizes: dict[str, int], starts: dict[str, int]) -> dict[str, Any]:
+def _labels(
+    name: str, data: Any, split: int, masks: Masks | None, sizes: dict[str, int], starts: dict[str, int]
+) -> dict[str, Any]:
     """Returns the labels and masks of the one node type that has labels, at its nodes among all."""
     targets = [kind for kind in data.node_types if optional(data[kind], "y") is not None]
     if len(targets) != 1:
-        raise InputError(f"{name}: {len(targets)} node types have y, {', '.join(targets)}; expected one")
+        found = f"{len(targets)} node types have y: {', '.join(targets)}" if targets else "no node type has y"
+        raise InputError(f"{name}: {found}; expected one of {', '.join(data.node_types)}")
     count, target = sum(sizes.values()), targets[0]
     here = slice(starts[target], starts[target] + sizes[target])
     labels = classes_or_targets(needed(name, data[target], "y"))
     if len(labels) != sizes[target]:
         raise InputError(f"{name}: {target} has {len(labels)} labels; expected {sizes[target]}")
-    masks = {key: _placed(mask, here, count, False) for key, mask in stored_masks(name, data[target], split).items()}
+    given = stored_masks(name, data[target], split) if masks is None else mask_arrays(masks)
+    try:
+        read = {key: read_mask(key, to_numpy(mask), sizes[target], f"{target} node") for key, mask in given.items()}
+    except ValueError as error:
+        raise InputError(f"{name}: {target}: {error}") from None
     fill = np.nan if labels.dtype.kind == "f" or labels.ndim > 1 else -1
-    return {"labels": _placed(labels, here, count, fill), **masks}
+    placed = {key: _placed(mask, here, count, False) for key, mask in read.items()}
+    return {"labels": _placed(labels, here, count, fill), **placed}
 
 
 def _count(name: str, data: Any, kind: str) -> int:
-    features, store = optional(data[kind], "x"), data[kind]
-    count = len(features) if features is not None else store.get("num_nodes", 0)
+    store = data[kind]
+    has = optional(store, "x") is not None
+    count = len(features_of(f"{name}: {kind}", store)) if has else store.get("num_nodes", 0)
     if count is None or count < 1:
         raise InputError(f"{name}: node type {kind!r} has no x and no num_nodes; expected one of both, of 1 or more")
     return int(count)
@@ -80,15 +101,12 @@ def _count(name: str, data: Any, kind: str) -> int:
 def _relation(
     name: str, data: Any, key: tuple[str, str, str], sizes: dict[str, int], starts: dict[str, int]
 ) -> _Relation:
-    ends = edge_ends(f"{name}: {key}", data[key])
+    *ends, weights = edges_of(f"{name}: {key}", data[key])
     for kind, end in zip((key[0], key[2]), ends, strict=True):
         if end.size and end.max() >= sizes[kind]:
             raise InputError(f"{name}: {key}: edge_index reaches {end.max()}; expected {kind} in [0, {sizes[kind]})")
     senders, receivers = (end.astype(np.int64) + starts[kind] for kind, end in zip((key[0], key[2]), ends, strict=True))
-    weights = optional(data[key], "edge_weight")
-    return _Relation(
-        key, senders, receivers, None if weights is None else weights.reshape(-1), optional(data[key], "edge_attr")
-    )
+    return _Relation(key, senders, receivers, weights, optional(data[key], "edge_attr"))
 
 
 def _is_reverse(relation: _Relation, relations: list[_Relation]) -> bool:
@@ -110,13 +128,11 @@ def _names(keys: list[tuple[str, str, str]]) -> list[str]:
     return words if len(set(words)) == len(words) else ["-".join(key) for key in keys]
 
 
-def _features(name: str, data: Any, kinds: list[str]) -> np.ndarray | None:
+def _features(data: Any, kinds: list[str]) -> np.ndarray | None:
     """Returns `[m, f]` of the first types: shared columns where all have the same number, else columns of each type."""
     blocks = [block for kind in kinds if (block := optional(data[kind], "x")) is not None]
     if not blocks:
         return None
-    if any(block.ndim != 2 for block in blocks):
-        raise InputError(f"{name}: x has shapes {[block.shape for block in blocks]}; expected (nodes, features) each")
     widths = [block.shape[1] for block in blocks]
     if len(set(widths)) == 1:
         return np.concatenate(blocks)

@@ -9,12 +9,14 @@ from abkd_jax.datasets.neutral.values import Arrays, categories, one_per, real_n
 from abkd_jax.datasets.splits import in_shares, per_class
 from abkd_jax.types import InputError, TaskName
 
-__all__ = ["MASKS", "Labels", "look_like_classes", "read_labels", "read_split", "unlabelled"]
+__all__ = ["MASKS", "Labels", "look_like_classes", "read_labels", "read_mask", "read_split", "unlabelled"]
 
 TRAIN_PER_CLASS, VAL_PER_CLASS = 20, 30
 SPLITS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "none": 3, "": 3}
 OF_LABELS = ("labels", "classes", "num_classes", "task")
 MASKS = ("train_mask", "val_mask", "test_mask")
+ROWS_PER_CLASS = 3  # so many rows with a single 1 each are hardly several labels by chance
+WHERE = "(an array of the npz file, in meta.json, or the argument)"
 MANY = 100  # numbers that are held as floats: so many different ones are no longer taken for classes
 
 
@@ -66,7 +68,7 @@ def read_labels(arrays: Arrays, count: int, item: str) -> Labels:
 
     Raises:
         ValueError: no labels, or others than the task needs; or without a task one column that may be classes or
-            targets, see `look_like_classes`.
+            targets, see `look_like_classes`, or columns that are one-hot classes.
     """
     if "labels" not in arrays:
         raise ValueError(f"no labels; expected one for each {item}, -1, NaN or an empty text where it has none")
@@ -90,16 +92,28 @@ def _task(arrays: Arrays, labels: np.ndarray) -> TaskName:
     if labels.ndim == 1 and labels.dtype.kind in "biuUS":
         return "classification"
     values = real_numbers("labels", labels)
-    binary = bool((np.isnan(values) | np.isin(values, (0, 1))).all())
+    unknown = np.isnan(values)
+    binary = bool((unknown | np.isin(values, (0, 1))).all())
+    if binary and labels.ndim == 2 and _is_one_hot(values[~unknown.all(axis=1)]):
+        raise ValueError(
+            f"labels {labels.shape} hold a single 1 in each row, as one-hot classes do; expected labels.argmax(1) for "
+            f"classes, or task: 'multilabel' {WHERE}"
+        )
     named = "classes" in arrays and arrays["classes"].size == 1  # a matrix of one target
     single = labels.ndim == 1 or (labels.shape[1] == 1 and not binary and not named)
     if single and look_like_classes(labels.reshape(-1).astype(np.float64)):
+        tasks = "'classification', 'multilabel'" if binary else "'classification'"
         raise ValueError(
             f"labels {labels.shape} of {labels.dtype} are whole numbers, which may be classes or targets; expected "
-            f"integers [n], which are classes, or task: 'classification', {'multilabel' if binary else 'regression'!r} "
-            "(an array of the npz file, in meta.json, or the argument)"
+            f"integers [n] for classes, or task: {tasks}, 'regression' {WHERE}"
         )
     return "multilabel" if binary else "regression"
+
+
+def _is_one_hot(known: np.ndarray) -> bool:
+    """Tells whether `[m, k]` labels are one-hot: a single 1 in each of many rows; NaN is in none."""
+    rows, columns = known.shape
+    return columns > 1 and rows >= ROWS_PER_CLASS * columns and bool((known.sum(axis=1) == 1).all())
 
 
 def look_like_classes(values: np.ndarray) -> bool:
@@ -171,7 +185,7 @@ def read_split(
         parts = _parts(one_per("split", arrays["split"], count, item))
         return (parts == 0, parts == 1, parts == 2), ""
     if given == list(MASKS):
-        train, val, test = (_mask(name, one_per(name, arrays[name], count, item)) for name in MASKS)
+        train, val, test = (read_mask(name, arrays[name], count, item) for name in MASKS)
         return (train, val, test), ""
     if given:
         raise ValueError(f"{', '.join(given)} alone; expected all of {', '.join(MASKS)}, or split, or none of them")
@@ -200,8 +214,14 @@ def _parts(split: np.ndarray) -> np.ndarray:
     return np.array([SPLITS[value] for value in values.tolist()])[inverse]
 
 
-def _mask(name: str, mask: np.ndarray) -> np.ndarray:
-    values = whole_numbers(name, mask)
-    if ((values != 0) & (values != 1)).any():
-        raise ValueError(f"{name} holds {values[(values != 0) & (values != 1)][0]}; expected booleans")
-    return values.astype(bool)
+def read_mask(name: str, mask: np.ndarray, count: int, item: str) -> np.ndarray:
+    """Reads a mask of `count` nodes or graphs: booleans, or 0 and 1.
+
+    Raises:
+        ValueError: it has another shape or other values, as indices have.
+    """
+    values = mask if mask.dtype.kind == "b" else whole_numbers(name, mask)
+    other = values[(values != 0) & (values != 1)]
+    if other.size:
+        raise ValueError(f"{name} holds {other[0]}; expected booleans of all {count} {item}s, and no indices")
+    return one_per(name, values, count, item).astype(bool)

@@ -50,9 +50,10 @@ def node_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.G
         raise ValueError(f"{', '.join(of_graphs)} without graph_ids; expected graph_ids [n], the graph of each node")
     count = count_nodes(arrays)
     ids = read_ids(arrays, count)
-    ends, labels = read_ends(arrays, count, ids), read_labels(arrays, count, "node")
+    labels = read_labels(arrays, count, "node")
     (train, val, test), drawn = read_split(arrays, labels, "node", seed)
     features, divided = normalised(arrays, _of_nodes(arrays, count))
+    ends = read_ends(arrays, count, ids)  # last: a wrong count of nodes is then none of the edges' faults
     values, typed = labels.values, None
     if {"node_types", "relations"} & arrays.keys():
         typed = _read_types(arrays, ends, features, count)

@@ -1,5 +1,6 @@
 """Edges, node identifiers and features of the neutral form."""
 
+from statistics import mode
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from abkd_jax.datasets.neutral.values import Arrays, flag, one_per, real_numbers
 __all__ = ["Ends", "count_nodes", "normalised", "read_ends", "read_features", "read_ids"]
 
 CSR_PARTS = ("features_data", "features_indices", "features_indptr", "features_shape")
+NAMING = ("graph_ids", "node_types", "node_ids")
+OF_NODES = ("labels", "features", "split", "train_mask")  # one of a wrong size is to be blamed itself, not the edges
 ROUNDING = 1e-3  # by which the sum of a row that is divided by its sum may differ from 1
 
 
@@ -29,19 +32,20 @@ class Ends(NamedTuple):
 
 
 def count_nodes(arrays: Arrays) -> int:
-    """Returns the number of nodes, by the first array that has one entry for each.
+    """Returns the number of nodes: by the arrays that name or number them, else as most arrays of nodes have it.
 
     Raises:
         ValueError: there is none, or no node.
     """
-    for name in ("graph_ids", "node_types", "node_ids", "split", "train_mask", "labels", "features"):
-        per_node = name in arrays and not (name in ("split", "train_mask", "labels") and "graph_ids" in arrays)
-        if per_node and arrays[name].ndim:
-            count = arrays[name].shape[0]
-            if count == 0:
-                raise ValueError(f"{name} is empty; expected at least one node")
-            return count
-    raise ValueError("no labels and no features; expected one row of each for every node")
+    sizes = {name: arrays[name].shape[0] for name in (*NAMING, *OF_NODES) if name in arrays and arrays[name].ndim}
+    if not sizes:
+        raise ValueError("no labels and no features; expected one row of each for every node")
+    naming = [sizes[name] for name in NAMING if name in sizes]
+    count = naming[0] if naming else mode([sizes[name] for name in OF_NODES if name in sizes])
+    if count == 0:
+        empty = next(name for name, size in sizes.items() if size == 0)
+        raise ValueError(f"{empty} is empty; expected at least one node")
+    return count
 
 
 def read_ids(arrays: Arrays, count: int) -> np.ndarray | None:

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
+from abkd_jax.graph.host import target_mask
 from abkd_jax.models import build
 from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
 from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree, Schema, TaskName, shape_of
@@ -60,6 +61,7 @@ class Inputs:
         vocabulary: number of categories per column of the node features; `()` where they are real numbers.
         edge_vocabulary: likewise of the edge features.
         graph_level: whether the logits are those of graphs.
+        labelled: name of the one node type of `schema` that had labels; None where several had, or it is not known.
     """
 
     features: int
@@ -72,6 +74,7 @@ class Inputs:
     vocabulary: tuple[int, ...] = ()
     edge_vocabulary: tuple[int, ...] = ()
     graph_level: bool = False
+    labelled: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,12 +129,23 @@ def inputs_of(dataset: Dataset | GraphDataset, model: str | None = None) -> Inpu
         edge_features=dataset.edge_features.shape[1] if featured and dataset.edge_features is not None else 0,
         schema=dataset.schema,
         embeddings=dataset.num_embeddings,
+        labelled=_labelled_type(dataset),
     )
+
+
+def _labelled_type(dataset: Dataset) -> str | None:
+    if dataset.schema is None or dataset.node_types is None:
+        return None
+    kinds = np.unique(dataset.node_types[target_mask(dataset)])
+    return dataset.schema.node_types[kinds[0]] if kinds.size == 1 else None
 
 
 def described_inputs(inputs: Inputs) -> dict[str, Any]:
     """Returns the entry `inputs` of a card, JSON-like."""
-    return dataclasses.asdict(inputs) | {"schema": inputs.schema and inputs.schema._asdict()}
+    described = dataclasses.asdict(inputs) | {"schema": inputs.schema and inputs.schema._asdict()}
+    if inputs.labelled is None:  # as in cards of before there was a name
+        del described["labelled"]
+    return described
 
 
 def parsed_inputs(entry: dict[str, Any]) -> Inputs:

@@ -16,7 +16,7 @@ from abkd_jax.inference.bundle import Inputs
 from abkd_jax.sampling import all_graphs
 from abkd_jax.types import Dataset, GraphDataset, InputError, Schema
 
-__all__ = ["GraphArrays", "batch_for", "check_inputs", "host_graph_for", "normalised_rows", "tuple_for"]
+__all__ = ["GraphArrays", "batch_for", "by_names", "check_inputs", "host_graph_for", "normalised_rows", "tuple_for"]
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +92,13 @@ def _check_types(inputs: Inputs, graph: GraphArrays) -> None:
         if (types is not None) != (expected is not None):
             given, wanted = ("no", f"{size}") if types is None else ("", "none")
             raise InputError(f"graph: {given} {noun} types given, expected {wanted}".replace("  ", " "))
-        if types is None or not np.size(types):
-            continue
-        lowest, highest = int(np.min(types)), int(np.max(types))
-        if lowest < 0 or highest >= size:
-            raise InputError(f"{noun} types {lowest} to {highest}, expected 0 to {size - 1}")
+        if types is not None and not _in_range(types, size):
+            raise InputError(f"{noun} types {int(np.min(types))} to {int(np.max(types))}, expected 0 to {size - 1}")
+
+
+def _in_range(numbers: Any, limit: int) -> bool:
+    """Tells whether all numbers, if any, are 0 to one less than the limit; no array of them is not."""
+    return numbers is not None and (not np.size(numbers) or bool(np.min(numbers) >= 0 and np.max(numbers) < limit))
 
 
 def _check_edges(inputs: Inputs, graph: GraphArrays) -> None:
@@ -142,11 +144,41 @@ def normalised_rows(features: Any) -> Any:
     return sp.csr_matrix((values.astype(np.float32), features.indices, features.indptr), shape=features.shape)
 
 
+def by_names(schema: Schema | None, graph: Dataset) -> Dataset:
+    """Returns a data set whose relations have the numbers and reverses that a model gives their names.
+
+    Relations of the model may be absent. The data set is returned as it is where types cannot be told by name: they
+    differ, two of them share one, or a relation has another one listed as its reverse here and there.
+
+    Args:
+        schema: of the model.
+        graph: the data set.
+    """
+    own = graph.schema
+    if own == schema or schema is None or own is None or own.node_types != schema.node_types:
+        return graph
+    numbers = {name: number for number, name in enumerate(schema.relations)}
+    unclear = len(numbers) < len(schema.relations) or len(set(own.relations)) < len(own.relations)
+    if unclear or not set(own.relations) <= numbers.keys() or not _in_range(graph.relations, len(own.relations)):
+        return graph
+    places = [numbers[name] for name in own.relations]
+    if any(_listed_reverse(own, here) != _listed_reverse(schema, there) for here, there in enumerate(places)):
+        return graph
+    return graph._replace(schema=schema, relations=np.asarray(places, np.int32)[graph.relations])
+
+
+def _listed_reverse(schema: Schema, relation: int) -> str | None:
+    """Returns the other relation of the files that holds the reverse edges of one."""
+    reverse = schema.reverses[relation]
+    return schema.relations[reverse] if reverse < len(schema.relations) and reverse != relation else None
+
+
 def host_graph_for(inputs: Inputs, graph: Dataset | HostGraph) -> HostGraph:
     """Returns the graph on the host that a node-level model reads.
 
     The edges of a data set stay directed where the model was trained on directed ones; else the reverse edges are
-    added. Weights that the model does not read are left out, with a warning.
+    added. Its relations may be listed in any order, and some may be absent. Weights that the model does not read are
+    left out, with a warning.
 
     Raises:
         InputError: see `check_inputs`.
@@ -157,7 +189,7 @@ def host_graph_for(inputs: Inputs, graph: Dataset | HostGraph) -> HostGraph:
         if inputs.schema is not None and graph.num_relations != inputs.schema.num_relations:
             raise InputError(f"graph: {graph.num_relations} relations, expected {inputs.schema.num_relations}")
         return graph._replace(features=normalised_rows(graph.features)) if inputs.row_normalised else graph
-    graph = graph._replace(edge_weights=_read(inputs, graph.edge_weights))
+    graph = by_names(inputs.schema, graph)._replace(edge_weights=_read(inputs, graph.edge_weights))
     check_inputs(inputs, _of_dataset(graph))
     if inputs.row_normalised and not graph.row_normalised:
         graph = graph._replace(features=normalised_rows(graph.features))

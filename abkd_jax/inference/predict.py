@@ -19,6 +19,7 @@ from abkd_jax.inference.bundle import Bundle, model_of
 from abkd_jax.inference.input_graph import batch_for, host_graph_for, tuple_for
 from abkd_jax.inference.layerwise import layerwise, rows_of_stages, takes
 from abkd_jax.inference.neighbourhood import Ladder, neighbourhood, radius
+from abkd_jax.inference.pyg_input import read_pyg
 from abkd_jax.models import SIGN
 from abkd_jax.sampling import as_indices
 from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName, shape_of
@@ -70,9 +71,11 @@ def logits(
     Args:
         bundle: the model.
         graph: a data set, its name or the path of its file, a graph on the host, a `GraphsTuple`, or a graph of PyTorch
-            Geometric (`Data`, `HeteroData`, or a list of `Data` for a graph-level model), which needs no labels; the
-            nodes of `HeteroData` are numbered type by type, as `datasets.from_pyg` does.
-        nodes: `[k]` indices of nodes, or of graphs for a graph-level model; None takes all.
+            Geometric, which needs no labels (`Data`, `HeteroData` with types in any order; for a graph-level model a
+            list of `Data`, a `Batch` or one `Data`). The rows of `HeteroData` are the nodes of the type that had labels
+            in training, in their order; of a student whose card names none, as of a data set, all nodes, type by type
+            as `datasets.from_pyg` numbers them.
+        nodes: `[k]` indices of these rows: of nodes, or of graphs for a graph-level model; None takes all.
         data_root: of a named data set, see `datasets.data_root`.
         whole_bytes: 0 computes every graph layer by layer, where the model allows it.
         progress: whether to show a progress bar while it goes layer by layer.
@@ -83,7 +86,9 @@ def logits(
     Raises:
         InputError: the graph is not what the model expects, or of another library; or a node is outside of it.
     """
-    graph = _read(graph, bundle, data_root)
+    graph, rows = _read(graph, bundle, data_root)
+    if rows is not None:
+        nodes = rows if nodes is None else rows[_indices(nodes, rows.size)]
     model = model_of(bundle)
     if isinstance(graph, GraphDataset):
         return _at_once(bundle, model, batch_for(bundle.inputs, graph), nodes, graph.labels.shape[0])
@@ -105,15 +110,16 @@ def logits(
 
 def _read(
     graph: Any, bundle: Bundle, data_root: str | Path | None
-) -> Dataset | GraphDataset | HostGraph | jraph.GraphsTuple:
-    """Returns a graph in one of the forms of this package, whichever `logits` is given."""
+) -> tuple[Dataset | GraphDataset | HostGraph | jraph.GraphsTuple, np.ndarray | None]:
+    """Returns a graph in a form of this package, whichever `logits` is given, and the rows that it stands for."""
     if isinstance(graph, Dataset | GraphDataset | HostGraph | jraph.GraphsTuple):
-        return graph
+        return graph, None
     if isinstance(graph, str | Path):
-        return datasets.load(str(graph), data_root, labelled=False)
+        return datasets.load(str(graph), data_root, labelled=False), None
     if is_of_pyg(graph):
-        inputs = bundle.inputs
-        return datasets.from_pyg(graph, directed=inputs.directed and not inputs.graph_level, labelled=False)
+        return read_pyg(bundle.inputs, graph)
+    if isinstance(graph, list | tuple) and not graph:
+        raise InputError(f"predict: an empty {type(graph).__name__}, expected graphs of PyTorch Geometric in it")
     raise InputError(
         f"predict: the graph is a {type(graph).__name__}, expected a data set, its name or path, a GraphsTuple, or a "
         "graph of PyTorch Geometric; datasets.from_scipy, from_networkx and from_jraph convert others"

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import chex
 import jax
 import numpy as np
 import pytest
+from problem_samples import typed_dataset
 
 from abkd_jax import InputError, datasets, graph, models
 from abkd_jax.configs.options import ModelConfig
@@ -70,3 +72,21 @@ def test_a_damaged_bundle_is_refused(damage: str, trained: bundle.Bundle, tmp_pa
     with pytest.raises(InputError, match=message) as caught:
         bundle.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_labelled_node_type_is_in_the_card_where_there_is_one(trained: bundle.Bundle, tmp_path: Path):
+    data = typed_dataset()
+    assert data.schema is not None
+    assert data.node_types is not None
+    names = np.asarray(data.schema.node_types)[data.node_types]
+    for labels, name in (
+        (np.where(names == "author", 1, -1), "author"),
+        (np.where(names == "author", 1.0, np.nan)[:, None], "author"),
+        (np.zeros(len(names), int), None),
+        (np.full(len(names), -1), None),
+    ):
+        inputs = bundle.inputs_of(data._replace(labels=labels))
+        assert inputs.labelled == name
+        assert ("labelled" in bundle.described_inputs(inputs)) == (name is not None)
+        folder = bundle.save(replace(trained, inputs=inputs), tmp_path)
+        assert bundle.load(folder).inputs == inputs

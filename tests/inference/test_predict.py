@@ -16,6 +16,7 @@ from abkd_jax import InputError, datasets, graph
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.graph.host import host_graph, whole_graph
 from abkd_jax.inference import bundle as bundles
+from abkd_jax.inference.export.arguments import arrays_of
 from abkd_jax.inference.input_graph import normalised_rows
 from abkd_jax.inference.predict import logits, probabilities
 from abkd_jax.types import Dataset, Schema
@@ -166,6 +167,24 @@ REFUSED = {
     "other embeddings": ("rgcn", TYPED._replace(features=X[:5]), {}, "graph: 9 nodes, 4 of them without features"),
     "no weights": ("weighted", SMALL, {}, "graph: no edge weights, expected one per edge, as in training"),
 }  # fmt: skip
+
+
+def test_relations_of_a_data_set_are_told_by_name():
+    bundle, expected = bundle_of("rgcn"), logits(bundle_of("rgcn"), TYPED)
+    other = TYPED._replace(schema=SCHEMA._replace(relations=("y", "x"), reverses=(2, 3)), relations=1 - TYPED.relations)
+    np.testing.assert_array_equal(logits(bundle, other), expected)
+    np.testing.assert_array_equal(arrays_of(other, bundle.inputs)["relations"], TYPED.relations)
+    second = TYPED.relations == 1
+    alone = TYPED._replace(
+        senders=TYPED.senders[second], receivers=TYPED.receivers[second], relations=np.ones(4, np.int32)
+    )
+    named = alone._replace(schema=Schema(("a", "b"), ("y",), (1,)), relations=np.zeros(4, np.int32))
+    np.testing.assert_array_equal(logits(bundle, named), logits(bundle, alone))
+    assert not np.array_equal(logits(bundle, alone), expected)
+    listed = TYPED._replace(schema=SCHEMA._replace(reverses=(1, 0)))  # y holds the reverse edges of x: not here
+    for unclear in (listed, other._replace(relations=other.relations + 1)):
+        with pytest.raises(InputError, match=r"^graph: node types a, b and relations .*, expected node types a, b and"):
+            logits(bundle, unclear)
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -1,5 +1,7 @@
 """Predictions on graphs of PyTorch Geometric: those of the data set that `from_pyg` makes, with labels or without."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -58,9 +60,61 @@ def test_a_graph_of_pytorch_geometric_needs_no_conversion_and_no_labels(sample):
         dataset = datasets.from_pyg(make(), [masks == part for part in range(3)], **options)
     student = student_of(dataset, config)
     expected = student.predict(dataset)
+    if sample == "HeteroData":
+        expected = expected[2:5]  # the papers, after two authors and before a venue
     for given in (make(), without_labels(make())):
         np.testing.assert_array_equal(student.predict(given), expected)
         np.testing.assert_array_equal(student.predict(given, np.array([1])), expected[[1]])
+
+
+def in_other_order(data):
+    """The same graph, its types of nodes and edges inserted the other way round."""
+    other = pyg.HeteroData()
+    for kind in reversed(data.node_types):
+        other[kind].update(data[kind])
+    for key in reversed(data.edge_types):
+        other[key].edge_index = data[key].edge_index
+    return other
+
+
+def test_types_of_hetero_data_are_told_by_name():
+    data = hetero()
+    data["author", "knows", "author"].edge_index = torch.tensor([[0], [1]])
+    student = student_of(datasets.from_pyg(data), SAMPLES["HeteroData"][1])
+    expected = student.predict(data)
+    np.testing.assert_array_equal(student.predict(in_other_order(data)), expected)
+    fewer = [in_other_order(data), in_other_order(data)]
+    del fewer[0]["author", "knows", "author"]
+    fewer[1]["author", "knows", "author"].edge_index = torch.zeros((2, 0), dtype=torch.long)
+    without = [student.predict(graph) for graph in fewer]
+    np.testing.assert_array_equal(*without)
+    assert not np.array_equal(without[0], expected)
+    renamed = in_other_order(data)
+    renamed["author", "likes", "author"].edge_index = torch.tensor([[0], [1]])
+    with pytest.raises(InputError, match=r"^graph: node types author, paper, venue and relations .*likes.*, expected"):
+        student.predict(renamed)
+
+
+def test_nodes_of_hetero_data_are_those_of_the_labelled_type():
+    dataset, config = datasets.from_pyg(hetero()), SAMPLES["HeteroData"][1]
+    student = student_of(dataset, config)
+    assert student.bundle.inputs.labelled == "paper"
+    papers = student.predict(dataset)[[4, 2]]
+    np.testing.assert_array_equal(student.predict(hetero(), np.array([2, 0])), papers)
+    with pytest.raises(InputError, match=r"^predict: nodes 3 to 3, expected 0 to 2$"):
+        student.predict(hetero(), np.array([3]))
+    older = replace(student.bundle, inputs=replace(student.bundle.inputs, labelled=None))
+    np.testing.assert_array_equal(Student(older).predict(hetero()), student.predict(dataset))
+
+
+def test_graphs_may_come_in_a_batch_and_one_of_them_alone():
+    masks = [np.arange(4) % 3 == part for part in range(3)]
+    student = student_of(datasets.from_pyg(graphs(), masks), SAMPLES["a list"][1])
+    expected = student.predict(graphs())
+    np.testing.assert_array_equal(student.predict(pyg.Batch.from_data_list(graphs())), expected)
+    np.testing.assert_allclose(student.predict(graphs()[2]), expected[[2]], rtol=1e-5)
+    with pytest.raises(InputError, match=r"^predict: a Batch that was not made of graphs, expected a list of Data$"):
+        student.predict(pyg.Batch(x=torch.ones(2, 3), edge_index=torch.tensor([[0], [1]])))
 
 
 @pytest.mark.parametrize("given", [sp.eye(6, format="csr"), [], 3, None], ids=["SciPy", "empty list", "number", "none"])
@@ -69,5 +123,7 @@ def test_other_graphs_are_refused_in_one_line(given):
         path([0, 1, 2, 0, 1, 2]), rng=np.random.default_rng(0), masks=[np.eye(6, dtype=bool)[i] for i in range(3)]
     )
     message = rf"^predict: the graph is a {type(given).__name__}, expected a data set, its name or path, .*others$"
+    if isinstance(given, list):
+        message = "^predict: an empty list, expected graphs of PyTorch Geometric in it$"
     with pytest.raises(InputError, match=message):
         student_of(dataset, ModelConfig("mlp", 2, 4)).predict(given)

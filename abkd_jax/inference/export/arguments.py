@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from abkd_jax.inference.bundle import Inputs
+from abkd_jax.inference.input_graph import by_names
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["Argument", "arguments_of", "arrays_of", "checked_arrays", "random_arrays", "symbolic_arguments"]
@@ -97,6 +98,7 @@ def arrays_of(dataset: Dataset | GraphDataset, inputs: Inputs) -> dict[str, np.n
     """Reads the arguments of a model from a data set; what the data set does not have is left out.
 
     The graphs of a graph-level data set become one batch: nodes and edges graph by graph, the nodes numbered through.
+    Relations have the numbers that the model gives their names.
 
     Raises:
         InputError: the data set is of another level, or has other types of nodes and edges.
@@ -105,6 +107,7 @@ def arrays_of(dataset: Dataset | GraphDataset, inputs: Inputs) -> dict[str, np.n
         levels = ("the nodes of one graph", "whole graphs")
         given, expected = levels if inputs.graph_level else levels[::-1]
         raise InputError(f"{dataset.name}: {given}, expected {expected}, which the model labels")
+    dataset = by_names(inputs.schema, dataset) if isinstance(dataset, Dataset) else dataset
     if isinstance(dataset, Dataset) and dataset.schema != inputs.schema:
         given, expected = (
             "no types" if schema is None else f"node types {schema.node_types} and relations {schema.relations}"

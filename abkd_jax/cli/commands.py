@@ -130,9 +130,7 @@ def evaluate(config: DistillConfig) -> int:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its scores are in {run.plan.path}")
     metric = statistics.metric_named(run.data.task.metric)
     headings = (f"{part} {metric.heading}" for part in ("train", "validation", "test"))
-    headers = ("method", *headings, "agreement %", "CKA", "parameters", "MFLOP")
-    formats: Any = {"floatfmt": ("", "", "", "", "", ".3f", "", ".1f"), "intfmt": ",", "disable_numparse": [1, 2, 3, 4]}
-    align = ("left", *["right"] * (len(headers) - 1))
+    headers = ("method", *headings, "agreement %", "CKA", "parameters", "node embeddings", "MFLOP")
     diverged = {
         (r["method"], r["seed"])
         for of_method in run.records.values()
@@ -140,12 +138,17 @@ def evaluate(config: DistillConfig) -> int:
         if r.get("diverged") is not None
     }
     rows = _evaluation_rows(run, metric, diverged)
-    print(tabulate.tabulate(rows, headers, **formats, colalign=align))
+    if not any(row[-2] for row in rows):
+        headers, *rows = ((*row[:-2], row[-1]) for row in (headers, *rows))
+    align = ("left", *["right"] * (len(headers) - 1))
+    print(tabulate.tabulate(rows, headers, disable_numparse=True, colalign=align))
     left_out = f", {len(diverged)} diverged models left out" if diverged else ""
+    seeds = run.plan.config.seeds
     print(
-        f"\nmeans over {run.plan.config.seeds} seeds{left_out}; "
+        f"\nmeans over {seeds} seed{'s' * (seeds != 1)}{left_out}; "
         "agreement: nodes or graphs classified as by the teacher of the same seed; "
         "CKA: last hidden layer against the teacher's last; "
+        "parameters: without learned node embeddings; "
         "MFLOP: matrix products of one inference, dense and sparse"
     )
     _time(run)
@@ -169,7 +172,7 @@ def _time(run: FinishedRun) -> None:
     )
 
 
-def _evaluation_rows(run: FinishedRun, metric: Metric, diverged: set[tuple[str, int]]) -> list[tuple[Any, ...]]:
+def _evaluation_rows(run: FinishedRun, metric: Metric, diverged: set[tuple[str, int]]) -> list[tuple[str, ...]]:
     """Returns one row per method with a seed that has not diverged, the teacher first. Only classes can agree."""
     data = run.data
     graph, labels, masks = data.batch.graph, data.labels, data.batch.masks
@@ -190,11 +193,12 @@ def _evaluation_rows(run: FinishedRun, metric: Metric, diverged: set[tuple[str, 
         agreement = [evaluation.agreement(o.logits, t.logits, rows_of_logits) for o, t in pairs]
         similarity = [evaluation.cka(o.hiddens[-1], t.hiddens[-1], masks.all) for o, t in pairs if t.hiddens]
         scores = [float(np.mean([data.task.score(o.logits, labels, m) for o in outs])) for m in splits]
-        size: int | str = sum(filter(None, parameter_counts(trained.module, variables[0]))) or "-"
-        flops: float | str = evaluation.flops(predict, variables[0], graph) / 1e6 or "-"
+        size, embedded = parameter_counts(trained.module, variables[0])
+        flops = evaluation.flops(predict, variables[0], graph) / 1e6
         agreed = f"{100 * np.mean(agreement):.2f}" if metric.name == "accuracy" and pairs else "-"
         row = (name, *(markdown.format_score(score, metric) for score in scores), agreed)
-        rows.append((*row, np.mean(similarity) if similarity else "-", size, flops))
+        row += (f"{np.mean(similarity):.3f}" if similarity else "-", f"{size:,}" if size else "-")
+        rows.append((*row, f"{embedded:,}" if embedded else "", f"{flops:.1f}" if flops else "-"))
     return rows
 
 

@@ -1,16 +1,34 @@
-"""How a command ends: bad input, an interrupt, a closed pipe and a lost process are one line and an exit status."""
+"""How a command ends: bad input, an interrupt, a closed pipe and a lost process are one line and an exit status.
+
+Bad options end with the message of tyro; options that other programs have are named there as they are here.
+"""
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-__all__ = ["in_one_line", "output"]
+__all__ = ["in_one_line", "named_here", "output"]
 
 Result = TypeVar("Result")
 
+BAD_OPTIONS = 2  # exit status
 INTERRUPTED, PIPE_CLOSED = 130, 141  # exit statuses: 128 + SIGINT, 128 + SIGPIPE
+ELSEWHERE = {"--epochs": "--max-epochs", "--lr": "--teacher.optim.learning-rate and --<method>.optim.learning-rate"}
+
+
+@contextlib.contextmanager
+def named_here(arguments: Sequence[str]) -> Iterator[None]:
+    """Names the options that are meant, in a last line, where a command ends because of options of other programs."""
+    try:
+        yield
+    except SystemExit as end:
+        names = [word.partition("=")[0] for word in arguments]
+        if end.code == BAD_OPTIONS:
+            for name in filter(ELSEWHERE.__contains__, names):
+                print(f"{name}: did you mean {ELSEWHERE[name]}?", file=sys.stderr)
+        raise
 
 
 def in_one_line(name: str, call: Callable[[], Result], *, resumes: bool = True) -> Result:

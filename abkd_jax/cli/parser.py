@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from abkd_jax.cli.endings import in_one_line, output
+from abkd_jax.cli.endings import in_one_line, named_here, output
 from abkd_jax.configs import rules
 from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
@@ -38,6 +38,7 @@ def _word(metavar: str, suggested: tuple[str, ...]) -> Any:
 
 
 _METHODS = tuple(f.name for f in fields(DistillConfig) if f.type is MethodConfig)
+_OF_RUNS = {"teacher", "distill", "evaluate"}  # the commands with the options of a run
 DatasetName = Annotated[str, _word("NAME", DATASETS)]
 MethodName = Annotated[str, _word("METHOD", _METHODS)]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -196,13 +197,14 @@ def _value_in(arguments: list[str], option: str) -> str | None:
 
 def _main(arguments: list[str]) -> int:
     facts = _facts(arguments)
-    command: Any = tyro.cli(
-        _commands(dataset_in(arguments), facts),
-        prog="abkd-jax",
-        description=__doc__,
-        args=arguments,
-        config=(tyro.conf.AvoidSubcommands,),  # no options of a student for methods without one
-    )
+    with named_here(arguments if set(arguments[:1]) <= _OF_RUNS else ()):
+        command: Any = tyro.cli(
+            _commands(dataset_in(arguments), facts),
+            prog="abkd-jax",
+            description=__doc__,
+            args=arguments,
+            config=(tyro.conf.AvoidSubcommands,),  # no options of a student for methods without one
+        )
     from abkd_jax.datasets.files import progress
 
     name = type(command).__name__.lower()
@@ -230,7 +232,7 @@ def _join(command: Any) -> None:
 def _facts(arguments: list[str]) -> rules.Facts | None:
     """Returns the facts of a data set that is not in the list, which decide its settings; None for all others."""
     command, name = arguments[0] if arguments else "", dataset_in(arguments)
-    if command not in ("teacher", "distill", "evaluate") or is_listed(name):
+    if command not in _OF_RUNS or is_listed(name):
         return None
     from abkd_jax import datasets  # jax comes with it, so that only sets without settings of their own pay for it
     from abkd_jax.datasets.files import progress

@@ -196,7 +196,7 @@ def _check_methods(config: DistillConfig) -> None:
         raise InputError(f"methods are {', '.join(config.methods) or 'none'}: expected at least one, each named once")
     for name in config.methods:
         if name not in known:
-            near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(name, known, n=1, cutoff=0.6))
+            near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(name.lower(), known, n=1))
             raise InputError(f"method {name} is unknown, expected some of {', '.join(known)}{near}")
 
 

@@ -118,6 +118,19 @@ def test_bad_option_names_it_and_exits_with_two(capsys):
     assert "seeds" in capsys.readouterr().err
 
 
+def test_options_of_other_programs_are_named_as_they_are_here(capsys):
+    for command, option, meant in (
+        ("distill", "--epochs=10", "--epochs: did you mean --max-epochs?"),
+        ("teacher", "--lr", "--lr: did you mean --teacher.optim.learning-rate and --<method>.optim.learning-rate?"),
+        ("predict", "--epochs", ""),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            parser.main([command, "--dataset", "synthetic", option, "10"])
+        assert caught.value.code == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last == meant if meant else "did you mean" not in last
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -140,6 +153,7 @@ def test_bad_option_names_it_and_exits_with_two(capsys):
         ([*OPTIONS, "--teacher.optim.patience", -1], "--teacher.optim.patience is -1"),
         ([*OPTIONS, "--methods", "abkd", "abkd"], "each named once"),
         ([*OPTIONS, "--methods", "abdk"], "did you mean abkd?"),
+        ([*OPTIONS, "--methods", "GCRD"], "did you mean gcrd?"),
         (["--dataset", "ogbg-molbace", "--batches.kind", "full"], "labels graphs: --batches.kind is full"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -248,6 +262,17 @@ def test_evaluate_prints_a_row_a_method(capsys, monkeypatch, finished):
     assert rows["teacher"][3:5] == ["100.00", "1.000"]  # it agrees with itself
     assert [line.split()[0] for line in latency.splitlines()[2:]] == list(rows)[2:]
     assert "## Latency" in (folder / "report.md").read_text()
+
+
+def test_evaluate_counts_as_distill_does_with_node_embeddings_beside(capsys, monkeypatch, finished):
+    monkeypatch.setattr(commands, "parameter_counts", lambda module, variables: (1234, 5678))
+    monkeypatch.setattr(commands, "_time", lambda run: None)
+    scores, footnote = printed(capsys, "evaluate", *finished[1]).split("\n\n")
+    assert "parameters    node embeddings    MFLOP" in scores.splitlines()[0]
+    for row in scores.splitlines()[2:]:
+        assert row.split()[-3:-1] == ["1,234", "5,678"]
+    assert footnote.startswith("means over 2 seeds; ")
+    assert "parameters: without learned node embeddings" in footnote
 
 
 def test_predict_prints_or_writes_what_the_student_says(capsys, finished, tmp_path):

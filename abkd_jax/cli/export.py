@@ -149,7 +149,7 @@ def predict(
     if isinstance(trained, Bundle):
         values = probabilities(trained.task, logits(trained, dataset, rows, progress=True))
     else:
-        values = trained.predict(arrays_of(dataset, trained.inputs))["probabilities"]
+        values = trained.predict(dataset)["probabilities"]
         values = values if rows is None else values[rows]
     known = np.arange(count) if ids is None else ids
     noun = "target" if trained.task == "regression" else "class"

@@ -1,6 +1,7 @@
 """Brings a graph to what a trained model expects of it, or refuses it in one line."""
 
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jraph
@@ -51,8 +52,13 @@ class GraphArrays(NamedTuple):
     graphs: int | None = None
 
 
-def check_inputs(inputs: Inputs, graph: GraphArrays) -> None:
+def check_inputs(inputs: Inputs, graph: GraphArrays, place: Callable[[str, int], str] = "{} {}".format) -> None:
     """Checks that a graph is what a model expects: level, widths, sizes, types, ends of edges, categories.
+
+    Args:
+        inputs: of the model.
+        graph: what is known of the graph.
+        place: names a node or an edge, by this word and its row.
 
     Raises:
         InputError: it is not; one line that says what the graph has and what was expected.
@@ -74,8 +80,8 @@ def check_inputs(inputs: Inputs, graph: GraphArrays) -> None:
         checked_ends(graph.senders, graph.receivers, graph.num_nodes)
     _check_types(inputs, graph)
     _check_edges(inputs, graph)
-    _check_categories("node features", graph.features, inputs.vocabulary)
-    _check_categories("edge features", graph.edge_features, inputs.edge_vocabulary)
+    _check_categories("node", graph.features, inputs.vocabulary, place)
+    _check_categories("edge", graph.edge_features, inputs.edge_vocabulary, place)
 
 
 def _check_types(inputs: Inputs, graph: GraphArrays) -> None:
@@ -111,17 +117,16 @@ def _check_edges(inputs: Inputs, graph: GraphArrays) -> None:
         raise InputError(f"edge features have {width} columns, expected {inputs.edge_features}")
 
 
-def _check_categories(noun: str, values: Any, vocabulary: tuple[int, ...]) -> None:
+def _check_categories(noun: str, values: Any, vocabulary: tuple[int, ...], place: Callable[[str, int], str]) -> None:
     if not vocabulary or values is None or not values.shape[0]:
         return
     if not np.issubdtype(values.dtype, np.integer):
-        raise InputError(f"{noun} are {values.dtype}, expected integer categories")
+        raise InputError(f"{noun} features are {values.dtype}, expected integer categories")
     wrong = np.argwhere((values < 0) | (values >= np.asarray(vocabulary)))
     if wrong.size:
-        row, column = wrong[0]
-        raise InputError(
-            f"{noun}: row {row}, column {column} is {values[row, column]}, expected 0 to {vocabulary[column] - 1}"
-        )
+        row, column = wrong[0].tolist()
+        found = f"{place(noun, row)}, column {column} is {values[row, column]}"
+        raise InputError(f"{noun} features: {found}, expected 0 to {vocabulary[column] - 1}")
 
 
 def normalised_rows(features: Any) -> Any:
@@ -222,9 +227,28 @@ def batch_for(inputs: Inputs, graphs: GraphDataset) -> jraph.GraphsTuple:
     Raises:
         InputError: see `check_inputs`.
     """
-    batch = all_graphs(graphs).graph
-    check_inputs(inputs, _of_tuple(inputs, batch, graphs.labels.shape[0]))
-    return batch
+    starts = np.cumsum(graphs.n_node) - graphs.n_node
+    first = np.repeat(starts, graphs.n_edge)
+
+    def place(noun: str, row: int) -> str:
+        sizes = graphs.n_node if noun == "node" else graphs.n_edge
+        number = int(np.searchsorted(np.cumsum(sizes), row, side="right"))
+        own = row - starts[number] if noun == "node" else f"{graphs.senders[row]} to {graphs.receivers[row]}"
+        return f"graph {number}, {noun} {own}"
+
+    check_inputs(
+        inputs,
+        GraphArrays(
+            graphs.features.shape[0],
+            graphs.features,
+            graphs.senders + first,
+            graphs.receivers + first,
+            edge_features=graphs.edge_features,
+            graphs=graphs.labels.shape[0],
+        ),
+        place,
+    )
+    return all_graphs(graphs).graph
 
 
 def _read(inputs: Inputs, weights: np.ndarray | None) -> np.ndarray | None:

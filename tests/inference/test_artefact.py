@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def test_it_is_read_as_it_was_written(model: Artefact):
     assert (model.card["name"], model.card["export"]["precision"]) == ("gcn", "float32")
     found = model.predict(arrays_of(data, model.inputs))
     np.testing.assert_allclose(found["logits"], student_logits("gcn", data), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.predict(data)["logits"], found["logits"])
 
 
 def test_a_graph_without_edges_is_one(model: Artefact):
@@ -86,7 +88,7 @@ def test_a_damaged_artefact_is_refused(damage: str, folder: Path, tmp_path: Path
 
 
 Arrays = Mapping[str, np.ndarray]
-MISFITS: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
+MISFITS: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "another width": (lambda a: {**a, "features": a["features"][:, :4]}, r"features have shape \(12, 4\), expected 5"),
     "a vector of features": (lambda a: {**a, "features": a["features"][:, 0]}, r"shape \(12,\), expected \(n, 5\)"),
     "an edge too far": (lambda a: {**a, "senders": a["senders"] + 2}, "senders: entry .* is 1., expected 0 to 11"),
@@ -98,6 +100,7 @@ MISFITS: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
     "no numbers": (lambda a: {**a, "features": a["features"] * np.nan}, "features hold NaN or infinite values"),
     "no receivers": (lambda a: {k: v for k, v in a.items() if k != "receivers"}, "takes features, senders, receivers"),
     "relations": (lambda a: {**a, "relations": a["senders"]}, "takes features, senders, receivers, edge_weights, got"),
+    "no names": (lambda a: list(a.values()), "^predict: a list, expected a data set or arrays by name$"),
     "no nodes": (lambda a: {k: v[:0] for k, v in a.items()}, "features have no rows, expected at least one"),
 }  # fmt: skip
 

@@ -4,11 +4,23 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from export_samples import BUNDLES, bundle_of, exported, graphs_of, node_level, student_logits
+from export_samples import (
+    BUNDLES,
+    CLASSES,
+    CONFIGS,
+    bundle_of,
+    exported,
+    graphs_of,
+    node_level,
+    prepared,
+    student_logits,
+)
 
 from abkd_jax import InputError
+from abkd_jax.inference.bundle import Bundle, inputs_of, model_of
 from abkd_jax.inference.export import onnx
 from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
 from abkd_jax.inference.export.artefact import Artefact, write_artefacts
@@ -62,6 +74,25 @@ def test_negative_ends_predict_nothing_and_others_out_of_range_fail(model: Artef
         model.predict(arrays)
 
 
+def test_zeros_of_nodes_and_relations_are_not_stored(monkeypatch: pytest.MonkeyPatch):
+    import onnx as library
+
+    data = graphs_of("rgcn")[0]._replace(features=np.zeros((0, 0), np.float32))  # as many nodes as embeddings, always
+    bundle = Bundle(CONFIGS["rgcn"], inputs_of(data), CLASSES, "classification", {})
+    module = model_of(bundle)
+    variables = jax.tree.map(np.asarray, module.init(jax.random.key(0), prepared(data)))
+    monkeypatch.setattr(onnx, "LARGE", 128)
+    content = exported(dataclasses.replace(bundle, variables=variables), onnx.export)
+    model = library.load_from_string(content)
+    library.checker.check_model(model, full_check=True)
+    stored = [library.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    assert all(array.nbytes < 128 or np.unique(array).size > 1 for array in stored)
+    assert any(node.op_type == "ConstantOfShape" for node in model.graph.node)
+    found = onnx.session_of(content)(*arrays_of(data, bundle.inputs).values())["logits"]
+    wanted = np.asarray(jax.jit(module.apply)(variables, prepared(data)).logits)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
 def test_int8_predicts_almost_the_same_and_stores_int8():
     bundle, data = bundle_of("mlp"), node_level(3, 6, 10)
     content = exported(bundle, onnx.export, precision="int8")
@@ -72,6 +103,15 @@ def test_int8_predicts_almost_the_same_and_stores_int8():
 
     kinds = {tensor.data_type for tensor in library.load_from_string(content).graph.initializer}
     assert library.TensorProto.INT8 in kinds
+
+
+def test_a_student_in_bfloat16_is_computed_in_float32():
+    bundle, data = bundle_of("mlp"), graphs_of("mlp")[0]
+    narrow = dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, dtype="bfloat16"))
+    run = onnx.session_of(exported(narrow, onnx.export))
+    found = run(*checked_arrays(bundle.inputs, arrays_of(data, bundle.inputs)))["logits"]
+    wanted = student_logits("mlp", data)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_bfloat16_and_other_bytes_are_refused(tmp_path: Path):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import export_samples
 import jax
 import jraph
 import numpy as np
@@ -142,6 +143,21 @@ def test_graphs_are_predicted_one_by_one(data_root):
         logits(bundle_of("gcn"), data)
     with pytest.raises(InputError, match=r"^graph: the nodes of one graph, expected whole graphs, which the"):
         logits(bundle, SMALL)
+
+
+def test_a_category_that_is_not_known_is_named_by_its_graph():
+    bundle, data = export_samples.bundle_of("gin_graphs"), export_samples.graphs_of("gin_graphs")[0]
+    features, edge_features = data.features.copy(), data.edge_features.copy()
+    features[4, 1] = 2  # rings of 3 and 5 nodes
+    edge_features[9, 0] = -1  # 6 edges of the first ring, then 0 to 4, 1 to 0, 2 to 1, 3 to 2
+    for wrong, message in (
+        (data._replace(features=features), "node features: graph 1, node 1, column 1 is 2, expected 0 to 1"),
+        (data._replace(edge_features=edge_features), "edge features: graph 1, edge 3 to 2, column 0 is -1, expected 0"),
+        (data._replace(receivers=data.receivers + 9), "edge 6: receiver 16 is outside a graph of 12 nodes"),
+        (data._replace(features=data.features[:, :1]), r"node features have shape \(12, 1\), expected"),
+    ):
+        with pytest.raises(InputError, match=f"^{message}"):
+            logits(bundle, wrong)
 
 
 TYPED = dataset(SMALL.senders, SMALL.receivers, typed=True)

@@ -13,8 +13,8 @@ import numpy as np
 
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.inference.bundle import Bundle, Inputs, described_inputs, parsed_inputs
-from abkd_jax.inference.export.arguments import arguments_of, checked_arrays
-from abkd_jax.types import InputError, TaskName
+from abkd_jax.inference.export.arguments import arguments_of, arrays_of, checked_arrays
+from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName
 
 __all__ = ["Artefact", "open_artefact", "write_artefacts"]
 
@@ -44,15 +44,19 @@ class Artefact:
     run: Callable[..., Mapping[str, Any]]
     card: dict[str, Any] = field(default_factory=dict)
 
-    def predict(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def predict(self, arrays: Any) -> dict[str, np.ndarray]:
         """Computes `{"logits": [n, c], "probabilities": [n, c]}` of a raw graph; `[g, c]` of many graphs.
 
         Args:
-            arrays: by the names of `arguments.arguments_of`, as `arguments.arrays_of` reads them from a data set.
+            arrays: by the names of `arguments.arguments_of`; or a data set, which `arguments.arrays_of` reads.
 
         Raises:
-            InputError: the arrays do not fit the model; see `arguments.checked_arrays`.
+            InputError: it is neither, or does not fit the model; see `arguments.checked_arrays`.
         """
+        if isinstance(arrays, Dataset | GraphDataset):
+            arrays = arrays_of(arrays, self.inputs)
+        if not isinstance(arrays, Mapping):
+            raise InputError(f"predict: a {type(arrays).__name__}, expected a data set or arrays by name")
         values = checked_arrays(self.inputs, arrays)
         names = [argument.name for argument in arguments_of(self.inputs)]
         values = _with_an_edge(self.inputs, dict(zip(names, values, strict=True)))

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,7 @@ __all__ = ["export", "load", "session_of"]
 
 OUTPUTS = ("logits", "probabilities")
 TOLERANCE = 1e-5  # relative to the largest logit
+LARGE = 4096  # bytes of an array of one value from which on it is not stored
 
 
 def export(bundle: Bundle, precision: Precision = "float32") -> bytes:
@@ -40,7 +42,8 @@ def export(bundle: Bundle, precision: Precision = "float32") -> bytes:
 
     Args:
         bundle: the model.
-        precision: of the stored weights, `"float32"` or `"int8"`.
+        precision: of the stored weights, `"float32"` or `"int8"`. All is computed in float32, whatever the model's
+            `dtype`: its parameters are float32, and onnxruntime multiplies no bfloat16 on CPUs.
 
     Returns:
         A serialised `onnx.ModelProto`.
@@ -52,6 +55,7 @@ def export(bundle: Bundle, precision: Precision = "float32") -> bytes:
     jax2onnx = _required("jax2onnx")
     if precision == "bfloat16":
         raise InputError("ONNX in bfloat16: onnxruntime multiplies none on CPUs, expected float32 or int8")
+    bundle = replace(bundle, config=replace(bundle.config, dtype="float32"))
     names = [argument.name for argument in arguments_of(bundle.inputs)]
     # Traced here and not by jax2onnx, which replaces functions of jax.numpy by others while it traces.
     shapes = symbolic_arguments(bundle.inputs, "e" if bundle.inputs.graph_level else EDGES)
@@ -65,6 +69,7 @@ def export(bundle: Bundle, precision: Precision = "float32") -> bytes:
             input_names=[PREFIX + name if name in moved else name for name in names],
             output_names=list(OUTPUTS),
         )
+    _fill_when_run(model.graph)
     if moved:
         model = _with_edges(bundle, model, names, moved)
     content = model.SerializeToString()
@@ -146,6 +151,25 @@ def _with_edges(bundle: Bundle, model: Any, names: list[str], moved: list[str]) 
     del whole.graph.input[:]
     whole.graph.input.extend(given[name] for name in names)
     return whole
+
+
+def _fill_when_run(graph: Any) -> None:
+    """Replaces stored arrays of one value by operators: of sizes that are known jax2onnx stores zeros to add to.
+
+    These are nodes x relations x width of a model with learned embeddings, however few weights it has.
+    """
+    library = _required("onnx")
+    for tensor in [tensor for tensor in graph.initializer if tensor.ByteSize() >= LARGE]:
+        values = library.numpy_helper.to_array(tensor)
+        first = np.ravel(values)[:1]
+        if values.tobytes() != first.tobytes() * values.size:
+            continue
+        shape = library.numpy_helper.from_array(np.array(values.shape, np.int64), f"{tensor.name}_shape")
+        filled = library.numpy_helper.from_array(first)
+        graph.initializer.remove(tensor)
+        graph.initializer.append(shape)
+        node = library.helper.make_node("ConstantOfShape", [shape.name], [tensor.name], value=filled)
+        graph.node.insert(0, node)
 
 
 def _check(bundle: Bundle, precision: Precision, content: bytes) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from abkd_jax import datasets
 from abkd_jax.inference.bundle import Inputs
-from abkd_jax.types import Dataset, GraphDataset, InputError
+from abkd_jax.types import Dataset, GraphDataset
 
 __all__ = ["read_pyg"]
 
@@ -44,12 +44,12 @@ def read_pyg(inputs: Inputs, given: Any) -> tuple[Dataset | GraphDataset, np.nda
         The data set, and `[k]` the nodes of the labelled type of `HeteroData` in their order; None stands for all rows.
 
     Raises:
-        InputError: see `datasets.from_pyg`; or a `Batch` does not know its graphs.
+        InputError: see `datasets.from_pyg`.
     """
     directed = inputs.directed and not inputs.graph_level
     kinds = {kind.__name__ for kind in type(given).__mro__}
-    if inputs.graph_level and "Data" in kinds:
-        given = _graphs(given) if "Batch" in kinds else [given]
+    if inputs.graph_level and "Data" in kinds and "Batch" not in kinds:
+        given = [given]
     if inputs.schema is None or "HeteroData" not in kinds:
         return datasets.from_pyg(given, directed=directed, labelled=False), None
     order = {name: number for number, name in enumerate(inputs.schema.node_types)}
@@ -58,10 +58,3 @@ def read_pyg(inputs: Inputs, given: Any) -> tuple[Dataset | GraphDataset, np.nda
     if inputs.labelled not in dataset.schema.node_types:
         return dataset, None
     return dataset, np.flatnonzero(dataset.node_types == dataset.schema.node_types.index(inputs.labelled))
-
-
-def _graphs(batch: Any) -> list[Any]:
-    try:
-        return batch.to_data_list()
-    except (RuntimeError, AttributeError) as error:
-        raise InputError("predict: a Batch that was not made of graphs, expected a list of Data") from error

@@ -168,6 +168,36 @@ def test_a_reverse_type_with_other_edges_is_a_relation():
     assert datasets.from_pyg(hetero(), directed=True).schema.relations == ("writes", "rev_writes", "in")
 
 
+@pytest.mark.parametrize("word", ["edge_weight", "edge_attr"])
+def test_a_reverse_type_with_weights_or_features_of_its_own_is_a_relation(word):
+    data, values = hetero(), torch.tensor([[1.0], [2.0], [4.0]])
+    data["author", "writes", "paper"][word] = values
+    data["paper", "rev_writes", "author"][word] = values.flip(0)  # its edges are in the other order
+    if word == "edge_attr":
+        data["paper", "in", "venue"].edge_attr = torch.zeros(1, 1)
+    assert datasets.from_pyg(data).schema.relations == ("writes", "in")
+    data["paper", "rev_writes", "author"][word] = values
+    assert datasets.from_pyg(data).schema.relations == ("writes", "rev_writes", "in")
+
+
+def test_a_type_that_holds_its_own_reverse_edges_needs_no_other():
+    data = hetero()
+    data["paper", "cites", "paper"].edge_index = torch.tensor([[0, 1, 1, 2, 2], [1, 0, 2, 1, 2]])
+    data["author", "knows", "author"].edge_index = torch.tensor([[0], [1]])
+    found = datasets.from_pyg(data)
+    assert found.schema.relations == ("writes", "in", "cites", "knows")
+    assert found.schema.reverses == (4, 5, 2, 6)
+    graph = host_graph(found)
+    receivers = np.repeat(np.arange(6), np.diff(graph.indptr))
+    papers = {(2, 3), (3, 2), (3, 4), (4, 3)}  # as they are listed, without the loop
+    cites = graph.relations == 2
+    assert set(zip(graph.senders[cites].tolist(), receivers[cites].tolist(), strict=True)) == papers
+    assert (int(cites.sum()), graph.num_relations) == (4, 7)
+    data["paper", "cites", "paper"].edge_weight = torch.tensor([1.0, 2.0, 1.0, 1.0, 1.0])
+    assert datasets.from_pyg(data).schema.reverses == (4, 5, 6, 7)
+    assert datasets.from_pyg(data, directed=True).schema.reverses == (0, 1, 2, 3, 4)
+
+
 def test_types_go_to_pyg_and_back(typed):
     pairs = {"schema": Schema(typed.schema.node_types, ("cites", "writes"), (2, 3))}
     labels = np.array([0, 1, 0, -1, -1, -1], np.int32)

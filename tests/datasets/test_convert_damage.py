@@ -93,6 +93,7 @@ REFUSED = {
         lambda: _scipy(masks=None, rng=jax.random.key(0)),
         r"rng is a .*; expected numpy.random.default_rng\(0\), or its seed$",
     ),
+    "scipy: a sparse matrix as labels": (lambda: _scipy(labels=sp.csr_matrix(EYE)), "labels: a sparse csr_matrix; exp"),
     "scipy: text and numbers": (lambda: _scipy(labels=["a", 1, "a", 1, None, 1]), "labels holds"),
     "scipy: an identifier twice": (lambda: _scipy(node_ids=[1] * 6), "node_ids holds 1 more than once"),
     "networkx: no graph": (lambda: datasets.from_networkx({0: [1]}), "a dict; expected a graph of networkx"),
@@ -154,6 +155,10 @@ REFUSED = {
     "hetero: short labels": (
         lambda: _types(lambda d: d["paper"].update({"y": torch.zeros(2).long()})),
         "paper has 2 labels",
+    ),
+    "hetero: short weights": (
+        lambda: _types(lambda d: d["author", "writes", "paper"].update({"edge_weight": torch.ones(2)})),
+        r"'writes', 'paper'\): edge_weight has shape \(2,\); expected one row for each of 3 edges",
     ),
     "hetero: indices as masks": (
         lambda: _types(lambda d: d["paper"].update({"val_mask": torch.tensor([1, 2])})),

@@ -161,6 +161,13 @@ def test_text_in_objects_is_text():
     assert to_numpy(pandas.Series(known)).tolist() == known
 
 
+def test_text_of_one_type_leaves_the_nodes_of_others_unlabelled():
+    data = hetero()
+    data["paper"].y = ["long", "b", "b"]
+    found = datasets.from_pyg(data)
+    assert (found.labels.tolist(), found.classes) == ([-1, -1, 1, 0, 0, -1], ("b", "long"))
+
+
 def test_numbers_in_objects_are_numbers():
     pandas = pytest.importorskip("pandas")
     whole = to_numpy(np.array([3, 1, np.int8(2)], object))

@@ -116,12 +116,12 @@ def build(name: str, origin: str, arrays: dict[str, Any], rng: Rng) -> Dataset |
         InputError: one line that names the array that is wrong; or there is neither split nor generator.
     """
     try:
-        given = {key: to_numpy(value) for key, value in arrays.items() if value is not None}
+        given = {key: _array(key, value) for key, value in arrays.items() if value is not None}
         if rng is None and not {"train_mask", "val_mask", "test_mask", "split"} & given.keys():
             raise ValueError(
                 "no masks; expected those of training, validation and test, or rng, a generator that draws them"
             )
-        if not isinstance(rng, np.random.Generator | Integral | None):
+        if not isinstance(rng, np.random.Generator | None) and not (isinstance(rng, Integral) and rng >= 0):
             raise ValueError(f"rng is a {type(rng).__name__}; expected numpy.random.default_rng(0), or its seed")
         if "node_ids" in given:  # which the neutral form names the ends of edges by
             given |= {key: _named(key, given[key], given["node_ids"]) for key in ("senders", "receivers")}
@@ -130,6 +130,13 @@ def build(name: str, origin: str, arrays: dict[str, Any], rng: Rng) -> Dataset |
     except (ValueError, TypeError) as error:
         raise InputError(f"{name}: {' '.join(str(error).split())}") from error
     return validate(dataset)
+
+
+def _array(key: str, value: Any) -> np.ndarray:
+    try:
+        return to_numpy(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{key}: {error}") from error
 
 
 def _named(key: str, ends: np.ndarray, ids: np.ndarray) -> np.ndarray:

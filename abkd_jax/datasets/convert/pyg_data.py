@@ -43,8 +43,9 @@ def from_pyg(
 
     `Data` is a graph with labels of nodes. `HeteroData` has one node type with labels `y`; features of types that have
     the same number of columns share them, of others each type has columns of its own; an edge type `rev_...` that holds
-    exactly the reverse edges of another is left out, since these are added anyway. A list of `Data`, a `Batch`, or any
-    sequence such as a data set of graphs, has a label per graph.
+    exactly the reverse edges of another, with the same weights and features, is left out, since these are added anyway;
+    one that holds both directions of its own edges gets no other. A list of `Data`, a `Batch`, or any sequence such as
+    a data set of graphs, has a label per graph.
 
     Read are `x` (of `Data` also sparse), `edge_index` or `adj_t`, `edge_weight`, `edge_attr`, `y` and the masks. In a
     list integers in `x` and `edge_attr` are categories, masks are not read, and weights other than 1 are refused.

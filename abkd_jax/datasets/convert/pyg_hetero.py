@@ -1,5 +1,6 @@
 """`HeteroData` of PyTorch Geometric as arrays of the neutral form."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,7 @@ def hetero_arrays(
         "senders": np.concatenate([relation.senders for relation in kept]),
         "receivers": np.concatenate([relation.receivers for relation in kept]),
         "relations": np.repeat(np.arange(len(kept)), [relation.senders.size for relation in kept]),
+        "reverses": None if directed else np.array(_reverses(kept)),
         "relation_names": np.array(_names([relation.key for relation in kept])),
         "node_types": np.repeat(np.arange(len(kinds)), list(sizes.values())),
         "node_type_names": np.array(kinds),
@@ -84,7 +86,7 @@ def _labels(
         read = {key: read_mask(key, to_numpy(mask), sizes[target], f"{target} node") for key, mask in given.items()}
     except ValueError as error:
         raise InputError(f"{name}: {target}: {error}") from None
-    fill = np.nan if labels.dtype.kind == "f" or labels.ndim > 1 else -1
+    fill = "" if labels.dtype.kind == "U" else np.nan if labels.dtype.kind == "f" or labels.ndim > 1 else -1
     placed = {key: _placed(mask, here, count, False) for key, mask in read.items()}
     return {"labels": _placed(labels, here, count, fill), **placed}
 
@@ -106,20 +108,43 @@ def _relation(
         if end.size and end.max() >= sizes[kind]:
             raise InputError(f"{name}: {key}: edge_index reaches {end.max()}; expected {kind} in [0, {sizes[kind]})")
     senders, receivers = (end.astype(np.int64) + starts[kind] for kind, end in zip((key[0], key[2]), ends, strict=True))
-    return _Relation(key, senders, receivers, weights, optional(data[key], "edge_attr"))
+    attributes = optional(data[key], "edge_attr")
+    for word, values, axes in (("edge_weight", weights, (1,)), ("edge_attr", attributes, (1, 2))):
+        if values is not None and (values.ndim not in axes or len(values) != senders.size):
+            raise InputError(
+                f"{name}: {key}: {word} has shape {values.shape}; expected one row for each of {senders.size} edges"
+            )
+    return _Relation(key, senders, receivers, weights, attributes)
 
 
 def _is_reverse(relation: _Relation, relations: list[_Relation]) -> bool:
     """Tells whether `rev_...` holds exactly the reverse edges of the relation that it is named after."""
     first, word, last = relation.key
-    for other in relations:
-        if (last, f"rev_{other.key[1]}", first) == (other.key[0], word, other.key[2]):
-            mine = np.lexsort((relation.senders, relation.receivers))
-            others = np.lexsort((other.receivers, other.senders))
-            return np.array_equal(relation.receivers[mine], other.senders[others]) and np.array_equal(
-                relation.senders[mine], other.receivers[others]
-            )
-    return False
+    named = [other for other in relations if (last, word, first) == (other.key[0], f"rev_{other.key[1]}", other.key[2])]
+    return bool(named) and _mirrors(relation, named[0])
+
+
+def _reverses(relations: list[_Relation]) -> list[int]:
+    """Returns the type of the reverse edges of each: its own where it holds them already, else a new one."""
+    new = itertools.count(len(relations))
+    own = (relation.key[0] == relation.key[2] and _mirrors(relation, relation) for relation in relations)
+    return [number if is_own else next(new) for number, is_own in enumerate(own)]
+
+
+def _mirrors(relation: _Relation, other: _Relation) -> bool:
+    """Tells whether a type holds the reverse edges of another, with the same weights and features."""
+    mine = _ordered(relation, relation.receivers, relation.senders)
+    others = _ordered(other, other.senders, other.receivers)
+    return len(mine) == len(others) and all(map(np.array_equal, mine, others))
+
+
+def _ordered(relation: _Relation, *ends: np.ndarray) -> list[np.ndarray]:
+    """Returns both ends, weights and columns of features of the edges, whose order is that of their values."""
+    weights = () if relation.weights is None else (relation.weights,)
+    attributes = () if relation.attributes is None else np.atleast_2d(relation.attributes.T)
+    columns = [*ends, *weights, *attributes]
+    order = np.lexsort(columns[::-1])
+    return [column[order] for column in columns]
 
 
 def _names(keys: list[tuple[str, str, str]]) -> list[str]:
@@ -143,7 +168,7 @@ def _features(data: Any, kinds: list[str]) -> np.ndarray | None:
 
 def _placed(values: np.ndarray, here: slice, count: int, fill: Any) -> np.ndarray:
     """Returns `[count, ...]` with the values at the nodes of the target type."""
-    placed = np.full((count, *values.shape[1:]), fill, np.result_type(values.dtype, type(fill)))
+    placed = np.full((count, *values.shape[1:]), fill, np.result_type(values.dtype, np.asarray(fill).dtype))
     placed[here] = values
     return placed
 

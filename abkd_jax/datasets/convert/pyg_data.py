@@ -87,7 +87,7 @@ def from_pyg(
 def _of_batch(name: str, batch: Any) -> list[Any]:
     try:
         return batch.to_data_list()
-    except (RuntimeError, TypeError, KeyError) as error:
+    except (RuntimeError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{name}: a {type(batch).__name__} that does not know its graphs; expected a list") from error
 
 

@@ -133,6 +133,13 @@ def test_a_batch_is_its_graphs():
     assert (empty.n_node.tolist(), empty.num_outputs) == ([6] * 6, 1)
 
 
+def test_a_batch_with_labels_of_nodes_is_one_graph():
+    masks = [np.tile(mask, 2) for mask in THIRDS]
+    found = read(pyg.Batch.from_data_list([graph(), graph()]), masks, directed=True)
+    assert (found.labels.tolist(), found.num_classes) == ([0, 1] * 6, 2)
+    assert found.senders.tolist() == [*EDGES[0].tolist(), *(EDGES[0] + 6).tolist()]
+
+
 def test_weights_of_one_are_none_in_a_list_too():
     graphs = [graph(y=torch.tensor([number % 2]), edge_weight=torch.ones(5)) for number in range(6)]
     assert read(graphs).edge_features is None

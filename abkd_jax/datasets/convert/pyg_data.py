@@ -44,8 +44,8 @@ def from_pyg(
     `Data` is a graph with labels of nodes. `HeteroData` has one node type with labels `y`; features of types that have
     the same number of columns share them, of others each type has columns of its own; an edge type `rev_...` that holds
     exactly the reverse edges of another, with the same weights and features, is left out, since these are added anyway;
-    one that holds both directions of its own edges gets no other. A list of `Data`, a `Batch`, or any sequence such as
-    a data set of graphs, has a label per graph.
+    one that holds both directions of its own edges gets no other. A list of `Data`, a `Batch` unless it has labels of
+    nodes, or any sequence such as a data set of graphs, has a label per graph.
 
     Read are `x` (of `Data` also sparse), `edge_index` or `adj_t`, `edge_weight`, `edge_attr`, `y` and the masks. In a
     list integers in `x` and `edge_attr` are categories, masks are not read, and weights other than 1 are refused.
@@ -68,7 +68,7 @@ def from_pyg(
     Raises:
         InputError: one line that names what is wrong.
     """
-    if hasattr(data, "to_data_list"):
+    if hasattr(data, "to_data_list") and not _labels_nodes(data):
         data = _of_batch(name, data)
     if hasattr(data, "metadata") and hasattr(data, "node_types"):
         arrays, masks = hetero_arrays(name, data, split, masks, directed=directed, labelled=labelled), None
@@ -82,6 +82,12 @@ def from_pyg(
         arrays = unlabelled({key: array for key, array in arrays.items() if array is not None})
     given = {"task": arrays.get("task", task), "directed": directed or None, "row_normalise": row_normalise or None}
     return build(name, "PyTorch Geometric", {**arrays, **given, **mask_arrays(masks)}, rng)
+
+
+def _labels_nodes(batch: Any) -> bool:
+    """Tells whether a `Batch` has labels of nodes: it is then one graph, whose parts no edge joins."""
+    labels = optional(batch, "y")
+    return labels is not None and labels.shape[:1] == (batch.num_nodes,) and batch.num_nodes != batch.num_graphs
 
 
 def _of_batch(name: str, batch: Any) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from abkd_jax.training.fit_state import FitState
 from abkd_jax.training.loops import fit, fit_minibatches
+from abkd_jax.training.seeds import put_batch, put_seeds
+from abkd_jax.training.sharding import make_mesh
 from abkd_jax.training.step import (
     TrainState,
     init_state,
@@ -21,8 +23,11 @@ __all__ = [
     "init_state",
     "make_distill_step",
     "make_gradient_shares",
+    "make_mesh",
     "make_optimizer",
     "make_sample_outputs",
     "make_validate",
+    "put_batch",
+    "put_seeds",
     "with_teacher_targets",
 ]

@@ -10,9 +10,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from abkd_jax.configs.options import OptimConfig
+from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.fit_state import FitState, Limits, after_evaluation, initial_fit_state, select
 from abkd_jax.training.seeds import vmap_seeds
-from abkd_jax.training.sharding import put, take
+from abkd_jax.training.sharding import check_seeds_axis, put, take
 from abkd_jax.training.step import Step, TrainState
 from abkd_jax.types import Batch, InputError, Pytree
 
@@ -49,8 +50,12 @@ def fit(
         batch: training batch.
         batch_axes: which parts of the batch differ between seeds, as `jax.vmap` takes it: 0, or None where shared.
         config: epochs, how often to evaluate, patience, and what to monitor.
-        mesh: its axis `seeds` shares the seeds; states and batch must lie on it, see `seeds.vmap_seeds`.
-        resume: what `on_chunk` was given; the run goes on from there to the same numbers.
+        mesh: its axis `seeds` shares the seeds: `training.make_mesh(["seeds=4"])`. States and batch must lie on it, as
+            `put_seeds(states, mesh)` and `put_batch(batch, batch_axes, mesh)` return them. Where copies of the last
+            seed fill up, state and history hold these too, after the seeds.
+        resume: what `on_chunk` was given; the run goes on from there to the same numbers, with more epochs too, where
+            the schedule of the step does not depend on them. Seeds that early stopping or divergence has ended stay
+            as they are.
         on_chunk: called on the host after every chunk with the state, the history so far and the epochs done. The
             history is one set of arrays that fills up: copy what must not change.
 
@@ -60,11 +65,10 @@ def fit(
         numbers were not finite.
 
     Raises:
-        InputError: the evaluations do not divide the epochs, states are those of one seed, or `resume` has other seeds.
+        InputError: the evaluations do not divide the epochs, states are those of one seed, `resume` has other seeds, or
+            states and batch do not lie on the mesh, or it has no axis `seeds`.
     """
-    evaluations, rest = divmod(config.epochs, config.eval_every)
-    if rest:
-        raise InputError(f"epochs is {config.epochs}, expected a multiple of eval_every ({config.eval_every})")
+    evaluations = _evaluations(config)
     _check_seeds(states, resume)
     nodes = config.eval_every * (1 if batch.labels is None else batch.labels.shape[0])
     chunks = -(-evaluations // max(1, min(CHUNK_EVALUATIONS, CHUNK_NODES // nodes)))
@@ -77,10 +81,15 @@ def fit(
         return jax.lax.scan(lambda carry, _: block(carry, batch), state, None, length=length)
 
     batch = _moved(batch)
+    if mesh is not None:
+        _check_placed(mesh, batch, states if resume is None else resume[0])
     limits = _limits(config) if mesh is None else put(_limits(config), mesh)
     state = jax.jit(jax.vmap(initial_fit_state))(states) if resume is None else resume[0]
     history = {} if resume is None else _with_room(resume[1], evaluations)
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1))) if history else 0
+    if 0 < done < evaluations:
+        active = _trains_on(*take((state.active, state.best_epoch), mesh), history, done, config.patience)
+        state = state._replace(active=jnp.asarray(active) if mesh is None else put(active, mesh, "seeds"))
     while done < evaluations and bool(np.any(jax.device_get(take(state.active, mesh)))):
         with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("epochs", step_num=done):
             state, metrics = run_chunk(state, batch, limits)
@@ -94,6 +103,43 @@ def fit(
         if on_chunk is not None:
             on_chunk(state, history, min(done * config.eval_every, config.epochs))
     return state, history
+
+
+def _evaluations(config: OptimConfig) -> int:
+    """Returns the number of evaluations of a fit."""
+    if config.epochs < 1 or config.eval_every < 1:
+        raise InputError(f"epochs ({config.epochs}) and eval_every ({config.eval_every}) must be at least 1")
+    if config.epochs % config.eval_every:
+        raise InputError(f"epochs is {config.epochs}, expected a multiple of eval_every ({config.eval_every})")
+    return config.epochs // config.eval_every
+
+
+def _trains_on(active: Any, best_epoch: Any, history: dict[str, np.ndarray], done: int, patience: int) -> np.ndarray:
+    """Returns which seeds of a resumed run train on: those in progress, and those that its epochs alone had ended.
+
+    Args:
+        active: of its state, `[seeds]`, or `[]` of one model.
+        best_epoch: likewise.
+        history: of the run, with `done` evaluations.
+        done: at least 1.
+        patience: epochs without a better evaluation until a seed stops; 0 trains to the end.
+    """
+    active, best_epoch = jax.device_get((active, best_epoch))
+    waited = history["epoch"][done - 1].reshape(active.shape) - best_epoch
+    healthy = np.array([epoch is None for epoch in diverged_epochs(history)]).reshape(active.shape)
+    reached = history["recorded"][done - 1].reshape(active.shape)  # it had not stopped before the others
+    return np.asarray(active | (reached & healthy & ((patience == 0) | (waited < patience))))
+
+
+def _check_placed(mesh: Mesh, *trees: Pytree) -> None:
+    """Checks that arrays lie on the devices of a mesh: the loop moves nothing between devices."""
+    check_seeds_axis(mesh)
+    devices = set(mesh.devices.flat)
+    if any(leaf.sharding.device_set != devices for leaf in jax.tree.leaves(trees)):
+        raise InputError(
+            f"fit: states or batch do not lie on the {mesh.size} devices of the mesh, expected training.put_seeds("
+            "states, mesh) and put_batch(batch, batch_axes, mesh)"
+        )
 
 
 def _check_seeds(states: TrainState, resume: tuple[FitState, Any] | None) -> None:
@@ -156,7 +202,7 @@ def fit_minibatches(
         state: where to start.
         batches: `epoch -> minibatches`, epochs counted from 1; the same epoch must give the same batches again.
         config: epochs (all minibatches once), how often to evaluate, patience, and what to monitor.
-        resume: what `on_chunk` was given; the run goes on from there to the same numbers.
+        resume: what `on_chunk` was given; the run goes on from there to the same numbers, as in `training.fit`.
         on_chunk: called after every evaluation with the state, the history so far and the epochs done.
 
     Returns:
@@ -167,15 +213,15 @@ def fit_minibatches(
     Raises:
         InputError: the evaluations do not divide the epochs, or an epoch has no batch.
     """
-    evaluations, rest = divmod(config.epochs, config.eval_every)
-    if rest:
-        raise InputError(f"epochs is {config.epochs}, expected a multiple of eval_every ({config.eval_every})")
+    evaluations = _evaluations(config)
     if resume is None:
         run, history = initial_fit_state(_copy(state)), {}  # a step may donate its state: the caller keeps its own
         run = run._replace(best_params=_copy(run.best_params), best_model_state=_copy(run.best_model_state))
     else:
-        run, history = resume[0], {name: values.copy() for name, values in resume[1].items()}
+        run, history = resume[0], _with_room(resume[1], evaluations)
     done = int(np.count_nonzero(history["recorded"])) if history else 0
+    if 0 < done < evaluations and not run.active:
+        run = run._replace(active=jnp.asarray(_trains_on(run.active, run.best_epoch, history, done, config.patience)))
     limits = _limits(config)
     for row in range(done, evaluations):
         if not run.active:

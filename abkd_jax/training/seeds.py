@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
-from abkd_jax.training.sharding import Fit, axis_size, on_mesh, put, take
+from abkd_jax.training.sharding import Fit, axis_size, check_seeds_axis, on_mesh, put, take
 from abkd_jax.types import Batch, Pytree
 
 __all__ = ["over_seeds", "put_batch", "put_seeds", "vmap_seeds"]
@@ -58,7 +58,17 @@ def vmap_seeds(
 
 
 def put_seeds(tree: Pytree, mesh: Mesh) -> Pytree:
-    """Puts arrays `[seeds, ...]` on a mesh; copies of the last seed fill up to a multiple of its axis `seeds`."""
+    """Puts arrays `[seeds, ...]` on a mesh; copies of the last seed fill up to a multiple of its axis `seeds`.
+
+    Raises:
+        InputError: the mesh has no axis `seeds`, or one that is not `Auto`.
+
+    Examples:
+        >>> from abkd_jax.training import make_mesh
+        >>> put_seeds({"w": jnp.zeros((3, 2))}, make_mesh(["seeds=1"]))["w"].shape
+        (3, 2)
+    """
+    check_seeds_axis(mesh)
     return put(_filled(tree, mesh), mesh, "seeds")
 
 

@@ -16,7 +16,18 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from abkd_jax.training.multihost import are_several
 from abkd_jax.types import InputError, Pytree
 
-__all__ = ["AXES", "Fit", "axis_size", "make_mesh", "mesh_sizes", "on_mesh", "put", "slices", "take"]
+__all__ = [
+    "AXES",
+    "Fit",
+    "axis_size",
+    "check_seeds_axis",
+    "make_mesh",
+    "mesh_sizes",
+    "on_mesh",
+    "put",
+    "slices",
+    "take",
+]
 
 Fit = Callable[..., tuple[Any, Any]]
 
@@ -75,8 +86,19 @@ def make_mesh(words: Sequence[str]) -> Mesh | None:
 
 
 def axis_size(mesh: Mesh | None, axis: str) -> int:
-    """Returns the number of devices along an axis; 1 without a mesh."""
-    return 1 if mesh is None else mesh.shape[axis]
+    """Returns the number of devices along an axis; 1 without a mesh, or where it has no such axis."""
+    return 1 if mesh is None else mesh.shape.get(axis, 1)
+
+
+def check_seeds_axis(mesh: Mesh) -> None:
+    """Checks that a mesh has an axis `seeds`, and leaves shardings to the compiler.
+
+    Raises:
+        InputError: it has not, or does not: meshes of `jax.make_mesh` are `Explicit` unless told otherwise.
+    """
+    if "seeds" not in mesh.axis_names or not mesh.are_all_axes_auto:
+        kinds = ", ".join(f"{name} {kind.name}" for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True))
+        raise InputError(f"mesh has axes {kinds}, expected seeds, all Auto, as training.make_mesh(['seeds=4']) has")
 
 
 def slices(mesh: Mesh, axis: str) -> list[Mesh]:

@@ -160,9 +160,30 @@ def test_uneven_chunks_report_epochs_that_were_trained(monkeypatch):
     assert history["recorded"].all()
 
 
+@pytest.mark.parametrize("first", [1, 5, 6, 7, 10])
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_a_run_of_fewer_epochs_is_resumed_to_the_numbers_of_the_whole_run(monkeypatch, first, chunk):
+    """Only what the epochs have ended trains on: patience ends seeds at 7 and 5, infinite losses at 5 and 6."""
+    monkeypatch.setattr(loops, "CHUNK_EVALUATIONS", chunk)
+    broken = [[*GOES_ON[:at], np.inf, *GOES_ON[at + 1 :]] for at in (4, 5)]
+    losses, config = [STOPS_AT_7, GOES_ON, WORSENS, *broken], OptimConfig(epochs=12, patience=4)
+    whole, expected = scripted(losses, config)
+    short = scripted(losses, dataclasses.replace(config, epochs=first))
+    assert not np.asarray(short[0].active).any()
+    state, history = scripted(losses, config, resume=short)
+    assert_array_equal(state.train.step, [7, 12, 5, 5, 6])
+    assert_same_bits(state, whole)
+    recorded = expected["recorded"]
+    assert_array_equal(history["recorded"], recorded)
+    for name, values in expected.items():
+        assert_array_equal(history[name][recorded], values[recorded])
+
+
 def test_evaluations_must_divide_the_epochs():
     with pytest.raises(InputError, match=r"epochs is 12, expected a multiple of eval_every \(5\)"):
         scripted([GOES_ON], OptimConfig(epochs=12, eval_every=5))
+    with pytest.raises(InputError, match=r"epochs \(0\) and eval_every \(1\) must be at least 1"):
+        scripted([GOES_ON], OptimConfig(epochs=0))
 
 
 # The loop, training ---------------------------------------------------------------------------------------------------

@@ -123,6 +123,30 @@ def test_a_resumed_run_gives_the_same_bits(setup):
     assert sorted(kept) == [2, 4, 6, 8]
 
 
+@pytest.mark.parametrize("first", [2, 8, 10])
+def test_a_run_of_fewer_epochs_is_resumed_to_the_numbers_of_the_whole_run(setup, first):
+    """Patience ends it at 8: a shorter run trains on, one that patience has ended does not."""
+    losses = jnp.asarray([5.0, 3.0, 4.0, 4.0, 1.0, 1.0])
+    batch, step, _, states = setup
+    config = dataclasses.replace(CONFIG, epochs=12, patience=4)
+
+    def train(epochs, **options):
+        evaluate = lambda state: {"val_loss": losses[state.step // 2 - 1], "val_accuracy": state.step}  # noqa: E731
+        longer = dataclasses.replace(config, epochs=epochs)
+        return fit_minibatches(step, evaluate, one(states), lambda epoch: [batch], longer, **options)
+
+    expected, history = train(12)
+    assert_array_equal(history["epoch"][:, 0], [2, 4, 6, 8, 0, 0])
+    found, own = train(12, resume=train(first))
+    assert_same_bits(found, expected)
+    jax.tree.map(assert_array_equal, own, history)
+
+
+def test_epochs_that_are_none_are_refused(setup):
+    with pytest.raises(InputError, match=r"epochs \(8\) and eval_every \(0\) must be at least 1"):
+        run(setup, dataclasses.replace(CONFIG, eval_every=0))
+
+
 def test_patience_and_the_best_evaluation(setup):
     losses = iter([5.0, 3.0, 4.0, 4.0, 1.0, 1.0])
 

@@ -1,11 +1,13 @@
 """The mesh of devices: its sizes, and what it refuses."""
 
 import copy
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AxisType
 from numpy.testing import assert_allclose
 from training_samples import CLASSES, NODES, Tiny, arrays, make, make_batch
 
@@ -66,11 +68,11 @@ def test_seeds_that_two_devices_share_train_as_on_one_and_resume_on_any_number(m
     step, validate, states = make(Tiny(dropout=0.3, normed=True), CONFIG, batch, seeds, objective)
     axes = Batch(None, None, None, 0)
 
-    def run(mesh, **options):
+    def run(mesh, config=CONFIG, **options):
         if mesh is None:
-            return fit(step, validate, states, batch, axes, CONFIG, **options)
+            return fit(step, validate, states, batch, axes, config, **options)
         placed = put_seeds(states, mesh), put_batch(batch, axes, mesh)
-        run = functools.partial(fit, step, validate, *placed, axes, CONFIG, mesh=mesh)
+        run = functools.partial(fit, step, validate, *placed, axes, config, mesh=mesh)
         return over_seeds(run, len(seeds), mesh)(**options)
 
     expected = run(None)
@@ -83,9 +85,29 @@ def test_seeds_that_two_devices_share_train_as_on_one_and_resume_on_any_number(m
     assert len(saved) == 3
     for mesh in (None, make_mesh(["seeds=4"])):
         assert_close(run(mesh, resume=saved[0]), expected)
+    short = run(None, dataclasses.replace(CONFIG, epochs=4))
+    assert_close(run(make_mesh(["seeds=2"]), resume=short), expected)
     assert_close(found, expected)
     assert_close(saved[-1], expected)
 
 
 def assert_close(found, expected):
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-5, atol=1e-6), arrays(found), arrays(expected))
+
+
+@FOUR
+def test_states_that_do_not_lie_on_a_mesh_of_seeds_are_refused_in_one_line():
+    batch = make_batch()
+    step, validate, states = make(Tiny(), CONFIG, batch, seeds=(0, 1))
+    run = functools.partial(fit, step, validate, config=CONFIG, batch_axes=None)
+    mesh = jax.make_mesh((2,), ("seeds",), axis_types=(AxisType.Auto,))
+    for placed in ((states, batch), (put_seeds(states, mesh), batch), (states, put_batch(batch, None, mesh))):
+        with pytest.raises(InputError, match=r"do not lie on the 2 devices of the mesh, expected training\.put_seeds"):
+            run(*placed, mesh=mesh)
+    for axis, kind in (("seeds", AxisType.Explicit), ("data", AxisType.Auto)):
+        other = jax.make_mesh((2,), (axis,), axis_types=(kind,))
+        for use in (functools.partial(put_seeds, states), lambda mesh: run(states, batch, mesh=mesh)):
+            with pytest.raises(InputError, match=rf"mesh has axes {axis} {kind.name}, expected seeds, all Auto"):
+                use(other)
+    _, history = run(put_seeds(states, mesh), put_batch(batch, None, mesh), mesh=mesh)  # axes of run need not be there
+    assert history["val_loss"].shape == (CONFIG.epochs // CONFIG.eval_every, 2)

@@ -1,6 +1,7 @@
 """One call from a graph and a teacher to trained students, for notebooks and scripts: `distill` in memory."""
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from abkd_jax.run.given_teachers import WEIGHTS, given_teacher
 from abkd_jax.run.plan import make_plan
 from abkd_jax.run.program import Teacher
 from abkd_jax.run.report import figures, pareto, statistics, tables
-from abkd_jax.run.resolve import jobs, resolve, with_starts
+from abkd_jax.run.resolve import jobs, methods_of, resolve, with_starts
 from abkd_jax.run.teachers import check_hiddens, read_teacher
 from abkd_jax.run.torch_teacher import is_module
 from abkd_jax.types import Dataset, GraphDataset, InputError
@@ -134,7 +135,8 @@ def compress(
             or in a file, weights of PyTorch Geometric in a file, a Flax module with its variables, a pure function, or
             a list of these, an ensemble.
         student: architecture and sizes.
-        methods: names of the methods, the one that `Compressed.student` is taken from last; or settings by name.
+        methods: names of the methods, the one that `Compressed.student` is taken from last; or new settings of these by
+            their names.
         seeds: number of seeds of the students.
         max_epochs: upper limit on the epochs of every training.
         teacher_model: architecture of weights in a file.
@@ -157,19 +159,22 @@ def compress(
         >>> [record["method"] for record in found.records], found.student.predict(graph).shape
         (['teacher', 'soft_label'], (300, 3))
     """
+    _check_kinds(student, methods, teacher_model, config)
     teacher = _on_graph(teacher, data)
     seed = split if split is not None else 0 if config is None else config.split
     dataset = _dataset(data, data_root, seed)
     name = str(data) if isinstance(data, str | Path) else dataset.name
     base = config or distill_config(name, None if is_listed(name) else datasets.facts_of(dataset))
-    named: Any = dict(methods) if isinstance(methods, Mapping) else {}
+    named: Any = {}
+    if isinstance(methods, Mapping):  # other names are refused below, as in a list
+        named = {method: settings for method, settings in methods.items() if method in methods_of(base)}
     if methods is not None:
         named["methods"] = (methods,) if isinstance(methods, str) else tuple(methods)
-        for name in named["methods"]:
-            if not isinstance(name, str):
+        for method in named["methods"]:
+            if not isinstance(method, str):
                 raise InputError(
-                    f"compress: a method is {type(name).__name__}, expected a name; a loss of your own is in settings, "
-                    "methods={'own': MethodConfig(auxiliary='my_losses:logit_mse', auxiliary_weight=1.0)}"
+                    f"compress: a method is {type(method).__name__}, expected a name; a loss of your own is in "
+                    "settings, methods={'gcrd': MethodConfig(auxiliary='my_losses:logit_mse', auxiliary_weight=1.0)}"
                 )
     own: Any = {"student": student, "seeds": seeds, "max_epochs": max_epochs}
     own["teacher"] = teacher if isinstance(teacher, TeacherConfig) else None
@@ -177,7 +182,7 @@ def compress(
     check_batches(name, base.batches.kind, graph_level=isinstance(dataset, GraphDataset))
     with _folder(out) as path, kept_programs():
         settings = replace(base, dataset=name, out=path, split=seed, **changes)
-        settings = resolve(_knowing(settings, teacher, teacher_model))
+        settings = _resolved(_knowing(settings, teacher, teacher_model))
         prepared = prepare_data(dataset, None, settings.batches, seed)
         given = _given(teacher, prepared, settings, teacher_model, teacher_outputs)
         if out is None:
@@ -199,6 +204,29 @@ def _on_graph(teacher: Any, data: Any) -> Any:
     if isinstance(teacher, list):
         return [_on_graph(member, data) for member in teacher]
     return (teacher, data) if is_module(teacher) and is_of_pyg(data) else teacher
+
+
+def _check_kinds(student: Any, methods: Any, teacher_model: Any, config: Any) -> None:
+    """Checks the types of settings: whatever a caller has at hand may be given."""
+    of_methods = methods.items() if isinstance(methods, Mapping) else ()
+    for name, value, kind in (
+        ("student", student, ModelConfig),
+        ("teacher_model", teacher_model, ModelConfig),
+        ("config", config, DistillConfig),
+        *((f"methods[{name!r}]", settings, MethodConfig) for name, settings in of_methods),
+    ):
+        if not isinstance(value, kind) and (value is not None or name.startswith("methods")):
+            own = "; a model of your own trains in a loop of training.make_distill_step" if name == "student" else ""
+            raise InputError(f"compress: {name} is {type(value).__name__}, expected a {kind.__name__}{own}")
+
+
+def _resolved(config: DistillConfig) -> DistillConfig:
+    """Returns the settings in full; options are named as in Python where they are wrong."""
+    try:
+        return resolve(config)
+    except InputError as error:
+        as_attribute = lambda flag: flag[1].replace("-", "_")  # noqa: E731
+        raise InputError(re.sub(r"--(\w[\w.-]*)", as_attribute, str(error))) from error
 
 
 def _knowing(config: DistillConfig, teacher: Any, model: ModelConfig | None) -> DistillConfig:

@@ -172,8 +172,13 @@ def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:
     """Builds the model of a config for the graph and the task of the data.
 
     A warning is logged where the graph has edge weights or features that such a model does not read.
+
+    Raises:
+        InputError: the config makes no model, or the model reads features, of which the data set has none.
     """
     dataset = data.dataset
+    if config.name != "rgcn" and not shape_of(dataset.features)[1]:
+        raise InputError(f"{dataset.name} has no features, which {config.name} reads; expected rgcn")
     edge_features = 0 if dataset.edge_features is None else dataset.edge_features.shape[1]
     if isinstance(dataset, GraphDataset):
         return build(

@@ -12,6 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from flax import nnx
+from flax.errors import FlaxError
 
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.models.external import Applied, Ensemble, Stored, as_output, combine, joined
@@ -199,7 +200,11 @@ def _of_call(data: PreparedData, source: Any, seeds: int) -> Teacher:
     if not variables and data.eval_nodes is None:
         output = without_padding(module.apply(variables, data.batch.graph), data)
         return _stored(data, check_outputs(output, data, "teacher"), None, seeds, None)
-    output = jax.jit(module.apply)(variables, data.batch.graph)
+    try:
+        output = jax.jit(module.apply)(variables, data.batch.graph)
+    except FlaxError as error:
+        line = str(error).partition("\n")[0]
+        raise InputError(f"teacher: its variables are not those of its module on this data: {line}") from error
     if data.eval_nodes is None:
         check_outputs(without_padding(output, data), data, "teacher")
         warn_if_useless(output.logits, data, "teacher")
@@ -214,6 +219,8 @@ def _model(source: Any) -> tuple[Any, Pytree]:
     pair = isinstance(source, tuple) and len(source) == 2
     if pair and isinstance(source[0], nn.Module):
         module, variables = source
+        if variables and "params" not in variables:
+            raise InputError("teacher: variables without 'params', expected those of module.init, {'params': ...}")
         own = hasattr(module, "stages")  # of this package, and so able to run layer by layer
         return module if own else Applied(lambda v, graph: module.apply(v, graph)), dict(variables)
     if pair and callable(source[0]):

@@ -169,7 +169,7 @@ def lanes_program(
         evaluate = jax.jit(vmap_seeds(evaluate_once, start.batch_axes, start.states.params["student"]))
         return jax.device_get(evaluate(start.states, start.batch))
 
-    label, seeds = f"{job.name} x {len(lanes)} seeds", [lane.seed for lane in lanes]
+    label, seeds = f"{job.name} x {len(lanes)} seed{'s' * (len(lanes) > 1)}", [lane.seed for lane in lanes]
     shapes = jax.eval_shape(lambda: start().states)
     return Program(label, directory, identity, seeds, job.method.optim, validate, shapes, start, untrained)
 

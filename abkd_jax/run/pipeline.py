@@ -1,5 +1,6 @@
 """The whole comparison: data set in, teachers trained or read, students distilled, run folder with a table out."""
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from abkd_jax.run import folder, keep, records
 from abkd_jax.run.data import PreparedData, prepare_data, with_powers
 from abkd_jax.run.finished import is_finished, made_from, name_other_origins
 from abkd_jax.run.folder import open_run
+from abkd_jax.run.job_checks import check_jobs, output_shapes, shapes_of_given
 from abkd_jax.run.plan import Plan, make_plan, run_path
 from abkd_jax.run.program import Teacher, Trained
 from abkd_jax.run.resolve import Job, resolve
@@ -202,10 +204,14 @@ def train_all(
         Name, architecture (None where it is not known) and trained models: the teacher, then method after method.
 
     Raises:
-        InputError: see `teachers.teacher_of` and `train_students`.
+        InputError: see `job_checks.check_jobs`, `teachers.teacher_of` and `train_students`.
     """
     models = [job.model for job in plan.jobs] + ([plan.config.teacher.model] if given is None else [])
     data = with_powers(data, *models)
+    if may_train:
+        config = plan.config
+        shapes = functools.partial(output_shapes, data, config.teacher.model, config.teacher_ensemble)
+        check_jobs(data, plan.jobs, shapes if given is None else functools.partial(shapes_of_given, data, given))
     teacher = teacher_of(data, plan.config, given, may_train=may_train)
     yield "teacher", teacher.config, teacher.models
     for job in plan.jobs:

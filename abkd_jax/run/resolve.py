@@ -35,6 +35,7 @@ Run = TypeVar("Run", bound=RunConfig)
 Distill = TypeVar("Distill", bound=DistillConfig)
 
 SHOWN = 3  # wrong settings that one message names
+CHOSEN = {"auxiliary": "auxiliary_weight", "attention": "alignment_weight", "dissimilarity": "alignment_weight"}
 WEIGHTS = ("task_weight", "soft_label_weight", "alignment_weight", "auxiliary_weight")
 
 
@@ -297,8 +298,21 @@ def _check_job(job: Job, teacher: ModelConfig | None, batches: BatchConfig) -> N
     if not any(getattr(method, weight) for weight in WEIGHTS):
         flags = ", ".join(_flag(f"{name}.{weight}") for weight in WEIGHTS)
         raise InputError(f"{flags} are all 0: {name} has nothing to learn from")
+    _check_idle(name, method)
     make_optimizer(method.optim)
     build_objective(method, LossContext(graph_level=batches.kind == "graphs"))
+
+
+def _check_idle(name: str, method: MethodConfig) -> None:
+    """Checks that no part of a term is chosen whose weight is 0: its choice would be without effect."""
+    plain = MethodConfig()
+    for option, weight in CHOSEN.items():
+        chosen = getattr(method, option)
+        if chosen != getattr(plain, option) and not getattr(method, weight):
+            raise InputError(
+                f"{_flag(f'{name}.{option}')} is {chosen}, but {_flag(f'{name}.{weight}')} is 0, so that it takes no "
+                "part; expected a weight above 0"
+            )
 
 
 def _check_input(job: Job, teacher: ModelConfig | None) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from abkd_jax.datasets.convert.arrays import to_numpy
 from abkd_jax.datasets.files.atomic import read_arrays, write_atomic
 from abkd_jax.inference.predict import probabilities
 from abkd_jax.models.external import as_output
@@ -89,7 +90,7 @@ def outputs_of(arrays: Mapping[str, Any], data: PreparedData, where: str) -> tup
             f"({data.dataset.name})"
         )
     named = "logits" in arrays
-    logits: Any = arrays["logits"] if named else _logits_of(np.asarray(arrays["probabilities"]), data, where)
+    logits: Any = arrays["logits"] if named else _logits_of(to_numpy(arrays["probabilities"]), data, where)
     hiddens: Any = tuple(arrays[name] for name in names)
     return check_outputs(GNNOutput(logits, hiddens), data, where), _parameters(arrays, where)
 
@@ -220,7 +221,7 @@ def warn_if_useless(logits: Any, data: PreparedData, where: str) -> None:
 
 
 def _layer(name: str, array: Any, rows: int, what: str, data: PreparedData, where: str) -> np.ndarray:
-    array = np.asarray(array)
+    array = to_numpy(array)
     if array.ndim != 2 or not (array.dtype.kind == "f" or array.dtype.name == "bfloat16") or array.shape[1] == 0:
         raise InputError(f"{where}: {name} is {array.dtype} {array.shape}, expected floats [{rows}, width]")
     if array.shape[0] != rows:

@@ -14,6 +14,7 @@ from abkd_jax.models.external import Ensemble, joined
 from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.given_teachers import ensemble_of, given_teacher, repeated
 from abkd_jax.run.identity import DataIdentity, config_dict, digest, source_of, teacher_identity
+from abkd_jax.run.job_checks import shapes_of_given
 from abkd_jax.run.program import Program, Start, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job, jobs
 from abkd_jax.run.slices import in_slices
@@ -82,8 +83,7 @@ def check_hiddens(data: PreparedData, teacher: Teacher, of: Iterable[Job]) -> No
     Raises:
         InputError: it returns logits alone.
     """
-    variables = select_seed(teacher.models.variables, 0)
-    hiddens = jax.eval_shape(teacher.models.module.apply, variables, data.batch.graph).hiddens
+    hiddens = shapes_of_given(data, teacher).hiddens
     readers = [job.name for job in of if job.reads_hiddens]
     if readers and not hiddens:
         raise InputError(

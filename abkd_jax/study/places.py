@@ -1,6 +1,8 @@
 """Places: a data set as a regime shows it, on the device, with its splits and teachers."""
 
 import dataclasses
+import functools
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,20 +10,23 @@ import numpy as np
 
 from abkd_jax.configs import presets
 from abkd_jax.configs.large_presets import Preset
-from abkd_jax.configs.options import TeacherConfig
+from abkd_jax.configs.options import ModelConfig, TeacherConfig
 from abkd_jax.datasets.facts import facts_of
 from abkd_jax.run.data import PreparedData, prepare_data
+from abkd_jax.run.job_checks import check_jobs, output_shapes
 from abkd_jax.run.lanes import Lane
 from abkd_jax.run.program import Teacher, select_seed
-from abkd_jax.run.resolve import capped
-from abkd_jax.study.options import Table
+from abkd_jax.run.resolve import Job, capped
+from abkd_jax.run.starts import possible
+from abkd_jax.study.methods import Recipe, recipe, repeats_layer
+from abkd_jax.study.options import Table, student_model
 from abkd_jax.study.regimes import views
 from abkd_jax.study.splits import load_splits, prepare_splits
 from abkd_jax.study.teachers import teachers_of
 from abkd_jax.study.tuning import Trial
 from abkd_jax.types import GraphDataset, InputError
 
-__all__ = ["Place", "open_place"]
+__all__ = ["Place", "job_of", "open_place"]
 
 
 class Place(NamedTuple):
@@ -75,18 +80,19 @@ def open_place(table: Table, dataset: str, regime: str, checkpoints: Path, store
         stored: folder of the files of teachers, see `teachers.teachers_of`.
 
     Raises:
-        InputError: see `splits.load_splits`, `regimes.views` and `teachers.teachers_of`; or graphs are labelled, which
-            are `transductive` alone.
+        InputError: see `splits.load_splits`, `regimes.views` and `teachers.teachers_of`; graphs are labelled, which are
+            `transductive` alone; or a method of the table is not for this data: before a teacher is trained.
     """
     loaded = load_splits(dataset, table.data_root, table.seeds)
     if isinstance(loaded, GraphDataset):
         return _of_graphs(table, dataset, loaded, regime, checkpoints, stored)
     shown = views(loaded, regime, table.seeds)
+    preset = presets.preset(dataset, facts_of(loaded[0]))
     splits = tuple(
         _taught(data, seen.taught)
         for data, seen in zip(prepare_splits([seen.train for seen in shown]), shown, strict=True)
     )
-    preset = presets.preset(dataset, facts_of(loaded[0]))
+    _check_methods(table, splits[0], preset, with_labels=shown[0].with_labels)
     tests = {name: prepare_splits([seen.tests[name] for seen in shown]) for name in shown[0].tests}
     teacher = teachers_of(splits, _teacher_config(table, preset), table.seeds, checkpoints, stored)
     return Place(splits, tests, teacher, preset, shown[0].with_labels)
@@ -98,8 +104,39 @@ def _of_graphs(table: Table, name: str, loaded: GraphDataset, regime: str, check
         raise InputError(f"{name} labels graphs: regime is {regime!r}, expected transductive")
     preset = presets.preset(name, facts_of(loaded))
     data = prepare_data(loaded, batches=preset.batches)
+    _check_methods(table, data, preset, with_labels=False)
     teacher = teachers_of((data,), _teacher_config(table, preset), table.seeds, checkpoints, stored)
     return Place((data,), {}, teacher, preset, with_labels=False)
+
+
+def job_of(
+    data: PreparedData, preset: Preset, teacher: ModelConfig | None, student: str, method: str, *, with_labels: bool
+) -> tuple[Job, Recipe]:
+    """Returns the job of a cell as the preset has it, and what is tuned of it.
+
+    Args:
+        data: of the place.
+        preset: settings of the data set.
+        teacher: architecture and sizes.
+        student: a text that `options.student_model` reads.
+        method: one of `methods.METHODS`, or a loss from outside.
+        with_labels: see `regimes.View`.
+
+    Raises:
+        InputError: see `options.student_model` and `methods.recipe`.
+    """
+    model = dataclasses.replace(student_model(student, preset.student), repeated=repeats_layer(method))
+    starts, minibatches = possible(model, teacher), data.sampler is not None
+    tried = recipe(method, preset, starts, with_labels=with_labels, minibatches=minibatches)
+    return Job(method, model, tried.method), tried
+
+
+def _check_methods(table: Table, data: PreparedData, preset: Preset, *, with_labels: bool) -> None:
+    """Checks that every method of a table has a student and a loss on the data."""
+    teacher = _teacher_config(table, preset).model
+    pairs = itertools.product(table.students, table.methods)
+    found = [job_of(data, preset, teacher, *pair, with_labels=with_labels)[0] for pair in pairs]
+    check_jobs(data, found, functools.partial(output_shapes, data, teacher))
 
 
 def _teacher_config(table: Table, preset: Preset) -> TeacherConfig:

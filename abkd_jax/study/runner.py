@@ -18,12 +18,11 @@ from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.records import weights_digest
 from abkd_jax.run.resolve import Job, with_epochs
-from abkd_jax.run.starts import possible
 from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
-from abkd_jax.study.methods import METHODS, Recipe, recipe, repeats_layer
+from abkd_jax.study.methods import METHODS, Recipe
 from abkd_jax.study.options import Table, Tuning, student_model
-from abkd_jax.study.places import Place, open_place
+from abkd_jax.study.places import Place, job_of, open_place
 from abkd_jax.study.regimes import REGIMES
 from abkd_jax.study.similarity import cka_of_last_layers
 from abkd_jax.study.train import train_lanes
@@ -106,16 +105,8 @@ def _cell(
     table: Table, place: Place, names: dict[str, str], file: Path, folder: Path, of_teacher: Cell
 ) -> tuple[Cell, bool]:
     """Returns a finished cell, trained where there is none, and whether it was."""
-    model = student_model(names["student"], place.preset.student)
-    model = dataclasses.replace(model, repeated=repeats_layer(names["method"]))
-    tried = recipe(
-        names["method"],
-        place.preset,
-        possible(model, place.teacher.config),
-        with_labels=place.with_labels,
-        minibatches=place.data.sampler is not None,
-    )
-    job = Job(names["method"], model, tried.method)
+    of_cell = (names["student"], names["method"])
+    job, tried = job_of(place.data, place.preset, place.teacher.config, *of_cell, with_labels=place.with_labels)
     identity = _identity(table, place, job, tried, names["regime"], of_teacher)
     known = read_cell(file, identity)
     if known is not None:
@@ -138,7 +129,7 @@ def _cell(
         **content,
         **_similarity(place, job, lanes, trained),
         "settings": config_dict(dataclasses.replace(method, optim=optim)),
-        "model": config_dict(model),
+        "model": config_dict(job.model),
         "tuning": _tuning_entry(table, tried, candidates, validation, number),
         "data": _data(place),
     }

@@ -88,7 +88,8 @@ def fit(
     history = {} if resume is None else _with_room(resume[1], evaluations)
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1))) if history else 0
     if 0 < done < evaluations:
-        active = _trains_on(*take((state.active, state.best_epoch), mesh), history, done, config.patience)
+        active, best_epoch = take((state.active, state.best_epoch), mesh)
+        active = _trains_on(active, best_epoch, history, done, config.patience)
         state = state._replace(active=jnp.asarray(active) if mesh is None else put(active, mesh, "seeds"))
     while done < evaluations and bool(np.any(jax.device_get(take(state.active, mesh)))):
         with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("epochs", step_num=done):

@@ -2,6 +2,7 @@
 
 import tempfile
 
+import flax.linen as nn
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -9,9 +10,11 @@ from pipeline_samples import tiny
 
 import abkd_jax
 from abkd_jax import InputError, datasets, distill
+from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig
 from abkd_jax.run import folder, pipeline
 
 METHODS = ("soft_label", "abkd")
+LOGITS = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
 NOT_THE_NUMBERS = ("seconds", "latency_ms", "provenance")
 
 
@@ -71,7 +74,10 @@ def test_tables_and_figures(found):
 def test_a_teacher_from_elsewhere_and_a_folder_that_is_kept(tmp_path, program_folder):
     graph = datasets.load("synthetic")
     outputs = np.eye(3, dtype=np.float32)[graph.labels]
-    found = abkd_jax.compress(graph, outputs, methods="soft_label", seeds=1, max_epochs=2, out=tmp_path / "run")
+    own = {"soft_label": MethodConfig(soft_label_weight=1.0, optim=OptimConfig(epochs=2))}
+    found = abkd_jax.compress(graph, outputs, methods=own, seeds=1, out=tmp_path / "run")
+    assert found.config.soft_label.optim.epochs == 2
+    assert folder.open_run(tmp_path / "run").description["dataset"] == "synthetic"
     assert found.records[0]["test_accuracy"] == 1.0
     assert found.records[0]["parameters"] is None
     assert any(program_folder.glob("*-cache"))  # compiled programs are kept for later calls
@@ -84,6 +90,26 @@ def test_a_teacher_from_elsewhere_and_a_folder_that_is_kept(tmp_path, program_fo
 def test_a_method_that_is_no_name_is_refused_in_one_line():
     with pytest.raises(InputError, match="compress: a method is Objective, expected a name; a loss of your own is in"):
         abkd_jax.compress(datasets.load("synthetic"), methods=[distill.output_error()])  # type: ignore[list-item]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": {"own": MethodConfig()}}, "method own is unknown, expected some of supervised, soft_label"),
+        ({"methods": {"seeds": MethodConfig()}}, "method seeds is unknown"),
+        ({"methods": {"gcrd": {}}}, r"compress: methods\['gcrd'\] is dict, expected a MethodConfig"),
+        ({"student": "gcn"}, "student is str, expected a ModelConfig; a model of your own trains in a loop"),
+        ({"student": nn.Dense(3)}, "student is Dense, expected a ModelConfig; a model of your own"),
+        ({"teacher_model": {"name": "gcn"}}, "compress: teacher_model is dict, expected a ModelConfig"),
+        ({"config": "cora"}, "compress: config is str, expected a DistillConfig"),
+        ({"student": ModelConfig(hidden=0)}, "^student.hidden is 0, expected a whole number"),
+        ({"teacher_model": ModelConfig(), "max_epochs": 0}, "^max_epochs is 0, expected a whole number"),
+    ],
+)
+def test_settings_of_another_type_are_refused_in_one_line_by_their_names_in_python(changes, message):
+    with pytest.raises(InputError, match=message):
+        abkd_jax.compress(datasets.load("synthetic"), LOGITS, **changes)
 
 
 def test_what_is_returned_is_named_in_a_line(found):

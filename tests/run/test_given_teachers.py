@@ -322,6 +322,8 @@ def test_an_ensemble_of_functions_is_their_mean(data, params):
         (lambda graph: jnp.ones(3), r"an array of shape \(3,\), expected logits"),
         (lambda graph: jnp.ones((2, 3)), "logits has 2 rows, expected 300"),
         (np.ones((300, 2)), "logits of 2 classes, expected 3"),
+        ((Linen(), {"Dense_0": {}}), "teacher: variables without 'params', expected those of module.init"),
+        ((Linen(), {"params": {}}), "teacher: its variables are not those of its module on this data: Tried to access"),
         (lambda graph, train: graph, r"a function of \(graph, train\), expected one of \(graph\): missing a required"),
         ((lambda graph: graph, 1), r"a function of \(graph\), expected one of \(params, graph\): too many"),
         ("teacher.txt", "teacher.txt: expected a file .npz of outputs, or .safetensors of weights"),
@@ -335,6 +337,8 @@ def test_an_ensemble_of_functions_is_their_mean(data, params):
         "vector",
         "rows",
         "classes",
+        "params alone",
+        "no parameters",
         "two arguments",
         "no params",
         "text file",
@@ -344,6 +348,15 @@ def test_an_ensemble_of_functions_is_their_mean(data, params):
 def test_other_sources_are_refused(data, source, message):
     with pytest.raises(InputError, match=message):
         given_teacher(data, source, 1)
+
+
+def test_tensors_that_take_part_in_gradients_are_outputs_as_any(data):
+    logits, hidden = (torch.randn(300, width, requires_grad=True) for width in (3, 4))
+    found = given_teacher(data, (logits, [hidden]), 1).models.variables["outputs"]
+    assert_allclose(found.logits[0], logits.detach().numpy())
+    assert_allclose(found.hiddens[0][0], hidden.detach().numpy())
+    half = given_teacher(data, {"probabilities": torch.softmax(logits, dim=1)}, 1).models.variables["outputs"]
+    assert_allclose(np.exp(half.logits[0]), torch.softmax(logits, dim=1).detach().numpy(), rtol=1e-5)
 
 
 def test_outputs_are_compared_with_weights_alone(data):

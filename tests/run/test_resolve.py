@@ -136,6 +136,23 @@ def test_a_method_without_a_weight_has_nothing_to_learn_from():
 
 
 @pytest.mark.parametrize(
+    ("option", "chosen", "weight"),
+    [
+        ("auxiliary", "my_losses:logit_mse", "auxiliary-weight"),
+        ("auxiliary", "lsp", "auxiliary-weight"),
+        ("attention", "uniform", "alignment-weight"),
+        ("dissimilarity", "cka", "alignment-weight"),
+    ],
+)
+def test_a_loss_that_is_named_without_a_weight_is_refused(option, chosen, weight):
+    idle = changed(BASE, f"soft_label.{option}", chosen)
+    line = f"--soft-label.{option} is {chosen}, but --soft-label.{weight} is 0, so that it takes no part"
+    assert refused(idle).startswith(line)
+    if ":" not in chosen:
+        resolve.resolve(changed(idle, f"soft_label.{weight.replace('-', '_')}", 0.1))
+
+
+@pytest.mark.parametrize(
     ("methods", "message"),
     [
         (("abdk",), "; did you mean abkd?"),

@@ -12,9 +12,11 @@ from pathlib import Path
 import optax
 import pytest
 from pipeline_samples import TEACHER
+from problem_samples import several_dataset
 
 from abkd_jax.configs import presets
-from abkd_jax.study import runner
+from abkd_jax.datasets import validate
+from abkd_jax.study import places, runner
 from abkd_jax.study.cells import load
 from abkd_jax.study.options import Table
 from abkd_jax.study.places import open_place
@@ -74,6 +76,14 @@ def test_what_is_wrong_with_a_table_is_said_before_teachers_are_trained(tmp_path
     monkeypatch.setattr(runner, "open_place", None)
     with pytest.raises(InputError, match=message):
         next(runner.run_table(dataclasses.replace(TABLE, **change), tmp_path, tmp_path))
+
+
+def test_methods_that_are_not_for_a_data_set_are_named_before_its_teachers_are_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "load_splits", lambda *_: (validate(several_dataset()),))
+    monkeypatch.setattr(places, "teachers_of", None)
+    other = dataclasses.replace(TABLE, datasets=("several",), regimes=("transductive",), methods=("soft_label", "krd"))
+    with pytest.raises(InputError, match="krd on several: auxiliary is krd, which needs one class per node"):
+        next(runner.run_table(other, tmp_path, tmp_path))
 
 
 def test_a_table_can_have_teachers_of_its_own(trained):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import itertools
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from abkd_jax.configs import presets
 from abkd_jax.configs.large_presets import Preset
 from abkd_jax.configs.options import ModelConfig, TeacherConfig
 from abkd_jax.datasets.facts import facts_of
+from abkd_jax.distill.named import is_outside
 from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.job_checks import check_jobs, output_shapes
 from abkd_jax.run.lanes import Lane
@@ -28,6 +29,8 @@ from abkd_jax.types import GraphDataset, InputError
 
 __all__ = ["Place", "job_of", "open_place"]
 
+log = logging.getLogger(__name__)
+
 
 class Place(NamedTuple):
     """What the students of a data set and a regime share.
@@ -38,6 +41,7 @@ class Place(NamedTuple):
         teacher: their teachers, by seed, each trained on the split of its seed.
         preset: settings of the data set.
         with_labels: see `regimes.View`.
+        methods: those of the table that are for these data.
     """
 
     splits: tuple[PreparedData, ...]
@@ -45,6 +49,7 @@ class Place(NamedTuple):
     teacher: Teacher
     preset: Preset
     with_labels: bool
+    methods: tuple[str, ...]
 
     @property
     def data(self) -> PreparedData:
@@ -81,7 +86,7 @@ def open_place(table: Table, dataset: str, regime: str, checkpoints: Path, store
 
     Raises:
         InputError: see `splits.load_splits`, `regimes.views` and `teachers.teachers_of`; graphs are labelled, which are
-            `transductive` alone; or a method of the table is not for this data: before a teacher is trained.
+            `transductive` alone; or no method of the table is for this data: before a teacher is trained.
     """
     loaded = load_splits(dataset, table.data_root, table.seeds)
     if isinstance(loaded, GraphDataset):
@@ -92,10 +97,10 @@ def open_place(table: Table, dataset: str, regime: str, checkpoints: Path, store
         _taught(data, seen.taught)
         for data, seen in zip(prepare_splits([seen.train for seen in shown]), shown, strict=True)
     )
-    _check_methods(table, splits[0], preset, with_labels=shown[0].with_labels)
+    methods = _methods_for(table, splits[0], preset, with_labels=shown[0].with_labels)
     tests = {name: prepare_splits([seen.tests[name] for seen in shown]) for name in shown[0].tests}
     teacher = teachers_of(splits, _teacher_config(table, preset), table.seeds, checkpoints, stored)
-    return Place(splits, tests, teacher, preset, shown[0].with_labels)
+    return Place(splits, tests, teacher, preset, shown[0].with_labels, methods)
 
 
 def _of_graphs(table: Table, name: str, loaded: GraphDataset, regime: str, checkpoints: Path, stored: Path) -> Place:
@@ -104,9 +109,9 @@ def _of_graphs(table: Table, name: str, loaded: GraphDataset, regime: str, check
         raise InputError(f"{name} labels graphs: regime is {regime!r}, expected transductive")
     preset = presets.preset(name, facts_of(loaded))
     data = prepare_data(loaded, batches=preset.batches)
-    _check_methods(table, data, preset, with_labels=False)
+    methods = _methods_for(table, data, preset, with_labels=False)
     teacher = teachers_of((data,), _teacher_config(table, preset), table.seeds, checkpoints, stored)
-    return Place((data,), {}, teacher, preset, with_labels=False)
+    return Place((data,), {}, teacher, preset, with_labels=False, methods=methods)
 
 
 def job_of(
@@ -131,12 +136,28 @@ def job_of(
     return Job(method, model, tried.method), tried
 
 
-def _check_methods(table: Table, data: PreparedData, preset: Preset, *, with_labels: bool) -> None:
-    """Checks that every method of a table has a student and a loss on the data."""
+def _methods_for(table: Table, data: PreparedData, preset: Preset, *, with_labels: bool) -> tuple[str, ...]:
+    """Returns the methods of a table that have a student and a loss on the data; a warning names the others.
+
+    Raises:
+        InputError: there are none, or one that is from outside the package has none.
+    """
     teacher = _teacher_config(table, preset).model
-    pairs = itertools.product(table.students, table.methods)
-    found = [job_of(data, preset, teacher, *pair, with_labels=with_labels)[0] for pair in pairs]
-    check_jobs(data, found, functools.partial(output_shapes, data, teacher))
+    shapes, found, reason = functools.partial(output_shapes, data, teacher), [], InputError(f"{table.name}: no methods")
+    for method in table.methods:
+        pairs = ((student, method) for student in table.students)
+        try:
+            jobs = [job_of(data, preset, teacher, *pair, with_labels=with_labels)[0] for pair in pairs]
+            check_jobs(data, jobs, shapes)
+            found.append(method)
+        except InputError as error:
+            if is_outside(method):
+                raise
+            reason = error
+            log.warning("%s; left out", error)
+    if not found:
+        raise reason
+    return tuple(found)
 
 
 def _teacher_config(table: Table, preset: Preset) -> TeacherConfig:

@@ -77,7 +77,7 @@ def run_table(table: Table, results: Path, work: Path) -> Iterator[tuple[Path, C
                 kept = {**names, "identity": identity, **content, "model": model, "data": _data(place)}
                 write_cell(path, kept)
             for student in table.students:
-                for method in table.methods:
+                for method in place.methods:
                     names = {**heading, "student": student, "method": method}
                     file = cell_path(results, dataset, regime, student, method)
                     folder = work / file.relative_to(results).with_suffix("")

@@ -77,7 +77,7 @@ def test_earlier_losses_do_as_well():
 
     of_11 = within(0.1, *(abs(best(dataset)) for dataset in ("cora", "citeseer", "cora_ml")))
     of_five = within(0.1, abs(best("coauthor_cs")))
-    sides = [of_11, best("acm"), of_five, -best("heco_acm"), -best("amazon_photo")]
+    sides = [of_11, best("acm"), of_five, -best("heco_acm"), -best("amazon_photo"), best(TOLOKERS)]
     over_soft = gains("krd", SOFT, "pubmed") + gains("propagate", SOFT, "pubmed") + gains("ff_g2m", SOFT, "pubmed")
     over_teachers = [above_teacher(method, FILM) for method in ("gcrd", "gsp")]
     pubmed = [-best("pubmed"), min(over_soft), max(over_soft)]
@@ -85,7 +85,8 @@ def test_earlier_losses_do_as_well():
     of_all = earlier_on("cora", "citeseer", "cora_ml", "acm", "pubmed")
     some, nine = WORDS[earlier_on("coauthor_cs", "heco_acm", "amazon_photo")], WORDS[earlier_on(FILM)]
     check_words(LOSSES, f"best of {of_all} on Cora", f"among all {of_all}")
-    check_words(LOSSES, f"best of {some} on coauthor_cs", f"best of {nine}, G-CRD")
+    three = WORDS[earlier_on(TOLOKERS)]
+    check_words(LOSSES, f"best of {some} on coauthor_cs", f"best of {three} on tolokers", f"best of {nine}, G-CRD")
 
 
 def earlier_on(*datasets):

@@ -187,8 +187,7 @@ def load(
     if loaded is not None:
         return loaded
     if is_path(name):
-        read = user.load(Path(full_name(name)), seed, labelled=labelled)
-        return validate(read._replace(name=short_name(name)))
+        return user.load(Path(full_name(name)), seed, labelled=labelled)._replace(name=short_name(name))
     if layout:
         return _load_layout(layout, own, folder, seed)
     reader = READERS[named]

@@ -68,7 +68,9 @@ class Table:
     def small(self) -> "Table":
         """Returns the table with few seeds, trials and epochs, to see that all of it runs."""
         tuning = replace(self.tuning, trials=2, seeds=1, finalists=1, final_seeds=1, epochs=4)
-        return replace(self, name=f"{self.name}_smoke", seeds=2, lengths=(4,), tuning=tuning, max_teacher_epochs=4)
+        return replace(
+            self, name=f"{self.name}_smoke", seeds=min(self.seeds, 2), lengths=(4,), tuning=tuning, max_teacher_epochs=4
+        )
 
 
 def student_model(text: str, base: ModelConfig) -> ModelConfig:

@@ -71,6 +71,13 @@ def test_named_sets_are_written_and_read_back(tmp_path, name, request):
     assert again.name == name
 
 
+def test_classes_without_a_training_label_are_named_once(tmp_path, tiny, caplog):
+    path = save_npz(tiny._replace(labels=np.where(tiny.train_mask, 0, tiny.labels)), tmp_path / "mine.npz")
+    caplog.clear()  # of what was written
+    assert datasets.load(path).name == "mine"
+    assert [record.getMessage().partition(" for ")[0] for record in caplog.records] == ["mine: no training label"]
+
+
 def test_nothing_is_written_in_place_of_something_else(tmp_path, tiny):
     sparse = tiny._replace(features=sp.csr_matrix(tiny.features))
     cases = [

@@ -20,6 +20,7 @@ def test_draw_0_is_the_table_itself_and_others_differ_in_their_tuning_alone():
     assert first == replace(TABLES["layers_differ"], datasets=("cora",), methods=("soft_label", "abkd"))
     assert second == replace(first, name="tuning_draws/layers_differ_1", tuning=replace(first.tuning, draw=1))
     assert second.small().tuning == replace(first.small().tuning, draw=1)
+    assert [replace(first, seeds=seeds).small().seeds for seeds in (1, 2, 10)] == [1, 2, 2]
     assert not set(first.tuning.student_seeds()) & set(second.tuning.student_seeds())
     assert tuning_draws.draw(replace(args, students=("gcn:2x8",)), 1) == replace(second, students=("gcn:2x8",))
 

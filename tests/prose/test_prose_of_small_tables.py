@@ -43,8 +43,9 @@ def test_molecules():
     taught = [told.score(method, bace) for method in (SOFT, "abkd", "abkd_last_layer", "gcrd")]
     said = [min(taught), max(taught), told.score("teacher", bace), told.score("supervised", bace)]
     toxic = "ogbg-moltox21"
-    student, teacher, plain = (told.score(method, toxic) for method in (SOFT, "teacher", "supervised"))
-    check_numbers(what_it_shows("molecules"), [*said, student, teacher - student, teacher, plain])
-    assert {round(told.std(method, toxic)) for method in (SOFT, "teacher", "supervised")} == {1}
+    methods = (SOFT, "teacher", "abkd", "supervised")
+    student, teacher, aligned, plain = (told.score(method, toxic) for method in methods)
+    check_numbers(what_it_shows("molecules"), [*said, student, teacher - student, teacher, aligned, plain])
+    assert {round(told.std(method, toxic)) for method in methods} == {1}
     deviations = [told.std(method, bace) for method in ("teacher", *told.grid.methods)]
     assert (round(min(deviations)), round(max(deviations))) == (3, 7)

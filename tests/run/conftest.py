@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 
 import pytest
+from parity.parity_samples import pyg, torch
 from pipeline_samples import tiny
 
 from abkd_jax.run import pipeline
@@ -31,3 +32,10 @@ def copied(finished, tmp_path):
     """The config of a copy of the run."""
     shutil.copytree(finished.out, tmp_path / "run")
     return dataclasses.replace(finished, out=tmp_path / "run")
+
+
+@pytest.fixture
+def seeded_torch():
+    """Seeds the weights, and imports the library where its deprecations are no errors: the package imports it too."""
+    assert pyg.MessagePassing
+    torch.manual_seed(0)

@@ -1,13 +1,14 @@
-"""Modules of PyTorch as teachers: their outputs, hidden layers, arguments and state, on every kind of data set."""
+"""Modules of PyTorch as teachers: their outputs and their state, on every kind of data set, and what is refused."""
 
 import contextlib
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from parity.parity_samples import Late, pyg, torch
+from parity.parity_samples import pyg, torch
 from pipeline_samples import tiny
-from problem_samples import graph_dataset, several_dataset, targets_dataset, typed_dataset
+from problem_samples import graph_dataset, typed_dataset
+from torch_samples import assert_outputs, evaluated, gcn, graphs, library, module
 
 import abkd_jax
 from abkd_jax import datasets
@@ -19,14 +20,7 @@ from abkd_jax.run.given_teachers import given_teacher
 from abkd_jax.run.torch_teacher import call_module
 from abkd_jax.types import InputError
 
-library, graphs = Late("torch_geometric.nn.models"), Late("torch_geometric.data")
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    """Seeds the weights, and imports the library where its deprecations are no errors: the package imports it too."""
-    assert pyg.MessagePassing
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seeded_torch")
 
 
 @pytest.fixture(scope="module")
@@ -37,44 +31,6 @@ def data():
 @pytest.fixture(scope="module")
 def many():
     return prepare_data(graph_dataset(), batches=BatchConfig(kind="graphs", size=8))
-
-
-def module(run, **parts):
-    """A module with these parts, called through a function, in training mode."""
-
-    class Net(torch.nn.Module):
-        forward = run
-
-        def __init__(self):
-            super().__init__()
-            for name, part in parts.items():
-                setattr(self, name, part)
-
-    return Net()
-
-
-def gcn():
-    def run(self, data):
-        h = torch.nn.functional.dropout(torch.relu(self.one(data.x, data.edge_index)), 0.5, self.training)
-        return self.two(h, data.edge_index).log_softmax(dim=1)
-
-    return module(run, one=pyg.GCNConv(32, 6), two=pyg.GCNConv(6, 3))
-
-
-def evaluated(run):
-    with torch.no_grad():
-        return run()
-
-
-def assert_outputs(found, logits, hiddens):
-    assert_array_equal(found.logits, logits)
-    assert len(found.hiddens) == len(hiddens)
-    for one, other in zip(found.hiddens, hiddens, strict=True):
-        assert one.dtype == np.float32
-        assert_array_equal(one, other)
-
-
-# Logits and layers ---------------------------------------------------------------------------------------------------
 
 
 def test_outputs_are_those_of_the_module_on_the_graph(data):
@@ -88,84 +44,6 @@ def test_outputs_are_those_of_the_module_on_the_graph(data):
     assert given_teacher(data, (net, graph), 1).source == teacher.source
 
 
-OPTIONS = ({}, {"jk": "cat"}, {"norm": "batch", "act": "elu"}, {"norm": "layer", "act_first": True})
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("name", ["GCN", "GraphSAGE", "GAT", "GIN"])
-def test_layers_of_the_stacks_of_the_library_are_what_the_next_one_reads(data, name, options):
-    net, graph = getattr(library, name)(32, 8, 3, 3, dropout=0.5, **options).eval(), datasets.to_pyg(data.dataset)
-
-    def stack():
-        h, layers = graph.x, []
-        for conv, norm in list(zip(net.convs, net.norms, strict=True))[: 3 if "jk" in options else 2]:
-            h = conv(h, graph.edge_index)
-            h = norm(net.act(h)) if net.act_first else net.act(norm(h))
-            layers.append(h)
-        return layers
-
-    assert_outputs(call_module(net, data)[0], evaluated(lambda: net(graph.x, graph.edge_index)), evaluated(stack))
-
-
-def outer(inner):
-    """A convolution that has another one inside."""
-
-    class Outer(pyg.MessagePassing):
-        def __init__(self):
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x, edge_index):
-            return self.inner(self.inner(x, edge_index).expand_as(x), edge_index)
-
-    return Outer()
-
-
-def test_layers_count_every_time_and_follow_sums_norms_and_functions_in_place(data):
-    kept = []
-
-    def run(self, x, edge_index):
-        kept.clear()
-        h = self.first(x)
-        for _ in range(2):
-            h += self.norm(self.conv(h, edge_index)).relu_() / 2
-            kept.append(h.numpy().copy())
-        kept.append(self.gate(h, edge_index))
-        h = h * kept[-1]  # of another width
-        attended, _ = self.attention(h, edge_index, return_attention_weights=True)
-        kept.append((attended + self.skip(h)).tanh())
-        h = self.head(kept[-1])
-        return h.add_(h.exp())  # of the head, no layer
-
-    net = module(
-        run,
-        first=torch.nn.Linear(32, 6),
-        conv=pyg.GraphConv(6, 6),
-        norm=pyg.PairNorm(),
-        gate=outer(pyg.GraphConv(6, 1)),
-        attention=pyg.GATConv(6, 6),
-        skip=torch.nn.Linear(6, 6),
-        head=torch.nn.Linear(6, 3),
-    )
-    output = call_module(net, data)[0]
-    assert_outputs(output, output.logits, kept)
-    assert len(kept) == 4
-
-
-def test_layers_of_other_rows_are_left_out_and_those_returned_are_taken(data):
-    def pooled(self, x, edge_index):
-        part = self.conv(x[:10], edge_index[:, (edge_index < 10).all(dim=0)])
-        return self.head(x) + part.sum()
-
-    def returned(self, x, edge_index):
-        return self.head(x), [self.conv(x, edge_index), x]
-
-    parts = {"conv": pyg.GCNConv(32, 4), "head": torch.nn.Linear(32, 3)}
-    assert call_module(module(pooled, **parts), data)[0].hiddens == ()
-    found, _ = call_module(module(returned, **parts), data)
-    assert [hidden.shape for hidden in found.hiddens] == [(300, 4), (300, 32)]
-
-
 def test_floats_of_any_width(data):
     net, graph = library.GCN(32, 6, 2, 3), datasets.to_pyg(data.dataset)
     logits = call_module(net, data)[0].logits
@@ -174,61 +52,6 @@ def test_floats_of_any_width(data):
         assert output.logits.dtype == output.hiddens[0].dtype == np.float32
         assert_allclose(output.logits, logits, atol=tolerance)
         assert graph.x.dtype == torch.float32
-
-
-# Arguments -----------------------------------------------------------------------------------------------------------
-
-
-def test_arguments_are_found_by_name():
-    """Weights and features of directed edges, which are in the graph as the list has them."""
-    dataset = targets_dataset()
-    data, seen = prepare_data(dataset), {}
-
-    def run(self, x, edge_index, edge_weight, edge_attr=None, batch=None, unknown=5, *rest, **others):
-        seen.update(locals())
-        return x[:, :2]
-
-    call_module(module(run), data)
-    assert_array_equal(seen["edge_index"], [dataset.senders, dataset.receivers])
-    assert_array_equal(seen["edge_weight"], dataset.edge_weights)
-    assert_array_equal(seen["edge_attr"], dataset.edge_features)
-    assert (seen["batch"], seen["unknown"], seen["rest"], seen["others"]) == (None, 5, (), {})
-
-
-def test_required_weights_of_a_graph_without_are_ones_and_one_batch_is_all_of_it():
-    data, seen = prepare_data(several_dataset()), {}
-
-    def run(self, x, edge_index, edge_weight, batch, edge_attr=3):
-        seen.update(locals())
-        return x[:, :2]
-
-    call_module(module(run), data)
-    edges = datasets.to_pyg(data.dataset).edge_index.shape[1]
-    assert seen["edge_weight"].tolist() == [1.0] * edges
-    assert seen["batch"].tolist() == [0] * 40
-    assert seen["edge_attr"] == 3
-
-
-@pytest.mark.parametrize(
-    "run",
-    [
-        lambda self, batch: self.inner(batch.x, batch.edge_index),
-        lambda self, anything, layers=None: self.inner(anything.x, anything.edge_index),
-        lambda self, *args, **named: self.inner(*args, **named),
-    ],
-    ids=["batch", "another name", "any"],
-)
-def test_the_graph_as_a_whole_or_by_position(data, run):
-    net, graph = module(run, inner=library.GCN(32, 6, 2, 3)), datasets.to_pyg(data.dataset)
-    logits = evaluated(lambda: net.inner(graph.x, graph.edge_index))
-    assert_array_equal(call_module(net, data)[0].logits, logits)
-
-
-def test_one_output_may_be_a_vector():
-    targets = targets_dataset()
-    data = prepare_data(targets._replace(labels=targets.labels[:, :1], num_classes=1))
-    output = call_module(module(lambda self, x: 100.0 * x[:, 0]), data)[0]
-    assert_array_equal(output.logits, 100.0 * targets.features[:, :1])
 
 
 # Types and many graphs -----------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ TABLES = {
         name="molecules",
         datasets=("ogbg-molbace", "ogbg-moltox21"),
         students=("2x24",),
-        methods=("soft_label", "abkd", "abkd_last_layer", "gcrd", "supervised"),
+        methods=("soft_label", "abkd", "abkd_last_layer", "gcrd", "supervised", "labels_soft_label"),
         lengths=(30, 90),
         tuning=Tuning(trials=8, seeds=1, finalists=2, final_seeds=2, epochs=30),
     ),
@@ -178,6 +178,11 @@ CLAIMS = {
         ),
         # After the draws of Cora, Citeseer and cora_ml, before any cell of acm.
         Claim("soft_label_cut_out", ("soft_label_plain",), view=DROPPED),
+    ),
+    # As plain labels were above soft labels on both sets; before any cell of labels with soft labels.
+    "molecules": (
+        Claim("labels_soft_label", ("supervised",)),
+        Claim("labels_soft_label", ("soft_label",)),
     ),
 }
 

@@ -1,5 +1,6 @@
 """Runs the four commands once their options are read, and prints their results."""
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from abkd_jax.cli import backend, listing
 from abkd_jax.cli.allocator import keep_freed_memory
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.inference import evaluation
+from abkd_jax.inference.by_parts import apply_to
 from abkd_jax.run import folder as runfolder
 from abkd_jax.run import pipeline
 from abkd_jax.run.data import PreparedData
@@ -23,6 +25,7 @@ from abkd_jax.run.records import make_records, parameter_counts
 from abkd_jax.run.report import markdown, statistics
 from abkd_jax.run.report.tables import latency_table
 from abkd_jax.run.resolve import resolve
+from abkd_jax.run.scores import graph_of
 from abkd_jax.run.teacher_outputs import save_outputs, without_padding
 from abkd_jax.run.teachers import read_teacher, teacher_of
 from abkd_jax.run.timing import time_model, with_host
@@ -175,7 +178,7 @@ def _time(run: FinishedRun) -> None:
 def _evaluation_rows(run: FinishedRun, metric: Metric, diverged: set[tuple[str, int]]) -> list[tuple[str, ...]]:
     """Returns one row per method with a seed that has not diverged, the teacher first. Only classes can agree."""
     data = run.data
-    graph, labels, masks = data.batch.graph, data.labels, data.batch.masks
+    labels, masks = data.labels, data.batch.masks
     rows_of_logits = masks.all if masks.graphs is None else masks.graphs
     splits = (data.train_mask, data.val_mask, data.test_mask)
     teacher_outs: dict[int, GNNOutput] = {}
@@ -184,7 +187,8 @@ def _evaluation_rows(run: FinishedRun, metric: Metric, diverged: set[tuple[str, 
         seeds = [seed for seed in range(run.plan.config.seeds) if (name, seed) not in diverged]
         if not seeds:
             continue
-        predict: Any = jax.jit(trained.module.apply)
+        graph: Any = graph_of(data, trained.module)
+        predict: Any = jax.jit(functools.partial(apply_to, trained.module))
         variables = [select_seed(trained.variables, seed) for seed in seeds]
         outs: list[Any] = [predict(v, graph) for v in variables]
         if name == "teacher":

@@ -14,10 +14,9 @@ from abkd_jax.graph.host import HostGraph, host_graph
 from abkd_jax.graph.input_checks import checked_ends, weights_of
 from abkd_jax.graph.layout import SparseFeatures
 from abkd_jax.inference.bundle import Inputs
-from abkd_jax.sampling import all_graphs
 from abkd_jax.types import Dataset, GraphDataset, InputError, Schema
 
-__all__ = ["GraphArrays", "batch_for", "by_names", "check_inputs", "host_graph_for", "normalised_rows", "tuple_for"]
+__all__ = ["GraphArrays", "by_names", "check_graphs", "check_inputs", "host_graph_for", "normalised_rows", "tuple_for"]
 
 log = logging.getLogger(__name__)
 
@@ -221,8 +220,8 @@ def tuple_for(inputs: Inputs, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
     return graph._replace(nodes=nodes | {"features": divided} if isinstance(nodes, dict) else divided)
 
 
-def batch_for(inputs: Inputs, graphs: GraphDataset) -> jraph.GraphsTuple:
-    """Returns the batch of all graphs that a graph-level model reads; the last graph is padding.
+def check_graphs(inputs: Inputs, graphs: GraphDataset) -> None:
+    """Checks that the graphs of a data set are what a graph-level model expects.
 
     Raises:
         InputError: see `check_inputs`.
@@ -248,7 +247,6 @@ def batch_for(inputs: Inputs, graphs: GraphDataset) -> jraph.GraphsTuple:
         ),
         place,
     )
-    return all_graphs(graphs).graph
 
 
 def _read(inputs: Inputs, weights: np.ndarray | None) -> np.ndarray | None:

@@ -16,12 +16,13 @@ from abkd_jax.datasets.convert.pyg_data import is_of_pyg
 from abkd_jax.graph import prepare
 from abkd_jax.graph.host import HostGraph, whole_graph
 from abkd_jax.inference.bundle import Bundle, model_of
-from abkd_jax.inference.input_graph import batch_for, host_graph_for, tuple_for
+from abkd_jax.inference.by_parts import MAX_NODES_AT_ONCE, apply_to
+from abkd_jax.inference.input_graph import check_graphs, host_graph_for, tuple_for
 from abkd_jax.inference.layerwise import layerwise, rows_of_stages, takes
 from abkd_jax.inference.neighbourhood import Ladder, neighbourhood, radius
 from abkd_jax.inference.pyg_input import read_pyg
 from abkd_jax.models import SIGN
-from abkd_jax.sampling import as_indices
+from abkd_jax.sampling import GraphParts, all_graphs, as_indices, graph_parts
 from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName, shape_of
 
 __all__ = ["logits", "probabilities"]
@@ -64,6 +65,8 @@ def logits(
     becomes a graph as in training: with reverse edges unless both are directed. A `GraphsTuple` is taken as models take
     it, with both directions of undirected edges and no self loops.
 
+    Of a large graph-level data set the chosen graphs alone are computed, some at a time.
+
     A graph whose layers take at most `whole_bytes` is computed at once. A larger one is computed layer by layer; for
     some of its nodes in their neighbourhood alone, of as many steps as there are layers, with the degrees of the whole
     graph: at once where it is small, else layer by layer. All ways give the same numbers, up to rounding.
@@ -91,7 +94,7 @@ def logits(
         nodes = rows if nodes is None else rows[_indices(nodes, rows.size)]
     model = model_of(bundle)
     if isinstance(graph, GraphDataset):
-        return _at_once(bundle, model, batch_for(bundle.inputs, graph), nodes, graph.labels.shape[0])
+        return _of_graphs(bundle, model, graph, nodes)
     if isinstance(graph, jraph.GraphsTuple):
         rows = graph.n_node.shape[0] if bundle.inputs.graph_level else None
         return _at_once(bundle, model, tuple_for(bundle.inputs, graph), nodes, rows)
@@ -127,11 +130,23 @@ def _read(
 
 
 def _at_once(
-    bundle: Bundle, model: nn.Module, graph: jraph.GraphsTuple, nodes: np.ndarray | None, rows: int | None
+    bundle: Bundle, model: nn.Module, graph: jraph.GraphsTuple | GraphParts, nodes: np.ndarray | None, rows: int | None
 ) -> np.ndarray:
     """Returns the first `rows` logits, of all the graph, or those of `nodes` among them."""
     found = np.asarray(_fitting(bundle, lambda: _program(model)(bundle.variables, graph)))[:rows]
     return found if nodes is None else found[_indices(nodes, found.shape[0])]
+
+
+def _of_graphs(bundle: Bundle, model: nn.Module, dataset: GraphDataset, graphs: np.ndarray | None) -> np.ndarray:
+    """Returns the logits of graphs of a data set; of a large one those alone are computed, part by part."""
+    check_graphs(bundle.inputs, dataset)
+    count = dataset.labels.shape[0]
+    if dataset.features.shape[0] <= MAX_NODES_AT_ONCE:
+        return _at_once(bundle, model, all_graphs(dataset).graph, graphs, count)
+    chosen, place = np.unique(np.arange(count) if graphs is None else _indices(graphs, count), return_inverse=True)
+    if not chosen.size:
+        return np.zeros((0, bundle.outputs), np.float32)
+    return _at_once(bundle, model, graph_parts(dataset, chosen), place, chosen.size)
 
 
 def _is_small(model: Any, graph: HostGraph, nodes: np.ndarray) -> bool:
@@ -145,8 +160,7 @@ def _is_small(model: Any, graph: HostGraph, nodes: np.ndarray) -> bool:
 @functools.lru_cache(maxsize=8)
 def _program(model: nn.Module) -> Any:
     """Returns the jitted model, cached so that its next prediction on the same graph compiles nothing."""
-    apply: Any = model.apply
-    return jax.jit(lambda variables, graph: apply(variables, graph).logits)
+    return jax.jit(lambda variables, graph: apply_to(model, variables, graph).logits)
 
 
 def _indices(nodes: np.ndarray, count: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from abkd_jax.graph.host import HostGraph
+from abkd_jax.inference.by_parts import apply_to
 from abkd_jax.inference.evaluation import flops, latency
 from abkd_jax.inference.neighbourhood import Ladder, neighbourhood
 from abkd_jax.sampling import graph_batches
@@ -143,10 +144,10 @@ def cost_of_all(model: Any, variables: Pytree, graph: Any) -> Cost:
     Args:
         model: with an `apply`.
         variables: of the model.
-        graph: prepared, all of it.
+        graph: prepared, all of it; or all graphs in parts, see `by_parts`.
     """
     began = time.perf_counter()
-    program = jax.jit(lambda variables, graph: model.apply(variables, graph).logits)
+    program = jax.jit(lambda variables, graph: apply_to(model, variables, graph).logits)
     compiled = program.lower(variables, graph).compile()
     jax.block_until_ready(compiled(variables, graph))
     cold = 1e3 * (time.perf_counter() - began)

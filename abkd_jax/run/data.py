@@ -21,18 +21,17 @@ from abkd_jax.graph import from_dataset, node_mask, num_nodes, partition, place
 from abkd_jax.graph.host import HostGraph, host_graph, target_mask, whole_graph
 from abkd_jax.graph.partition import pad_rows
 from abkd_jax.graph.partitioned import NODES_AXIS, row_shardings
-from abkd_jax.inference.layerwise import layerwise
+from abkd_jax.inference.by_parts import MAX_NODES_AT_ONCE
 from abkd_jax.layers.output import Units
 from abkd_jax.models import build, with_hops
 from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
-from abkd_jax.models.external import Applied, Ensemble, Stored, combine
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
 from abkd_jax.run.targets import target_units, task_of
 from abkd_jax.training.sharding import axis_size
 from abkd_jax.training.tasks import Task
-from abkd_jax.types import Batch, Dataset, GNNOutput, GraphDataset, InputError, NodeMasks, Pytree, shape_of
+from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, shape_of
 
-__all__ = ["PreparedData", "build_model", "make_predict", "make_scores", "prepare_data", "with_powers"]
+__all__ = ["PreparedData", "build_model", "prepare_data", "with_powers"]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +56,7 @@ class PreparedData(NamedTuple):
         trim: makes the sampler whose minibatches are trimmed for models of at most so many layers (`trimming`); None
             where there is none.
         eval_nodes: nodes that are evaluated, layer by layer from the host; None evaluates `batch` as a whole.
+        parts: the graphs of a large data set that labels graphs, which modules evaluate part by part; else None.
         split: seed of the split that the data set was loaded with.
         per_step: minibatches that one step reads.
         mesh: devices that models are trained on; None is the default device.
@@ -78,6 +78,7 @@ class PreparedData(NamedTuple):
     host: HostGraph | None = None
     trim: Callable[[int], sampling.EpochSampler] | None = None
     eval_nodes: np.ndarray | None = None
+    parts: sampling.GraphParts | None = None
     split: int = 0
     per_step: int = 1
     mesh: Mesh | None = None
@@ -89,6 +90,11 @@ class PreparedData(NamedTuple):
     def outputs(self) -> int:
         """Returns the width of the logits."""
         return self.dataset.num_outputs if isinstance(self.dataset, GraphDataset) else self.dataset.num_classes
+
+    @property
+    def example(self) -> Batch:
+        """Returns a batch of the shapes that steps read: a minibatch where there are any, which is small."""
+        return next(iter(self.sampler(np.random.default_rng(0)))) if self.sampler else self.batch
 
     @property
     def loss_context(self) -> LossContext:
@@ -227,49 +233,6 @@ def with_powers(data: PreparedData, *configs: ModelConfig) -> PreparedData:
     return data._replace(batch=data.batch._replace(graph=with_hops(data.batch.graph, powers.pop())))
 
 
-def make_predict(data: PreparedData, model: Any) -> Callable[[Pytree], Any]:
-    """`variables -> logits` of the rows that are evaluated.
-
-    Raises:
-        InputError: a function that must be given the whole graph, of a graph that is evaluated layer by layer.
-    """
-    if data.eval_nodes is None or data.host is None:
-        apply: Any = model.apply
-        predict = jax.jit(lambda variables, graph: apply(variables, graph).logits)
-        return lambda variables: predict(variables, data.batch.graph)
-    host, nodes = data.host, data.eval_nodes
-    if isinstance(model, Stored):
-        return lambda variables: variables["outputs"].logits[nodes]
-    if isinstance(model, Ensemble):
-        members = [make_predict(data, member) for member in model.members]
-        of_all = lambda v: [GNNOutput(p(model.variables_of(v, i)), ()) for i, p in enumerate(members)]  # noqa: E731
-        return lambda variables: combine(of_all(variables), model.task).logits
-    if isinstance(model, Applied):
-        raise InputError(f"{data.dataset.name}: too large for a teacher that is a function, expected stored outputs")
-    return lambda variables: layerwise(model, variables, host, nodes=nodes)
-
-
-def make_scores(data: PreparedData, model: Any) -> Callable[..., dict[str, jax.Array]]:
-    """`variables -> {"val_loss", "val_accuracy", "test_accuracy"}`, the scores those of the task.
-
-    A second argument is the same data with another split, whose nodes are scored.
-    """
-    predict, task = make_predict(data, model), data.task
-
-    @jax.jit
-    def score_all(logits: Any, labels: Any, val_mask: Any, test_mask: Any) -> dict[str, jax.Array]:
-        return {
-            "val_loss": task.loss(logits, labels, val_mask),
-            "val_accuracy": task.score(logits, labels, val_mask),
-            "test_accuracy": task.score(logits, labels, test_mask),
-        }
-
-    def scores(variables: Pytree, of: PreparedData = data) -> dict[str, jax.Array]:
-        return score_all(predict(variables), of.labels, of.val_mask, of.test_mask)
-
-    return scores
-
-
 def _whole(dataset: Dataset, mesh: Mesh | None = None) -> PreparedData:
     """Returns the data of steps that read the whole graph, in blocks where the mesh has an axis `nodes`."""
     if mesh is not None and axis_size(mesh, NODES_AXIS) > 1:
@@ -337,6 +300,7 @@ def _sampler(
 
 def _of_graphs(dataset: GraphDataset, batches: BatchConfig, platform: str | None) -> PreparedData:
     batch = jax.device_put(sampling.all_graphs(dataset))
+    large = dataset.features.shape[0] > MAX_NODES_AT_ONCE
     return PreparedData(
         dataset,
         task_of(dataset),
@@ -345,4 +309,5 @@ def _of_graphs(dataset: GraphDataset, batches: BatchConfig, platform: str | None
         *(jnp.asarray(np.append(mask, False)) for mask in _masks(dataset)),  # the last graph is padding
         identity=DataIdentity(dataset.name, fingerprint(dataset), config_dict(batches)),
         sampler=sampling.graph_batches(dataset, batches.size, platform=platform),
+        parts=jax.device_put(sampling.graph_parts(dataset, platform=platform)) if large else None,
     )

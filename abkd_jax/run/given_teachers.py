@@ -17,9 +17,10 @@ from flax.errors import FlaxError
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.models.external import Applied, Ensemble, Stored, as_output, combine, joined
 from abkd_jax.models.pyg import from_state_dict
-from abkd_jax.run.data import PreparedData, build_model, make_predict
+from abkd_jax.run.data import PreparedData, build_model
 from abkd_jax.run.identity import config_dict, file_digest
 from abkd_jax.run.program import Teacher, Trained
+from abkd_jax.run.scores import make_predict
 from abkd_jax.run.teacher_outputs import (
     check_outputs,
     compare_outputs,

@@ -15,8 +15,9 @@ from jaxtyping import Array
 
 from abkd_jax.configs.options import ModelConfig, OptimConfig
 from abkd_jax.models.reduced_input import ReducedInput
-from abkd_jax.run.data import PreparedData, make_scores
+from abkd_jax.run.data import PreparedData
 from abkd_jax.run.epoch_0 import from_epoch_0, kept, kept_beside
+from abkd_jax.run.scores import for_validation, make_scores
 from abkd_jax.sampling import prefetch, worker_count
 from abkd_jax.training.accumulate import build_parts
 from abkd_jax.training.fit_state import initial_fit_state
@@ -206,7 +207,7 @@ def _check(stop: threading.Event | None) -> None:
 def _on_minibatches(data: PreparedData, model: nn.Module, program: Program, start: Start) -> Fit:
     """Returns `fit_minibatches` on the minibatches of the data, without `resume` and `on_chunk`."""
     module, as_module = _plain(model, data)
-    scores, sampler, (seed,) = make_scores(data, module), data.sampler, program.seeds
+    scores, sampler, (seed,) = make_scores(for_validation(data), module), data.sampler, program.seeds
     mesh, per_step = data.mesh, data.per_step
     if sampler is None:
         raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")

@@ -9,9 +9,11 @@ import jax
 import numpy as np
 
 from abkd_jax.inference import evaluation
+from abkd_jax.inference.by_parts import apply_to
 from abkd_jax.models.external import Stored
-from abkd_jax.run.data import PreparedData, make_scores
+from abkd_jax.run.data import PreparedData
 from abkd_jax.run.program import Trained, select_seed
+from abkd_jax.run.scores import graph_of, make_scores
 from abkd_jax.run.targets import mean_labels
 from abkd_jax.training.divergence import diverged_epochs
 from abkd_jax.training.provenance import provenance
@@ -120,8 +122,8 @@ def _latency_ms(data: PreparedData, module: Any, variables: Any) -> float | None
     """Measures the median time of one inference; None where only outputs are known."""
     if isinstance(module, Stored):
         return None
-    predict = jax.jit(lambda variables, graph: module.apply(variables, graph).logits)
-    return evaluation.latency(predict, variables, data.batch.graph)["median_ms"]
+    predict = jax.jit(lambda variables, graph: apply_to(module, variables, graph).logits)
+    return evaluation.latency(predict, variables, graph_of(data, module))["median_ms"]
 
 
 def invalidate(record: dict[str, Any], diverged: int | None) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def _make_one(data: PreparedData, job: Job, student: nn.Module, teacher: Any) ->
     prepare = jax.jit(make_prepare(teacher, student, objective, method, optimizer, whole=False, units=data.units))
     learn = _make_learn(data, method, student, teacher, objective, optimizer)
     basis_of = make_basis(data, objective, None if teacher is None else teacher.apply)
-    example = next(iter(data.sampler(np.random.default_rng(0)))) if data.sampler else data.batch
+    example = data.example
     validate = make_validate(student, data.task, data.val_mask)
 
     def make(directory: Path, identity: dict[str, Any], lanes: list[Lane]) -> Program:

@@ -200,13 +200,14 @@ def _trainer(data: PreparedData, config: TeacherConfig, root: Path, may_train: b
     data = trimmed(data, [model])
     optimizer = make_optimizer(config.optim, steps_per_epoch(data, config.optim))
     validate = make_validate(model, data.task, data.val_mask)
+    example = data.example
     if data.per_step == 1:
         step = make_distill_step(model, None, optimizer, data.task)
     else:
         step = make_parts_step(make_gradients(on_shards(model, data.mesh), None, data.task), optimizer, data.mesh)
 
     def states(seed: int) -> TrainState:
-        init = lambda key: init_state(key, model, optimizer, data.batch, fixed=variables_of(data.units))  # noqa: E731
+        init = lambda key: init_state(key, model, optimizer, example, fixed=variables_of(data.units))  # noqa: E731
         key = jax.random.key(seed)
         return jax.vmap(init)(key[None]) if data.sampler is None else init(key)
 

@@ -10,6 +10,7 @@ from abkd_jax.inference import serving
 from abkd_jax.inference.neighbourhood import radius
 from abkd_jax.models.external import Stored
 from abkd_jax.run.data import PreparedData
+from abkd_jax.run.scores import graph_of
 from abkd_jax.types import GraphDataset, InputError, Pytree
 
 __all__ = ["time_model", "with_host"]
@@ -40,7 +41,7 @@ def time_model(
     """
     if isinstance(model, Stored):
         return {"method": name, "one": None, "batch": None, "all": None}
-    whole = serving.cost_of_all(model, variables, data.batch.graph)._asdict()
+    whole = serving.cost_of_all(model, variables, graph_of(data, model))._asdict()
     data = with_host(data)
     answers: dict[str, Any] = {"one": None, "batch": None}
     for kind, size in (("one", 1), ("batch", serving.BATCH)):

@@ -10,6 +10,7 @@ from abkd_jax.sampling.assembly import gather_outputs, to_batch
 from abkd_jax.sampling.batches import EpochSampler, Minibatch, node_sampler
 from abkd_jax.sampling.buckets import BucketSizes, Capacity, bucket_size, fit_capacities, padded
 from abkd_jax.sampling.clusters import cluster_batches, partition
+from abkd_jax.sampling.graph_parts import GraphParts, graph_parts
 from abkd_jax.sampling.graphs import all_graphs, graph_batches
 from abkd_jax.sampling.neighbours import neighbour_batches, sample_neighbours
 from abkd_jax.sampling.prefetch import PrefetchStats, prefetch, worker_count
@@ -20,6 +21,7 @@ __all__ = [
     "BucketSizes",
     "Capacity",
     "EpochSampler",
+    "GraphParts",
     "Minibatch",
     "PrefetchStats",
     "Subgraph",
@@ -30,6 +32,7 @@ __all__ = [
     "fit_capacities",
     "gather_outputs",
     "graph_batches",
+    "graph_parts",
     "induced",
     "neighbour_batches",
     "node_sampler",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jaxtyping import Array
 
 from abkd_jax.distill.build import build_objective
@@ -51,7 +50,7 @@ def train_one_by_one(
     data = trimmed(data, [student, teacher], job.method)
     if data.sampler is None:
         raise InputError(f"{data.dataset.name}: a step reads the whole graph, expected minibatches")
-    example = next(data.sampler(np.random.default_rng(0)))
+    example = data.example
     basis_of = make_basis(data, build_objective(job.method, data.loss_context), teacher.apply)
     prepare, learn = make_prepare_lane(data, job, student, teacher), _make_learn(data, job, student, teacher)
     validate = make_validate(student, data.task, data.val_mask)

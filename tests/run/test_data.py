@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,8 @@ from abkd_jax.configs.presets import distill_config
 from abkd_jax.distill.alignment import dissimilarity
 from abkd_jax.run import data, pipeline
 from abkd_jax.run import folder as runfolder
-from abkd_jax.run.data import build_model, make_scores, prepare_data, with_powers
+from abkd_jax.run.data import build_model, prepare_data, with_powers
+from abkd_jax.run.scores import make_scores
 from abkd_jax.types import InputError
 
 OPTIM = OptimConfig(epochs=4, eval_every=2, monitor="val_accuracy", learning_rate=0.05)
@@ -79,6 +82,21 @@ def test_whole_graphs_are_distilled_and_judged_by_their_metric(tmp_path):
     assert {r["metric"] for r in records} == {"ROC-AUC"}
     assert all(0.0 <= r["test_accuracy"] <= 1.0 for r in records)
     assert "test ROC-AUC %" in (folder / "report.md").read_text()
+
+
+def test_graphs_of_a_large_set_are_evaluated_in_parts_to_the_same_scores(tmp_path, monkeypatch):
+    batches, found = BatchConfig(kind="graphs", size=8), {}
+    for name, most in (("at once", data.MAX_NODES_AT_ONCE), ("in parts", 10)):
+        monkeypatch.setattr(data, "MAX_NODES_AT_ONCE", most)
+        monkeypatch.setattr(sys.modules["abkd_jax.sampling.graph_parts"], "PER_PART", 7)
+        assert (prepare_data(graph_dataset(), batches=batches).parts is None) == (name == "at once")
+        folder = run("rings", GIN, batches, tmp_path / name, methods=("supervised",))
+        evaluations = list(map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()))
+        records = runfolder.read_results(folder)["records"]
+        scores = [record[key] for record in records for key in ("test_accuracy", "val_accuracy", "weights")]
+        found[name] = scores, [line["val_accuracy"] for line in evaluations], [line["val_loss"] for line in evaluations]
+    assert found["in parts"][:2] == found["at once"][:2]  # of ranks of the same numbers
+    assert_allclose(found["in parts"][2], found["at once"][2], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

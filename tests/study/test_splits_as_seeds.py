@@ -12,9 +12,9 @@ from abkd_jax import datasets
 from abkd_jax.configs import presets
 from abkd_jax.configs.options import MethodConfig, OptimConfig
 from abkd_jax.run import records
-from abkd_jax.run.data import make_scores
 from abkd_jax.run.program import select_seed
 from abkd_jax.run.resolve import Job
+from abkd_jax.run.scores import make_scores
 from abkd_jax.study import splits
 from abkd_jax.study.contents import student_cell
 from abkd_jax.study.options import Table

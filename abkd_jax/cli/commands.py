@@ -19,6 +19,7 @@ from abkd_jax.inference.by_parts import apply_to
 from abkd_jax.run import folder as runfolder
 from abkd_jax.run import pipeline
 from abkd_jax.run.data import PreparedData
+from abkd_jax.run.job_checks import check_teacher
 from abkd_jax.run.pipeline import FinishedRun
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.records import make_records, parameter_counts
@@ -85,7 +86,10 @@ def train_teacher(config: RunConfig, outputs: Path | None = None) -> int:
     prepared = pipeline.prepare(config)
     if outputs is not None and prepared.eval_nodes is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its outputs cannot be saved")
-    teachers = teacher_of(prepared, config, read_teacher(prepared, config)).models
+    given = read_teacher(prepared, config)
+    if given is None:
+        check_teacher(prepared, config.teacher.model, ())
+    teachers = teacher_of(prepared, config, given).models
     if not is_first():
         return 0
     records = make_records((prepared,), "teacher", teachers)

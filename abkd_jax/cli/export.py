@@ -10,11 +10,11 @@ import tabulate
 
 from abkd_jax import datasets
 from abkd_jax.cli import backend
-from abkd_jax.inference import bundle as bundles
 from abkd_jax.inference import export as exports
 from abkd_jax.inference.bundle import Bundle
 from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
 from abkd_jax.inference.export.quantise import Precision
+from abkd_jax.inference.own_students import read
 from abkd_jax.inference.predict import logits, probabilities
 from abkd_jax.inference.predictions import Predictions, check_format, named_nodes, rows_named, to_csv, write
 from abkd_jax.inference.student import find
@@ -57,7 +57,7 @@ def export(
     """
     folder = find(model, method, seed)
     chosen = ", by its validation score" if seed is None and folder != model else ""
-    bundle = bundles.load(folder)
+    bundle = read(folder)
     sample = _sample(bundle, folder, graph, data_root)
     exported = exports.export(bundle, out or folder / "exported", format, precision, sample)
     metric = statistics.metric_named(TASKS[bundle.task]().metric)
@@ -141,7 +141,7 @@ def predict(
         raise InputError(f"{model}: a program, expected no method and no seed beside it")
     folder = model if is_program else find(model, method, seed)
     log.info("model: %s%s", folder, ", by its validation score" if seed is None and folder != model else "")
-    trained = exports.open_model(model) if is_program else bundles.load(folder)
+    trained = exports.open_model(model) if is_program else read(folder)
     dataset = datasets.load(graph, data_root, labelled=False)
     ids = None if isinstance(dataset, GraphDataset) else dataset.node_ids
     count = dataset.labels.shape[0]

@@ -13,34 +13,17 @@ from abkd_jax.configs import rules
 from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
 from abkd_jax.configs.presets import DATASETS, distill_config
+from abkd_jax.configs.words import word
 
 __all__ = ["dataset_in", "main"]
 
 Config = TypeVar("Config", bound=RunConfig)
 
 
-class _Suggested(tuple[str, ...]):
-    """Words that completion offers; other words are accepted too, since the commands report them with a suggestion."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
-
-
-def _word(metavar: str, suggested: tuple[str, ...]) -> Any:
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda words: words[0],
-        is_instance=lambda value: isinstance(value, str),
-        str_from_instance=lambda value: [value],
-        choices=_Suggested(suggested),
-    )
-
-
 _METHODS = tuple(f.name for f in fields(DistillConfig) if f.type is MethodConfig)
 _OF_RUNS = {"teacher", "distill", "evaluate"}  # the commands with the options of a run
-DatasetName = Annotated[str, _word("NAME", DATASETS)]
-MethodName = Annotated[str, _word("METHOD", _METHODS)]
+DatasetName = Annotated[str, word("NAME", DATASETS)]
+MethodName = Annotated[str, word("METHOD", _METHODS)]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 

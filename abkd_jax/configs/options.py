@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from abkd_jax.configs.words import word
 
 __all__ = [
+    "MODELS",
     "BatchConfig",
     "DistillConfig",
     "MethodConfig",
@@ -15,12 +18,16 @@ __all__ = [
 ]
 
 
+MODELS = ("gcnii", "gcn", "graphsage", "gat", "gatv2", "gin", "rgcn", "sign", "mlp")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """A model: architecture and sizes."""
 
-    name: Literal["gcnii", "gcn", "graphsage", "gat", "gatv2", "gin", "rgcn", "sign", "mlp"] = "gcnii"
-    """Architecture."""
+    name: Annotated[str, word("MODEL", MODELS)] = "gcnii"
+    """Architecture: gcnii, gcn, graphsage, gat, gatv2, gin, rgcn, sign, mlp; or one of your own, module:function, which
+    returns a flax.linen module for these settings and a number of classes (`models.own`)."""
     layers: int = 64
     """Number of message-passing layers (of linear maps for mlp, and in each part of sign)."""
     hidden: int = 64

@@ -5,8 +5,9 @@ from typing import Any, Literal, NamedTuple
 
 from abkd_jax import distill
 from abkd_jax.configs.options import MethodConfig
-from abkd_jax.distill.named import is_outside, outside, require_known
+from abkd_jax.distill.named import outside
 from abkd_jax.distill.ops.checks import is_used
+from abkd_jax.outside import is_outside, require_known
 from abkd_jax.types import InputError, Objective, PairMap
 
 __all__ = ["AXES_RANK", "OF_LOGITS", "TEACHER_RANK", "LossContext", "build_objective", "terms_of"]

@@ -17,6 +17,7 @@ from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.graph.host import target_mask
 from abkd_jax.models import build
 from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
+from abkd_jax.outside import is_outside
 from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree, Schema, TaskName, shape_of
 
 __all__ = [
@@ -106,7 +107,7 @@ def inputs_of(dataset: Dataset | GraphDataset, model: str | None = None) -> Inpu
     Args:
         dataset: the data set.
         model: name of the architecture: weights and features of edges that it does not read are not expected; None
-            expects all.
+            and models of one's own expect all.
     """
     width = shape_of(dataset.features)[1]
     if isinstance(dataset, GraphDataset):
@@ -119,8 +120,9 @@ def inputs_of(dataset: Dataset | GraphDataset, model: str | None = None) -> Inpu
             edge_vocabulary=dataset.edge_vocabulary,
             graph_level=True,
         )
-    weighted = dataset.edge_weights is not None and (model is None or model in READ_WEIGHTS)
-    featured = dataset.edge_features is not None and (model is None or model in READ_EDGE_FEATURES)
+    unknown = model is None or is_outside(model)
+    weighted = dataset.edge_weights is not None and (unknown or model in READ_WEIGHTS)
+    featured = dataset.edge_features is not None and (unknown or model in READ_EDGE_FEATURES)
     return Inputs(
         width,
         row_normalised=dataset.row_normalised,

@@ -11,6 +11,7 @@ from abkd_jax.configs.options import ModelConfig
 from abkd_jax.graph.host import HostGraph, edge_entries
 from abkd_jax.graph.layout import LayoutInfo, graphs_tuple
 from abkd_jax.inference.blocks import block_layout, features_of, sums_of_weights
+from abkd_jax.outside import is_outside
 from abkd_jax.sampling import as_indices, padded, sample_neighbours
 from abkd_jax.sampling.subgraph import Positions, Subgraph
 from abkd_jax.types import InputError
@@ -26,12 +27,14 @@ def radius(config: ModelConfig) -> int:
 
     Raises:
         InputError: the model reads more of the graph than the edges into the nodes within some hops: the degrees of
-            senders, powers of the adjacency, or all nodes of a graph.
+            senders, powers of the adjacency, or all nodes of a graph; or it is not known.
 
     Examples:
         >>> radius(ModelConfig("gcn", layers=2)), radius(ModelConfig("mlp", layers=2))
         (2, 0)
     """
+    if is_outside(config.name):
+        raise InputError(f"{config.name}: what it reads is not known, expected a model of this package")
     if config.name == "sign" or config.symmetric_norm or config.readout is not None:
         reason = "powers of the adjacency" if config.name == "sign" else "more than the edges into a node"
         raise InputError(f"{config.name}: it reads {reason}, expected a model of nodes and their neighbourhoods")

@@ -70,6 +70,7 @@ def logits(
     A graph whose layers take at most `whole_bytes` is computed at once. A larger one is computed layer by layer; for
     some of its nodes in their neighbourhood alone, of as many steps as there are layers, with the degrees of the whole
     graph: at once where it is small, else layer by layer. All ways give the same numbers, up to rounding.
+    A model of one's own is computed at once, whatever the size.
 
     Args:
         bundle: the model.

@@ -14,6 +14,7 @@ from abkd_jax.inference.bundle import Bundle
 from abkd_jax.inference.evaluation import parameter_count
 from abkd_jax.inference.export import Format, export
 from abkd_jax.inference.export.quantise import Precision
+from abkd_jax.inference.own_students import read
 from abkd_jax.inference.predict import logits, probabilities
 from abkd_jax.types import InputError, Pytree
 
@@ -91,9 +92,9 @@ def load(folder: str | Path, method: str | None = None, seed: int | None = None)
     """Reads a student from its folder, or from a run folder; see `find` for the choice there.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is none, or it is damaged, or the source of its model is not found.
     """
-    return Student(bundles.load(find(folder, method, seed)))
+    return Student(read(find(folder, method, seed)))
 
 
 def find(folder: str | Path, method: str | None = None, seed: int | None = None) -> Path:

@@ -5,20 +5,21 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from abkd_jax.configs.options import ModelConfig
+from abkd_jax.configs.options import MODELS, ModelConfig
 from abkd_jax.models.gat import GAT, GATv2
 from abkd_jax.models.gcn import GCN, MLP
 from abkd_jax.models.gcnii import GCNII
 from abkd_jax.models.gin import GIN
+from abkd_jax.models.own import own_model, takes_argument
 from abkd_jax.models.rgcn import RGCN
 from abkd_jax.models.sage import GraphSAGE
 from abkd_jax.models.sign import SIGN
+from abkd_jax.outside import is_outside, require_known
 from abkd_jax.types import InputError
 
-__all__ = ["READ_EDGE_FEATURES", "READ_WEIGHTS", "build"]
+__all__ = ["READ_EDGE_FEATURES", "READ_WEIGHTS", "build", "require_embeddings"]
 
 STACKS = {"gcn": GCN, "graphsage": GraphSAGE, "gat": GAT, "gatv2": GATv2, "gin": GIN, "rgcn": RGCN, "mlp": MLP}
-MODELS = ("gcnii", *STACKS, "sign")
 READ_EDGE_FEATURES = ("gin", "gat")
 READ_WEIGHTS = ("gcnii", "gcn", "sign")  # through the normalised adjacency
 # Options that only some models have; the others accept their default alone.
@@ -57,7 +58,8 @@ def build(
     """Builds the model that a config names.
 
     Args:
-        config: architecture and sizes.
+        config: architecture and sizes; a model of one's own, `models.own`, is given those of the arguments below that
+            its function takes.
         classes: width of the logits.
         relations: number of edge types of the graph, for rgcn.
         node_types: number of its node types, for rgcn.
@@ -75,6 +77,10 @@ def build(
         >>> type(model).__name__, model.hidden, model.classes
         ('GCNII', 4, 7)
     """
+    if is_outside(config.name):
+        facts = {"relations": relations, "node_types": node_types, "embeddings": embeddings}
+        facts |= {"vocabulary": vocabulary, "edge_vocabulary": edge_vocabulary, "edge_features": edge_features}
+        return own_model(config, classes, facts)
     _check(config, classes)
     shared: dict[str, Any] = {
         "hidden": config.hidden,
@@ -108,10 +114,25 @@ def build(
     return STACKS[config.name](**shared)
 
 
+def require_embeddings(data: str, model: str) -> None:
+    """Checks that a model learns vectors of nodes without features.
+
+    Args:
+        data: name of the data, for the message.
+        model: name of the model.
+
+    Raises:
+        InputError: it does not.
+    """
+    if is_outside(model) and not takes_argument(model, "embeddings"):
+        raise InputError(f"{data} has no features, and {model} takes no embeddings; expected rgcn, or one that does")
+    if not is_outside(model) and model != "rgcn":
+        raise InputError(f"{data} has no features, which {model} reads; expected rgcn")
+
+
 def _check(config: ModelConfig, classes: int) -> None:
     name = config.name
-    if name not in MODELS:
-        raise InputError(f"model {name!r} is unknown, expected one of {', '.join(MODELS)}")
+    require_known("model", name, MODELS)
     defaults = ModelConfig()
     for option, models in _ONLY_OF.items():
         value = getattr(config, option)

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from abkd_jax.configs.presets import distill_config
 from abkd_jax.datasets.convert.pyg_data import is_of_pyg
 from abkd_jax.datasets.facts import check_batches
 from abkd_jax.inference.student import Student
+from abkd_jax.models.own import MODEL
+from abkd_jax.outside import name_of
 from abkd_jax.run import pipeline
 from abkd_jax.run.compiled import kept_programs
 from abkd_jax.run.data import PreparedData, prepare_data
@@ -110,7 +112,7 @@ def compress(
     data: Any,
     teacher: Any = None,
     *,
-    student: ModelConfig | None = None,
+    student: ModelConfig | Callable[..., Any] | None = None,
     methods: str | Sequence[str] | Mapping[str, MethodConfig] | None = None,
     seeds: int | None = None,
     max_epochs: int | None = None,
@@ -134,7 +136,8 @@ def compress(
             a `torch.nn.Module`, called on `data` as it is where that is a graph of PyTorch Geometric; outputs as arrays
             or in a file, weights of PyTorch Geometric in a file, a Flax module with its variables, a pure function, or
             a list of these, an ensemble.
-        student: architecture and sizes.
+        student: architecture and sizes; or a function that returns a module of your own (`models.own`), for the sizes
+            of the student that the data has.
         methods: names of the methods, the one that `Compressed.student` is taken from last; or new settings of these by
             their names.
         seeds: number of seeds of the students.
@@ -176,7 +179,7 @@ def compress(
                     f"compress: a method is {type(method).__name__}, expected a name; a loss of your own is in "
                     "settings, methods={'gcrd': MethodConfig(auxiliary='my_losses:logit_mse', auxiliary_weight=1.0)}"
                 )
-    own: Any = {"student": student, "seeds": seeds, "max_epochs": max_epochs}
+    own: Any = {"student": _named(student, base.student), "seeds": seeds, "max_epochs": max_epochs}
     own["teacher"] = teacher if isinstance(teacher, TeacherConfig) else None
     changes = named | {key: value for key, value in own.items() if value is not None}
     check_batches(name, base.batches.kind, graph_level=isinstance(dataset, GraphDataset))
@@ -210,14 +213,19 @@ def _check_kinds(student: Any, methods: Any, teacher_model: Any, config: Any) ->
     """Checks the types of settings: whatever a caller has at hand may be given."""
     of_methods = methods.items() if isinstance(methods, Mapping) else ()
     for name, value, kind in (
-        ("student", student, ModelConfig),
+        ("student", None if callable(student) else student, ModelConfig),
         ("teacher_model", teacher_model, ModelConfig),
         ("config", config, DistillConfig),
         *((f"methods[{name!r}]", settings, MethodConfig) for name, settings in of_methods),
     ):
         if not isinstance(value, kind) and (value is not None or name.startswith("methods")):
-            own = "; a model of your own trains in a loop of training.make_distill_step" if name == "student" else ""
+            own = ", or a function of your own that returns a module" if name == "student" else ""
             raise InputError(f"compress: {name} is {type(value).__name__}, expected a {kind.__name__}{own}")
+
+
+def _named(student: Any, settings: ModelConfig) -> ModelConfig | None:
+    """Returns the settings of a student; of a function they are these, with its name."""
+    return replace(settings, name=name_of(student, MODEL)) if callable(student) else student
 
 
 def _resolved(config: DistillConfig) -> DistillConfig:

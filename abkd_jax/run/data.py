@@ -24,7 +24,8 @@ from abkd_jax.graph.partitioned import NODES_AXIS, row_shardings
 from abkd_jax.inference.by_parts import MAX_NODES_AT_ONCE
 from abkd_jax.layers.output import Units
 from abkd_jax.models import build, with_hops
-from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
+from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS, require_embeddings
+from abkd_jax.outside import is_outside
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
 from abkd_jax.run.targets import target_units, task_of
 from abkd_jax.training.sharding import axis_size
@@ -183,8 +184,8 @@ def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:
         InputError: the config makes no model, or the model reads features, of which the data set has none.
     """
     dataset = data.dataset
-    if config.name != "rgcn" and not shape_of(dataset.features)[1]:
-        raise InputError(f"{dataset.name} has no features, which {config.name} reads; expected rgcn")
+    if not shape_of(dataset.features)[1]:
+        require_embeddings(dataset.name, config.name)
     edge_features = 0 if dataset.edge_features is None else dataset.edge_features.shape[1]
     if isinstance(dataset, GraphDataset):
         return build(
@@ -194,7 +195,8 @@ def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:
             edge_vocabulary=dataset.edge_vocabulary,
             edge_features=0 if dataset.edge_vocabulary else edge_features,
         )
-    _warn_of_unread(dataset, config.name)
+    if not is_outside(config.name):
+        _warn_of_unread(dataset, config.name)
     if dataset.schema is None:
         return build(config, data.outputs, edge_features=edge_features)
     return build(

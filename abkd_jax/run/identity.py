@@ -20,7 +20,9 @@ from abkd_jax.configs.options import (
     RunConfig,
     TeacherConfig,
 )
-from abkd_jax.distill.named import is_outside, source_file
+from abkd_jax.distill.named import LOSS
+from abkd_jax.models.own import MODEL
+from abkd_jax.outside import is_outside, source_digest
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = [
@@ -83,8 +85,11 @@ def config_dict(config: Any) -> dict[str, Any]:
     """Returns a config as nested dicts, to be written down and compared.
 
     Options of a model at their default are left out, batches that are the whole graph, teachers from outside where
-    there are none, steps of one batch, and students that read the features as they are. A loss from outside is written
-    down with the digest of its source.
+    there are none, steps of one batch, and students that read the features as they are. Losses and models from outside
+    are written down with the digests of their sources.
+
+    Raises:
+        InputError: the source of one is not found.
 
     Examples:
         >>> config_dict(BatchConfig(kind="clusters", parts=8, size=2))["kind"]
@@ -99,7 +104,9 @@ def config_dict(config: Any) -> dict[str, Any]:
         if not silent and value != BatchConfig():
             entries[option.name] = config_dict(value) if dataclasses.is_dataclass(value) else value
     if isinstance(config, MethodConfig) and config.auxiliary_weight and is_outside(config.auxiliary):
-        entries["auxiliary_source"] = file_digest(source_file(config.auxiliary))
+        entries["auxiliary_source"] = source_digest(config.auxiliary, LOSS)
+    if isinstance(config, ModelConfig) and is_outside(config.name):
+        entries["source"] = source_digest(config.name, MODEL)
     return entries
 
 

@@ -8,15 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from abkd_jax.configs.options import ModelConfig
+from abkd_jax.distill import positive
 from abkd_jax.distill.build import terms_of
-from abkd_jax.distill.named import is_outside, outside
+from abkd_jax.distill.named import outside
 from abkd_jax.models.external import combine
+from abkd_jax.outside import first_line, is_outside
 from abkd_jax.run.data import PreparedData, build_model
+from abkd_jax.run.own_models import check_own
 from abkd_jax.run.program import Teacher, select_seed
 from abkd_jax.run.resolve import Job
 from abkd_jax.types import GNNOutput, InputError
 
-__all__ = ["check_jobs", "output_shapes", "shapes_of_given"]
+__all__ = ["check_jobs", "check_teacher", "output_shapes", "shapes_of_given"]
 
 
 def check_jobs(data: PreparedData, jobs: Iterable[Job], teacher: Callable[[], GNNOutput]) -> None:
@@ -34,11 +37,53 @@ def check_jobs(data: PreparedData, jobs: Iterable[Job], teacher: Callable[[], GN
     for job in jobs:
         try:
             student = build_model(data, job.model)
+            if is_outside(job.model.name):
+                _check_student(data, job, student)
             terms_of(job.method, data.loss_context)
             if job.method.auxiliary_weight and is_outside(job.method.auxiliary):
                 _check_outside(data, job, teacher(), _shapes(data, student))
         except InputError as error:
             raise InputError(f"{job.name} on {data.dataset.name}: {error}") from error
+
+
+def check_teacher(data: PreparedData, model: ModelConfig, jobs: Iterable[Job]) -> None:
+    """Checks that a teacher from outside the package can be trained on the data, and has what students read of it.
+
+    Args:
+        data: of the run.
+        model: architecture and sizes; of one of this package nothing is checked.
+        jobs: of the run; none where teachers alone are trained.
+
+    Raises:
+        InputError: see `own_models.check_own`; or it returns logits alone, where a method compares hidden layers.
+    """
+    if not is_outside(model.name):
+        return
+    try:
+        found = check_own(data, model.name, build_model(data, model))
+        for job in jobs:
+            _require_hiddens(job, model.name, found)
+    except InputError as error:
+        raise InputError(f"teacher on {data.dataset.name}: {error}") from error
+
+
+def _check_student(data: PreparedData, job: Job, student: nn.Module) -> None:
+    name = job.model.name
+    found = check_own(data, name, student)
+    _require_hiddens(job, name, found)
+    if job.method.start == "positive":
+        try:
+            params = jax.eval_shape(lambda: student.init(jax.random.key(0), data.batch.graph)["params"])
+            jax.eval_shape(positive, params)
+        except InputError as error:
+            raise InputError(f"{name}: start positive: {error}; expected start default") from error
+
+
+def _require_hiddens(job: Job, name: str, found: GNNOutput) -> None:
+    if job.reads_hiddens and not found.hiddens:
+        raise InputError(
+            f"{name}: it returns no hidden layers, which {job.name} compares; expected some beside the logits"
+        )
 
 
 def output_shapes(data: PreparedData, model: ModelConfig, members: int = 1) -> GNNOutput:
@@ -82,8 +127,7 @@ def _check_outside(data: PreparedData, job: Job, teacher: GNNOutput, student: GN
     except InputError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
-        raise InputError(f"{name}: it fails on outputs of teacher and student: {reason}") from error
+        raise InputError(f"{name}: it fails on outputs of teacher and student: {first_line(error)}") from error
     loss: Any = found[0] if isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping) else None
     if not hasattr(loss, "shape"):
         raise InputError(f"{name}: its apply returns {type(found).__name__}, expected (loss, metrics), metrics a dict")

@@ -12,6 +12,8 @@ import numpy as np
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.datasets.files.manifest import check_seal, write_sealed
 from abkd_jax.inference.bundle import FILES, Bundle, contents, inputs_of
+from abkd_jax.models.own import MODEL
+from abkd_jax.outside import is_outside, source_digest
 from abkd_jax.run.data import PreparedData
 from abkd_jax.run.folder import STUDENTS, RunFolder, writing_to
 from abkd_jax.run.identity import config_dict
@@ -63,6 +65,7 @@ def students_of(
         described = {
             **record,
             "settings": config_dict(job.method),
+            **({"source": source_digest(job.model.name, MODEL)} if is_outside(job.model.name) else {}),
             "teacher": {
                 "config": None if teacher is None else config_dict(teacher),
                 **{key: taught_by.get(key) for key in OF_TEACHERS},

@@ -13,7 +13,7 @@ from abkd_jax.run import folder, keep, records
 from abkd_jax.run.data import PreparedData, prepare_data, with_powers
 from abkd_jax.run.finished import is_finished, made_from, name_other_origins
 from abkd_jax.run.folder import open_run
-from abkd_jax.run.job_checks import check_jobs, output_shapes, shapes_of_given
+from abkd_jax.run.job_checks import check_jobs, check_teacher, output_shapes, shapes_of_given
 from abkd_jax.run.plan import Plan, make_plan, run_path
 from abkd_jax.run.program import Teacher, Trained
 from abkd_jax.run.resolve import Job, resolve
@@ -211,6 +211,8 @@ def train_all(
     if may_train:
         config = plan.config
         shapes = functools.partial(output_shapes, data, config.teacher.model, config.teacher_ensemble)
+        if given is None:
+            check_teacher(data, config.teacher.model, plan.jobs)
         check_jobs(data, plan.jobs, shapes if given is None else functools.partial(shapes_of_given, data, given))
     teacher = teacher_of(data, plan.config, given, may_train=may_train)
     yield "teacher", teacher.config, teacher.models

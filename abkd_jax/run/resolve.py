@@ -23,13 +23,15 @@ from abkd_jax.datasets.facts import check_batches
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.distill.build import OF_LOGITS, LossContext, build_objective
 from abkd_jax.models import build
+from abkd_jax.models.own import MODEL
+from abkd_jax.outside import function_of, is_outside
 from abkd_jax.run.starts import STARTS_OF_TEACHER, check_start, with_start
 from abkd_jax.training.multihost import are_several
 from abkd_jax.training.sharding import make_mesh, mesh_sizes
 from abkd_jax.training.step import make_optimizer
 from abkd_jax.types import InputError
 
-__all__ = ["Job", "capped", "jobs", "methods_of", "resolve", "with_epochs", "with_starts"]
+__all__ = ["Job", "capped", "check_input", "jobs", "methods_of", "resolve", "with_epochs", "with_starts"]
 
 Run = TypeVar("Run", bound=RunConfig)
 Distill = TypeVar("Distill", bound=DistillConfig)
@@ -278,6 +280,9 @@ def _check_processes(sizes: dict[str, int], kind: str) -> None:
 
 def _check_model(path: str, model: ModelConfig, batches: BatchConfig) -> None:
     try:
+        if is_outside(model.name):  # called once the data are known; whether it has a readout is its own business
+            function_of(model.name, MODEL)
+            return
         build(model, 2)
     except InputError as error:
         raise InputError(f"{_flag(path)}: {error}") from error
@@ -294,7 +299,7 @@ def _check_job(job: Job, teacher: ModelConfig | None, batches: BatchConfig) -> N
     if method.start in STARTS_OF_TEACHER:
         check_start(name, method.start, model, teacher, path=_flag(path))
     if method.input == "teacher":
-        _check_input(job, teacher)
+        check_input(job, teacher)
     if not any(getattr(method, weight) for weight in WEIGHTS):
         flags = ", ".join(_flag(f"{name}.{weight}") for weight in WEIGHTS)
         raise InputError(f"{flags} are all 0: {name} has nothing to learn from")
@@ -315,12 +320,22 @@ def _check_idle(name: str, method: MethodConfig) -> None:
             )
 
 
-def _check_input(job: Job, teacher: ModelConfig | None) -> None:
+def check_input(job: Job, teacher: ModelConfig | None) -> None:
+    """Checks that a student can read the features through the first layer of its teacher.
+
+    Raises:
+        InputError: it cannot.
+    """
     if teacher is None:
         raise InputError(
             f"{job.name}: input teacher reads the parameters of one teacher, which --teacher-outputs and "
             f"--teacher-ensemble do not have; expected {_flag(f'{job.name}.input')} full"
         )
     for side, model in (("student", job.model), ("teacher", teacher)):
+        if is_outside(model.name):
+            raise InputError(
+                f"{job.name}: input teacher knows the first layers of the models here, not that of {model.name} as "
+                f"{side}; expected {_flag(f'{job.name}.input')} full"
+            )
         if model.name == "sign":
             raise InputError(f"{job.name}: input teacher replaces the features, of which sign as {side} reads powers")

@@ -3,6 +3,7 @@
 import dataclasses
 
 from abkd_jax.configs.options import MethodConfig, ModelConfig
+from abkd_jax.outside import is_outside
 from abkd_jax.types import InputError
 
 __all__ = ["STARTS_OF_TEACHER", "STARTS_OF_WEIGHTS", "check_start", "possible", "with_start"]
@@ -24,6 +25,8 @@ def possible(student: ModelConfig, teacher: ModelConfig | None) -> tuple[str, ..
         >>> possible(ModelConfig(name="rgcn", hidden=8), ModelConfig(name="rgcn"))
         ('default', 'positive')
     """
+    if is_outside(student.name):
+        return ("default",)
     fits = () if _unfit(student) else ("fitted",)
     if teacher is None or {student.name, teacher.name} - LINEAR_INPUT:
         return ("default", "positive", *fits)
@@ -54,8 +57,9 @@ def with_start(method: MethodConfig, student: ModelConfig, teacher: ModelConfig 
         return method
     learns = bool(method.soft_label_weight or method.alignment_weight or method.auxiliary_weight)
     wanted = ("fitted", "attention_map") if method.input == "full" else ("fitted",)
-    found = [start for start in wanted if learns and start in possible(student, teacher)]
-    return dataclasses.replace(method, start=found[0] if found else "positive")
+    there = possible(student, teacher)
+    found = [start for start in wanted if learns and start in there]
+    return dataclasses.replace(method, start=found[0] if found else "positive" if "positive" in there else "default")
 
 
 def check_start(
@@ -82,6 +86,12 @@ def check_start(
         raise InputError(
             f"{name}: start {start} reads the parameters of one teacher, which --teacher-outputs and "
             f"--teacher-ensemble do not have; expected --{name.replace('_', '-')}.start auto, positive or default"
+        )
+    own = [model.name for model in (student, teacher) if is_outside(model.name)]
+    if own:
+        raise InputError(
+            f"{name}: start {start} knows the parameters of the models here, not those of {' and '.join(own)}; "
+            f"expected --{name.replace('_', '-')}.start default"
         )
     unlike = _unlike(student, teacher, path) if start == "attention_map" else None
     if unlike:

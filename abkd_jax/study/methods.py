@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from abkd_jax.configs.options import MethodConfig
 from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, Preset
-from abkd_jax.distill.named import is_outside, require_known
+from abkd_jax.outside import is_outside, require_known
 from abkd_jax.types import InputError
 
 __all__ = ["METHODS", "Recipe", "recipe", "repeats_layer"]
@@ -121,7 +121,8 @@ def recipe(
     optim = preset.soft_label.optim if minibatches else OPTIM
     base = dataclasses.replace(preset.soft_label, soft_label_weight=soft, task_weight=labels, optim=optim)
     # The plain start is that of the first trial: the others draw theirs.
-    changes: dict[str, Any] = {"start": "positive" if base.start == "auto" else base.start}
+    plain = "positive" if "positive" in starts else "default"
+    changes: dict[str, Any] = {"start": plain if base.start == "auto" else base.start}
     rates = _decade_around(optim.learning_rate) if minibatches else LEARNING_RATES
     ranges: dict[str, Range] = {"optim.learning_rate": rates, "optim.dense_decay": DECAYS}
     if soft:

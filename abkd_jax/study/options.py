@@ -49,7 +49,8 @@ class Table:
     regimes: tuple[str, ...] = ("transductive",)
     """What the students may see: transductive, labelled_only, inductive, perturbed, labels_1, labels_5, labels_20."""
     students: tuple[str, ...] = ("4x4",)
-    """Sizes, layers x units: 4x4, or mlp:2x128 for another architecture than that of the data set's student."""
+    """Sizes, layers x units: 4x4, or mlp:2x128 for another architecture than that of the data set's student, also
+    for one of your own: my_models:tiny:2x8."""
     methods: tuple[str, ...] = ("supervised", "soft_label", "abkd")
     """Methods, by name, or module:function for a loss of your own beside soft labels."""
     seeds: int = 10
@@ -77,18 +78,20 @@ def student_model(text: str, base: ModelConfig) -> ModelConfig:
     """Returns the student that a text names, with what else the data set's student has.
 
     Raises:
-        InputError: the text is not of the form `4x4`, `mlp:2x128` or `gcn:4x4:batch`, whose layers are normalised.
+        InputError: the text is not of the form `4x4`, `mlp:2x128`, `my_models:tiny:2x8`, or `gcn:4x4:batch`, whose
+            layers are normalised.
 
     Examples:
         >>> model = student_model("mlp:2x128", ModelConfig())
         >>> model.name, model.layers, model.hidden
         ('mlp', 2, 128)
     """
-    found = re.fullmatch(r"(?:(\w+):)?(\d+)x(\d+)(?::(batch|layer))?", text)
+    found = re.fullmatch(r"(?:([\w.]+(?::\w+)?):)?(\d+)x(\d+)(?::(batch|layer))?", text)
     if found is None:
-        raise InputError(f"student {text!r}: expected layers x units, as in 4x4, mlp:2x128 or gcn:4x4:batch")
+        forms = "4x4, mlp:2x128, my_models:tiny:2x8 or gcn:4x4:batch"
+        raise InputError(f"student {text!r}: expected layers x units, as in {forms}")
     name, layers, hidden = found[1] or base.name, int(found[2]), int(found[3])
     if name != base.name:
         base = ModelConfig(dropout=0.0)
     sizes = {"layers": layers, "hidden": hidden, "norm": found[4] or base.norm}
-    return replace(base, name=name, **sizes)  # type: ignore[arg-type]  # `build` checks the name
+    return replace(base, name=name, **sizes)

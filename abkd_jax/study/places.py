@@ -12,12 +12,12 @@ from abkd_jax.configs import presets
 from abkd_jax.configs.large_presets import Preset
 from abkd_jax.configs.options import ModelConfig, TeacherConfig
 from abkd_jax.datasets.facts import facts_of
-from abkd_jax.distill.named import is_outside
+from abkd_jax.outside import is_outside
 from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.job_checks import check_jobs, output_shapes
 from abkd_jax.run.lanes import Lane
 from abkd_jax.run.program import Teacher, select_seed
-from abkd_jax.run.resolve import Job, capped
+from abkd_jax.run.resolve import Job, capped, check_input
 from abkd_jax.run.starts import possible
 from abkd_jax.study.methods import Recipe, recipe, repeats_layer
 from abkd_jax.study.options import Table, student_model
@@ -133,7 +133,10 @@ def job_of(
     model = dataclasses.replace(student_model(student, preset.student), repeated=repeats_layer(method))
     starts, minibatches = possible(model, teacher), data.sampler is not None
     tried = recipe(method, preset, starts, with_labels=with_labels, minibatches=minibatches)
-    return Job(method, model, tried.method), tried
+    job = Job(method, model, tried.method)
+    if tried.method.input == "teacher":
+        check_input(job, teacher)
+    return job, tried
 
 
 def _methods_for(table: Table, data: PreparedData, preset: Preset, *, with_labels: bool) -> tuple[str, ...]:

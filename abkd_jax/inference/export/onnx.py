@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jraph
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array
@@ -27,8 +28,9 @@ from abkd_jax.inference.export.artefact import Artefact, open_artefact
 from abkd_jax.inference.export.onnx_edges import EDGES, OF_EDGES, PREFIX, edges_model
 from abkd_jax.inference.export.quantise import Precision, restored, stored
 from abkd_jax.inference.export.raw_graph import in_range, node_entries
-from abkd_jax.inference.export.stablehlo import outputs_of, program
-from abkd_jax.types import InputError
+from abkd_jax.inference.export.stablehlo import outputs_of, own_errors, program
+from abkd_jax.models.own import Own
+from abkd_jax.types import InputError, Pytree
 
 __all__ = ["export", "load", "session_of"]
 
@@ -59,9 +61,9 @@ def export(bundle: Bundle, precision: Precision = "float32") -> bytes:
     names = [argument.name for argument in arguments_of(bundle.inputs)]
     # Traced here and not by jax2onnx, which replaces functions of jax.numpy by others while it traces.
     shapes = symbolic_arguments(bundle.inputs, "e" if bundle.inputs.graph_level else EDGES)
-    closed = jax.make_jaxpr(_of_merged_edges(bundle, precision))(*shapes)
     moved = [] if bundle.inputs.graph_level else [name for name in names if name in OF_EDGES]
-    with _quietly():
+    with _quietly(), own_errors(bundle.config.name, "ONNX"):
+        closed = jax.make_jaxpr(_of_merged_edges(bundle, precision))(*shapes)
         model = jax2onnx.to_onnx(
             jaxpr_as_fun(closed),
             shapes,
@@ -127,19 +129,27 @@ def _of_merged_edges(bundle: Bundle, precision: Precision) -> Callable[..., tupl
             n_edge=jnp.asarray(arrays["senders"].shape[0], jnp.int32)[None],
         )
         graph = normalise(graph) if bundle.config.name in ("gcn", "gcnii", "sign") else graph  # once for all layers
-        variables, hiddens = restored(weights), []
-        for stage in model.stages():
-            read = [hiddens[number] for number in stage.reads]
-            hiddens.append(stage.module.apply(stage.variables(variables), graph, read))
+        logits = _logits(model, restored(weights), graph)
         limits = {"senders": size, "receivers": size}
         if inputs.schema is not None:
             limits |= {"relations": inputs.schema.num_relations, "node_types": len(inputs.schema.node_types)}
-        outputs = outputs_of(jnp.where(in_range(arrays, limits), hiddens[-1], jnp.nan), bundle.task)
+        outputs = outputs_of(jnp.where(in_range(arrays, limits), logits, jnp.nan), bundle.task)
         logits, probabilities = (outputs[name] for name in OUTPUTS)
         # Of real targets they are one value, which jax2onnx cannot give two names.
         return logits, probabilities + 0.0 if probabilities is logits else probabilities
 
     return run
+
+
+def _logits(model: Any, variables: Pytree, graph: jraph.GraphsTuple) -> Array:
+    """Computes logits stage by stage, or at once of a model whose layers are not known."""
+    if isinstance(model, Own):
+        output: Any = model.apply(variables, graph)
+        return output.logits
+    hiddens: list[Array] = []
+    for stage in model.stages():
+        hiddens.append(stage.module.apply(stage.variables(variables), graph, [hiddens[i] for i in stage.reads]))
+    return hiddens[-1]
 
 
 def _with_edges(bundle: Bundle, model: Any, names: list[str], moved: list[str]) -> Any:

@@ -11,8 +11,9 @@ Sizes of the graph are symbolic: any number of nodes and edges from 1 on. All su
 product of prepared graphs has no promise of compatibility.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from abkd_jax.inference.export.arguments import arguments_of, symbolic_arguments
 from abkd_jax.inference.export.artefact import Artefact, open_artefact
 from abkd_jax.inference.export.quantise import Precision, restored, stored
 from abkd_jax.inference.export.raw_graph import in_range, raw_graph
+from abkd_jax.outside import first_line, is_outside
 from abkd_jax.types import InputError, TaskName
 
-__all__ = ["PLATFORMS", "deserialised", "export", "load", "outputs_of", "program"]
+__all__ = ["PLATFORMS", "deserialised", "export", "load", "outputs_of", "own_errors", "program"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -48,8 +50,20 @@ def export(bundle: Bundle, platforms: Sequence[str] = PLATFORMS, precision: Prec
         InputError: the precision is unknown.
     """
     shapes = symbolic_arguments(bundle.inputs)
-    exported = jax.export.export(jax.jit(program(bundle, precision)), platforms=tuple(platforms))(*shapes)
+    with own_errors(bundle.config.name, "StableHLO"):
+        exported = jax.export.export(jax.jit(program(bundle, precision)), platforms=tuple(platforms))(*shapes)
     return bytes(exported.serialize())
+
+
+@contextlib.contextmanager
+def own_errors(name: str, form: str) -> Iterator[None]:
+    """Turns errors in a model from outside the package, which may compute what a form does not have, into one line."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or not is_outside(name):
+            raise
+        raise InputError(f"{name}: {form} of any number of nodes cannot hold it: {first_line(error)}") from error
 
 
 def load(path: str | Path) -> Artefact:

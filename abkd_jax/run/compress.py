@@ -213,7 +213,7 @@ def _check_kinds(student: Any, methods: Any, teacher_model: Any, config: Any) ->
     """Checks the types of settings: whatever a caller has at hand may be given."""
     of_methods = methods.items() if isinstance(methods, Mapping) else ()
     for name, value, kind in (
-        ("student", None if callable(student) else student, ModelConfig),
+        ("student", None if _is_function(student) else student, ModelConfig),
         ("teacher_model", teacher_model, ModelConfig),
         ("config", config, DistillConfig),
         *((f"methods[{name!r}]", settings, MethodConfig) for name, settings in of_methods),
@@ -225,7 +225,11 @@ def _check_kinds(student: Any, methods: Any, teacher_model: Any, config: Any) ->
 
 def _named(student: Any, settings: ModelConfig) -> ModelConfig | None:
     """Returns the settings of a student; of a function they are these, with its name."""
-    return replace(settings, name=name_of(student, MODEL)) if callable(student) else student
+    return replace(settings, name=name_of(student, MODEL)) if _is_function(student) else student
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and hasattr(value, "__qualname__")
 
 
 def _resolved(config: DistillConfig) -> DistillConfig:

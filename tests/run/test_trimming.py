@@ -7,7 +7,8 @@ from pipeline_samples import tiny
 
 from abkd_jax import models
 from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
-from abkd_jax.models.external import Ensemble, Stored
+from abkd_jax.models.external import Applied, Ensemble, Stored
+from abkd_jax.models.own import Own
 from abkd_jax.models.reduced_input import ReducedInput
 from abkd_jax.run.data import prepare_data
 from abkd_jax.run.folder import open_run
@@ -40,6 +41,8 @@ def hops(data) -> int:
         ([ReducedInput(SAGE)], 3),
         ([models.GAT(4, 3, 3, symmetric_norm=True)], 3),
         ([models.GCNII(4, 3, 3), Stored()], 0),
+        ([SAGE, Own(SAGE)], 0),
+        ([SAGE, Ensemble((Applied(SAGE.apply), SAGE), "classification")], 0),
     ],
 )
 def test_batches_have_the_hops_of_their_deepest_stack(sampled, readers, expected):

@@ -156,7 +156,8 @@ class MethodConfig:
     """Initialisation of the student: fitted solves its layers, one after the other, for the principal axes of the
     teacher's logits (gcnii, gcn, mlp, graphsage; no layer norm); attention_map cuts a GCNII out of its GCNII teacher,
     all layers of it; the others concern its input layer, of which positive avoids dead units. auto is fitted where that
-    is possible and the student learns from what its teacher returns, else attention_map, else positive."""
+    is possible and the student learns from what its teacher returns, else attention_map, else positive; default for a
+    model of your own."""
     input: Literal["full", "teacher"] = "full"
     """What the student reads while it trains: the features, or the features through the teacher's first layer, which is
     folded into the student's own afterwards. For few labelled nodes, and nodes whose soft labels are not seen."""

@@ -14,6 +14,7 @@ from problem_samples import graph_dataset, typed_dataset
 from abkd_jax import compress, datasets, load
 from abkd_jax.cli import commands, parser
 from abkd_jax.configs import names, presets
+from abkd_jax.configs.options import MODELS
 from abkd_jax.datasets.files import download
 from abkd_jax.datasets.files.atomic import read_arrays
 from abkd_jax.inference import serving
@@ -379,6 +380,7 @@ def test_completion_is_for_this_program_and_offers_names(capsys):
     assert not any(line.startswith("complete") and "python" in line for line in script.splitlines())
     assert repr(list(datasets.names())) in script
     assert repr(["supervised", "soft_label", "abkd"])[1:-1] in script
+    assert repr(list(MODELS)) in script
 
 
 def test_names_of_data_sets_are_known_without_the_readers():

@@ -143,7 +143,7 @@ def test_epochs_until_a_seed_stays_within_half_a_point():
     assert cost["epochs_to_half_point"] == [30, 0]
 
 
-@pytest.mark.parametrize("text", ["4", "4x", "x4", "a:b:4x4", "4x4x4", "4x4:", "4x4:none"])
+@pytest.mark.parametrize("text", ["4", "4x", "x4", "a:b:c:4x4", "4x4x4", "4x4:", "4x4:none"])
 def test_sizes_that_are_none(text):
     with pytest.raises(InputError, match="expected layers x units"):
         student_model(text, ModelConfig())

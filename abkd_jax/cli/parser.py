@@ -10,8 +10,9 @@ import tyro
 
 from abkd_jax.cli.endings import in_one_line, named_here, output
 from abkd_jax.configs import rules
+from abkd_jax.configs.methods import METHODS, with_methods, with_named
 from abkd_jax.configs.names import is_listed
-from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
+from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.configs.presets import DATASETS, distill_config
 from abkd_jax.configs.words import word
 
@@ -20,10 +21,9 @@ __all__ = ["dataset_in", "main"]
 Config = TypeVar("Config", bound=RunConfig)
 
 
-_METHODS = tuple(f.name for f in fields(DistillConfig) if f.type is MethodConfig)
 _OF_RUNS = {"teacher", "distill", "evaluate"}  # the commands with the options of a run
 DatasetName = Annotated[str, word("NAME", DATASETS)]
-MethodName = Annotated[str, word("METHOD", _METHODS)]
+MethodName = Annotated[str, word("METHOD", METHODS)]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
@@ -178,11 +178,29 @@ def _value_in(arguments: list[str], option: str) -> str | None:
     return found
 
 
+def methods_in(arguments: list[str]) -> tuple[str, ...]:
+    """Returns the methods that the arguments name, the last time that they do: options of these are options too.
+
+    Examples:
+        >>> methods_in(["distill", "--methods", "soft_label", "krd,lsp", "--seeds", "2"])
+        ('soft_label', 'krd', 'lsp')
+    """
+    found: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag, _, argument = argument.partition("=")
+            found = [] if flag == "--methods" else found
+        found += argument.split(",") if flag == "--methods" else []
+    return tuple(name for name in found if name)
+
+
 def _main(arguments: list[str]) -> int:
     facts = _facts(arguments)
+    config = with_named(distill_config(dataset_in(arguments), facts), methods_in(arguments))
     with named_here(arguments if set(arguments[:1]) <= _OF_RUNS else ()):
         command: Any = tyro.cli(
-            _commands(dataset_in(arguments), facts),
+            _commands(config),
             prog="abkd-jax",
             description=__doc__,
             args=arguments,
@@ -200,7 +218,7 @@ def _main(arguments: list[str]) -> int:
         if facts is not None:
             log.info("settings by rule: %s", rules.reason(facts))
         trains = isinstance(command, Teacher | Distill)
-        return in_one_line(f"abkd_jax {name}", lambda: _run(command, facts), resumes=trains)
+        return in_one_line(f"abkd_jax {name}", lambda: _run(command, config, facts), resumes=trains)
 
 
 def _join(command: Any) -> None:
@@ -229,23 +247,26 @@ def _facts(arguments: list[str]) -> rules.Facts | None:
         return in_one_line(f"abkd_jax {command}", lambda: datasets.facts(name, root, seed), resumes=trains)
 
 
-def _commands(dataset: str, facts: rules.Facts | None = None) -> Any:
-    """Returns the union of the commands, with the defaults for `dataset`."""
-    config = distill_config(dataset, facts)
-    defaults = {name: getattr(config, name) for name in DistillConfig.__dataclass_fields__}
-    run = {name: defaults[name] for name in RunConfig.__dataclass_fields__}
+def _commands(config: DistillConfig) -> Any:
+    """Returns the union of the commands, with a run as defaults."""
+    values = {option.name: getattr(config, option.name) for option in fields(config)}
+    run = {name: values[name] for name in RunConfig.__dataclass_fields__}
+    plain = {name: values.pop(name) for name in DistillConfig.__dataclass_fields__}
+    distill, evaluate = (with_methods(command(**plain), values) for command in (Distill, Evaluate))
+    kinds: Any = type(distill), type(evaluate)
+    teacher: Any = Annotated[Teacher, tyro.conf.subcommand("teacher", default=Teacher(**run))]
     return (
-        Annotated[Teacher, tyro.conf.subcommand("teacher", default=Teacher(**run))]
-        | Annotated[Distill, tyro.conf.subcommand("distill", default=Distill(**defaults))]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate", default=Evaluate(**defaults))]
+        teacher
+        | Annotated[kinds[0], tyro.conf.subcommand("distill", default=distill)]
+        | Annotated[kinds[1], tyro.conf.subcommand("evaluate", default=evaluate)]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Datasets, tyro.conf.subcommand("datasets", default=Datasets())]
     )
 
 
-def _run(command: Any, facts: rules.Facts | None) -> int:
-    """Runs a command and returns its exit status; `facts` are those of `_facts`."""
+def _run(command: Any, config: DistillConfig, facts: rules.Facts | None) -> int:
+    """Runs a command and returns its exit status; `config` is its defaults, and `facts` are those of `_facts`."""
     if isinstance(command, Predict | Export):
         from abkd_jax.cli import export  # no teachers and no report
 
@@ -258,9 +279,9 @@ def _run(command: Any, facts: rules.Facts | None) -> int:
     if facts is not None:
         check_batches(command.dataset, command.batches.kind, graph_level=facts.level == "graph")
     if isinstance(command, Evaluate):
-        return commands.evaluate(_settings(command, DistillConfig))
+        return commands.evaluate(_settings(command, type(config)))
     if isinstance(command, Distill):
-        return commands.distill(_settings(command, DistillConfig))
+        return commands.distill(_settings(command, type(config)))
     if isinstance(command, Teacher):
         return commands.train_teacher(_settings(command, RunConfig), command.save_outputs)
     return commands.show_datasets(command.dataset or command.name, command.data_root, command.split)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from abkd_jax.configs import large_presets, rules
 from abkd_jax.configs.large_presets import Preset
+from abkd_jax.configs.methods import AUXILIARY_WEIGHTS
 from abkd_jax.configs.names import DATASETS, canonical
 from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, OptimConfig, TeacherConfig
 from abkd_jax.configs.rules import Facts
@@ -13,18 +14,6 @@ from abkd_jax.configs.rules import Facts
 __all__ = ["AUXILIARY_WEIGHTS", "DATASETS", "distill_config", "extend", "methods", "preset", "student", "teacher"]
 
 Study = TypeVar("Study", bound=DistillConfig)
-
-# Weights of the auxiliary losses beside soft labels: those that Joshi et al. chose for ogbn-arxiv (arXiv 2111.04964,
-# scripts of github.com/chaitjo/efficient-gnns; G-CRD: ogbn-mag, at the same temperature as here). Two are carried over
-# to other sizes: FitNets' value is a mean over the width of its projections, 256 there and 16 here; attention
-# transfer's is of order 1 / nodes, 90,941 there and 2,708 on Cora.
-AUXILIARY_WEIGHTS = {
-    "fitnet": 100.0 * 16 / 256,
-    "attention_transfer": 1e4 * 2708 / 90941,
-    "lsp": 100.0,
-    "gsp": 10.0,
-    "gcrd": 0.1,
-}
 
 
 def preset(dataset: str, facts: Facts | None = None) -> Preset:

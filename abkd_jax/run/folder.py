@@ -25,6 +25,7 @@ __all__ = [
     "claim",
     "clear",
     "conflicts",
+    "is_method",
     "map_rows",
     "metric_lines",
     "open_run",
@@ -87,12 +88,17 @@ def conflicts(run: RunFolder, description: dict[str, Any], methods: Collection[s
     if not run.description:
         return []
     parts = [*run.description.items(), *description.items()]
-    idle = {name for name, part in parts if isinstance(part, dict) and "task_weight" in part and name not in methods}
+    idle = {name for name, part in parts if is_method(part) and (name not in methods or name not in run.description)}
     idle |= {"seeds", "extended_at"}
     if all(description[name]["student"] is not None for name in methods):
         idle.add("student")
     there, here = ({k: v for k, v in of.items() if k not in idle} for of in (run.description, description))
     return differences(there, here)
+
+
+def is_method(part: Any) -> bool:
+    """Tells whether a part of a `config.json` holds the settings of a method."""
+    return isinstance(part, dict) and "task_weight" in part
 
 
 def claim(run: RunFolder, description: dict[str, Any], methods: Collection[str], *, latest: bool) -> None:

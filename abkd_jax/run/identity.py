@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from abkd_jax.configs.methods import FURTHER, further_method
 from abkd_jax.configs.names import full_name, short_name
 from abkd_jax.configs.options import (
     BatchConfig,
     DistillConfig,
     MethodConfig,
     ModelConfig,
+    OptimConfig,
     RunConfig,
     TeacherConfig,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "digest",
     "file_digest",
     "fingerprint",
+    "read_method",
     "run_digest",
     "settings",
     "source_of",
@@ -108,6 +111,15 @@ def config_dict(config: Any) -> dict[str, Any]:
     if isinstance(config, ModelConfig) and is_outside(config.name):
         entries["source"] = source_digest(config.name, MODEL)
     return entries
+
+
+def read_method(entries: dict[str, Any]) -> MethodConfig:
+    """Returns the settings of a method as `config_dict` has written them down, less what is no option of now."""
+    known = {option.name for option in dataclasses.fields(MethodConfig)}
+    values = {name: value for name, value in entries.items() if name in known}
+    student = entries.get("student")
+    values["student"] = None if student is None else ModelConfig(**student)
+    return MethodConfig(**{**values, "optim": OptimConfig(**entries["optim"])})
 
 
 def fingerprint(dataset: Dataset | GraphDataset) -> str:
@@ -220,9 +232,13 @@ def run_digest(config: DistillConfig) -> str:
     """Returns 8 hexadecimal digits that name the run of a config among all runs on its data set.
 
     More seeds or methods leave them as they are; any other setting, `max_epochs` through the epochs of every training,
-    gives others, and so does another data set of the same short name.
+    gives others, and so does another data set of the same short name, and a loss from outside the package as a method.
     """
-    return digest({**settings(config), "split": config.split, "dataset": full_name(config.dataset)})[:8]
+    entries = {**settings(config), "split": config.split, "dataset": full_name(config.dataset)}
+    for name in FURTHER:  # no fields of `DistillConfig`, and nothing of them is set
+        if getattr(config, name, None) == further_method(config, name):
+            entries.pop(name)
+    return digest(entries)[:8]
 
 
 def digest(identity: dict[str, Any]) -> str:

@@ -5,10 +5,11 @@ import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from abkd_jax.configs.methods import with_methods
 from abkd_jax.configs.names import short_name
 from abkd_jax.configs.options import DistillConfig, RunConfig
-from abkd_jax.run.folder import RunFolder
-from abkd_jax.run.identity import run_digest, settings
+from abkd_jax.run.folder import RunFolder, is_method
+from abkd_jax.run.identity import read_method, run_digest, settings
 from abkd_jax.run.resolve import Job, jobs, methods_of
 
 __all__ = ["Plan", "make_plan", "run_path"]
@@ -74,6 +75,8 @@ def make_plan(config: DistillConfig, run: RunFolder) -> Plan:
         config: resolved.
         run: as it was opened.
     """
+    stored = {name: run.description[name] for name in run.records if is_method(run.description.get(name))}
+    config = with_methods(config, {n: read_method(part) for n, part in stored.items() if not hasattr(config, n)})
     known = [name for name in run.records if name in methods_of(config)]
     methods = tuple(dict.fromkeys([*known, *config.methods]))
     there = run.description.get("seeds", config.seeds)

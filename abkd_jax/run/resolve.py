@@ -8,6 +8,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from abkd_jax.configs.methods import METHODS, method_name, with_named
 from abkd_jax.configs.names import canonical, is_listed
 from abkd_jax.configs.options import (
     BatchConfig,
@@ -166,15 +167,24 @@ def _spelled_out(config: Run) -> Run:
 
     A `layout:name` that is in the list becomes the name there.
     """
+    if isinstance(config, DistillConfig):
+        config = _with_methods(config)
     values = {option.name: getattr(config, option.name) for option in dataclasses.fields(config)}
     changes: dict[str, Any] = {name: expanded(value) for name, value in values.items() if isinstance(value, Path)}
     changes["teacher_outputs"] = tuple(map(expanded, config.teacher_outputs))
-    if isinstance(config, DistillConfig):
-        changes["methods"] = tuple(name for entry in config.methods for name in entry.split(",") if name)
     if isinstance(config.dataset, str):
         changes["dataset"] = canonical(config.dataset)
     changes = {name: value for name, value in changes.items() if value != values[name]}
     return dataclasses.replace(config, **changes) if changes else config  # values of a wrong type are refused later
+
+
+def _with_methods(config: Distill) -> Distill:
+    """Returns the run with a field for every method that it names, each by the name of its field."""
+    entries = [name for entry in config.methods for name in entry.split(",") if name]
+    config = with_named(config, entries)
+    fields = {name: getattr(config, name).auxiliary for name in methods_of(config)}
+    names = tuple(method_name(entry) if fields.get(method_name(entry)) == entry else entry for entry in entries)
+    return config if names == config.methods else dataclasses.replace(config, methods=names)
 
 
 def _flag(path: str) -> str:
@@ -198,9 +208,17 @@ def _check_methods(config: DistillConfig) -> None:
     if len(set(config.methods)) != len(config.methods) or not config.methods:
         raise InputError(f"methods are {', '.join(config.methods) or 'none'}: expected at least one, each named once")
     for name in config.methods:
+        own = method_name(name)
+        if own != name and own.isidentifier():
+            raise InputError(
+                f"method {name} would be called {own}, which is taken: expected a function of another name"
+            )
+        if own != name:
+            raise InputError(f"method {name!r} names no loss, expected module:function, as in my_losses:logit_mse")
         if name not in known:
-            near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(name.lower(), known, n=1))
-            raise InputError(f"method {name} is unknown, expected some of {', '.join(known)}{near}")
+            named = tuple(dict.fromkeys([*known, *METHODS]))
+            near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(name.lower(), named, n=1))
+            raise InputError(f"method {name} is unknown, expected some of {', '.join(named)}, or module:function{near}")
 
 
 def _wrong_options(config: Any, prefix: str, idle: Collection[str] = ()) -> Iterator[str]:

@@ -5,8 +5,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from abkd_jax.configs.large_presets import Preset
+from abkd_jax.configs.methods import AUXILIARY_WEIGHTS, FURTHER_WEIGHTS, GEOMETRIC_NODES, loss_weight
 from abkd_jax.configs.options import MethodConfig
-from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, Preset
 from abkd_jax.outside import is_outside, require_known
 from abkd_jax.types import InputError
 
@@ -34,16 +35,7 @@ _ALIGNMENT: dict[str, dict[str, Any]] = {
     "stride_structure": {"dissimilarity": "structure"},
     "stride": {"dissimilarity": "stride"},
 }
-# Losses of others beside soft labels: their weights; those of Joshi et al. where they have one.
-_AUXILIARY: dict[str, float] = {
-    **AUXILIARY_WEIGHTS,
-    "mustad": 1.0,
-    "mustad_repeated": 1.0,
-    "geometric": 1e-6,  # a sum over pairs of nodes
-    "krd": 1.0,
-    "ff_g2m": 1.0,
-    "propagate": 1.0,
-}
+_AUXILIARY = (*AUXILIARY_WEIGHTS, *FURTHER_WEIGHTS, "mustad_repeated")  # losses of others beside soft labels
 # Methods from one start, where the tuning of all others chooses among several. The start that is newer than the ranges
 # of the tunings is in none of them.
 _NOT_DRAWN = "fitted"
@@ -55,7 +47,6 @@ _STARTS = {
     "abkd_fitted": ("abkd", "fitted"),
     "teacher_input_fitted": ("teacher_input", "fitted"),
 }
-MAX_NODES = 1024  # drawn per step where a loss compares all pairs of nodes: 7 times fewer pairs than all of Cora
 _ALONE = "labels_"  # prefix of the methods that learn from labels and one term, without soft labels
 _REPEATED = "_repeated"  # suffix of those whose student repeats one layer
 
@@ -134,9 +125,9 @@ def recipe(
         changes |= {**_ALIGNMENT.get(loss, {}), "alignment_weight": weight}
         ranges["alignment_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     elif loss in _AUXILIARY or is_outside(loss):
-        weight = _AUXILIARY.get(loss, 1.0)
         auxiliary = loss.removesuffix(_REPEATED) if repeats_layer(name) else loss
-        changes |= {"auxiliary": auxiliary, "auxiliary_weight": weight, "auxiliary_max_nodes": MAX_NODES}
+        weight = loss_weight(auxiliary)
+        changes |= {"auxiliary": auxiliary, "auxiliary_weight": weight, "auxiliary_max_nodes": GEOMETRIC_NODES}
         ranges["auxiliary_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     if loss.startswith("teacher_input"):
         changes["input"] = "teacher"

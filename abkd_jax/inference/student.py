@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from abkd_jax.configs.methods import method_name
 from abkd_jax.datasets.files.atomic import read_json
 from abkd_jax.inference import bundle as bundles
 from abkd_jax.inference.bundle import Bundle
@@ -102,7 +103,7 @@ def find(folder: str | Path, method: str | None = None, seed: int | None = None)
 
     Args:
         folder: of the student itself, or of a run.
-        method: of the run; may be left out where it has one.
+        method: of the run, a loss of one's own also as `module:function`; may be left out where it has one.
         seed: of the run; None takes the one with the best validation score, the first of equal ones.
 
     Raises:
@@ -119,6 +120,7 @@ def find(folder: str | Path, method: str | None = None, seed: int | None = None)
     methods = sorted(path.name for path in own.iterdir() if path.is_dir())
     if method is None and len(methods) == 1:
         method = methods[0]
+    method = method and method_name(method)
     if method not in methods:
         given = "no method is named" if method is None else f"method is {method}"
         raise InputError(f"{folder}: {given}, expected one of {', '.join(methods)}")

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from abkd_jax import datasets
+from abkd_jax.configs.methods import can_be_named, with_methods
 from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig
 from abkd_jax.configs.presets import distill_config
 from abkd_jax.datasets.convert.pyg_data import is_of_pyg
 from abkd_jax.datasets.facts import check_batches
+from abkd_jax.distill.named import LOSS
 from abkd_jax.inference.student import Student
 from abkd_jax.models.own import MODEL
 from abkd_jax.outside import name_of
@@ -24,15 +26,18 @@ from abkd_jax.run.compiled import kept_programs
 from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.folder import map_rows, metric_lines, open_run
 from abkd_jax.run.given_teachers import WEIGHTS, given_teacher
+from abkd_jax.run.method_names import methods_of
 from abkd_jax.run.plan import make_plan
 from abkd_jax.run.program import Teacher
 from abkd_jax.run.report import figures, pareto, statistics, tables
-from abkd_jax.run.resolve import jobs, methods_of, resolve, with_starts
+from abkd_jax.run.resolve import jobs, resolve, with_starts
 from abkd_jax.run.teachers import check_hiddens, read_teacher
 from abkd_jax.run.torch_teacher import is_module
-from abkd_jax.types import Dataset, GraphDataset, InputError
+from abkd_jax.types import Dataset, GraphDataset, InputError, Objective
 
 __all__ = ["Compressed", "compress"]
+
+Loss = Callable[[], Objective]
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def compress(
     teacher: Any = None,
     *,
     student: ModelConfig | Callable[..., Any] | None = None,
-    methods: str | Sequence[str] | Mapping[str, MethodConfig] | None = None,
+    methods: str | Loss | Sequence[str | Loss] | Mapping[str, MethodConfig] | None = None,
     seeds: int | None = None,
     max_epochs: int | None = None,
     teacher_model: ModelConfig | None = None,
@@ -138,8 +143,9 @@ def compress(
             a list of these, an ensemble.
         student: architecture and sizes; or a function that returns a module of your own (`models.own`), for the sizes
             of the student that the data has.
-        methods: names of the methods, the one that `Compressed.student` is taken from last; or new settings of these by
-            their names.
+        methods: names of the methods, the one that `Compressed.student` is taken from last: those of the package, and
+            soft labels with a loss of your own as `module:function`, or as a function at the top of a module or script
+            that returns the `Objective`; or settings by name, also by new names.
         seeds: number of seeds of the students.
         max_epochs: upper limit on the epochs of every training.
         teacher_model: architecture of weights in a file.
@@ -168,20 +174,10 @@ def compress(
     dataset = _dataset(data, data_root, seed)
     name = str(data) if isinstance(data, str | Path) else dataset.name
     base = config or distill_config(name, None if is_listed(name) else datasets.facts_of(dataset))
-    named: Any = {}
-    if isinstance(methods, Mapping):  # other names are refused below, as in a list
-        named = {method: settings for method, settings in methods.items() if method in methods_of(base)}
-    if methods is not None:
-        named["methods"] = (methods,) if isinstance(methods, str) else tuple(methods)
-        for method in named["methods"]:
-            if not isinstance(method, str):
-                raise InputError(
-                    f"compress: a method is {type(method).__name__}, expected a name; a loss of your own is in "
-                    "settings, methods={'gcrd': MethodConfig(auxiliary='my_losses:logit_mse', auxiliary_weight=1.0)}"
-                )
+    base = _with_methods(base, methods)
     own: Any = {"student": _named(student, base.student), "seeds": seeds, "max_epochs": max_epochs}
     own["teacher"] = teacher if isinstance(teacher, TeacherConfig) else None
-    changes = named | {key: value for key, value in own.items() if value is not None}
+    changes = {key: value for key, value in own.items() if value is not None}
     check_batches(name, base.batches.kind, graph_level=isinstance(dataset, GraphDataset))
     with _folder(out) as path, kept_programs():
         settings = replace(base, dataset=name, out=path, split=seed, **changes)
@@ -230,6 +226,26 @@ def _named(student: Any, settings: ModelConfig) -> ModelConfig | None:
 
 def _is_function(value: Any) -> bool:
     return callable(value) and hasattr(value, "__qualname__")
+
+
+def _with_methods(config: DistillConfig, methods: Any) -> DistillConfig:
+    """Returns the settings with methods, each by its name."""
+    if methods is None:
+        return config
+    if isinstance(methods, Mapping):
+        for name in methods:
+            if name not in methods_of(config) and not (isinstance(name, str) and can_be_named(name)):
+                raise InputError(f"compress: methods has the name {name!r}, expected an identifier that no setting has")
+        config = with_methods(config, methods)
+    names = []
+    for method in (methods,) if isinstance(methods, str) or callable(methods) else methods:
+        if not isinstance(method, str) and not callable(method):
+            raise InputError(
+                f"compress: a method is {type(method).__name__}, expected a name, or a function that returns an "
+                "Objective"
+            )
+        names.append(method if isinstance(method, str) else name_of(method, LOSS))
+    return replace(config, methods=tuple(names))
 
 
 def _resolved(config: DistillConfig) -> DistillConfig:

@@ -114,12 +114,17 @@ def config_dict(config: Any) -> dict[str, Any]:
 
 
 def read_method(entries: dict[str, Any]) -> MethodConfig:
-    """Returns the settings of a method as `config_dict` has written them down, less what is no option of now."""
-    known = {option.name for option in dataclasses.fields(MethodConfig)}
-    values = {name: value for name, value in entries.items() if name in known}
+    """Returns the settings of a method that `config_dict` has written down, without what is no option now."""
     student = entries.get("student")
-    values["student"] = None if student is None else ModelConfig(**student)
-    return MethodConfig(**{**values, "optim": OptimConfig(**entries["optim"])})
+    parts = {
+        "student": None if student is None else _read(ModelConfig, student),
+        "optim": _read(OptimConfig, entries["optim"]),
+    }
+    return _read(MethodConfig, {**entries, **parts})
+
+
+def _read(kind: Any, entries: dict[str, Any]) -> Any:
+    return kind(**{option.name: entries[option.name] for option in dataclasses.fields(kind) if option.name in entries})
 
 
 def fingerprint(dataset: Dataset | GraphDataset) -> str:

@@ -10,7 +10,8 @@ from abkd_jax.configs.names import short_name
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.run.folder import RunFolder, is_method
 from abkd_jax.run.identity import read_method, run_digest, settings
-from abkd_jax.run.resolve import Job, jobs, methods_of
+from abkd_jax.run.method_names import methods_of
+from abkd_jax.run.resolve import Job, jobs
 
 __all__ = ["Plan", "make_plan", "run_path"]
 

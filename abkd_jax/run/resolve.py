@@ -1,14 +1,12 @@
 """From the settings that were given to the jobs of a run: in full and checked, before anything is read or compiled."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from abkd_jax.configs.methods import METHODS, method_name, with_named
 from abkd_jax.configs.names import canonical, is_listed
 from abkd_jax.configs.options import (
     BatchConfig,
@@ -26,13 +24,14 @@ from abkd_jax.distill.build import OF_LOGITS, LossContext, build_objective
 from abkd_jax.models import build
 from abkd_jax.models.own import MODEL
 from abkd_jax.outside import function_of, is_outside
+from abkd_jax.run.method_names import check_methods, methods_of, with_asked
 from abkd_jax.run.starts import STARTS_OF_TEACHER, check_start, with_start
 from abkd_jax.training.multihost import are_several
 from abkd_jax.training.sharding import make_mesh, mesh_sizes
 from abkd_jax.training.step import make_optimizer
 from abkd_jax.types import InputError
 
-__all__ = ["Job", "capped", "check_input", "jobs", "methods_of", "resolve", "with_epochs", "with_starts"]
+__all__ = ["Job", "capped", "check_input", "jobs", "resolve", "with_epochs", "with_starts"]
 
 Run = TypeVar("Run", bound=RunConfig)
 Distill = TypeVar("Distill", bound=DistillConfig)
@@ -40,11 +39,6 @@ Distill = TypeVar("Distill", bound=DistillConfig)
 SHOWN = 3  # wrong settings that one message names
 CHOSEN = {"auxiliary": "auxiliary_weight", "attention": "alignment_weight", "dissimilarity": "alignment_weight"}
 WEIGHTS = ("task_weight", "soft_label_weight", "alignment_weight", "auxiliary_weight")
-
-
-def methods_of(config: RunConfig) -> tuple[str, ...]:
-    """Returns the fields of a config that describe a method; a study adds its own to those of `DistillConfig`."""
-    return tuple(f.name for f in dataclasses.fields(config) if isinstance(getattr(config, f.name), MethodConfig))
 
 
 class Job(NamedTuple):
@@ -168,7 +162,7 @@ def _spelled_out(config: Run) -> Run:
     A `layout:name` that is in the list becomes the name there.
     """
     if isinstance(config, DistillConfig):
-        config = _with_methods(config)
+        config = with_asked(config)
     values = {option.name: getattr(config, option.name) for option in dataclasses.fields(config)}
     changes: dict[str, Any] = {name: expanded(value) for name, value in values.items() if isinstance(value, Path)}
     changes["teacher_outputs"] = tuple(map(expanded, config.teacher_outputs))
@@ -176,15 +170,6 @@ def _spelled_out(config: Run) -> Run:
         changes["dataset"] = canonical(config.dataset)
     changes = {name: value for name, value in changes.items() if value != values[name]}
     return dataclasses.replace(config, **changes) if changes else config  # values of a wrong type are refused later
-
-
-def _with_methods(config: Distill) -> Distill:
-    """Returns the run with a field for every method that it names, each by the name of its field."""
-    entries = [name for entry in config.methods for name in entry.split(",") if name]
-    config = with_named(config, entries)
-    fields = {name: getattr(config, name).auxiliary for name in methods_of(config)}
-    names = tuple(method_name(entry) if fields.get(method_name(entry)) == entry else entry for entry in entries)
-    return config if names == config.methods else dataclasses.replace(config, methods=names)
 
 
 def _flag(path: str) -> str:
@@ -195,30 +180,12 @@ def _flag(path: str) -> str:
 def _check_options(config: RunConfig) -> None:
     """Checks every option of everything that takes part, by its type and its range."""
     if isinstance(config, DistillConfig):
-        _check_methods(config)
+        check_methods(config)
     idle = set(methods_of(config)) - set(getattr(config, "methods", ()))
     wrong = list(_wrong_options(config, "", idle))
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise InputError("; ".join(wrong[:SHOWN]) + more)
-
-
-def _check_methods(config: DistillConfig) -> None:
-    known = methods_of(config)
-    if len(set(config.methods)) != len(config.methods) or not config.methods:
-        raise InputError(f"methods are {', '.join(config.methods) or 'none'}: expected at least one, each named once")
-    for name in config.methods:
-        own = method_name(name)
-        if own != name and own.isidentifier():
-            raise InputError(
-                f"method {name} would be called {own}, which is taken: expected a function of another name"
-            )
-        if own != name:
-            raise InputError(f"method {name!r} names no loss, expected module:function, as in my_losses:logit_mse")
-        if name not in known:
-            named = tuple(dict.fromkeys([*known, *METHODS]))
-            near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(name.lower(), named, n=1))
-            raise InputError(f"method {name} is unknown, expected some of {', '.join(named)}, or module:function{near}")
 
 
 def _wrong_options(config: Any, prefix: str, idle: Collection[str] = ()) -> Iterator[str]:

@@ -12,7 +12,8 @@ from abkd_jax import datasets
 from abkd_jax.configs.options import MethodConfig, ModelConfig
 from abkd_jax.configs.presets import DATASETS, distill_config
 from abkd_jax.run.compress import _knowing
-from abkd_jax.run.resolve import jobs, methods_of, resolve
+from abkd_jax.run.method_names import methods_of
+from abkd_jax.run.resolve import jobs, resolve
 from abkd_jax.run.starts import possible, with_start
 from abkd_jax.types import InputError
 

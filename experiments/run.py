@@ -14,7 +14,7 @@ import tabulate
 import tyro
 
 from abkd_jax.cli import commands
-from abkd_jax.cli.parser import dataset_in
+from abkd_jax.cli.arguments import dataset_in
 from abkd_jax.configs.options import DistillConfig
 from abkd_jax.datasets.files.atomic import read_json_lines
 from abkd_jax.run.folder import read_results

@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from abkd_jax.cli.arguments import methods_in
+from abkd_jax.configs.methods import method_name, option_hint
+
 __all__ = ["in_one_line", "named_here", "output"]
 
 Result = TypeVar("Result")
@@ -24,10 +27,13 @@ def named_here(arguments: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        names = [word.partition("=")[0] for word in arguments]
+        names = [word.partition("=")[0] for word in arguments if word.startswith("--")]
         if end.code == BAD_OPTIONS:
             for name in filter(ELSEWHERE.__contains__, names):
                 print(f"{name}: did you mean {ELSEWHERE[name]}?", file=sys.stderr)
+            named = [method_name(entry) for entry in methods_in(arguments)]
+            for line in filter(None, (option_hint(name, named) for name in names)):
+                print(line, file=sys.stderr)
         raise
 
 

@@ -8,15 +8,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from abkd_jax.cli.arguments import dataset_in, methods_in, value_in
 from abkd_jax.cli.endings import in_one_line, named_here, output
+from abkd_jax.cli.help import describing
 from abkd_jax.configs import rules
-from abkd_jax.configs.methods import METHODS, with_methods, with_named
+from abkd_jax.configs.methods import METHODS, method_name, methods_of, with_methods, with_named
 from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.configs.presets import DATASETS, distill_config
 from abkd_jax.configs.words import word
 
-__all__ = ["dataset_in", "main"]
+__all__ = ["main"]
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -152,49 +154,6 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(status)
 
 
-def dataset_in(arguments: list[str], default: str = "digits") -> str:
-    """Returns the data set that the arguments name, the last one: it decides the defaults of all other options.
-
-    Args:
-        arguments: words of the command line.
-        default: data set where none is named.
-
-    Examples:
-        >>> dataset_in(["distill", "--dataset=cora", "--seeds", "2"])
-        'cora'
-        >>> dataset_in(["teacher"])
-        'digits'
-    """
-    return _value_in(arguments, "--dataset") or default
-
-
-def _value_in(arguments: list[str], option: str) -> str | None:
-    """Returns the last value that the arguments give an option; None without any."""
-    found = None
-    for position, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag.replace("_", "-") == option and (equals or position + 1 < len(arguments)):
-            found = value if equals else arguments[position + 1]
-    return found
-
-
-def methods_in(arguments: list[str]) -> tuple[str, ...]:
-    """Returns the methods that the arguments name, the last time that they do: options of these are options too.
-
-    Examples:
-        >>> methods_in(["distill", "--methods", "soft_label", "krd,lsp", "--seeds", "2"])
-        ('soft_label', 'krd', 'lsp')
-    """
-    found: list[str] = []
-    flag = ""
-    for argument in arguments:
-        if argument.startswith("-"):
-            flag, _, argument = argument.partition("=")
-            found = [] if flag == "--methods" else found
-        found += argument.split(",") if flag == "--methods" else []
-    return tuple(name for name in found if name)
-
-
 def _main(arguments: list[str]) -> int:
     facts = _facts(arguments)
     config = with_named(distill_config(dataset_in(arguments), facts), methods_in(arguments))
@@ -205,6 +164,7 @@ def _main(arguments: list[str]) -> int:
             description=__doc__,
             args=arguments,
             config=(tyro.conf.AvoidSubcommands,),  # no options of a student for methods without one
+            registry=describing(_shown(arguments, config)),
         )
     from abkd_jax.datasets.files import progress
 
@@ -219,6 +179,14 @@ def _main(arguments: list[str]) -> int:
             log.info("settings by rule: %s", rules.reason(facts))
         trains = isinstance(command, Teacher | Distill)
         return in_one_line(f"abkd_jax {name}", lambda: _run(command, config, facts), resumes=trains)
+
+
+def _shown(arguments: list[str], config: DistillConfig) -> tuple[str, ...]:
+    """Returns the methods whose options a help lists: those named, else those of the run; () without a help."""
+    if not {"-h", "--help"} & set(arguments):
+        return ()
+    named = (method_name(entry) for entry in methods_in(arguments))
+    return tuple(name for name in named if name in methods_of(config)) or config.methods
 
 
 def _join(command: Any) -> None:
@@ -238,11 +206,11 @@ def _facts(arguments: list[str]) -> rules.Facts | None:
     from abkd_jax import datasets  # jax comes with it, so that only sets without settings of their own pay for it
     from abkd_jax.datasets.files import progress
 
-    split = _value_in(arguments, "--split") or "0"
+    split = value_in(arguments, "--split") or "0"
     seed = int(split) if split.isdecimal() else 0  # what is no number is refused with the other options
     quiet = bool({"-q", "--quiet"} & set(arguments))
     with progress.logging_to_stderr(logging.WARNING if quiet else logging.INFO):
-        root = _value_in(arguments, "--data-root")
+        root = value_in(arguments, "--data-root")
         trains = command != "evaluate"
         return in_one_line(f"abkd_jax {command}", lambda: datasets.facts(name, root, seed), resumes=trains)
 

@@ -4,12 +4,13 @@ A loss of one's own, `module:function`, is a method by the name of its function.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field, fields, make_dataclass, replace
+from difflib import get_close_matches
 from keyword import iskeyword
 from typing import Any, TypeVar
 
-from abkd_jax.configs.options import DistillConfig, MethodConfig
+from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
 
 __all__ = [
     "AUXILIARY_WEIGHTS",
@@ -20,6 +21,8 @@ __all__ = [
     "further_method",
     "loss_weight",
     "method_name",
+    "methods_of",
+    "option_hint",
     "with_methods",
     "with_named",
 ]
@@ -83,6 +86,25 @@ def can_be_named(name: str) -> bool:
     return name.isidentifier() and not iskeyword(name) and name not in taken and not hasattr(DistillConfig, name)
 
 
+def option_hint(option: str, named: Collection[str]) -> str | None:
+    """Returns one line on an option of a method that is not named; None for all other options.
+
+    Args:
+        option: as the command line has it.
+        named: methods, by name.
+
+    Examples:
+        >>> option_hint("--krd.auxiliary-weight", ["abkd"])
+        '--krd.auxiliary-weight: krd has options where --methods names it'
+    """
+    name = option.removeprefix("--").partition(".")[0].replace("-", "_")
+    known = [known.name for known in fields(DistillConfig)]
+    if "." not in option or name in named or get_close_matches(name, known, n=1):
+        return None
+    entry = "" if name in FURTHER else f", as in module:{name}"
+    return f"{option}: {name} has options where --methods names it{entry}"
+
+
 def further_method(config: DistillConfig, loss: str) -> MethodConfig:
     """Returns the soft labels of a run together with a further loss at its default weight.
 
@@ -92,6 +114,11 @@ def further_method(config: DistillConfig, loss: str) -> MethodConfig:
     """
     nodes = {"auxiliary_max_nodes": GEOMETRIC_NODES} if loss == "geometric" else {}
     return replace(config.soft_label, auxiliary=loss, auxiliary_weight=loss_weight(loss), **nodes)
+
+
+def methods_of(config: RunConfig) -> tuple[str, ...]:
+    """Returns the fields of a config that describe a method; a study adds its own to those of `DistillConfig`."""
+    return tuple(option.name for option in fields(config) if isinstance(getattr(config, option.name), MethodConfig))
 
 
 def with_named(config: Distill, names: Iterable[str]) -> Distill:

@@ -241,12 +241,15 @@ class RunConfig:
 class DistillConfig(RunConfig):
     """A comparison of students that learn from the same teachers.
 
-    Every field that holds a `MethodConfig` is a method; a study subclasses this and adds fields (see `presets.extend`).
+    Every field that holds a `MethodConfig` is a method. Losses that `methods` names beyond these get a field of their
+    own when a run is resolved (see `configs.methods`); a study subclasses this and adds fields (see `presets.extend`).
     """
 
     methods: tuple[str, ...] = ("supervised", "soft_label", "abkd")
-    """Students to train, in the order of the table: supervised, soft_label, abkd, abkd_paper; glnn; and soft labels
-    with an earlier loss: fitnet, attention_transfer, lsp, gsp, gcrd."""
+    """Students to train, in the order of the table: supervised, soft_label, abkd, abkd_paper; glnn; soft labels with a
+    published loss: fitnet, attention_transfer, lsp, gsp, gcrd, mustad, geometric, krd, ff_g2m, propagate; or with one
+    of your own, module:function, which is then called by the name of its function. A method that is named here has
+    options: --help --methods NAME lists them."""
     student: ModelConfig = field(default_factory=lambda: ModelConfig(layers=4, hidden=4, dropout=0.0))
     """The student."""
     supervised: MethodConfig = field(default_factory=MethodConfig)

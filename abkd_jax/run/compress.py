@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from abkd_jax import datasets
-from abkd_jax.configs.methods import can_be_named, with_methods
+from abkd_jax.configs.methods import can_be_named, methods_of, with_methods
 from abkd_jax.configs.names import is_listed
 from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, TeacherConfig
 from abkd_jax.configs.presets import distill_config
@@ -26,7 +26,6 @@ from abkd_jax.run.compiled import kept_programs
 from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.folder import map_rows, metric_lines, open_run
 from abkd_jax.run.given_teachers import WEIGHTS, given_teacher
-from abkd_jax.run.method_names import methods_of
 from abkd_jax.run.plan import make_plan
 from abkd_jax.run.program import Teacher
 from abkd_jax.run.report import figures, pareto, statistics, tables

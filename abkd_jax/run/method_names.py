@@ -4,18 +4,13 @@ import dataclasses
 import difflib
 from typing import TypeVar
 
-from abkd_jax.configs.methods import METHODS, method_name, with_named
-from abkd_jax.configs.options import DistillConfig, MethodConfig, RunConfig
+from abkd_jax.configs.methods import METHODS, method_name, methods_of, option_hint, with_named
+from abkd_jax.configs.options import DistillConfig
 from abkd_jax.types import InputError
 
-__all__ = ["check_methods", "methods_of", "with_asked"]
+__all__ = ["check_methods", "with_asked"]
 
 Distill = TypeVar("Distill", bound=DistillConfig)
-
-
-def methods_of(config: RunConfig) -> tuple[str, ...]:
-    """Returns the fields of a config that describe a method; a study adds its own to those of `DistillConfig`."""
-    return tuple(f.name for f in dataclasses.fields(config) if isinstance(getattr(config, f.name), MethodConfig))
 
 
 def with_asked(config: Distill) -> Distill:
@@ -42,6 +37,8 @@ def check_methods(config: DistillConfig) -> None:
         raise InputError(f"methods are {', '.join(config.methods) or 'none'}: expected at least one, each named once")
     known = tuple(dict.fromkeys([*methods_of(config), *METHODS]))
     for name in config.methods:
+        if name.startswith("-"):
+            raise InputError(option_hint(name, config.methods) or f"{name} is no option here, see --help")
         own = method_name(name)
         if own != name:
             if not own.isidentifier():

@@ -5,12 +5,11 @@ import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from abkd_jax.configs.methods import with_methods
+from abkd_jax.configs.methods import methods_of, with_methods
 from abkd_jax.configs.names import short_name
 from abkd_jax.configs.options import DistillConfig, RunConfig
 from abkd_jax.run.folder import RunFolder, is_method
 from abkd_jax.run.identity import read_method, run_digest, settings
-from abkd_jax.run.method_names import methods_of
 from abkd_jax.run.resolve import Job, jobs
 
 __all__ = ["Plan", "make_plan", "run_path"]

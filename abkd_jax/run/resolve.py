@@ -7,6 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from abkd_jax.configs.methods import methods_of
 from abkd_jax.configs.names import canonical, is_listed
 from abkd_jax.configs.options import (
     BatchConfig,
@@ -24,7 +25,7 @@ from abkd_jax.distill.build import OF_LOGITS, LossContext, build_objective
 from abkd_jax.models import build
 from abkd_jax.models.own import MODEL
 from abkd_jax.outside import function_of, is_outside
-from abkd_jax.run.method_names import check_methods, methods_of, with_asked
+from abkd_jax.run.method_names import check_methods, with_asked
 from abkd_jax.run.starts import STARTS_OF_TEACHER, check_start, with_start
 from abkd_jax.training.multihost import are_several
 from abkd_jax.training.sharding import make_mesh, mesh_sizes

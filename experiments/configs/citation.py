@@ -11,9 +11,9 @@ Chosen on validation nodes alone by `python -m experiments.tune`: temperature, a
 
 from dataclasses import dataclass, field, replace
 
+from abkd_jax.configs.methods import methods_of
 from abkd_jax.configs.options import DistillConfig, MethodConfig
 from abkd_jax.configs.presets import AUXILIARY_WEIGHTS, distill_config, extend
-from abkd_jax.run.method_names import methods_of
 
 __all__ = ["Citation", "grid", "plainly_started", "study"]
 

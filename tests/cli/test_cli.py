@@ -14,7 +14,8 @@ from problem_samples import graph_dataset, typed_dataset
 from abkd_jax import compress, datasets, load
 from abkd_jax.cli import commands, parser
 from abkd_jax.configs import names, presets
-from abkd_jax.configs.options import MODELS
+from abkd_jax.configs.methods import METHODS
+from abkd_jax.configs.options import MODELS, MethodConfig
 from abkd_jax.datasets.files import download
 from abkd_jax.datasets.files.atomic import read_arrays
 from abkd_jax.inference import serving
@@ -105,11 +106,49 @@ def test_a_set_outside_the_list_is_distilled_by_its_rules(capsys, tmp_path, monk
     assert contents(folder) == before
 
 
-def test_a_method_with_a_student_of_its_own_has_options_for_it(capsys):
+def test_help_lists_the_options_of_the_methods_that_are_trained(capsys):
     text = help_of(capsys, "distill")
-    assert "--glnn.student.hidden" in text
+    assert len(text.splitlines()) < 500
+    assert [name for name in METHODS if f"--{name.replace('_', '-')}." in text] == ["supervised", "soft_label", "abkd"]
+    flowing = " ".join(text.replace("│", "").split())
+    assert "--help --methods NAME lists them" in flowing
+    assert all(name in flowing for name in METHODS)
+    assert flowing.count("auto is fitted where that is possible") == 1  # of the last method, whose text others name
+    assert "labels alone. Options as of abkd, below." in flowing
+    assert "--supervised.optim.epochs INT (default: 1500)" in flowing
+    for methods, there in (("glnn", ["glnn"]), ("abkd,krd", ["abkd", "krd"]), ("mine:my_loss", ["my-loss"])):
+        options = help_of(capsys, "distill", "--methods", methods)
+        assert [part.split()[0] for part in options.split("╭─ ")[6:] if "." not in part.split()[0]] == there
+    assert "--glnn.student.hidden" in help_of(capsys, "distill", "--methods=glnn")
     assert "--soft-label.student" not in text
-    assert all(method in " ".join(text.split()) for method in ("fitnet, attention_transfer, lsp, gsp, gcrd", "glnn"))
+
+
+def test_no_option_of_a_method_is_lost(capsys):
+    """Each field of each method of the package is an option of the help that names it, and taken without being named."""
+    options = {option.name.replace("_", "-") for option in dataclasses.fields(MethodConfig)} - {"student", "optim"}
+    for method in METHODS:
+        own = method.replace("_", "-")
+        text = help_of(capsys, "evaluate", "--methods", method)
+        assert options <= {part.split()[0] for part in text.replace("\n", " ").split(f"--{own}.")[1:]}
+        assert f"--{own}.optim.learning-rate" in text
+    assert "--seeds is 0" in refused(capsys, "distill", "--dataset=synthetic", "--gcrd.dim=3", "--seeds=0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--krd.dim", "3"], "--krd.dim: krd has options where --methods names it"),
+        (["--mine.dim", "3"], "--mine.dim: mine has options where --methods names it, as in module:mine"),
+        (["--methods", "krd", "--seeds", "2", "--krd.din", "3"], None),
+        (["--teacher.din", "3"], None),
+    ],
+)
+def test_an_option_of_a_method_that_is_not_named_says_so(capsys, arguments, line):
+    with pytest.raises(SystemExit) as caught:
+        parser.main(["distill", *arguments])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == line if line else "has options where" not in last
 
 
 def test_bad_option_names_it_and_exits_with_two(capsys):
@@ -155,6 +194,15 @@ def test_options_of_other_programs_are_named_as_they_are_here(capsys):
         ([*OPTIONS, "--methods", "abkd", "abkd"], "each named once"),
         ([*OPTIONS, "--methods", "abdk"], "did you mean abkd?"),
         ([*OPTIONS, "--methods", "GCRD"], "did you mean gcrd?"),
+        ([*OPTIONS, "--methods", "kdr"], "or module:function; did you mean krd?"),
+        ([*OPTIONS, "--methods", "krd", "--krd.temperature", 0], "--krd.temperature is 0.0"),
+        ([*OPTIONS, "--methods", "gsp", "--krd.dim", 3], "--krd.dim: krd has options where --methods names it"),
+        ([*OPTIONS, "--methods", "gsp", "--sedds", 3], "--sedds is no option here"),
+        ([*OPTIONS, "--methods", "nowhere:loss"], "nowhere:loss: there is no module nowhere"),
+        ([*OPTIONS, "--methods", "mine:quiet"], "mine:quiet would be called quiet, which is taken"),
+        ([*OPTIONS, "--methods", "mine:gsp"], "would be called gsp, which is taken; expected another function, or gsp"),
+        ([*OPTIONS, "--methods", "one:loss", "two:loss"], "two:loss would be called loss, which is taken"),
+        ([*OPTIONS, "--methods", "one:"], "'one:' names no loss, expected module:function"),
         (["--dataset", "ogbg-molbace", "--batches.kind", "full"], "labels graphs: --batches.kind is full"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -381,6 +429,8 @@ def test_completion_is_for_this_program_and_offers_names(capsys):
     assert repr(list(datasets.names())) in script
     assert repr(["supervised", "soft_label", "abkd"])[1:-1] in script
     assert repr(list(MODELS)) in script
+    assert repr(["krd", "ff_g2m", "propagate"])[1:-1] in script
+    assert "--gcrd.auxiliary-weight" in script  # of methods that the words before may name
 
 
 def test_names_of_data_sets_are_known_without_the_readers():

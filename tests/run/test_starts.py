@@ -9,10 +9,10 @@ from pipeline_samples import STUDENT, TEACHER, tiny
 
 import abkd_jax
 from abkd_jax import datasets
+from abkd_jax.configs.methods import methods_of
 from abkd_jax.configs.options import MethodConfig, ModelConfig
 from abkd_jax.configs.presets import DATASETS, distill_config
 from abkd_jax.run.compress import _knowing
-from abkd_jax.run.method_names import methods_of
 from abkd_jax.run.resolve import jobs, resolve
 from abkd_jax.run.starts import possible, with_start
 from abkd_jax.types import InputError

@@ -2,7 +2,25 @@
 
 from collections.abc import Sequence
 
-__all__ = ["dataset_in", "methods_in", "value_in"]
+__all__ = ["asks_for_help", "dataset_in", "help_first", "methods_in", "value_in"]
+
+_HELP = {"-h", "--help"}
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Tells whether the arguments ask for a help."""
+    return not _HELP.isdisjoint(arguments)
+
+
+def help_first(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments with that for a help behind the command, where no option takes it for a value.
+
+    Examples:
+        >>> help_first(["distill", "--methods", "krd", "-h"])
+        ['distill', '--help', '--methods', 'krd']
+    """
+    words = [word for word in arguments if word not in _HELP]
+    return [*words[:1], "--help", *words[1:]] if asks_for_help(arguments) else words
 
 
 def dataset_in(arguments: list[str], default: str = "digits") -> str:

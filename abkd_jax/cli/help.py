@@ -42,8 +42,8 @@ def _described(shown: tuple[str, ...], brief: list[Any], info: StructTypeInfo) -
         kind, default, elsewhere = kinds[option.name], _default(option, info.default), None
         if kind is MethodConfig and shown and option.name not in shown:
             kind = tyro.conf.Suppress[kind]
-        elif is_brief or _explained(info.type, option.name, kind, shown):
-            elsewhere = _explained(info.type, option.name, kind, shown)
+        elif is_brief or _explained(info.type, option.name, type(default), shown):
+            elsewhere = _explained(info.type, option.name, type(default), shown)
             default = dataclasses.replace(default) if elsewhere else default  # a copy, known again by its identity
             brief.append(default)
         text = functools.partial(_text, info.type, option.name, default, elsewhere)

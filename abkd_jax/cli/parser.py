@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from abkd_jax.cli.arguments import dataset_in, methods_in, value_in
+from abkd_jax.cli.arguments import asks_for_help, dataset_in, help_first, methods_in, value_in
 from abkd_jax.cli.endings import in_one_line, named_here, output
 from abkd_jax.cli.help import describing
 from abkd_jax.configs import rules
@@ -162,7 +162,7 @@ def _main(arguments: list[str]) -> int:
             _commands(config),
             prog="abkd-jax",
             description=__doc__,
-            args=arguments,
+            args=help_first(arguments),
             config=(tyro.conf.AvoidSubcommands,),  # no options of a student for methods without one
             registry=describing(_shown(arguments, config)),
         )
@@ -183,7 +183,7 @@ def _main(arguments: list[str]) -> int:
 
 def _shown(arguments: list[str], config: DistillConfig) -> tuple[str, ...]:
     """Returns the methods whose options a help lists: those named, else those of the run; () without a help."""
-    if not {"-h", "--help"} & set(arguments):
+    if not asks_for_help(arguments):
         return ()
     named = (method_name(entry) for entry in methods_in(arguments))
     return tuple(name for name in named if name in methods_of(config)) or config.methods

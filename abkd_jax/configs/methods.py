@@ -99,7 +99,7 @@ def option_hint(option: str, named: Collection[str]) -> str | None:
     """
     name = option.removeprefix("--").partition(".")[0].replace("-", "_")
     known = [known.name for known in fields(DistillConfig)]
-    if "." not in option or name in named or get_close_matches(name, known, n=1):
+    if "." not in option or name in named or get_close_matches(name, known, n=1, cutoff=0.8):
         return None
     entry = "" if name in FURTHER else f", as in module:{name}"
     return f"{option}: {name} has options where --methods names it{entry}"

@@ -1,5 +1,7 @@
 """One call: the numbers of the command, from any teacher, with nothing left on disk."""
 
+import dataclasses
+import functools
 import tempfile
 
 import flax.linen as nn
@@ -11,6 +13,7 @@ from pipeline_samples import tiny
 import abkd_jax
 from abkd_jax import InputError, datasets, distill
 from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig
+from abkd_jax.configs.presets import distill_config
 from abkd_jax.run import folder, pipeline
 
 METHODS = ("soft_label", "abkd")
@@ -86,18 +89,52 @@ def test_a_teacher_from_elsewhere_and_a_folder_that_is_kept(tmp_path, program_fo
         abkd_jax.compress(graph, outputs, methods="abkd", seeds=1)
 
 
+def own_error():
+    """A loss of one's own: at the top of a module, so that it has a name."""
+    return distill.output_error()
+
+
+def test_a_loss_is_a_method_as_a_name_as_a_function_and_in_settings():
+    """Three names of one loss train the same student."""
+    graph = datasets.load("synthetic")
+    config = dataclasses.replace(distill_config("synthetic"), seeds=1, max_epochs=2, student=ModelConfig("mlp", 1))
+    found = abkd_jax.compress(graph, LOGITS, methods=["krd", own_error], config=config)
+    assert found.config.methods == ("krd", "own_error")
+    assert found.config.own_error.auxiliary == f"{__name__}:own_error"
+    mine = dataclasses.replace(found.config.own_error, auxiliary_weight=1.0)
+    again = abkd_jax.compress(graph, LOGITS, methods={"mine": mine, "krd": found.config.krd}, config=config)
+    weights = {record["method"]: record["weights"] for record in found.records + again.records}
+    assert list(again.students) == ["mine", "krd"]
+    assert weights["mine"] == weights["own_error"] != weights["krd"]
+    assert again.student.card["settings"]["auxiliary"] == "krd"
+
+
 @pytest.mark.usefixtures("unchecked")
-def test_a_method_that_is_no_name_is_refused_in_one_line():
-    with pytest.raises(InputError, match="compress: a method is Objective, expected a name; a loss of your own is in"):
-        abkd_jax.compress(datasets.load("synthetic"), methods=[distill.output_error()])  # type: ignore[list-item]
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (distill.output_error(), "compress: a method is Objective, expected a name, or a function that returns an"),
+        (lambda: distill.output_error(), "<lambda>: it cannot be found by name, expected a function at the top of"),
+        (functools.partial(own_error), "an object of class partial: it cannot be found by name"),
+        (distill.gcrd, "would be called gcrd, which is taken; expected another function, or gcrd itself"),
+        (3, "a method is int, expected a name"),
+    ],
+)
+def test_a_method_that_has_no_name_is_refused_in_one_line(method, message):
+    with pytest.raises(InputError, match=message):
+        abkd_jax.compress(datasets.load("synthetic"), methods=[method])
 
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"methods": {"own": MethodConfig()}}, "method own is unknown, expected some of supervised, soft_label"),
-        ({"methods": {"seeds": MethodConfig()}}, "method seeds is unknown"),
+        ({"methods": "kdr"}, "method kdr is unknown, expected some of supervised, soft_label, .*; did you mean krd"),
+        (
+            {"methods": {"seeds": MethodConfig()}},
+            "methods has the name 'seeds', expected an identifier that no setting",
+        ),
+        ({"methods": {"a b": MethodConfig()}}, "methods has the name 'a b', expected an identifier"),
         ({"methods": {"gcrd": {}}}, r"compress: methods\['gcrd'\] is dict, expected a MethodConfig"),
         ({"student": "gcn"}, "student is str, expected a ModelConfig, or a function of your own that returns a module"),
         ({"student": nn.Dense(3)}, "student is Dense, expected a ModelConfig, or a function"),

@@ -5,9 +5,11 @@ import hashlib
 import json
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 
 from abkd_jax import datasets
+from abkd_jax.configs.methods import FURTHER, with_methods, with_named
 from abkd_jax.configs.options import BatchConfig, ModelConfig
 from abkd_jax.configs.presets import distill_config
 from abkd_jax.graph import from_dataset
@@ -16,6 +18,7 @@ from abkd_jax.run.identity import (
     config_dict,
     digest,
     fingerprint,
+    read_method,
     run_digest,
     settings,
     source_of,
@@ -24,6 +27,7 @@ from abkd_jax.run.identity import (
     training_version,
 )
 from abkd_jax.run.plan import run_path
+from abkd_jax.run.resolve import resolve
 from experiments.configs.citation import plainly_started
 
 CONFIG = plainly_started("cora")  # as all runs were that are stored
@@ -83,6 +87,26 @@ def test_options_of_models_are_described_where_they_are_used():
     assert config_dict(sampled)["batches"]["kind"] == "walks"
     assert "per_step" not in config_dict(sampled)["batches"]
     assert config_dict(BatchConfig(kind="walks", per_step=8))["per_step"] == 8
+
+
+def test_losses_of_the_package_that_are_named_leave_a_run_its_folder():
+    """So that they extend a run; at other settings, or from outside the package, they make another one."""
+    plain = resolve(distill_config("cora"))
+    named = resolve(dataclasses.replace(distill_config("cora"), methods=("soft_label", *FURTHER)))
+    assert run_digest(named) == run_digest(plain)
+    assert settings(named).keys() - settings(plain).keys() == set(FURTHER)
+    changed = dataclasses.replace(named, krd=dataclasses.replace(named.krd, auxiliary_weight=0.5))
+    own = resolve(dataclasses.replace(distill_config("cora"), methods=("abkd_jax.distill:output_error",)))
+    assert len({run_digest(plain), run_digest(changed), run_digest(own)}) == 3
+
+
+@pytest.mark.parametrize("name", ["abkd", "glnn", "krd", "own"])
+def test_methods_are_read_back_as_they_were_written_down(name):
+    own = dataclasses.replace(distill_config("cora").abkd, auxiliary="abkd_jax.distill:krd", auxiliary_weight=2.0)
+    run = with_methods(with_named(distill_config("cora"), ["krd"]), {"own": own})
+    written = json.loads(json.dumps(config_dict(getattr(run, name))))
+    assert ("auxiliary_source" in written) == (name == "own")
+    assert read_method({**written, "option_of_later": 3}) == getattr(run, name)
 
 
 def test_devices_change_no_number():

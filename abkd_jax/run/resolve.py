@@ -63,9 +63,10 @@ class Job(NamedTuple):
 
     @property
     def reads_hiddens(self) -> bool:
-        """Tells whether hidden layers of the teacher enter the training, beside its logits."""
+        """Tells whether hidden layers of the teacher enter the training; a loss from outside is tried on the data."""
         method = self.method
-        return bool(method.alignment_weight or (method.auxiliary_weight and method.auxiliary not in OF_LOGITS))
+        known = method.auxiliary not in OF_LOGITS and not is_outside(method.auxiliary)
+        return bool(method.alignment_weight or (method.auxiliary_weight and known))
 
 
 def jobs(config: DistillConfig) -> list[Job]:

@@ -95,18 +95,26 @@ def own_error():
 
 
 def test_a_loss_is_a_method_as_a_name_as_a_function_and_in_settings():
-    """Three names of one loss train the same student."""
+    """Two names of one loss train the same student."""
     graph = datasets.load("synthetic")
-    config = dataclasses.replace(distill_config("synthetic"), seeds=1, max_epochs=2, student=ModelConfig("mlp", 1))
+    config = dataclasses.replace(distill_config("synthetic"), seeds=1, max_epochs=2, student=ModelConfig("mlp", 2))
     found = abkd_jax.compress(graph, LOGITS, methods=["krd", own_error], config=config)
     assert found.config.methods == ("krd", "own_error")
     assert found.config.own_error.auxiliary == f"{__name__}:own_error"
     mine = dataclasses.replace(found.config.own_error, auxiliary_weight=1.0)
-    again = abkd_jax.compress(graph, LOGITS, methods={"mine": mine, "krd": found.config.krd}, config=config)
+    again = abkd_jax.compress(graph, LOGITS, methods={"mine": mine}, config=config)
     weights = {record["method"]: record["weights"] for record in found.records + again.records}
-    assert list(again.students) == ["mine", "krd"]
+    assert list(again.students) == ["mine"]
     assert weights["mine"] == weights["own_error"] != weights["krd"]
-    assert again.student.card["settings"]["auxiliary"] == "krd"
+
+
+def own_features():
+    return distill.fitnet()
+
+
+def test_an_own_loss_of_hidden_layers_is_refused_where_the_teacher_has_none():
+    with pytest.raises(InputError, match="own_features on synthetic: fitnet: the teacher returns no hidden layers"):
+        abkd_jax.compress(datasets.load("synthetic"), LOGITS, methods=own_features, seeds=1)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -178,7 +178,7 @@ def _main(arguments: list[str]) -> int:
         if facts is not None:
             log.info("settings by rule: %s", rules.reason(facts))
         trains = isinstance(command, Teacher | Distill)
-        return in_one_line(f"abkd_jax {name}", lambda: _run(command, config, facts), resumes=trains)
+        return in_one_line(f"abkd_jax {name}", lambda: _run(command, facts), resumes=trains)
 
 
 def _shown(arguments: list[str], config: DistillConfig) -> tuple[str, ...]:
@@ -233,8 +233,8 @@ def _commands(config: DistillConfig) -> Any:
     )
 
 
-def _run(command: Any, config: DistillConfig, facts: rules.Facts | None) -> int:
-    """Runs a command and returns its exit status; `config` is its defaults, and `facts` are those of `_facts`."""
+def _run(command: Any, facts: rules.Facts | None) -> int:
+    """Runs a command and returns its exit status; `facts` are those of `_facts`."""
     if isinstance(command, Predict | Export):
         from abkd_jax.cli import export  # no teachers and no report
 
@@ -247,12 +247,18 @@ def _run(command: Any, config: DistillConfig, facts: rules.Facts | None) -> int:
     if facts is not None:
         check_batches(command.dataset, command.batches.kind, graph_level=facts.level == "graph")
     if isinstance(command, Evaluate):
-        return commands.evaluate(_settings(command, type(config)))
+        return commands.evaluate(_comparison(command))
     if isinstance(command, Distill):
-        return commands.distill(_settings(command, type(config)))
+        return commands.distill(_comparison(command))
     if isinstance(command, Teacher):
         return commands.train_teacher(_settings(command, RunConfig), command.save_outputs)
     return commands.show_datasets(command.dataset or command.name, command.data_root, command.split)
+
+
+def _comparison(command: Any) -> DistillConfig:
+    """Returns the settings of a comparison, with all methods that the command has options for."""
+    run = _settings(command, DistillConfig)
+    return with_methods(run, {name: getattr(command, name) for name in methods_of(command)})
 
 
 def _settings(command: Any, kind: type[Config]) -> Config:

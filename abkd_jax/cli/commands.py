@@ -50,7 +50,8 @@ def distill(config: DistillConfig) -> int:
         return 0
     records = runfolder.read_results(folder)["records"]
     _print_table(records)
-    print(f"\nreport, figures and records: {folder}")
+    print("\ntraining s: with the compilation of the program, which seeds that train side by side share")
+    print(f"report, figures and records: {folder}")
     return _status(records)
 
 

@@ -295,6 +295,7 @@ def test_distill_again_prints_the_table_at_once(capsys, finished):
     said = capsys.readouterr()
     assert said.out.index("teacher") < said.out.index("supervised") < said.out.index("soft_label")
     assert str(folder) in said.out
+    assert "training s: with the compilation of the program" in said.out
     assert said.err == "distill synthetic: starting\n"
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from abkd_jax import datasets
-from abkd_jax.graph.host import host_graph
-from abkd_jax.types import Dataset, Schema
+from abkd_jax.graph.host import host_graph, target_mask
+from abkd_jax.types import Dataset, InputError, Schema
 
 nx = pytest.importorskip("networkx")
 torch = pytest.importorskip("torch")
@@ -139,6 +139,20 @@ def test_networkx_reads_scalar_attributes_and_nodes_without_labels():
     assert (found.node_ids, found.edge_weights) == (None, None)
 
 
+@pytest.mark.parametrize("task", ["regression", None])
+def test_networkx_nodes_without_a_target_are_unknown_whatever_type_the_first_has(task):
+    graph = nx.path_graph(4)
+    for node, label in enumerate((7, 0, None, 0.5)):
+        graph.nodes[node].update({"x": [1.0]} if label is None else {"x": [1.0], "y": label})
+    found = datasets.from_networkx(graph, rng=0, task=task)
+    assert_array_equal(found.labels[:, 0], [7, 0, np.nan, 0.5])
+    graph.nodes[3]["y"] = 3
+    assert_array_equal(datasets.from_networkx(graph, rng=0, task="regression").labels[:, 0], [7, 0, np.nan, 3])
+    graph.nodes[3]["y"] = 2**24 + 1
+    with pytest.raises(InputError, match="labels holds integers beyond 16777216"):
+        datasets.from_networkx(graph, rng=0, task="regression")
+
+
 # PyTorch Geometric: types and many graphs ----------------------------------------------------------------------------
 
 
@@ -159,6 +173,18 @@ def test_node_types_of_other_widths_have_columns_of_their_own():
         [3],
         [4],
     ]
+
+
+@pytest.mark.parametrize("labels", [[4, -1, 9], [4.0, -1.0, 9.0]])
+def test_targets_that_are_whole_numbers_are_unknown_on_nodes_of_other_types(labels):
+    data = hetero()
+    data["paper"].y = torch.tensor(labels)
+    found = datasets.from_pyg(data, task="regression")
+    assert_array_equal(found.labels[:, 0], [np.nan, np.nan, 4, -1, 9, np.nan])
+    assert target_mask(found).tolist() == [False, False, True, True, True, False]
+    data["paper"].y = torch.tensor([0, 1, 1])
+    several = datasets.from_pyg(data, task="multilabel").labels
+    assert_array_equal(several[:, 0], [np.nan, np.nan, 0, 1, 1, np.nan])
 
 
 def test_a_reverse_type_with_other_edges_is_a_relation():

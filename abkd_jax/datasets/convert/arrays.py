@@ -10,9 +10,20 @@ import scipy.sparse as sp
 from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.neutral.graph_level import graph_dataset
 from abkd_jax.datasets.neutral.node_level import node_dataset
-from abkd_jax.types import Dataset, GraphDataset, InputError
+from abkd_jax.datasets.neutral.values import real_numbers
+from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName
 
-__all__ = ["Masks", "Rng", "build", "feature_arrays", "mask_arrays", "sparse_of", "to_numpy", "with_reverses"]
+__all__ = [
+    "Masks",
+    "Rng",
+    "build",
+    "feature_arrays",
+    "mask_arrays",
+    "sparse_of",
+    "to_numpy",
+    "unknown_label",
+    "with_reverses",
+]
 
 Masks = Sequence[Any] | np.ndarray  # train, validation and test, booleans each
 Rng = np.random.Generator | int | None  # draws a split, or its seed
@@ -101,6 +112,28 @@ def mask_arrays(masks: Masks | None) -> dict[str, Any]:
     if len(masks) != 3:
         raise InputError(f"masks: {len(masks)} given; expected three: train, validation and test")
     return dict(zip(("train_mask", "val_mask", "test_mask"), masks, strict=True))
+
+
+def unknown_label(name: str, known: np.ndarray, task: TaskName | None) -> Any:
+    """Returns what stands for a missing label beside known ones: an empty text, -1 beside classes, else NaN.
+
+    Args:
+        name: for messages.
+        known: labels, one or several of each item.
+        task: as it is given; None takes whole numbers for classes.
+
+    Raises:
+        InputError: labels beside NaN are no numbers, or integers that float32 rounds.
+    """
+    if known.dtype.kind == "U":
+        return ""
+    if known.ndim == 1 and known.dtype.kind in "biu" and task in (None, "classification"):
+        return -1
+    try:
+        real_numbers("labels", known)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
+    return np.nan
 
 
 def build(name: str, origin: str, arrays: dict[str, Any], rng: Rng) -> Dataset | GraphDataset:

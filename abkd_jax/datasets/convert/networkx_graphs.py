@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from abkd_jax.datasets.convert.arrays import Masks, Rng, build, mask_arrays
+from abkd_jax.datasets.convert.arrays import Masks, Rng, build, mask_arrays, unknown_label
 from abkd_jax.types import Dataset, InputError, TaskName
 
 __all__ = ["from_networkx"]
@@ -71,7 +71,7 @@ def from_networkx(
         "receivers": ends[:, 1],
         "node_ids": ids,
         "features": np.stack(vectors),
-        "labels": _labels(name, [data.get(labels) for _, data in nodes], labels),
+        "labels": _labels(name, [data.get(labels) for _, data in nodes], labels, task),
         "edge_weights": None if all(value == 1 for value in weights) else weights,
         "edge_features": _edge_features(name, edges, edge_features),
         "task": task,
@@ -114,7 +114,7 @@ def _edge_features(name: str, edges: list[Any], keys: Sequence[str]) -> np.ndarr
     return np.stack(rows)
 
 
-def _labels(name: str, labels: list[Any], key: str) -> np.ndarray:
+def _labels(name: str, labels: list[Any], key: str, task: TaskName | None) -> np.ndarray:
     """Returns the labels of all nodes; what is missing is -1, an empty text or NaN."""
     known = [label for label in labels if label is not None]
     if not known:
@@ -122,12 +122,14 @@ def _labels(name: str, labels: list[Any], key: str) -> np.ndarray:
     kinds = {np.asarray(label).dtype.kind == "U" for label in known}
     if len(kinds) > 1:
         raise InputError(f"{name}: {key!r} is text on some nodes and a number on others; expected one of both")
-    first = np.asarray(known[0])
-    missing = "" if first.dtype.kind == "U" else -1 if first.dtype.kind in "biu" and not first.ndim else np.nan
     try:
-        return np.array([np.full(first.shape, missing) if label is None else label for label in labels])
+        values = np.array(known)
     except ValueError as error:
         raise InputError(f"{name}: {key!r} has labels of different lengths; expected the same on every node") from error
+    if len(known) == len(labels):
+        return values
+    missing = np.full(values.shape[1:], unknown_label(name, values, task))
+    return np.array([missing if label is None else label for label in labels])
 
 
 def _split(parts: list[Any]) -> dict[str, np.ndarray]:

@@ -71,7 +71,8 @@ def from_pyg(
     if hasattr(data, "to_data_list") and not _labels_nodes(data):
         data = _of_batch(name, data)
     if hasattr(data, "metadata") and hasattr(data, "node_types"):
-        arrays, masks = hetero_arrays(name, data, split, masks, directed=directed, labelled=labelled), None
+        arrays = hetero_arrays(name, data, split, masks, task=task, directed=directed, labelled=labelled)
+        masks = None
     elif hasattr(data, "edge_index"):
         arrays = _node_arrays(name, data, split, labelled)
     elif isinstance(data, Sequence) or hasattr(data, "__getitem__"):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.datasets.convert.arrays import Masks, mask_arrays, to_numpy
+from abkd_jax.datasets.convert.arrays import Masks, mask_arrays, to_numpy, unknown_label
 from abkd_jax.datasets.convert.pyg_parts import (
     classes_or_targets,
     edges_of,
@@ -15,7 +15,7 @@ from abkd_jax.datasets.convert.pyg_parts import (
     stored_masks,
 )
 from abkd_jax.datasets.neutral.labels import read_mask
-from abkd_jax.types import InputError
+from abkd_jax.types import InputError, TaskName
 
 __all__ = ["hetero_arrays"]
 
@@ -31,7 +31,14 @@ class _Relation(NamedTuple):
 
 
 def hetero_arrays(
-    name: str, data: Any, split: int, masks: Masks | None = None, *, directed: bool, labelled: bool = True
+    name: str,
+    data: Any,
+    split: int,
+    masks: Masks | None = None,
+    *,
+    task: TaskName | None = None,
+    directed: bool,
+    labelled: bool = True,
 ) -> dict[str, Any]:
     """Returns the arrays of a heterogeneous graph: its nodes type by type, those with features first.
 
@@ -40,6 +47,7 @@ def hetero_arrays(
         data: a `HeteroData`.
         split: see `from_pyg`.
         masks: of the nodes of the type with labels; None takes those of the data.
+        task: see `from_scipy`.
         directed: keeps edge types that hold the reverse edges of others.
         labelled: False reads neither labels nor masks.
 
@@ -64,12 +72,18 @@ def hetero_arrays(
         "features": _features(data, kinds),
         "edge_weights": _weights(kept),
         "edge_features": _attributes(name, kept),
-        **(_labels(name, data, split, masks, sizes, starts) if labelled else {}),
+        **(_labels(name, data, split, masks, sizes, starts, task) if labelled else {}),
     }
 
 
 def _labels(
-    name: str, data: Any, split: int, masks: Masks | None, sizes: dict[str, int], starts: dict[str, int]
+    name: str,
+    data: Any,
+    split: int,
+    masks: Masks | None,
+    sizes: dict[str, int],
+    starts: dict[str, int],
+    task: TaskName | None,
 ) -> dict[str, Any]:
     """Returns the labels and masks of the one node type that has labels, at its nodes among all."""
     targets = [kind for kind in data.node_types if optional(data[kind], "y") is not None]
@@ -86,9 +100,8 @@ def _labels(
         read = {key: read_mask(key, to_numpy(mask), sizes[target], f"{target} node") for key, mask in given.items()}
     except ValueError as error:
         raise InputError(f"{name}: {target}: {error}") from None
-    fill = "" if labels.dtype.kind == "U" else np.nan if labels.dtype.kind == "f" or labels.ndim > 1 else -1
     placed = {key: _placed(mask, here, count, False) for key, mask in read.items()}
-    return {"labels": _placed(labels, here, count, fill), **placed}
+    return {"labels": _placed(labels, here, count, unknown_label(f"{name}: {target}", labels, task)), **placed}
 
 
 def _count(name: str, data: Any, kind: str) -> int:

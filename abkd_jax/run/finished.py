@@ -43,7 +43,7 @@ def is_finished(config: DistillConfig, run: RunFolder) -> bool:
 
 
 def made_from(plan: Plan, data: DataIdentity) -> dict[str, Any]:
-    """Returns what the records of a run stand on: the last whole step of every checkpoint, and the files.
+    """Returns what the records of a run stand on: the last whole step of every checkpoint, split, and files.
 
     While size and time of change of a file of the data, or of a teacher from outside, stay as they are, so does what is
     in it. Of data that other data of the same short name can stand for, the full name is there too, see
@@ -64,7 +64,7 @@ def made_from(plan: Plan, data: DataIdentity) -> dict[str, Any]:
     files = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
     full = full_name(config.dataset)
     named = {} if full == short_name(config.dataset) else {"dataset": full}
-    return {"fingerprint": data.fingerprint, "checkpoints": steps, "files": files, **named}
+    return {"fingerprint": data.fingerprint, "split": config.split, "checkpoints": steps, "files": files, **named}
 
 
 def name_other_origins(path: Path) -> None:

@@ -48,6 +48,11 @@ def test_a_finished_run_is_shown_without_its_data(finished, monkeypatch):
         assert pipeline.distill(dataclasses.replace(finished, methods=methods)) == finished.out
 
 
+def test_a_finished_run_of_another_split_is_not_shown(finished):
+    with pytest.raises(InputError, match=r"another config: data is '.*' there, '.*' here; choose another --out"):
+        pipeline.distill(dataclasses.replace(finished, split=1))
+
+
 @pytest.mark.parametrize("lost", ["report.md", "checkpoints/soft_label", "checkpoints/finished.json"])
 def test_a_run_that_lost_a_part_is_made_whole(copied, lost, monkeypatch):
     before = records(copied)

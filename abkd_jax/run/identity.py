@@ -3,8 +3,10 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ from abkd_jax.configs.options import (
 from abkd_jax.distill.named import LOSS
 from abkd_jax.models.own import MODEL
 from abkd_jax.outside import is_outside, source_digest
-from abkd_jax.types import Dataset, GraphDataset, InputError
+from abkd_jax.types import Dataset, GraphDataset, InputError, shape_of
 
 __all__ = [
     "TRAINING_VERSION",
@@ -131,7 +133,8 @@ def fingerprint(dataset: Dataset | GraphDataset) -> str:
     """Returns 16 hexadecimal digits of the SHA-256 of all arrays of a data set: everything that a model is given.
 
     Rows of sparse features count in the order of their columns, whatever order the files have. Real targets are named
-    as given with their units: models that were trained without are other ones.
+    as given with their units: models that were trained without are other ones. Numbers of classes and columns, features
+    of edges and reverses of relations count where the arrays suggest others.
     """
     digest = hashlib.sha256()
     parts = dataset._asdict()
@@ -148,7 +151,40 @@ def fingerprint(dataset: Dataset | GraphDataset) -> str:
         digest.update(f"{dataset.directed} {dataset.task}".encode())  # at their defaults as before there was a choice
     if dataset.task == "regression":
         digest.update(b"units")
+    for unsaid in _unsaid(dataset):
+        digest.update(unsaid.encode())
     return digest.hexdigest()[:16]
+
+
+def _unsaid(dataset: Dataset | GraphDataset) -> Iterator[str]:
+    """Yields what the bytes of the arrays do not tell, where it is not what they suggest.
+
+    So only data that other data could be taken for have other fingerprints than before this was read.
+    """
+    outputs = dataset.num_outputs if isinstance(dataset, GraphDataset) else dataset.num_classes
+    if dataset.labels.ndim == 1 and outputs != dataset.labels.max(initial=-1) + 1:
+        yield f"classes {outputs}"
+    if isinstance(dataset, GraphDataset):
+        return
+    features, columns = dataset.features, dataset.edge_features
+    if isinstance(features, sp.csr_matrix) and shape_of(features)[1] != features.indices.max(initial=-1) + 1:
+        yield f"columns {shape_of(features)[1]}"
+    if columns is not None and columns.shape[1] == 1 and dataset.edge_weights is None:
+        yield "features of edges"  # one number each, as weights are
+    if dataset.schema is not None and not dataset.directed and dataset.schema.reverses != _usual_reverses(dataset):
+        yield f"reverses {dataset.schema.reverses}"
+
+
+def _usual_reverses(dataset: Dataset) -> tuple[int, ...]:
+    """Returns the reverses where relations within one of several node types are their own, and others have new ones."""
+    assert dataset.schema is not None
+    assert dataset.node_types is not None
+    assert dataset.relations is not None
+    crosses = dataset.node_types[dataset.senders] != dataset.node_types[dataset.receivers]
+    relations, several = range(len(dataset.schema.relations)), len(dataset.schema.node_types) > 1
+    between = np.bincount(dataset.relations, crosses, len(relations)) > 0
+    new = itertools.count(len(relations))
+    return tuple(number if several and not between[number] else next(new) for number in relations)
 
 
 def training_version(data: DataIdentity) -> int:

@@ -12,6 +12,8 @@ from abkd_jax import datasets
 from abkd_jax.configs.methods import FURTHER, with_methods, with_named
 from abkd_jax.configs.options import BatchConfig, ModelConfig
 from abkd_jax.configs.presets import distill_config
+from abkd_jax.datasets import validate
+from abkd_jax.datasets.neutral.graph_level import graph_dataset
 from abkd_jax.graph import from_dataset
 from abkd_jax.run.identity import (
     DataIdentity,
@@ -28,6 +30,7 @@ from abkd_jax.run.identity import (
 )
 from abkd_jax.run.plan import run_path
 from abkd_jax.run.resolve import resolve
+from abkd_jax.types import GraphDataset, Schema
 from experiments.configs.citation import plainly_started
 
 CONFIG = plainly_started("cora")  # as all runs were that are stored
@@ -125,6 +128,55 @@ def test_sets_of_one_short_name_have_run_folders_of_their_own(tmp_path, monkeypa
     same = dataclasses.replace(distill_config("synthetic"), dataset=f"{tmp_path}/b/../a/mine.npz")
     assert run_path(same) == paths[0]
     assert settings(same)["dataset"] == "mine"
+
+
+def variants():
+    """Pairs of data sets whose arrays have the same bytes; the first of each is what these suggest."""
+    plain = datasets.load("synthetic")
+    values = np.linspace(0.5, 2.0, plain.senders.size, dtype=np.float32)
+    weighted = plain._replace(edge_weights=values)
+    kinds = {"node_types": np.repeat(np.arange(2, dtype=np.int32), 150)}
+    crosses = kinds["node_types"][plain.senders] != kinds["node_types"][plain.receivers]
+    names = {"schema": Schema(("a", "b"), ("within", "between"), (0, 2)), "relations": crosses.astype(np.int32)}
+    typed = plain._replace(**kinds, **names)
+    several = typed._replace(schema=typed.schema._replace(reverses=(2, 3)))
+    numbers = np.arange(6)
+    graphs = graph_dataset(
+        {"features": np.ones((6, 2)), "edges": np.zeros((1, 2), int), "graph_ids": numbers, "labels": numbers % 2}
+        | {"split": numbers % 3},
+        "graphs",
+        "made up",
+        seed=0,
+    )
+    sparse = plain._replace(features=sp.csr_matrix(np.maximum(plain.features, 0)))
+    wider = sparse._replace(features=sp.hstack([sparse.features, sp.csr_matrix((300, 1), dtype=np.float32)], "csr"))
+    return {
+        "features of edges": (weighted, plain._replace(edge_features=values[:, None])),
+        "reverses": (typed, several),
+        "classes": (plain, plain._replace(num_classes=4)),
+        "columns": (sparse, wider),
+        "outputs": (graphs, graphs._replace(num_outputs=3)),
+    }
+
+
+@pytest.mark.parametrize("name", ["features of edges", "reverses", "classes", "columns", "outputs"])
+def test_data_of_the_same_bytes_has_other_fingerprints_and_the_usual_one_that_of_before(name):
+    usual, other = (dataset if isinstance(dataset, GraphDataset) else validate(dataset) for dataset in variants()[name])
+    parts = [part for key, part in usual._asdict().items() if key != "node_ids"]
+    sparse = [(p.indptr, p.indices, p.data) if sp.issparse(p) else (p,) for p in parts if not np.isscalar(p)]
+    arrays = [array.tobytes() for of_part in sparse for array in of_part if isinstance(array, np.ndarray)]
+    assert fingerprint(usual) == hashlib.sha256(b"".join(arrays)).hexdigest()[:16]
+    assert fingerprint(other) != fingerprint(usual)
+
+
+def test_reverses_that_no_model_reads_and_those_of_one_node_type_keep_their_fingerprint():
+    usual, other = variants()["reverses"]
+    directed = [fingerprint(dataset._replace(directed=True)) for dataset in (usual, other)]
+    assert directed[0] == directed[1] != fingerprint(usual)
+    one = usual._replace(node_types=np.zeros(300, np.int32))
+    new, own = (one._replace(schema=Schema(("a",), ("r", "s"), reverses)) for reverses in ((2, 3), (0, 1)))
+    unnamed = new._replace(schema=None)  # of the same arrays
+    assert fingerprint(new) == fingerprint(unnamed) != fingerprint(own)
 
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_sparse_entries():

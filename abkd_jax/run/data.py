@@ -164,15 +164,27 @@ def prepare_data(
     )
     name = dataset.name
     check_batches(name, batches.kind, graph_level=isinstance(dataset, GraphDataset))
-    if not dataset.val_mask.any():
-        raise InputError(
-            f"{name}: no validation {'graph' if batches.kind == 'graphs' else 'node'}, expected at least one"
-        )
+    _check_validation(dataset)
     if isinstance(dataset, GraphDataset):
         data = _of_graphs(dataset, batches, platform)
     else:
         data = _whole(dataset, mesh) if batches.kind == "full" else _sampled(dataset, batches, platform)
     return data._replace(split=split, per_step=batches.per_step, mesh=mesh, units=target_units(dataset))
+
+
+def _check_validation(dataset: Dataset | GraphDataset) -> None:
+    """Checks that there is a validation part; a warning is logged where no score is defined on it."""
+    item = "graph" if isinstance(dataset, GraphDataset) else "node"
+    if not dataset.val_mask.any():
+        raise InputError(f"{dataset.name}: no validation {item}, expected at least one")
+    labels = dataset.labels[dataset.val_mask]
+    if dataset.task == "multilabel" and not ((labels == 0).any(axis=0) & (labels == 1).any(axis=0)).any():
+        log.warning(
+            "%s: no label has both answers on validation %ss, so no ROC-AUC is defined there: the best evaluation is "
+            "that of the lowest validation loss",
+            dataset.name,
+            item,
+        )
 
 
 def build_model(data: PreparedData, config: ModelConfig) -> nn.Module:

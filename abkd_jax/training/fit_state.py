@@ -75,13 +75,15 @@ def after_evaluation(
         finite: whether all training losses since the last evaluation are.
         epoch: epochs trained.
         limits: when the seed stops.
-        monitor: the metric of the best evaluation.
+        monitor: the metric of the best evaluation; the loss where that score is NaN, as on labels without a score.
 
     Returns:
         The state now, and whether the seed is healthy: not diverged.
     """
     healthy = finite & jnp.isfinite(metrics["val_loss"]) & is_healthy(train)
-    score = metrics["val_accuracy"] if monitor == "val_accuracy" else -metrics["val_loss"]
+    score = -metrics["val_loss"]
+    if monitor == "val_accuracy":
+        score = jnp.where(jnp.isnan(metrics["val_accuracy"]), score, metrics["val_accuracy"])
     better = healthy & (score > state.best_score)
     best_epoch = jnp.where(better, epoch, state.best_epoch)
     patient = (limits.patience == 0) | (epoch - best_epoch < limits.patience)

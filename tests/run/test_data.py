@@ -144,6 +144,21 @@ def test_a_model_that_is_no_better_than_the_mean_of_the_targets_is_named(tmp_pat
     assert all(f"mean of the training targets is {expected:.4g}:" in message for message in said)
 
 
+def test_a_validation_part_on_which_no_score_is_defined_is_named(caplog):
+    known = several_dataset()
+    val = np.flatnonzero(known.val_mask)
+    prepare_data(known)
+    assert not caplog.messages
+    for answers in ([1.0, 0.0], [1.0, np.nan]):
+        caplog.clear()
+        labels = known.labels.copy()
+        labels[val] = answers
+        prepare_data(known._replace(labels=labels))
+        assert [message.partition(":")[2][:52] for message in caplog.messages] == [
+            " no label has both answers on validation nodes, so n"
+        ]
+
+
 def test_sampled_targets_are_those_of_their_nodes():
     dataset = targets_dataset()
     prepared = prepare_data(dataset, batches=BatchConfig(kind="neighbours", size=8, fan_outs=(2, 2)))

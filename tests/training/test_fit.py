@@ -35,8 +35,8 @@ def batch():
 # The loop, on a script: each step adds 1 to the parameter, validation reads the losses that the batch carries --------
 
 
-def scripted(losses, config, **options):
-    """`losses [seeds, epochs]`; the parameter counts the steps."""
+def scripted(losses, config, score=lambda loss: -loss, **options):
+    """`losses [seeds, epochs]`; the parameter counts the steps, and the score is that of the loss."""
     losses = np.asarray(losses, np.float32)
     batch = Batch(None, None, None, jnp.asarray(losses))  # type: ignore[arg-type]
 
@@ -45,7 +45,7 @@ def scripted(losses, config, **options):
         return state._replace(params=params, step=state.step + 1), {"loss": params["student"]}
 
     def validate(state, batch):
-        return {"val_loss": batch.targets[state.step - 1], "val_accuracy": -batch.targets[state.step - 1]}
+        return {"val_loss": batch.targets[state.step - 1], "val_accuracy": score(batch.targets[state.step - 1])}
 
     states = jax.vmap(
         lambda key: TrainState({"student": jnp.zeros(()), "objective": {}}, {}, (), key, jnp.zeros((), jnp.int32))
@@ -77,6 +77,15 @@ def test_every_seed_stops_by_itself(monkeypatch, chunk, monitor):
         assert_array_equal(epochs, np.arange(1, len(epochs) + 1))
         assert_array_equal(history["val_loss"][recorded[:, seed], seed], losses[: len(epochs)])
         assert_array_equal(history["loss"][recorded[:, seed], seed], epochs)
+
+
+def test_the_best_evaluation_is_that_of_the_lowest_loss_where_no_score_is_defined():
+    config = OptimConfig(epochs=12, patience=4, monitor="val_accuracy")
+    state, history = scripted([STOPS_AT_7, GOES_ON], config, score=lambda loss: loss * jnp.nan)
+    assert_array_equal(state.train.step, [7, 12])
+    assert_array_equal(state.best_epoch, [3, 12])
+    assert_array_equal(state.best_params, [3, 12])
+    assert diverged_epochs(history) == [None, None]
 
 
 def test_patience_counts_epochs_between_evaluations(monkeypatch):

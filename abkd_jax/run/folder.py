@@ -29,6 +29,7 @@ __all__ = [
     "map_rows",
     "metric_lines",
     "open_run",
+    "point_to",
     "read_full_name",
     "read_made_from",
     "read_results",
@@ -111,8 +112,15 @@ def claim(run: RunFolder, description: dict[str, Any], methods: Collection[str],
         latest: whether `latest`, beside the folder, is to point to it.
 
     Raises:
-        InputError: the folder cannot be written, or holds a run of another config.
+        InputError: the folder cannot be written, holds a run of another config, or results of methods that are not
+            among these, which `write` would lose.
     """
+    lost = [name for name in run.records if name not in ("teacher", *methods)]
+    if lost:
+        raise InputError(
+            f"run folder {run.path} holds results of {', '.join(lost)}, a method that these settings do not have; "
+            "choose another --out, or --overwrite"
+        )
     changed = conflicts(run, description, methods)
     if changed:
         more = f"; and {len(changed) - SHOWN_CONFLICTS} more" if len(changed) > SHOWN_CONFLICTS else ""
@@ -120,13 +128,12 @@ def claim(run: RunFolder, description: dict[str, Any], methods: Collection[str],
             f"run folder {run.path} holds a run of another config: {'; '.join(changed[:SHOWN_CONFLICTS])}{more}; "
             "choose another --out, or --overwrite"
         )
-    if run.description == description:
-        return
-    with writing_to(run.path):
-        run.path.mkdir(parents=True, exist_ok=True)
-        write_sealed(run.path, {"config.json": json.dumps(description, indent=1)})
-        if latest:
-            _point_to(run.path)
+    if run.description != description:
+        with writing_to(run.path):
+            run.path.mkdir(parents=True, exist_ok=True)
+            write_sealed(run.path, {"config.json": json.dumps(description, indent=1)})
+    if latest:
+        point_to(run.path)
 
 
 @contextlib.contextmanager
@@ -293,7 +300,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return saved
 
 
-def _point_to(folder: Path) -> None:
+def point_to(folder: Path) -> None:
     """Lets `latest`, beside the folder, point to it; skipped where the file system has no links."""
     link, temporary = folder.parent / "latest", folder.parent / f".latest.{os.getpid()}"
     try:
@@ -318,9 +325,17 @@ def metric_lines(name: str, history: dict[str, np.ndarray]) -> list[dict[str, An
 
 
 def map_rows(history: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the layer maps at a few evaluations, denser at the start, `[k, seeds, T_l, S_l]`."""
-    if "abkd/attention" not in history:
+    """Returns the layer maps at a few evaluations, denser at the start, `[k, seeds, T_l, S_l]`.
+
+    A seed that has stopped keeps the maps of its last evaluation.
+    """
+    recorded = history["recorded"]
+    made = np.flatnonzero(recorded.any(axis=1))
+    if "abkd/attention" not in history or not made.size:
         return {}
-    rows = np.unique(np.geomspace(1, len(history["epoch"]), MAP_EVALUATIONS).round().astype(int)) - 1
+    rows = made[np.unique(np.geomspace(1, made.size, MAP_EVALUATIONS).round().astype(int)) - 1]
+    seeds = np.arange(recorded.shape[1])
+    last = np.maximum.accumulate(np.where(recorded, np.arange(len(recorded))[:, None], 0))[rows]
+    epochs = np.where(recorded, history["epoch"], 0)[rows].max(axis=1)
     names = ("attention", "dissimilarity", "unexplained")
-    return {"epochs": history["epoch"][rows, 0]} | {name: history[f"abkd/{name}"][rows] for name in names}
+    return {"epochs": epochs} | {name: history[f"abkd/{name}"][last, seeds] for name in names}

@@ -49,6 +49,8 @@ def distill(config: DistillConfig) -> Path:
     if from_first(lambda: config.overwrite or not is_finished(config, open_run(path))):
         data = prepare(config)  # bad data makes no folder, nor does a teacher of other data
         train_into_folder(config, data, read_teacher(data, config))
+    elif config.out is None and is_first():
+        folder.point_to(path)
     if is_first():
         name_other_origins(path)
     return path

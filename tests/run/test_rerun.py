@@ -155,8 +155,12 @@ def test_runs_of_other_settings_have_their_own_folders(finished, monkeypatch, tm
     other = [{"max_epochs": 6}, {"split": 1}, {"student": TEACHER.model}]
     assert {run_path(resolve(dataclasses.replace(config, **c))) for c in same} == {folder}
     assert len({run_path(resolve(dataclasses.replace(config, **c))) for c in other} | {folder}) == 4
+    latest = tmp_path / "runs" / "synthetic" / "latest"
     pipeline.distill(config)
-    assert (tmp_path / "runs" / "synthetic" / "latest").resolve() == (tmp_path / folder).resolve()
+    assert latest.resolve() == (tmp_path / folder).resolve()
+    runfolder.point_to(folder.with_name("another"))
+    pipeline.distill(config)  # which is finished
+    assert latest.resolve() == (tmp_path / folder).resolve()
 
 
 def test_evaluate_trains_nothing(copied, monkeypatch):

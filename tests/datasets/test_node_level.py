@@ -121,6 +121,7 @@ FAULTS = {
         r"features of 1 of 5 edges are NaN or infinite \(first: edge 3\)",
     ),
     "names of classes": (lambda d: {"classes": ("a", "b", "c")}, "classes are 3 names; expected 2 strings, or none"),
+    "one name for two": (lambda d: {"classes": ("a", "a")}, "classes are 2 names, 1 of them distinct; expected all"),
     "repeated node": (lambda d: {"node_ids": np.array([7, 8, 9, 7, 5, 4])}, "node_ids are 6, of which 5 are distinct"),
     "labels of several tasks": (
         lambda d: {"task": "multilabel", "labels": np.full((6, 2), 2, np.float32)},

@@ -56,6 +56,9 @@ ARRAYS = {
         {"task": "ranking"},
         "task is 'ranking'; expected one of classification, multilabel",
     ),
+    "classes below -1": ({"labels": RING % 5 - 2}, "labels hold -2; expected classes from 0 on, -1 where unknown, or"),
+    "floats below -1": ({"labels": RING % 5 - 2.0, "task": "classification"}, "labels hold -2.0; expected classes"),
+    "named classes below -1": ({"labels": RING % 3 - 2, "classes": ["a", "b"]}, "labels hold -2; expected classes"),
     "half a class": ({"labels": RING / 2, "task": "classification"}, "labels holds 0.5"),
     "no features": ({"features": None}, r"no features; expected features \[n, f\], or node_types"),
     "rows of too few nodes": ({"features": np.ones((5, 2))}, "features has 5 rows; expected 12"),
@@ -96,6 +99,11 @@ GRAPHS = {
     "a graph without a node": ({"labels": [0, 1, 0, 1, 0], "split": [0, 0, 1, 2, 2]}, "graph 4 has n_node 0"),
     "graphs with names alone": ({"graph_ids": np.array(list("abcd"))[RING % 4]}, "graph_ids holds text without graphs"),
     "weights": ({"edge_weights": np.ones(8)}, "edge_weights beside graph_ids"),
+    "rows to divide": ({"row_normalise": True}, "row_normalise beside graph_ids; expected a graph-level data set"),
+    "rows that are divided": (
+        {"features": np.full((N, 2), 0.5), "row_normalised": True},
+        "row_normalised beside graph_ids; expected a graph-level data set",
+    ),
     "a negative category": ({"edge_features": np.full(8, -1)}, "edge_features holds -1 to -1; expected categories"),
     "a category too large": (
         {"edge_features": np.zeros(8, int), "edge_vocabulary": [10**6]},
@@ -168,6 +176,22 @@ TABLES = {
     "no columns of ends": ({"edges.csv": "0,1\n"}, "edges.csv: no column source and no target; it has 0, 1"),
     "a column twice": ({"nodes.csv": NODES.replace("split,x", "x,x")}, "'x' more than once"),
     "a word among numbers": ({"nodes.csv": NODES.replace("2\n", "two\n")}, "column 'x' holds .*not numbers"),
+    "whole numbers that float32 rounds": (
+        {"nodes.csv": "id,label,split,t,x\na,0,train,1700000000,.5\nb,1,val,1700000001,1\nc,0,test,1700000002,2\n"},
+        "nodes.csv: column t holds integers beyond 16777216, which float32 rounds; expected smaller ones, or floats",
+    ),
+    "targets that float32 rounds": (
+        {"nodes.csv": "id,label_t,label_x,split,x\na,1700000000,.5,train,1\nb,7,1,val,2\nc,7,2,test,3\n"},
+        "nodes.csv: column label_t holds integers beyond 16777216, which float32 rounds",
+    ),
+    "whole targets that float32 rounds": (
+        {"nodes.csv": "id,label_t,label_x,split,x\na,1700000000,5,train,1\nb,7,1,val,2\nc,7,2,test,3\n"},
+        "labels holds integers beyond 16777216, which float32 rounds",
+    ),
+    "features of edges that float32 rounds": (
+        {"edges.csv": "source,target,t,x\na,b,1700000000,.5\nb,c,1,1\n"},
+        "edges.csv: column t holds integers beyond 16777216",
+    ),
     "a line too long": ({"edges.csv": EDGES + "a,c,7\n"}, "edges.csv: damaged"),
     "a line too short": ({"nodes.csv": NODES + "d,0,none\n"}, "features of 1 of 4 nodes are NaN"),
     "an unknown node": ({"edges.csv": EDGES + "a,z\n"}, r"receivers: 1 are no node \(first: edge 2, 'z'\)"),

@@ -129,6 +129,8 @@ def check_names(classes: tuple[str, ...], count: int) -> None:
     """Checks the names of `count` classes, of which there may be none."""
     if classes and (len(classes) != count or not all(isinstance(name, str) for name in classes)):
         raise ValueError(f"classes are {len(classes)} names; expected {count} strings, or none")
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"classes are {len(classes)} names, {len(set(classes))} of them distinct; expected all")
 
 
 def warn_of_unlabelled(name: str, what: str, count: int, labelled: np.ndarray) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 
 from abkd_jax.datasets.neutral.labels import MASKS, look_like_classes
 from abkd_jax.datasets.neutral.tables import as_numbers
+from abkd_jax.datasets.neutral.values import real_numbers
 from abkd_jax.types import InputError
 
-__all__ = ["LABEL", "REQUIRED", "TEXT", "check_columns", "take_labels"]
+__all__ = ["LABEL", "REQUIRED", "TEXT", "check_columns", "stacked", "take_labels"]
 
 TEXT = {
     "nodes": ("id", "type", "graph", "label", "split"),
@@ -59,26 +60,45 @@ def check_columns(path: Path, table: str, owner: str, columns: list[str]) -> Non
         raise InputError(f"{path}: column {unknown[0]!r}; expected id, label (or {LABEL}...), split or masks alone")
 
 
-def take_labels(table: dict[str, np.ndarray], task: str | None) -> dict[str, np.ndarray]:
+def take_labels(path: Path, table: dict[str, np.ndarray], task: str | None) -> dict[str, np.ndarray]:
     """Takes labels and split out of a table: a column `label`, or several that begin with `label_`.
 
     Args:
+        path: of the table, for messages.
         table: arrays by column; those that are taken are no longer in it.
         task: as `meta.json` states it, or None.
 
     Returns:
         `labels`, `split` or the masks, and `classes` where targets have names: what there is of it.
+
+    Raises:
+        InputError: see `stacked`.
     """
     arrays = {name: table.pop(name) for name in ("split", *MASKS) if name in table}
     several = [name for name in table if name.startswith(LABEL)]
     if several:
-        arrays["labels"] = np.column_stack([table.pop(name) for name in several]).astype(np.float64)
+        arrays["labels"] = stacked(path, {name: table.pop(name) for name in several})
         names = [name.removeprefix(LABEL) for name in several]
         if names != list(map(str, range(len(names)))):
             arrays["classes"] = np.array(names)
     elif "label" in table:
         arrays["labels"] = _label(table.pop("label"), task)
     return arrays
+
+
+def stacked(path: Path, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Stacks columns of a table side by side: whole numbers where all columns hold these, else real numbers.
+
+    Raises:
+        InputError: whole numbers that float32 rounds, beside real ones.
+    """
+    if any(column.dtype.kind == "f" for column in columns.values()):
+        for name, column in columns.items():
+            try:
+                real_numbers(f"column {name}", column)
+            except ValueError as error:
+                raise InputError(f"{path}: {error}") from None
+    return np.column_stack(list(columns.values()))
 
 
 def _label(column: np.ndarray, task: str | None) -> np.ndarray:

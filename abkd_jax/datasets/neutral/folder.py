@@ -11,7 +11,7 @@ import numpy as np
 
 from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
-from abkd_jax.datasets.neutral.columns import LABEL, REQUIRED, TEXT, check_columns, take_labels
+from abkd_jax.datasets.neutral.columns import LABEL, REQUIRED, TEXT, check_columns, stacked, take_labels
 from abkd_jax.datasets.neutral.npz import arrays_of
 from abkd_jax.datasets.neutral.tables import FORMS, as_numbers, read_columns, write_columns
 from abkd_jax.types import Dataset, GraphDataset, InputError
@@ -65,14 +65,14 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
         arrays["graphs"], arrays["graph_ids"] = as_numbers(read["graphs"].pop("id"), nodes.pop("graph"))
     elif "graph" in nodes:
         raise InputError(f"{folder}: column graph in {found['nodes'].name} and no graphs.csv; expected both or neither")
-    arrays |= take_labels(read.get("graphs", nodes), str(arrays["task"]) if "task" in arrays else None)
+    arrays |= take_labels(found[owner], read[owner], str(arrays["task"]) if "task" in arrays else None)
     renamed = {"type": ("node_types", nodes), "relation": ("relations", edges), "weight": ("edge_weights", edges)}
     for column, (name, table) in renamed.items():
         if column in table:
             arrays[name] = as_numbers(table.pop(column))[0] if column != "weight" else table.pop(column)
-    for name, table in (("features", nodes), ("edge_features", edges)):
+    for name, path, table in (("features", found["nodes"], nodes), ("edge_features", found["edges"], edges)):
         if table:
-            arrays[name] = np.column_stack(list(table.values()))
+            arrays[name] = stacked(path, table)
     return arrays
 
 
@@ -92,6 +92,8 @@ def _read_meta(path: Path) -> dict[str, np.ndarray]:
 
 def save_folder(dataset: Dataset | GraphDataset, folder: str | Path, form: Literal["csv", "parquet"] = "csv") -> Path:
     """Writes a data set with dense features as tables in the neutral form; read back it is the same.
+
+    But for identifiers of nodes that are text: where all are whole numbers as text, they are numbers.
 
     Args:
         dataset: any, checked by `datasets.validate` first.

@@ -6,13 +6,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from abkd_jax.datasets.neutral.labels import read_labels, read_split
-from abkd_jax.datasets.neutral.parts import Ends, count_nodes, normalised, read_ends, read_features, read_ids
+from abkd_jax.datasets.neutral.parts import Ends, count_nodes, read_ends, read_features, read_ids
 from abkd_jax.datasets.neutral.values import Arrays, categories, flag, one_per, real_numbers, strings, whole_numbers
 from abkd_jax.types import GraphDataset, TaskName, shape_of
 
 __all__ = ["graph_dataset"]
 
 NODE_LEVEL = ("edge_weights", "node_types", "relations", "node_type_names", "relation_names", "reverses")
+NODE_FLAGS = ("directed", "row_normalise", "row_normalised")
 METRICS: dict[TaskName, Literal["accuracy", "rocauc", "rmse"]] = {
     "classification": "accuracy",
     "multilabel": "rocauc",
@@ -35,9 +36,9 @@ def graph_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.
     Raises:
         ValueError: one line that names the array that is wrong.
     """
-    foreign = [key for key in NODE_LEVEL if key in arrays]
-    if foreign or flag(arrays, "directed"):
-        raise ValueError(f"{foreign[0] if foreign else 'directed'} beside graph_ids; expected a graph-level data set")
+    foreign = [key for key in NODE_LEVEL if key in arrays] + [key for key in NODE_FLAGS if flag(arrays, key)]
+    if foreign:
+        raise ValueError(f"{foreign[0]} beside graph_ids; expected a graph-level data set, which has none")
     count = count_nodes(arrays)
     graph_of_node, graphs = _graphs(arrays, count)
     ends = read_ends(arrays, count, read_ids(arrays, count))
@@ -105,8 +106,7 @@ def _features(arrays: Arrays, count: int) -> tuple[np.ndarray, tuple[int, ...]]:
         raise ValueError(f"features has {rows} rows; expected {count}, one for each node")
     if isinstance(features, sp.csr_matrix):
         raise ValueError("features are sparse; expected a dense array in a graph-level data set")
-    columns, vocabulary = _columns(arrays, "features", features)
-    return (columns, vocabulary) if vocabulary else (np.asarray(normalised(arrays, columns)[0]), ())
+    return _columns(arrays, "features", features)
 
 
 def _columns(arrays: Arrays, name: str, values: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:

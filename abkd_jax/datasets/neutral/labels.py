@@ -141,6 +141,9 @@ def _classes(arrays: Arrays, labels: np.ndarray, names: tuple[str, ...]) -> Labe
         numbers, names = categories("labels", text[known], names)
         return Labels(_placed(numbers, known), len(names), names, "classification")
     unknown = np.isnan(labels) if labels.dtype.kind == "f" else labels < 0
+    below = labels[labels < -1]
+    if below.size:
+        raise ValueError(f"labels hold {below[0]}; expected classes from 0 on, -1 where unknown, or text")
     values = whole_numbers("labels", np.where(unknown, -1, labels))
     known = values >= 0
     if names or "num_classes" in arrays:

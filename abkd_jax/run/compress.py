@@ -32,6 +32,7 @@ from abkd_jax.run.report import figures, pareto, statistics, tables
 from abkd_jax.run.resolve import jobs, resolve, with_starts
 from abkd_jax.run.teachers import check_hiddens, read_teacher
 from abkd_jax.run.torch_teacher import is_module
+from abkd_jax.training.sharding import make_mesh
 from abkd_jax.types import Dataset, GraphDataset, InputError, Objective
 
 __all__ = ["Compressed", "compress"]
@@ -75,7 +76,8 @@ class Compressed:
     def maps(self) -> dict[str, np.ndarray]:
         """Returns the layer maps of each method that aligns layers, at a few evaluations.
 
-        `"<method>:epochs"` `[k]`, `"<method>:attention"` and `"<method>:dissimilarity"` `[k, seeds, T_l, S_l]`.
+        `"<method>:epochs"` `[k]`, `"<method>:attention"` and `"<method>:dissimilarity"` `[k, seeds, T_l, S_l]`; a seed
+        that has stopped keeps its last ones.
         """
         found = {name: map_rows(history) for name, history in self.histories.items()}
         return {f"{name}:{key}": values for name, maps in found.items() for key, values in maps.items()}
@@ -151,10 +153,10 @@ def compress(
         teacher_outputs: of the PyTorch model whose weights are in a file, as an array of logits or a file: those here
             are compared with them, and others are refused.
         config: settings where the arguments above are None; None takes those of the data.
-        data_root: folder of named data sets, see `datasets.data_root`.
-        split: seed of the split of data without an official one.
+        data_root: folder of named data sets, see `datasets.data_root`; None is that of `config`.
+        split: seed of the split of data without an official one; None is that of `config`.
         out: run folder, which the commands read too where the teacher is of the settings; None keeps nothing but
-            trained teachers.
+            trained teachers, whatever `config` says.
 
     Raises:
         InputError: bad settings, data or teacher.
@@ -170,7 +172,7 @@ def compress(
     _check_kinds(student, methods, teacher_model, config)
     teacher = _on_graph(teacher, data)
     seed = split if split is not None else 0 if config is None else config.split
-    dataset = _dataset(data, data_root, seed)
+    dataset = _dataset(data, data_root if data_root is not None or config is None else config.data_root, seed)
     name = str(data) if isinstance(data, str | Path) else dataset.name
     base = config or distill_config(name, None if is_listed(name) else datasets.facts_of(dataset))
     base = _with_methods(base, methods)
@@ -181,7 +183,8 @@ def compress(
     with _folder(out) as path, kept_programs():
         settings = replace(base, dataset=name, out=path, split=seed, **changes)
         settings = _resolved(_knowing(settings, teacher, teacher_model))
-        prepared = prepare_data(dataset, None, settings.batches, seed)
+        prepared = prepare_data(dataset, None, settings.batches, seed, make_mesh(settings.mesh))
+        prepared = prepared._replace(profile_dir=settings.profile_dir)
         given = _given(teacher, prepared, settings, teacher_model, teacher_outputs)
         if out is None:
             *_, (_, scored) = pipeline.train_and_score(make_plan(settings, open_run(path)), prepared, given)

@@ -216,7 +216,13 @@ def _model(source: Any) -> tuple[Any, Pytree]:
     """Returns a model with an `apply` that returns a `GNNOutput`, and its variables."""
     if isinstance(source, nnx.Module):
         graphdef, params, rest = nnx.split(source, nnx.Param, ...)
-        return Applied(lambda v, graph: nnx.merge(graphdef, v["params"], rest)(graph)), {"params": params}
+
+        def evaluated(variables: Pytree, graph: Any) -> Any:
+            merged = nnx.merge(graphdef, variables["params"], rest)  # a copy: the module itself stays as it is
+            merged.eval()
+            return merged(graph)
+
+        return Applied(evaluated), {"params": params}
     pair = isinstance(source, tuple) and len(source) == 2
     if pair and isinstance(source[0], nn.Module):
         module, variables = source

@@ -117,6 +117,25 @@ def test_an_own_loss_of_hidden_layers_is_refused_where_the_teacher_has_none():
         abkd_jax.compress(datasets.load("synthetic"), LOGITS, methods=own_features, seeds=1)
 
 
+def test_devices_traces_and_the_root_of_the_data_are_those_of_the_settings(run, tmp_path, monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def reached(plan, prepared, given):
+        raise Reached(prepared)
+
+    roots, load = [], datasets.load
+    monkeypatch.setattr(datasets, "load", lambda name, root, split: roots.append(root) or load(name, None, split))
+    monkeypatch.setattr(pipeline, "train_and_score", reached)
+    config = dataclasses.replace(run, mesh=("seeds=2",), profile_dir=tmp_path / "traces", data_root=tmp_path)
+    for own in (None, "elsewhere"):
+        with pytest.raises(Reached) as found:
+            abkd_jax.compress("synthetic", config=config, data_root=own)
+        (prepared,) = found.value.args
+        assert (prepared.mesh.shape["seeds"], prepared.profile_dir) == (2, tmp_path / "traces")
+    assert roots == [tmp_path, "elsewhere"]
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("method", "message"),

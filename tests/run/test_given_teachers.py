@@ -301,6 +301,15 @@ def test_any_source_is_a_teacher_for_all_seeds(data, params, kind):
     assert given_teacher(data, source, 1).source == teacher.source
 
 
+def test_an_nnx_module_in_training_mode_is_evaluated_and_stays_in_it(data):
+    module, evaluated = Nnx(nnx.Rngs(0)), Nnx(nnx.Rngs(0))
+    module.train()
+    teacher = given_teacher(data, module, 1)
+    found = teacher.models.module.apply(select_seed(teacher.models.variables, 0), data.batch.graph)
+    assert_allclose(found.logits, evaluated(data.batch.graph), rtol=1e-5, atol=1e-5)
+    assert not module.dropout.deterministic
+
+
 def test_an_ensemble_of_functions_is_their_mean(data, params):
     half = {name: value / 2 for name, value in params.items()}
     teacher = given_teacher(data, [(apply, params), (apply, half)], 1)

@@ -70,7 +70,8 @@ class Compressed:
         method, found = list(self.students.items())[-1]
         if not found:
             raise InputError(f"{method}: all seeds have diverged, expected one that finished")
-        return max(found, key=lambda student: student.card.get("val_accuracy") or -np.inf)
+        scores = [student.card.get("val_accuracy") for student in found]
+        return found[int(np.argmax([-np.inf if score is None else score for score in scores]))]
 
     @property
     def maps(self) -> dict[str, np.ndarray]:

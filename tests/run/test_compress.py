@@ -14,6 +14,7 @@ import abkd_jax
 from abkd_jax import InputError, datasets, distill
 from abkd_jax.configs.options import MethodConfig, ModelConfig, OptimConfig
 from abkd_jax.configs.presets import distill_config
+from abkd_jax.inference.student import Student
 from abkd_jax.run import folder, pipeline
 
 METHODS = ("soft_label", "abkd")
@@ -175,6 +176,14 @@ def test_a_method_that_has_no_name_is_refused_in_one_line(method, message):
 def test_settings_of_another_type_are_refused_in_one_line_by_their_names_in_python(changes, message):
     with pytest.raises(InputError, match=message):
         abkd_jax.compress(datasets.load("synthetic"), LOGITS, **changes)
+
+
+def test_a_score_of_zero_is_a_score(found):
+    """As an RMSE of 0 is, whose score is minus it."""
+    bundle, scores = found.student.bundle, (None, -2.0, 0.0, -1.0)
+    cards = [bundle.card | {"val_accuracy": score} for score in scores]
+    students = [Student(dataclasses.replace(bundle, card=card)) for card in cards]
+    assert dataclasses.replace(found, students={"abkd": students}).student is students[2]
 
 
 def test_what_is_returned_is_named_in_a_line(found):

@@ -67,6 +67,19 @@ def test_one_panel_per_known_cost():
         pareto.pareto([], METRICS["accuracy"])
 
 
+def test_errors_are_drawn_as_they_are_and_the_smallest_are_the_frontier():
+    scores = {"teacher": (1000, 0.5), "small": (100, 0.6), "poor": (200, 2.0)}
+    records = [
+        {"method": method, "seed": 0, "metric": "-RMSE", "parameters": parameters, "test_accuracy": -rmse}
+        for method, (parameters, rmse) in scores.items()
+    ]
+    axis = pareto.pareto(statistics.summarise(records), METRICS["-RMSE"]).axes[0]
+    drawn = {bar.get_label(): bar.lines[0].get_xydata()[0].tolist() for bar in axis.containers}
+    assert drawn == {method: [*of] for method, of in scores.items()}
+    (steps,) = (line for line in axis.lines if line.get_color() == "0.7")
+    assert steps.get_xydata().tolist() == [[100.0, 0.6], [1000.0, 0.5]]
+
+
 def test_the_axis_of_one_cost_is_wide():
     """A logarithm may round to that of a neighbour, and matplotlib's own axis is then as wide as the rounding."""
     one = pareto.pareto(statistics.summarise(all_records()), METRICS["accuracy"], {"abkd": 0.0478630092322639})

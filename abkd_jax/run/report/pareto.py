@@ -75,9 +75,8 @@ def logarithmic(axis: Any, costs: Collection[int | float]) -> None:
 def _points(
     axis: Any, methods: Sequence[str], costs: Mapping[str, int | float], scores: Mapping[str, Any], metric: Metric
 ) -> None:
-    shown = {method: abs(metric.factor) * scores[method].mean for method in costs}
-    better = {method: score if metric.higher_is_better else -score for method, score in shown.items()}
-    best = frontier([(costs[method], better[method], method) for method in costs])
+    shown = {method: metric.factor * scores[method].mean for method in costs}
+    best = frontier([(costs[method], scores[method].mean, method) for method in costs])  # stored: higher is better
     axis.step(
         [costs[method] for method in best],
         [shown[method] for method in best],

@@ -228,8 +228,11 @@ def _negative_rmse(
 ) -> Float[Array, ""]:
     known = _known(labels, mask)
     counts = jnp.sum(known, axis=0)
-    squares = jnp.sum(jnp.where(known, logits - labels, 0.0) ** 2, axis=0)
-    roots = jnp.sqrt(squares / jnp.maximum(counts, 1).astype(squares.dtype))
+    errors = jnp.where(known, logits - labels, 0.0)
+    # Squares of errors in any units would be 0 or infinity: those over a power of two are neither, and as exact.
+    _, exponents = jnp.frexp(jnp.max(jnp.abs(errors), axis=0))
+    squares = jnp.sum(jnp.ldexp(errors, -exponents[None]) ** 2, axis=0)
+    roots = jnp.ldexp(jnp.sqrt(squares / jnp.maximum(counts, 1).astype(squares.dtype)), exponents)
     columns = jnp.sum(counts > 0)
     return _score(-jnp.mean(roots) * _ratio(jnp.asarray(counts.shape[0]), columns, roots.dtype), columns > 0)
 
@@ -287,12 +290,18 @@ def _score(value: Float[Array, ""], defined: Bool[Array, ""]) -> Float[Array, ""
 def _area(
     logits: Float[Array, " n"], labels: Float[Array, " n"], known: Bool[Array, " n"]
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """Computes the share of (yes, no) pairs that the logits order rightly, by the mean ranks of the yes answers."""
+    """Computes the share of (yes, no) pairs that the logits order rightly, by the ranks of the rarer answer.
+
+    Sums of the other's ranks lose what they differ in: float32 has seven digits.
+    """
     yes = known & (labels > 0.5)
     ordered = jnp.sort(jnp.where(known, logits, jnp.inf))
     first, last = (jnp.searchsorted(ordered, logits, side=side) for side in ("left", "right"))
     last = jnp.minimum(last, jnp.sum(known))  # a logit of infinity does not tie with those that are not known
     ranks = 0.5 * (first + last + 1).astype(logits.dtype)
     positives, negatives = (jnp.sum(x).astype(logits.dtype) for x in (yes, known & ~yes))
-    above = jnp.sum(jnp.where(yes, ranks, 0.0)) - 0.5 * positives * (positives + 1.0)
-    return above / jnp.maximum(positives * negatives, 1.0), (positives > 0.0) & (negatives > 0.0)
+    pairs, rarer = positives * negatives, jnp.minimum(positives, negatives)
+    of_rarer = jnp.where(positives <= negatives, yes, known & ~yes)
+    above = jnp.sum(jnp.where(of_rarer, ranks, 0.0)) - 0.5 * rarer * (rarer + 1.0)  # pairs that it wins
+    right = jnp.where(positives <= negatives, above, pairs - above)
+    return right / jnp.maximum(pairs, 1.0), (positives > 0.0) & (negatives > 0.0)

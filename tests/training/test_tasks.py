@@ -121,6 +121,14 @@ def test_squared_error_and_its_root_by_hand():
     np.testing.assert_allclose(jax.grad(regression().loss)(*arguments), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-20, 1.0, 1e20, 1e37])
+def test_errors_in_any_unit_have_their_root(unit):
+    """Squares of 1e-20 and of 1e20 are 0 and infinity in float32."""
+    errors = np.array([[1.0], [-2.0], [3.0], [4.0]]) * unit
+    score = regression().score(jnp.asarray(errors, jnp.float32), jnp.zeros((4, 1)), jnp.ones(4, bool))
+    assert float(score) == pytest.approx(-np.sqrt(30 / 4) * unit, rel=1e-6, abs=0.0)
+
+
 def test_errors_count_by_the_scale_of_their_column_and_scores_do_not():
     """The squares of the test before, 1, 20 and 1 by column, over the squares of 1, 2 and 4."""
     arguments = jnp.asarray(LOGITS), jnp.asarray(VALUES), jnp.asarray(MASK)
@@ -146,6 +154,16 @@ def test_binary_is_what_scikit_learn_says_of_the_known_answers():
     slope = jax.grad(multitask_binary().loss)(*arguments)
     assert np.isfinite(slope).all()
     assert not slope[~known].any()
+
+
+@pytest.mark.parametrize("rare", [0.0, 1.0])
+def test_the_area_is_exact_where_one_answer_is_rare(rare):
+    rng = np.random.default_rng(0)
+    labels = np.full((40_000, 1), 1.0 - rare, np.float32)
+    labels[rng.choice(40_000, 50, replace=False)] = rare
+    logits = (rng.normal(size=labels.shape) + labels).astype(np.float32)
+    score = multitask_binary().score(jnp.asarray(logits), jnp.asarray(labels), jnp.ones(40_000, bool))
+    assert float(score) == pytest.approx(roc_auc_score(labels, logits), abs=1e-6)
 
 
 FLOAT_TASKS = pytest.mark.parametrize(

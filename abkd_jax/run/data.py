@@ -63,8 +63,8 @@ class PreparedData(NamedTuple):
         mesh: devices that models are trained on; None is the default device.
         profile_dir: folder for traces of the trainings; None writes none.
         stop: set where models that train beside this one have failed, so that it ends; see `slices`.
-        units: mean and deviation of the real targets for training (of the first of several splits), which the outputs
-            of models are scaled by; None where targets are classes or labels.
+        units: mean and deviation of the real targets for training, which the outputs of models are scaled by; None
+            where targets are classes or labels.
     """
 
     dataset: Dataset | GraphDataset

@@ -43,16 +43,16 @@ def cka_of_last_layers(
         learnt = module.apply(of_student, batch.graph).hiddens[-1:]
         return hidden_cka(taught, learnt, batch.masks.all)[0, 0]
 
-    def make_start(start: Any) -> Any:
-        method = dataclasses.replace(job.method, start=start)
-        units = splits[0].units
+    @functools.cache
+    def make_start(start: Any, split: int) -> Any:
+        method, units = dataclasses.replace(job.method, start=start), splits[split].units
         return jax.jit(make_prepare(teacher, student, None, method, optimizer, whole=True, units=units))
 
-    starts = {start: make_start(start) for start in {lane.start or job.method.start for lane in lanes}}
     found: dict[str, list[float | None]] = {"before": [], "after": []}
     for seed, lane in enumerate(lanes):
         batch = splits[lane.split].batch
-        state, _ = starts[lane.start or job.method.start](jax.random.key(lane.seed), lane.teacher, batch)
+        start = make_start(lane.start or job.method.start, lane.split if splits[0].units else 0)
+        state, _ = start(jax.random.key(lane.seed), lane.teacher, batch)
         untrained = {"params": state.params["student"], **state.model_state}
         after = trained.module, select_seed(trained.variables, seed)  # no longer reads through the teacher
         for when, (module, variables) in {"before": (student, untrained), "after": after}.items():

@@ -50,12 +50,15 @@ def same_masks(one: Dataset, other: Dataset) -> bool:
 def prepare_splits(of: Sequence[Dataset]) -> tuple[PreparedData, ...]:
     """Puts a data set with each of its splits on the device; those of the same arrays share one graph there.
 
+    Of real targets every split is on its own: its units are those of its training targets.
+
     Raises:
         InputError: see `run.data.prepare_data`.
     """
     found = [prepare_data(of[0])]
     for split, dataset in enumerate(of[1:], start=1):
         shared = dataset.senders is of[0].senders and dataset.features is of[0].features
+        shared &= dataset.task != "regression"
         found.append(_with_masks(found[0], dataset, split) if shared else prepare_data(dataset)._replace(split=split))
     return tuple(found)
 

@@ -12,6 +12,7 @@ from abkd_jax import datasets
 from abkd_jax.configs import presets
 from abkd_jax.configs.options import MethodConfig, OptimConfig
 from abkd_jax.run import records
+from abkd_jax.run.data import prepare_data
 from abkd_jax.run.program import select_seed
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.scores import make_scores
@@ -19,7 +20,7 @@ from abkd_jax.study import splits
 from abkd_jax.study.contents import student_cell
 from abkd_jax.study.options import Table
 from abkd_jax.study.places import open_place
-from abkd_jax.study.splits import load_splits
+from abkd_jax.study.splits import load_splits, prepare_splits
 from abkd_jax.study.train import train_lanes
 from abkd_jax.study.tuning import Trial
 from abkd_jax.types import InputError
@@ -91,3 +92,19 @@ def test_a_seed_is_trained_and_scored_on_its_split(graph, regime, tmp_path, monk
     for name, data in own.items():
         expected = make_scores(data, alone.module)(variables)["test_accuracy"]
         np.testing.assert_allclose(cell["scores"][name][1], expected, atol=0.01)
+
+
+def test_real_targets_have_the_units_of_their_split(tmp_path):
+    """As in a run on that split alone, whose teachers have the same identity."""
+    whole, rng = datasets.load("synthetic"), np.random.default_rng(0)
+    edges = np.stack([whole.senders, whole.receivers], axis=1)
+    targets = np.exp(2.0 * rng.normal(size=(whole.num_nodes, 1))).astype(np.float32)
+    path = tmp_path / "real.npz"
+    np.savez(path, edges=edges, features=whole.features, labels=targets, task=np.array("regression"))
+    loaded = load_splits(str(path), None, 2)
+    for split, data in enumerate(prepare_splits(loaded)):
+        known = targets[loaded[split].train_mask]
+        np.testing.assert_allclose(np.ravel(data.units), [known.std(), known.mean()], rtol=1e-5)
+        alone = prepare_data(str(path), split=split)
+        assert data.identity.fingerprint == alone.identity.fingerprint
+        np.testing.assert_array_equal(np.ravel(data.units), np.ravel(alone.units))

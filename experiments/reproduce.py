@@ -75,16 +75,26 @@ def _folder(options: Reproduce) -> Path:
 
 
 def as_stored(table: Table, stored: Sequence[Cell]) -> list[Table]:
-    """Returns the part of a table that is stored, one table for each data set: they may differ in methods and seeds."""
+    """Returns the part of a table that is stored, one table for each data set: they may differ in methods and seeds.
+
+    Raises:
+        InputError: no cell of its data sets, regimes, students and methods is stored.
+    """
     parts = []
     for dataset in table.datasets:
-        seeds = {cell["method"]: len(cell["seeds"]) for cell in stored if cell["dataset"] == dataset}
-        methods = tuple(method for method in table.methods if method in seeds)
-        if methods:
-            of_dataset = {"datasets": (dataset,), "methods": methods, "seeds": seeds[methods[0]]}
-            parts.append(dataclasses.replace(table, **of_dataset))
+        chosen = {"regime": table.regimes, "student": table.students, "method": table.methods}
+        cells = [cell for cell in stored if cell["dataset"] == dataset and all(cell[k] in v for k, v in chosen.items())]
+        if cells:
+            there = {
+                f"{part}s": tuple(name for name in names if name in {cell[part] for cell in cells})
+                for part, names in chosen.items()
+            }
+            parts.append(dataclasses.replace(table, datasets=(dataset,), seeds=len(cells[0]["seeds"]), **there))
     if not parts:
-        raise InputError(f"table {table.name}: no cell of these data sets and methods is stored, expected one at least")
+        raise InputError(
+            f"table {table.name}: no cell of these data sets, regimes, students and methods is stored, expected one "
+            "at least"
+        )
     return parts
 
 

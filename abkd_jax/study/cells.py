@@ -7,7 +7,7 @@ from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.run.report.statistics import metric_named
 from abkd_jax.types import InputError
 
-__all__ = ["Cell", "cell_path", "load", "read_cell", "write_cell"]
+__all__ = ["Cell", "cell_path", "load", "path_part", "read_cell", "write_cell"]
 
 Cell = dict[str, Any]
 
@@ -22,8 +22,12 @@ def cell_path(results: Path, dataset: str, regime: str, student: str, method: st
         >>> cell_path(Path("main"), "cora", "inductive", "mlp:2x16", "my_module:my_loss").as_posix()
         'main/cora/inductive/mlp_2x16/my_module_my_loss.json'
     """
-    parts = (dataset, regime, student, f"{method}.json")
-    return results.joinpath(*(part.replace(":", "_").replace("/", "_") for part in parts))
+    return results.joinpath(*map(path_part, (dataset, regime, student, f"{method}.json")))
+
+
+def path_part(name: str) -> str:
+    """Returns a name as paths of cells have it."""
+    return name.replace(":", "_").replace("/", "_")
 
 
 def read_cell(path: Path, identity: str) -> Cell | None:

@@ -9,10 +9,11 @@ import numpy as np
 from abkd_jax.run.data import PreparedData
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.records import make_records, make_split_scores
+from abkd_jax.run.report.statistics import mean_score, metric_named, stored_score
 
 __all__ = ["length_chosen", "student_cell", "teacher_cell"]
 
-NEAR = 0.005  # "within half a point" of the end
+NEAR = 0.005  # "within half a point" of the end; of real targets half a percent
 CURVE_POINTS = 31
 SCALARS = {
     "abkd/attended_dissimilarity": "dissimilarity",
@@ -53,27 +54,33 @@ def student_cell(
         "compression": teacher_parameters / content["parameters"],
         "epochs": chosen,
         "lengths": lengths,
-        **_over_epochs(trained.history),
+        **_over_epochs(trained.history, content["metric"]),
     }
 
 
 def length_chosen(validation: Mapping[int, list[float | None]]) -> int:
-    """Returns the length of the best mean validation score, the shortest of equal ones; diverged seeds count as 0.
+    """Returns the length of the best mean validation score, the shortest of equal ones.
+
+    Lengths with fewer seeds that diverged, whose score is None, come first whatever the scores of the others are.
 
     Examples:
-        >>> length_chosen({300: [0.5, 0.7], 900: [0.6, 0.6]})
+        >>> length_chosen({300: [0.5, 0.7], 900: [0.6, 0.6], 2700: [0.9, None]})
         300
     """
-    means = {length: float(np.mean([score or 0.0 for score in scores])) for length, scores in validation.items()}
-    return min(means, key=lambda length: (-means[length], length))
+
+    def order(length: int) -> tuple[int, float, int]:
+        scores = [score for score in validation[length] if score is not None]
+        return len(validation[length]) - len(scores), -mean_score(scores) if scores else 0.0, length
+
+    return min(validation, key=order)
 
 
 def _content(
     splits: Sequence[PreparedData], name: str, trained: Trained, tests: Mapping[str, Sequence[PreparedData]]
 ) -> dict[str, Any]:
-    found = make_records(splits, name, trained)
+    found, metric = make_records(splits, name, trained), splits[0].task.metric
     scores = {
-        score: [_score(record[key]) for record in found]
+        score: [_score(record[key], metric) for record in found]
         for score, key in (
             ("test", "test_accuracy"),
             ("validation", "val_accuracy"),
@@ -84,7 +91,7 @@ def _content(
     scores |= {test: _test_scores(on, trained, diverged) for test, on in tests.items()}
     seconds = sorted(set(np.broadcast_to(trained.history["seconds"], len(found)).tolist()))
     return {
-        "metric": splits[0].task.metric,
+        "metric": metric,
         "seeds": [record["seed"] for record in found],
         "splits": [splits[seed % len(splits)].split for seed in range(len(found))],
         "scores": scores,
@@ -113,45 +120,59 @@ def _peak_memory_gib() -> float | None:
 
 def _test_scores(tests: Sequence[PreparedData], trained: Trained, diverged: Sequence[int | None]) -> list[float | None]:
     """Returns the test score of each seed on the graph of its split; None of seeds that diverged."""
-    scores = make_split_scores(tests, trained.module)
+    scores, metric = make_split_scores(tests, trained.module), tests[0].task.metric
     return [
-        None if at is not None else _score(scores(select_seed(trained.variables, seed), seed)["test_accuracy"])
+        None if at is not None else _score(scores(select_seed(trained.variables, seed), seed)["test_accuracy"], metric)
         for seed, at in enumerate(diverged)
     ]
 
 
-def _over_epochs(history: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns the curve, the cost and the ends of what was logged, of students that trained side by side."""
-    kept = history["recorded"].any(axis=1)
-    epochs, validation = history["epoch"][kept].max(axis=1), history["val_accuracy"][kept]
+def _over_epochs(history: Mapping[str, np.ndarray], metric: str) -> dict[str, Any]:
+    """Returns the curve, the cost and the ends of what was logged, of students that trained side by side.
+
+    A student that stopped keeps its last values, one that diverged has none afterwards and is in no mean.
+    """
+    kept, finished = history["recorded"].any(axis=1), ~history["diverged"].any(axis=0)
+    epochs, validation = history["epoch"][kept].max(axis=1), _held(history, "val_accuracy")[kept]
     shown = np.unique(np.linspace(0, len(epochs) - 1, CURVE_POINTS).astype(int))
+    curve = [[stored_score(score, metric, 4) for score in scores] for scores in validation[shown].tolist()]
     found: dict[str, Any] = {
-        "curve": {"epoch": epochs[shown].tolist(), "validation": _rounded(validation[shown], 4)},
+        "curve": {"epoch": epochs[shown].tolist(), "validation": curve},
         "cost": {
-            "epochs_to_half_point": [_epochs_to_stay_near(epochs, of_seed) for of_seed in validation.T],
+            "epochs_to_half_point": [_epochs_to_stay_near(epochs, of_seed, metric) for of_seed in validation.T],
         },
     }
     named = {key: SCALARS.get(key, key) for key in history if key in SCALARS or key.startswith("gradient_share/")}
     named |= {key: key.removesuffix("/loss") for key in history if key.endswith("/loss")}
-    ends = {name: _rounded(history[key][kept][[0, -1]].mean(axis=1), 6) for key, name in named.items()}
-    if ends:
-        found["terms"] = ends
+    if named and finished.any():
+        logged = {name: _held(history, key)[kept][[0, -1]][:, finished] for key, name in named.items()}
+        found["terms"] = {name: _rounded(ends.mean(axis=1), 6) for name, ends in logged.items()}
     if "abkd/attention" in history:
-        found["attention"] = _rounded(history["abkd/attention"][kept][-1], 3)
+        found["attention"] = _rounded(_held(history, "abkd/attention")[kept][-1], 3)
     return found
 
 
-def _epochs_to_stay_near(epochs: np.ndarray, validation: np.ndarray) -> int | None:
-    """Returns the first evaluated epoch from which a seed stays within half a point of its last score."""
+def _held(history: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+    """Returns a logged quantity where seeds that have stopped hold their last value, NaN of those that diverged."""
+    values, recorded, diverged = history[key], history["recorded"], history["diverged"].any(axis=0)
+    last, seeds = len(recorded) - 1 - np.argmax(recorded[::-1], axis=0), np.arange(recorded.shape[1])
+    ends, inner = values[last, seeds], (1,) * (values.ndim - 2)
+    ends = np.where(diverged.reshape(-1, *inner), np.nan, ends)
+    return np.where(recorded.reshape(*recorded.shape, *inner), values, ends)
+
+
+def _epochs_to_stay_near(epochs: np.ndarray, validation: np.ndarray, metric: str) -> int | None:
+    """Returns the first evaluated epoch from which a seed stays within half a point, or percent, of its last score."""
     if not np.isfinite(validation[-1]):
         return None
-    far = np.flatnonzero(~(np.abs(validation - validation[-1]) <= NEAR))
+    near = NEAR if metric_named(metric).unit == "%" else NEAR * abs(validation[-1])
+    far = np.flatnonzero(~(np.abs(validation - validation[-1]) <= near))
     return int(epochs[0 if len(far) == 0 else far[-1] + 1])
 
 
-def _score(value: Any) -> float | None:
-    """Returns a score with six digits; None where it is not defined."""
-    return None if value is None or not np.isfinite(value) else round(float(value), 6)
+def _score(value: Any, metric: str) -> float | None:
+    """Returns a score as it is stored; None where it is not defined."""
+    return None if value is None or not np.isfinite(value) else stored_score(float(value), metric)
 
 
 def _rounded(values: np.ndarray, digits: int) -> Any:

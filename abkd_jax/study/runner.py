@@ -19,8 +19,9 @@ from abkd_jax.run.identity import config_dict, digest, training_version
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.records import weights_digest
+from abkd_jax.run.report.statistics import stored_score
 from abkd_jax.run.resolve import Job, with_epochs
-from abkd_jax.study.cells import Cell, cell_path, read_cell, write_cell
+from abkd_jax.study.cells import Cell, cell_path, path_part, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
 from abkd_jax.study.methods import METHODS, Recipe
 from abkd_jax.study.options import Table, Tuning, student_model
@@ -104,6 +105,12 @@ def _check(table: Table) -> None:
         require_known("method", method, METHODS)
         if is_outside(method):
             outside(method)
+    for part in (table.datasets, table.regimes, table.students, table.methods):
+        files: dict[str, str] = {}
+        for name in part:
+            other = files.setdefault(path_part(name), name)
+            if other != name:
+                raise InputError(f"{table.name}: {other} and {name} would be one file, expected one of them")
 
 
 def _cell(
@@ -135,7 +142,7 @@ def _cell(
         **_similarity(place, job, lanes, trained),
         "settings": config_dict(dataclasses.replace(method, optim=optim)),
         "model": config_dict(job.model),
-        "tuning": _tuning_entry(table, tried, candidates, validation, number),
+        "tuning": _tuning_entry(table, tried, candidates, validation, number, content["metric"]),
         "data": _data(place),
     }
     cell["times"] = {**content["times"], "tuning_seconds": tuned - began, "seconds": time.perf_counter() - began}
@@ -181,7 +188,7 @@ def _budget(tuning: Tuning) -> dict[str, int]:
 
 
 def _tuning_entry(
-    table: Table, tried: Recipe, candidates: list[Trial], validation: list[np.ndarray], chosen: int
+    table: Table, tried: Recipe, candidates: list[Trial], validation: list[np.ndarray], chosen: int, metric: str
 ) -> dict[str, Any]:
     """Returns what a cell says of its tuning: every trial with its scores, those of the finalists with more."""
     return {
@@ -191,7 +198,10 @@ def _tuning_entry(
         "epochs": table.tuning.epochs,
         "chosen": chosen,
         "trials": [
-            {"numbers": {**trial.numbers, "start": trial.start}, "validation": [round(float(v), 6) for v in scores]}
+            {
+                "numbers": {**trial.numbers, "start": trial.start},
+                "validation": [stored_score(float(score), metric) for score in scores],
+            }
             for trial, scores in zip(candidates, validation, strict=True)
         ],
     }

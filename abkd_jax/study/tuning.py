@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from abkd_jax.configs.options import MethodConfig
-from abkd_jax.run.report.sign_flips import ROUNDING
+from abkd_jax.run.report.statistics import mean_score
 from abkd_jax.study.methods import Recipe
 
 __all__ = ["Trial", "ranking", "trials"]
@@ -58,8 +58,8 @@ def ranking(validation: np.ndarray) -> list[int]:
         >>> ranking(np.array([[0.5, 0.7], [0.9, 0.7], [np.nan, 0.9], [0.6, 0.6]]))
         [1, 0, 3, 2]
     """
-    means = np.round(np.nan_to_num(validation.mean(axis=1), nan=-np.inf), ROUNDING)
-    return np.argsort(-means, kind="stable").tolist()
+    means = [mean_score(scores) for scores in validation.tolist()]
+    return np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable").tolist()
 
 
 def _value(method: MethodConfig, path: str) -> Any:

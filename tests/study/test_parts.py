@@ -11,7 +11,6 @@ from abkd_jax import datasets
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.configs.presets import preset
 from abkd_jax.run.starts import possible
-from abkd_jax.study import contents
 from abkd_jax.study.cells import cell_path, load, read_cell, write_cell
 from abkd_jax.study.methods import METHODS, recipe, repeats_layer
 from abkd_jax.study.options import Table, student_model
@@ -23,6 +22,7 @@ from experiments.reproduce import as_stored
 
 DRAWN = ("positive", "teacher_directions", "attention_map")
 STARTS = (*DRAWN, "fitted")
+PLACE = {"regime": "transductive", "student": "4x4"}
 FIXED = {
     f"{loss}_{suffix}": {start}
     for loss in ("soft_label", "abkd", "teacher_input")
@@ -133,16 +133,6 @@ def test_a_trial_that_diverged_comes_last():
     assert ranking(np.array([[np.nan, 0.9], [0.1, 0.1]])) == [1, 0]
 
 
-def test_epochs_until_a_seed_stays_within_half_a_point():
-    history = {
-        "epoch": np.array([[0, 0], [10, 10], [20, 20], [30, 30]]),
-        "recorded": np.ones((4, 2), bool),
-        "val_accuracy": np.array([[0.1, 0.5], [0.796, 0.5], [0.7, 0.5], [0.8, 0.5]]),
-    }
-    cost = contents._over_epochs(history)["cost"]
-    assert cost["epochs_to_half_point"] == [30, 0]
-
-
 @pytest.mark.parametrize("text", ["4", "4x", "x4", "a:b:c:4x4", "4x4x4", "4x4:", "4x4:none"])
 def test_sizes_that_are_none(text):
     with pytest.raises(InputError, match="expected layers x units"):
@@ -194,12 +184,15 @@ def test_a_reproduction(new, changes, reproduced):
 
 def test_a_table_is_reproduced_as_far_as_it_is_stored():
     stored = [
-        {"dataset": "cora", "method": "abkd", "seeds": [0, 1]},
-        {"dataset": "cora", "method": "teacher", "seeds": [0, 1]},
-        {"dataset": "pubmed", "method": "soft_label", "seeds": [0]},
+        {"dataset": "cora", "method": "abkd", "seeds": [0, 1], **PLACE},
+        {"dataset": "cora", "method": "teacher", "seeds": [0, 1], **PLACE, "student": "teacher"},
+        {"dataset": "pubmed", "method": "soft_label", "seeds": [0], **PLACE},
     ]
     table = Table(datasets=("cora", "citeseer", "pubmed"), methods=("soft_label", "abkd"))
     parts = [(part.datasets, part.methods, part.seeds) for part in as_stored(table, stored)]
     assert parts == [(("cora",), ("abkd",), 2), (("pubmed",), ("soft_label",), 1)]
-    with pytest.raises(InputError, match="table main: no cell of these data sets and methods is stored"):
-        as_stored(table, stored[1:2])
+    wide = dataclasses.replace(table, students=("2x2", "4x4"), regimes=("labelled_only", "transductive"))
+    assert {(part.students, part.regimes) for part in as_stored(wide, stored)} == {(("4x4",), ("transductive",))}
+    for absent in (stored[1:2], [one | {"student": "4x8"} for one in stored]):
+        with pytest.raises(InputError, match="table main: no cell of these data sets, regimes, students and methods"):
+            as_stored(table, absent)

@@ -69,8 +69,9 @@ def test_cells_hold_what_was_trained(trained):
         ({"seeds": 0}, "tiny: seeds is 0, expected at least 1"),
         ({"regimes": ("transductiv",)}, "tiny: regime is 'transductiv', expected one of"),
         ({"students": ("4",)}, "student '4': expected layers x units"),
+        ({"datasets": ("data/a_b.npz", "data_a/b.npz")}, "tiny: data/a_b.npz and data_a/b.npz would be one file"),
     ],
-    ids=["method", "module", "no method", "seeds", "regime", "student"],
+    ids=["method", "module", "no method", "seeds", "regime", "student", "one file"],
 )
 def test_what_is_wrong_with_a_table_is_said_before_teachers_are_trained(tmp_path, monkeypatch, change, message):
     monkeypatch.setattr(runner, "open_place", None)

@@ -30,9 +30,11 @@ __all__ = [
     "comparisons",
     "estimate",
     "gradient_shares",
+    "mean_score",
     "metric_named",
     "metric_of",
     "paired_tests",
+    "stored_score",
     "summarise",
 ]
 
@@ -257,6 +259,26 @@ def _scores(by_seed: dict[int, Record], key: str) -> dict[int, float]:
 def estimate(values: Sequence[float]) -> Estimate:
     """Returns mean and standard deviation of at least one value."""
     return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
+def mean_score(values: Sequence[float]) -> float:
+    """Returns the mean of at least one score to 12 digits: whatever the order of the seeds, equal means are ties.
+
+    Examples:
+        >>> mean_score([0.853, 0.851, 0.842, 0.861]) == mean_score([0.853, 0.851, 0.861, 0.842])
+        True
+    """
+    return float(f"{np.mean(values):.{ROUNDING}g}")
+
+
+def stored_score(value: float, metric: str, digits: int = 6) -> float:
+    """Returns a share with so many decimals, an error, whose unit may be any, with so many digits; NaN as it is.
+
+    Examples:
+        >>> stored_score(0.85123456, "accuracy"), stored_score(-3.1234567e-7, "-RMSE")
+        (0.851235, -3.12346e-07)
+    """
+    return round(value, digits) if metric_named(metric).unit == "%" else float(f"{value:.{digits}g}")
 
 
 def paired_tests(differences: Sequence[float]) -> tuple[float | None, float | None]:

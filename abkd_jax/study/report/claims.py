@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
+from abkd_jax.run.report.statistics import mean_score
 from abkd_jax.study.report.blocks import Entry, Table, plain
 from abkd_jax.study.report.comparisons import ALPHA, Comparison, Test, best_attainable, comparable, over_columns, p_of
 from abkd_jax.study.report.grid import Column, Grid, Pair, paired, scores_of
@@ -141,5 +140,5 @@ def claims_text(grid: Grid, decisions: Sequence[Decision], test: Test) -> str:
 def _rival(grid: Grid, column: Column, names: Sequence[str]) -> str | None:
     """Returns the rival of the highest mean validation score on a column; None where it has none."""
     scores = {name: list(scores_of(grid.cells.get((column, name)), "validation").values()) for name in names}
-    means = {name: float(np.mean(values)) for name, values in scores.items() if values}
+    means = {name: mean_score(values) for name, values in scores.items() if values}
     return max(means, key=lambda name: means[name]) if means else None

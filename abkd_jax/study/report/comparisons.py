@@ -143,7 +143,8 @@ def best_attainable(rows: Sequence[Comparison], test: Test) -> float:
     tested = [row for row in rows if row.holm_p is not None]
     if test == "t" or not tested:
         return 0.0
-    return len(tested) * least_p(max(row.difference.pairs for row in tested))
+    pairs = max(row.difference.pairs for row in tested)
+    return len(tested) * (least_p(pairs) if test == "permutation" else 2.0 ** (1 - pairs))  # Wilcoxon's p is exact
 
 
 def p_of(found: Difference, test: Test) -> float | None:

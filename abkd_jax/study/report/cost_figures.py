@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from abkd_jax.run.report.canvas import COLOURS, canvas, footer, svg
 from abkd_jax.run.report.pareto import frontier, logarithmic
+from abkd_jax.run.report.statistics import mean_score
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.run.report.trends import is_finite
 from abkd_jax.study.cells import Cell
@@ -61,7 +60,7 @@ def _points(grid: Grid, dataset: str, regime: str, cost: str) -> list[_Point]:
 
 def _cost_and_score(cell: Cell | None, cost: str) -> tuple[float, float] | None:
     values, of_cell = list(scores_of(cell).values()), COSTS[cost](cell) if cell else None
-    return (float(of_cell), float(np.mean(values))) if values and is_finite(of_cell) and of_cell > 0 else None
+    return (float(of_cell), mean_score(values)) if values and is_finite(of_cell) and of_cell > 0 else None
 
 
 def _draw(grid: Grid, place: tuple[str, str], cost: str, points: Sequence[_Point]) -> bytes:

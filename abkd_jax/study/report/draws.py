@@ -44,8 +44,9 @@ def draws_blocks(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[Block]:
 def decide_draws(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[tuple[Decision, list[float]]]:
     """Returns decisions over the draws, each with the differences of the draws as scores are stored.
 
-    A claim is decided on every column where each draw has all its methods, and over these columns where there are
-    several; Holm's correction is over the decisions on one column, and over all others.
+    A claim is decided on every column where each draw has all its methods, and over those of these columns that are
+    scored in percent where there are several; Holm's correction is over the decisions on one column, and over all
+    others.
 
     Args:
         draws: the cells of each draw.
@@ -65,7 +66,9 @@ def _decide(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[tuple[Decisi
             names = ", ".join((claim.method, *claim.rivals))
             raise InputError(f"draws: expected scores of {names} in each, on one data set at least")
     alone = [(claim, (column,), values) for claim, gaps in found.items() for column, values in gaps.items()]
-    over = [(claim, tuple(gaps), _over_all(gaps)) for claim, gaps in found.items() if len(gaps) > 1]
+    percent = {column for gaps in found.values() for column in gaps if draws[0].metric(column).unit == "%"}
+    shares = ((claim, {c: values for c, values in gaps.items() if c in percent}) for claim, gaps in found.items())
+    over = [(claim, tuple(gaps), _over_all(gaps)) for claim, gaps in shares if len(gaps) > 1]
     decided = []
     for part in (alone, over):
         differences = [difference(values) for *_, values in part]

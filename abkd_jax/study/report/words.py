@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from abkd_jax.run.report.statistics import mean_score
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.run.report.trends import is_finite
 from abkd_jax.study.cells import Cell
@@ -73,7 +72,7 @@ def _same(cells: Mapping[str, Cell]) -> list[list[str]]:
 def _best(grid: Grid, column: Column) -> str:
     """Returns the sentence on the student of the highest mean test score."""
     means = {method: list(scores_of(cell).values()) for method, cell in grid.of_column(column).items()}
-    means = {method: float(np.mean(values)) for method, values in means.items() if values}
+    means = {method: mean_score(values) for method, values in means.items() if values}
     if not means:
         return f"On {label(grid, column)} no student has a test score."
     best = max(means, key=lambda method: means[method])

@@ -34,7 +34,7 @@ fewer parameters than its teacher it has. Bold is significantly better than {bas
 worse: two-sided {test} test of the differences paired by seed and split, Holm p < .05 over all comparisons of the
 table. Average ranks are those of methods with a score on every data set. Epochs to .5: first evaluated epoch from which
 validation stays within .5 points of its last value, median over seeds, mean over data sets. Failed: starts that
-diverged or ended more than 5 points below the median of the seeds."""
+diverged or ended more than 5 points below the median of the seeds. Of real targets a point is a percent of the RMSE."""
 BEST_NOTE = """\
 The best student is that of the highest mean test score: choosing it so makes its gap to the teacher look smaller."""
 TESTS_NOTE = """\

@@ -7,7 +7,7 @@ import study_samples as samples
 from abkd_jax.study.cells import load
 from abkd_jax.study.report.comparisons import best_attainable, compare, compare_over_datasets, gap_to_teacher
 from abkd_jax.study.report.grid import Column, make_grid
-from abkd_jax.study.report.score_tables import comparison_table, groups, main_table
+from abkd_jax.study.report.score_tables import comparison_table, groups, main_table, ranks
 from abkd_jax.study.report.statistics import holm
 from abkd_jax.types import InputError
 
@@ -44,6 +44,38 @@ def test_seeds_that_fail_are_those_that_end_far_below_their_teachers():
     gcrd["scores"]["validation"][4], gcrd["diverged"][4] = None, 20
     failed = {line[0].text: line[-1].text for line in table_of(made)[-1].rows}
     assert (failed["gcrd"], failed["soft_label"]) == ("2 of 8", "0 of 8")
+
+
+def test_seeds_that_diverged_have_failed_whatever_the_others_did():
+    made = samples.cells()
+    for cell in made:
+        if cell["method"] == "gcrd" and cell["dataset"] == "cora":
+            cell["scores"]["validation"] = cell["scores"]["test"] = [None] * 8
+            cell["diverged"] = [20] * 8
+    failed = {line[0].text: line[-1].text for line in table_of(made)[-1].rows}
+    assert (failed["gcrd"], failed["fitnet"]) == ("8 of 16", "0 of 16")
+
+
+def test_of_real_targets_those_have_failed_whose_error_is_five_percent_larger():
+    made = samples.cells(datasets=("cora",))
+    for cell in made:
+        errors = [-1000.0 - seed for seed in range(8)]
+        cell |= {"metric": "-RMSE", "scores": {"test": errors, "validation": errors}}
+        if cell["method"] == "gcrd":
+            cell["scores"] = {"test": errors, "validation": [*errors[:7], -1070.0]}
+    failed = {line[0].text: line[-1].text for line in table_of(made)[-1].rows}
+    assert (failed["gcrd"], failed["fitnet"]) == ("1 of 8", "0 of 8")
+
+
+def test_equal_scores_in_another_order_share_their_rank():
+    made, scores = samples.cells(seeds=5), [0.853, 0.851, 0.847, 0.861, 0.842]
+    assert np.mean(scores) != np.mean([*scores[:3], scores[4], scores[3]])
+    for cell in made:
+        if cell["method"] in ("gcrd", "fitnet"):
+            cell["scores"]["test"] = [*scores[:3], scores[4], scores[3]] if cell["method"] == "gcrd" else scores
+    grid = make_grid(made, "soft_label")
+    found = ranks(grid, grid.columns).ranks
+    assert found["gcrd"] == found["fitnet"]
 
 
 def test_numbers_of_the_table_are_those_of_the_cells():
@@ -87,6 +119,9 @@ def test_the_bound_of_corrected_sign_flips():
     assert best_attainable(rows, "permutation") == 6 * 2 / 2**5 > 0.05
     assert {row.verdict for row in rows} == {"open"}
     assert best_attainable(rows, "t") == 0.0
+    _, rows, _ = table_of(samples.cells(seeds=20))  # more sign flips than are tried, but Wilcoxon's p is exact
+    assert best_attainable(rows, "permutation") == pytest.approx(6 / 10_000)
+    assert best_attainable(rows, "wilcoxon") == 6 * 2 / 2**20
     assert "better" in {row.verdict for row in table_of(samples.cells(seeds=5), test="t")[1]}
 
 

@@ -63,6 +63,17 @@ def test_every_data_set_is_decided_and_all_of_them_with_the_means_of_each_draw()
     assert "All data sets, abkd_x above soft_label: +0.00 over 7 draws" in said.text
 
 
+def test_data_sets_of_other_metrics_are_in_no_mean_over_all():
+    grids = drawn(datasets=("cora", "film & co"))
+    for grid in grids:
+        for (column, _), cell in grid.cells.items():
+            if column.dataset != "cora":
+                errors = [-50.0 * len(cell["method"])] * 8
+                cell |= {"metric": "-RMSE", "scores": {"test": errors, "validation": errors}}
+    _, _, tested, _ = draws_blocks(grids, ABOVE)
+    assert [row[1] for row in entries(tested)] == ["cora", "film & co"]
+
+
 def test_claims_are_corrected_among_themselves_and_tested_on_their_own_scores():
     grids = drawn()
     for grid in grids:

@@ -102,7 +102,7 @@ def _of_fitted(table: str, draws: Sequence[Sequence[Cell]]) -> Iterator[tuple[st
             f"{table}, {dataset}, {student}",
             str(len(pairs)),
             *shown,
-            _sides(pairs, lambda cell: median_epoch(cell["cost"]) or math.nan, 0),
+            _sides(pairs, lambda cell: math.nan if (at := median_epoch(cell["cost"])) is None else at, 0),
         )
 
 
@@ -121,7 +121,8 @@ def _gap(plain: Sequence[float], cut_out: Sequence[float]) -> tuple[str, str]:
 def _first(cell: Cell) -> float:
     """Returns the mean validation score of the first trial, of the students that all trials have."""
     first, *others = cell["tuning"]["trials"]
-    return statistics.mean(first["validation"][: min(len(trial["validation"]) for trial in others)])
+    scores = first["validation"][: min(len(trial["validation"]) for trial in others)]
+    return statistics.mean(score for score in scores if score is not None)
 
 
 def mean_of(cell: Cell, start: str) -> float:

@@ -4,18 +4,20 @@ Trains every candidate of `experiments.configs.citation.grid` and stores mean an
 accuracy after the last epoch. Test nodes are never used.
 """
 
-import json
+import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tabulate
 import tyro
 
 from abkd_jax.cli import backend
 from abkd_jax.configs.options import RunConfig
 from abkd_jax.configs.presets import student, teacher
-from abkd_jax.datasets.files.atomic import read_json, write_atomic
+from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.run.data import prepare_data
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.students import train_students
@@ -55,9 +57,8 @@ def main(args: Args) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 programs = [(Path(folder), list(range(args.seeds)))]
                 trained = train_students(data, job, teacher_of_seeds, programs)
-            accuracy = 100 * trained.history["val_accuracy"][-1].astype(float)
-            rows.append((name, accuracy.mean(), accuracy.std(ddof=1) if args.seeds > 1 else 0.0))
-    rows.sort(key=lambda row: -row[1])
+            rows.append((name, *_validation(trained.history)))
+    rows.sort(key=lambda row: (not math.isfinite(row[1]), -row[1]))
     headers = ("candidate", "validation %", "std")
     print(tabulate.tabulate(rows, headers, floatfmt=".2f"))
     out = Path(f"experiments/results/tuning_{args.dataset}.json")
@@ -68,7 +69,15 @@ def main(args: Args) -> None:
     here = {"seeds": args.seeds, "data": data.summary, "provenance": provenance()}
     stored |= {name: {"validation": round(mean, 3), "std": round(std, 3), **here} for name, mean, std in rows}
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, json.dumps({"candidates": stored}, indent=1) + "\n")
+    write_atomic(out, as_json({"candidates": stored}, indent=1) + "\n")
+
+
+def _validation(history: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Returns mean and deviation over the seeds of the last validation accuracy in percent, NaN where one diverged."""
+    if history["diverged"].any():
+        return math.nan, math.nan
+    accuracy = 100 * history["val_accuracy"][-1].astype(float)
+    return float(accuracy.mean()), float(accuracy.std(ddof=1)) if len(accuracy) > 1 else 0.0
 
 
 if __name__ == "__main__":

@@ -38,8 +38,9 @@ def with_start(method: MethodConfig, student: ModelConfig, teacher: ModelConfig 
     """Returns a method whose start `auto` is decided: fitted to the teacher, cut out of it, or plain.
 
     A student that learns from what its teacher returns is fitted to it where it can be, else cut out of it; labels
-    alone are to have nothing of a teacher. Among the points that tunings try, the fitted start is ahead of the others
-    by the mean validation accuracy (`experiments/README.md`), so it is the one for settings that nobody tunes.
+    alone are to have nothing of a teacher, by `distill`: studies tune the start of `supervised` as well. Among the
+    points that tunings try, the fitted start is ahead of the others by the mean validation accuracy
+    (`experiments/README.md`), so it is the one for settings that nobody tunes.
 
     Args:
         method: its settings.

@@ -1,4 +1,8 @@
-"""Methods of studies by name: recipes over the settings of a data set, and ranges of what is tuned."""
+"""Methods of studies by name: recipes over the settings of a data set, and ranges of what is tuned.
+
+The start is tuned too. So `supervised` has the labels alone for its loss, but may start from its teacher's weights; by
+`distill` it starts plainly (`run.starts.with_start`).
+"""
 
 import dataclasses
 import math

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from abkd_jax.datasets.files.atomic import read_json
 from abkd_jax.study.cells import cell_path, write_cell
 from abkd_jax.types import InputError
 from experiments import excerpts, starts
@@ -86,6 +87,17 @@ def test_the_fitted_start_stands_beside_the_plain_one_with_what_each_costs(tmp_p
             store(tmp_path, draw, "cora", 0.1, tried=("fitted",), method="soft_label_fitted", **tested)
     (row,) = starts.as_text(tmp_path).split("\n\n")[2].splitlines()[2:]
     assert entries(row) == ["main, cora, 4x4", "2", "50.0 / 62.5", "90.0 / 95.0", "85.0 / 92.5", "200 / 40"]
+
+
+def test_epoch_0_is_an_epoch_and_a_preset_that_diverged_is_in_no_mean(tmp_path):
+    for method, tried in (("soft_label", tuple(starts.STARTS)), ("soft_label_fitted", ("fitted",))):
+        store(tmp_path, 0, "cora", 0.1, tried=tried, method=method, epochs=(0,))
+    path = tmp_path / "main/cora/transductive/4x4/soft_label.json"
+    cell = read_json(path)
+    cell["tuning"]["trials"][0]["validation"][0] = None
+    write_cell(path, cell)
+    (row,) = starts.as_text(tmp_path).split("\n\n")[2].splitlines()[2:]
+    assert entries(row)[3:] == ["90.0 / 95.0", "50.0 / 50.0", "0 / 0"]
 
 
 def test_the_table_is_put_between_its_marks(tmp_path, capsys):

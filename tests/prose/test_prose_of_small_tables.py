@@ -41,7 +41,12 @@ def test_few_labels():
 def test_molecules():
     told, bace = Told("molecules"), "ogbg-molbace"
     taught = [told.score(method, bace) for method in (SOFT, "abkd", "abkd_last_layer", "gcrd")]
-    said = [min(taught), max(taught), told.score("teacher", bace), told.score("supervised", bace)]
+    both = "labels_soft_label"
+    above, p_above = told.claim(both, SOFT, bace)
+    below, p_below = told.claim(both, "supervised", bace)
+    scores = [told.score(method, bace) for method in ("teacher", "supervised", both)]
+    said = [min(taught), max(taught), *scores]
+    said += [above, p_above, -below, p_below]
     toxic = "ogbg-moltox21"
     methods = (SOFT, "teacher", "abkd", "supervised")
     student, teacher, aligned, plain = (told.score(method, toxic) for method in methods)

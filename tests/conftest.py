@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import sys
 import tempfile
 
 # A test runs its programs for microseconds and compiles them for seconds: unoptimised code, built as one piece instead
@@ -30,7 +31,7 @@ jax.config.update("jax_compilation_cache_dir", os.environ["ABKD_JAX_TESTS_COMPIL
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -66,6 +67,24 @@ def golden_root() -> Path:
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls without the tests' type checks, as users make them: the library's own messages must catch mistakes."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def own_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
+    """Writes a module of a user into the current folder, from its name and source; it is forgotten after the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    names: list[str] = []
+
+    def write(name: str, source: str) -> Path:
+        names.append(name)
+        path = tmp_path / f"{name}.py"
+        path.write_text(source)
+        return path
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Losses as methods by their own names, one of the package and one of the user: train, go on, evaluate, predict."""
 
 import json
-import sys
 
 import pytest
 from cli_samples import printed, refused
@@ -19,14 +18,9 @@ def logit_error():
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
+def module(own_module):
     """The file of a module `losses_of_mine` in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    path = tmp_path / "losses_of_mine.py"
-    path.write_text(SOURCE)
-    yield path
-    sys.modules.pop("losses_of_mine", None)
+    return own_module("losses_of_mine", SOURCE)
 
 
 def test_losses_are_methods_from_training_to_prediction(capsys, monkeypatch, tmp_path, module):

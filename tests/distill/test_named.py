@@ -1,7 +1,6 @@
 """Losses from outside the package, by name."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import jax
@@ -37,15 +36,9 @@ value = 3
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def module(own_module) -> Path:
     """The file of a module `outside_losses` in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    monkeypatch.delitem(sys.modules, "outside_losses", raising=False)
-    path = tmp_path / "outside_losses.py"
-    path.write_text(SOURCE)
-    yield path
-    sys.modules.pop("outside_losses", None)
+    return own_module("outside_losses", SOURCE)
 
 
 def method(name: str) -> MethodConfig:

@@ -163,14 +163,9 @@ def test_a_table_has_students_of_ones_own():
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch):
+def source(own_module):
     """The file of a module `models_of_test` in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    path = tmp_path / "models_of_test.py"
-    path.write_text(SOURCE)
-    yield path
-    sys.modules.pop("models_of_test", None)
+    return own_module("models_of_test", SOURCE)
 
 
 def test_identities_change_with_the_source(source, tmp_path):

@@ -217,11 +217,9 @@ def test_a_killed_study_goes_on_to_the_same_cells(trained, tmp_path):
     assert resumed == {method: whole[method] for method in ("teacher", "soft_label")}
 
 
-def test_a_loss_from_outside_is_tuned_stored_and_reported(trained, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    source = tmp_path / "losses_of_mine.py"
-    source.write_text("from abkd_jax import distill\n\n\ndef sharper():\n    return distill.soft_label(0.5)\n")
+def test_a_loss_from_outside_is_tuned_stored_and_reported(trained, tmp_path, monkeypatch, own_module):
+    lines = "from abkd_jax import distill\n\n\ndef sharper():\n    return distill.soft_label(0.5)\n"
+    source = own_module("losses_of_mine", lines)
     table = dataclasses.replace(TABLE, methods=("soft_label", "losses_of_mine:sharper"))
     shutil.copytree(trained / "results", tmp_path / "results")
     (tmp_path / "results/tiny/synthetic/inductive/2x4/teacher_input.json").unlink()

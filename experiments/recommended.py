@@ -2,7 +2,8 @@
 
 `python -m experiments.recommended`. Tables, settings and losses are those of `RECOMMENDED` in `configs/tables.py`. Each
 draw of the tuning gives one difference: on a graph the mean over its tables, over all graphs the mean over tables of
-the mean over graphs. p is of sign flips over the draws, on single graphs with Holm's correction over them.
+the mean over graphs. All of it is over as many draws as every graph has in every table, the first ones. p is of sign
+flips over the draws, on single graphs with Holm's correction over them.
 """
 
 from collections.abc import Sequence
@@ -46,30 +47,36 @@ def as_text(results: Path) -> str:
     Raises:
         InputError: there are no draws, or see `tuning_draws`.
     """
-    tables = {table: of_graphs for table in RECOMMENDED if (of_graphs := of_table(table, results))}
+    tables = of_tables(results)
     if not tables:
         raise InputError(f"{results}: expected draws of the tuning of {' or '.join(RECOMMENDED)}, got none")
     graphs = dict.fromkeys(graph for of_graphs in tables.values() for graph in of_graphs)
     rows = {graph: {name: [some[graph]] for name, some in tables.items() if graph in some} for graph in graphs}
     rows[ALL] = {name: [*of_graphs.values()] for name, of_graphs in tables.items()}
-    draws = min(len(one.gains) for found in rows[ALL].values() for one in found)
-    gains = {name: _over_tables(row, draws) for name, row in rows.items()}
+    gains = {name: _over_tables(row) for name, row in rows.items()}
     over = {name: difference(of_draws) for name, of_draws in gains.items()}
     p = [*holm([over[graph].permutation_p for graph in graphs]), over[ALL].permutation_p]
     lines = [("graph", *map(_heading, tables), "mean of tables", "p", "ahead in")]
     lines += [("---",) * len(lines[0])]
     for (name, row), of_row in zip(rows.items(), p, strict=True):
-        of_tables = (_of_gap(row.get(table, ())) for table in tables)
+        shown = (_of_gap(row.get(table, ())) for table in tables)
         ahead = sum(gain > 0.0 for gain in gains[name])
-        lines += [(name, *of_tables, *_tested(over[name], of_row), f"{ahead} of {draws}")]
+        lines += [(name, *shown, *_tested(over[name], of_row), f"{ahead} of {len(gains[name])}")]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def of_table(table: str, results: Path) -> dict[str, Found]:
-    """Returns what the stored draws of a table say of the advised settings, by graph."""
-    (grids, _), claim = grids_of_draws(table, results), claim_of(table)
-    gaps = gaps_of(grids, claim) if grids else {}
-    return {column.dataset: Found(gains, _left(grids, claim, column)) for column, gains in gaps.items()}
+def of_tables(results: Path) -> dict[str, dict[str, Found]]:
+    """Returns what the stored draws say of the advised settings, by table and graph, each over the same number."""
+    drawn = {table: grids for table in RECOMMENDED if (grids := grids_of_draws(table, results)[0])}
+    gaps = {table: gaps_of(grids, claim_of(table)) for table, grids in drawn.items()}
+    least = min((len(gains) for of_graphs in gaps.values() for gains in of_graphs.values()), default=0)
+    return {
+        table: {
+            column.dataset: Found(gains[:least], _left(drawn[table][:least], claim_of(table), column))
+            for column, gains in of_graphs.items()
+        }
+        for table, of_graphs in gaps.items()
+    }
 
 
 def claim_of(table: str) -> Claim:
@@ -83,9 +90,9 @@ def _left(grids: Sequence[Grid], claim: Claim, column: Column) -> float:
     return -float(np.mean([gap.estimate.mean for gap in gaps if gap is not None]))
 
 
-def _over_tables(row: dict[str, list[Found]], draws: int) -> list[float]:
-    """Returns the mean over tables of the mean over graphs, of each of the first draws."""
-    return np.mean([np.mean([one.gains[:draws] for one in found], 0) for found in row.values()], 0).tolist()
+def _over_tables(row: dict[str, list[Found]]) -> list[float]:
+    """Returns the mean over tables of the mean over graphs, of each draw."""
+    return np.mean([np.mean([one.gains for one in found], 0) for found in row.values()], 0).tolist()
 
 
 def _heading(table: str) -> str:

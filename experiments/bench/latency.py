@@ -2,9 +2,11 @@
 
 `python -m experiments.bench.latency --data-root DATA` times one random test node with its neighbourhood (200 of them),
 256 nodes, and the whole graph, cold and warm, with untrained weights: only sizes matter. Beside the pass over the whole
-graph stands that of the same layers in PyTorch Geometric, with as many threads, on a normalised adjacency in PyTorch's
-CSR format, both in turn, some passes each. The teacher of ogbn-arxiv is the GAT 3 x 96 of `arxiv_small` without its
-normalisation by degrees, so that single nodes have a neighbourhood; features of stand-ins do.
+graph stands that of layers of the same kinds and sizes in PyTorch Geometric, with as many threads, on a normalised
+adjacency in PyTorch's CSR format, both in turn, some passes each. Outputs are not compared: the GAT there has a term of
+the receiving nodes and no batch normalisation, which is the other way round here. The teacher of ogbn-arxiv is the GAT
+3 x 96 of `arxiv_small` without its normalisation by degrees, so that single nodes have a neighbourhood; features of
+stand-ins do.
 """
 
 import dataclasses
@@ -121,7 +123,7 @@ def _in_turn(passes: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
 
 
 def _pytorch_geometric(data: PreparedData, config: ModelConfig) -> Callable[[], Any]:
-    """Returns one pass of the same layers in PyTorch Geometric, with weights of its own."""
+    """Returns one pass of layers of the same kinds and sizes in PyTorch Geometric, with weights of its own."""
     import torch
     from torch_geometric.nn import GATConv, GCN2Conv
 

@@ -67,7 +67,7 @@ def test_tiny_graphs(layout, size):
     same(all_results(arranged(typed_graph(edges), layout), *inputs), all_models(edges, *inputs))
 
 
-@pytest.mark.parametrize("layout", ["plain", "csr", "segment", "bucketed"])
+@pytest.mark.parametrize("layout", ["csr", "segment", "bucketed"])
 @pytest.mark.parametrize("out", [False, True], ids=["leaves to centre", "centre to leaves"])
 def test_a_star_of_many_leaves(layout, out):
     """Row lengths of four levels of buckets. The features are quarters, so that float32 adds them exactly."""

@@ -37,7 +37,7 @@ def problem(seed=0, kept=EVERY):
 
 
 def drawn(model, graph, seed=0):
-    return model.init(jax.random.key(seed), graph)["params"]
+    return jax.jit(model.init)(jax.random.key(seed), graph)["params"]
 
 
 def fit(model, graph, teacher, mask, seed=0):
@@ -106,7 +106,7 @@ def test_batch_normalisation_starts_as_the_identity(name):
     graph, teacher, mask = problem()
     plain = MODELS[name].clone(dropout=0.0)
     model = plain.clone(norm="batch")
-    variables = model.init(jax.random.key(0), graph)
+    variables = jax.jit(model.init)(jax.random.key(0), graph)
     params = fit(model, graph, teacher, mask)
     assert jax.tree.structure(params) == jax.tree.structure(variables["params"])
     run = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))

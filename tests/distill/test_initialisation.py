@@ -21,8 +21,8 @@ def problem():
     x = 0.3 * rng.normal(size=(NODES, FEATURES)) + 2.0 * np.eye(CLASSES, FEATURES)[labels]
     chain = np.flatnonzero(labels[:-1] == labels[1:])
     graph = jax.device_put(prepare(from_edges(chain, chain + 1, NODES, nodes=x.astype(np.float32), undirected=True)))
-    teacher = GCNII(hidden=8, layers=2, classes=CLASSES).init(jax.random.key(0), graph)["params"]
-    student = GCNII(hidden=2, layers=2, classes=CLASSES).init(jax.random.key(1), graph)["params"]
+    teacher = jax.jit(GCNII(hidden=8, layers=2, classes=CLASSES).init)(jax.random.key(0), graph)["params"]
+    student = jax.jit(GCNII(hidden=2, layers=2, classes=CLASSES).init)(jax.random.key(1), graph)["params"]
     return graph, jnp.asarray(labels), teacher, student
 
 
@@ -83,14 +83,14 @@ def test_constant_features_and_a_single_predicted_class_stay_finite(problem):
 
 def test_a_student_wider_than_its_teacher_is_refused(problem):
     graph, labels, teacher, _ = problem
-    wide = GCNII(hidden=9, layers=1, classes=CLASSES).init(jax.random.key(1), graph)["params"]
+    wide = jax.jit(GCNII(hidden=9, layers=1, classes=CLASSES).init)(jax.random.key(1), graph)["params"]
     with pytest.raises(InputError, match="9 units, the teacher's only 8"):
         teacher_directions(jax.random.key(2), wide, teacher, graph, labels, CLASSES, EVERY)
 
 
 def test_the_input_layer_of_other_models_is_found_and_its_absence_is_an_error(problem):
     graph, *_ = problem
-    mlp = MLP(hidden=2, layers=2, classes=CLASSES).init(jax.random.key(1), graph)["params"]
+    mlp = jax.jit(MLP(hidden=2, layers=2, classes=CLASSES).init)(jax.random.key(1), graph)["params"]
     np.testing.assert_allclose(positive(mlp)["dense_0"]["bias"], 0.5 + np.asarray(mlp["dense_0"]["bias"]), rtol=1e-6)
     with pytest.raises(InputError, match="no input layer"):
         positive({"embedding": {}})
@@ -193,7 +193,7 @@ def test_attention_map_of_silent_layers_stays_finite_and_takes_different_units(p
 def test_attention_map_refuses_what_it_cannot_cut(problem):
     graph, _, teacher, student = problem
     out, mask = seen(graph, teacher, 2, 8), jnp.ones(NODES, bool)
-    mlp = MLP(hidden=2, layers=2, classes=CLASSES).init(jax.random.key(1), graph)["params"]
+    mlp = jax.jit(MLP(hidden=2, layers=2, classes=CLASSES).init)(jax.random.key(1), graph)["params"]
     with pytest.raises(InputError, match=r"student has parameters .*dense_0.*, expected those of a GCNII"):
         attention_map(mlp, teacher, out, jnp.eye(2), mask)
     with pytest.raises(InputError, match=r"map has shape \(2, 3\), expected .* = \(2, 2\)"):
@@ -232,7 +232,7 @@ def test_initialise_is_the_function_of_that_name(problem):
     """Of four teacher layers the first two stand for the first student layer, and the others for the second."""
     graph, _, _, student = problem
     model, small = (GCNII(hidden=hidden, layers=layers, classes=CLASSES) for hidden, layers in ((8, 4), (2, 2)))
-    teacher = model.init(jax.random.key(0), graph)["params"]
+    teacher = jax.jit(model.init)(jax.random.key(0), graph)["params"]
     out, shapes = model.apply({"params": teacher}, graph), jax.eval_shape(lambda: seen(graph, student, 2, 2))
     key, mask = jax.random.key(2), jnp.arange(NODES) < 80
 
@@ -266,7 +266,7 @@ def test_no_start_reads_what_the_teacher_returns_outside_the_mask(problem, name)
     """Students who are taught labelled nodes alone are not to start from the teacher's predictions of the others."""
     graph, labels, _, student = problem
     model, small = (GCNII(hidden=hidden, layers=layers, classes=CLASSES) for hidden, layers in ((8, 4), (2, 2)))
-    teacher = model.init(jax.random.key(0), graph)["params"]
+    teacher = jax.jit(model.init)(jax.random.key(0), graph)["params"]
     out, mask = model.apply({"params": teacher}, graph), jnp.arange(NODES) % 3 > 0
     out = out._replace(logits=jax.nn.one_hot(labels, CLASSES))
     shapes = jax.eval_shape(lambda: seen(graph, student, 2, 2))

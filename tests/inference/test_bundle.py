@@ -20,7 +20,7 @@ from abkd_jax.inference import bundle
 def trained() -> bundle.Bundle:
     data, config = datasets.load("synthetic"), ModelConfig("gcn", layers=2, hidden=4, norm="batch")
     model = models.build(config, data.num_classes)
-    variables = jax.tree.map(np.asarray, model.init(jax.random.key(0), graph.from_dataset(data)))
+    variables = jax.tree.map(np.asarray, jax.jit(model.init)(jax.random.key(0), graph.from_dataset(data)))
     inputs = bundle.inputs_of(data)
     return bundle.Bundle(config, inputs, 3, "classification", variables, ("a", "b", "c"), {"seed": 4})
 

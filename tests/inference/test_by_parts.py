@@ -30,7 +30,7 @@ def _small_parts():
 
 def outputs(dataset, graph):
     example = sampling.all_graphs(dataset).graph
-    variables = MODEL.init(jax.random.key(0), example)
+    variables = jax.jit(MODEL.init)(jax.random.key(0), example)
     return jax.jit(lambda variables, graph: apply_to(MODEL, variables, graph))(variables, graph)
 
 
@@ -59,7 +59,7 @@ def test_a_part_is_as_large_as_few_graphs():
 
 def test_work_is_counted_for_all_parts():
     dataset = export_samples.graph_level(0, (4,) * 12)
-    variables = MODEL.init(jax.random.key(0), sampling.all_graphs(dataset).graph)
+    variables = jax.jit(MODEL.init)(jax.random.key(0), sampling.all_graphs(dataset).graph)
     program = lambda graph: apply_to(MODEL, variables, graph).logits  # noqa: E731
     few, many = (flops(program, sampling.graph_parts(dataset, np.arange(k))) for k in (3, 12))
     assert many >= 4 * few > 0

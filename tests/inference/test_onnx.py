@@ -80,7 +80,7 @@ def test_zeros_of_nodes_and_relations_are_not_stored(monkeypatch: pytest.MonkeyP
     data = graphs_of("rgcn")[0]._replace(features=np.zeros((0, 0), np.float32))  # as many nodes as embeddings, always
     bundle = Bundle(CONFIGS["rgcn"], inputs_of(data), CLASSES, "classification", {})
     module = model_of(bundle)
-    variables = jax.tree.map(np.asarray, module.init(jax.random.key(0), prepared(data)))
+    variables = jax.tree.map(np.asarray, jax.jit(module.init)(jax.random.key(0), prepared(data)))
     monkeypatch.setattr(onnx, "LARGE", 128)
     content = exported(dataclasses.replace(bundle, variables=variables), onnx.export)
     model = library.load_from_string(content)

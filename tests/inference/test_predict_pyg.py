@@ -46,7 +46,7 @@ def without_labels(given):
 
 def student_of(dataset, config):
     bundle = Bundle(config, inputs_of(dataset, config.name), 3, "classification", {})
-    variables = model_of(bundle).init(jax.random.key(0), prepared(dataset))
+    variables = jax.jit(model_of(bundle).init)(jax.random.key(0), prepared(dataset))
     return Student(Bundle(config, bundle.inputs, 3, "classification", jax.tree.map(np.asarray, variables)))
 
 

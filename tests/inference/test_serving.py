@@ -46,7 +46,7 @@ def test_graphs_of_one_shape():
 
 def test_every_query_is_timed_after_its_program_is_compiled(data, monkeypatch):
     host, model = host_graph(data), models.MLP(4, 2, 3)
-    variables = model.init(jax.random.key(0), from_dataset(data))
+    variables = jax.jit(model.init)(jax.random.key(0), from_dataset(data))
     clock = iter(np.cumsum([0.0, 5.0, 0.0, 1.0, *[0.0, 0.001] * 200]))  # begin and end of each; two hops of one shape
     monkeypatch.setattr(serving.time, "perf_counter", lambda: next(clock))
     queries = serving.node_queries(host, 0, np.arange(9), np.random.default_rng(0))
@@ -58,7 +58,7 @@ def test_every_query_is_timed_after_its_program_is_compiled(data, monkeypatch):
 
 def test_the_cost_of_a_pass_counts_weights_and_products(data):
     graph, model = from_dataset(data), models.MLP(4, 2, 3)
-    variables = model.init(jax.random.key(0), graph)
+    variables = jax.jit(model.init)(jax.random.key(0), graph)
     cost = serving.cost_of_all(model, variables, graph)
     assert cost.weight_bytes == 4 * (32 * 4 + 4 + 4 * 3 + 3)
     assert cost.flops == 2 * 300 * (32 * 4 + 4 * 3)

@@ -27,7 +27,7 @@ every_model = pytest.mark.parametrize("name", MODELS)
 @functools.cache
 def _params(name, seed=0):
     """Parameters with biases that are not zero."""
-    variables = MODELS[name].init(jax.random.key(seed), jax.device_put(prepare(raw_graph(EDGES, X))))
+    variables = jax.jit(MODELS[name].init)(jax.random.key(seed), jax.device_put(prepare(raw_graph(EDGES, X))))
     return jax.tree.map(lambda leaf: leaf + 0.1, variables)
 
 

@@ -25,7 +25,7 @@ def config(name, **settings):
 def test_outputs_and_parameters_are_those_of_the_module(name):
     model = models.build(config(name), 3)
     inner = getattr(own_model_samples, name)(config(name), 3)
-    variables = model.init(jax.random.key(0), GRAPH)
+    variables = jax.jit(model.init)(jax.random.key(0), GRAPH)
     assert jax.tree.structure(dict(variables)) == jax.tree.structure(dict(inner.init(jax.random.key(0), GRAPH)))
     found, expected = model.apply(variables, GRAPH), inner.apply(variables, GRAPH)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
@@ -34,7 +34,7 @@ def test_outputs_and_parameters_are_those_of_the_module(name):
 
 def test_real_targets_have_their_units_and_logits_float32():
     model, units = models.build(config("tiny"), 3), Units(jnp.full(3, 2.0), jnp.arange(3.0))
-    variables = model.init(jax.random.key(0), GRAPH)
+    variables = jax.jit(model.init)(jax.random.key(0), GRAPH)
     plain = model.apply(variables, GRAPH).logits
     scaled = model.apply({**variables, **variables_of(units)}, GRAPH).logits
     np.testing.assert_allclose(scaled, 2.0 * plain + np.arange(3.0, dtype=np.float32)[None], rtol=1e-6)

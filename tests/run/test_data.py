@@ -185,7 +185,7 @@ def test_layer_by_layer_scores_are_those_of_the_whole_graph(monkeypatch):
     assert by_layers.eval_nodes is not None
     assert by_layers.labels.shape == (PAPERS - 30,)
     model = build_model(whole, RGCN)
-    variables = model.init(jax.random.key(0), whole.batch.graph)
+    variables = jax.jit(model.init)(jax.random.key(0), whole.batch.graph)
     expected, found = (make_scores(prepared, model)(variables) for prepared in (whole, by_layers))
     for name in ("val_loss", "val_accuracy", "test_accuracy"):
         assert_allclose(found[name], expected[name], rtol=1e-5)

@@ -378,7 +378,7 @@ def test_stored_outputs_follow_the_graphs_of_a_minibatch(tmp_path):
     rings = prepare_data(graph_dataset(), batches=BatchConfig(kind="graphs", size=8))
     config = ModelConfig("gin", layers=2, hidden=5, dropout=0.0, readout="mean")
     model = build_model(rings, config)
-    variables = model.init(jax.random.key(3), rings.batch.graph)
+    variables = jax.jit(model.init)(jax.random.key(3), rings.batch.graph)
     called = given_teacher(rings, (model, variables), 1)
     output = jax.jit(model.apply)(variables, rings.batch.graph)
     stored = given_teacher(rings, GNNOutput(output.logits[:-1], tuple(h[:-1] for h in output.hiddens)), 1)

@@ -166,7 +166,7 @@ def test_patience_and_the_best_evaluation(setup):
 def test_the_teacher_sees_the_batch_or_has_seen_it(stored):
     """A step with the teacher inside is the step with the targets computed before."""
     batch, teacher, student = make_batch(), Tiny(), Tiny()
-    variables = teacher.init(jax.random.key(7), batch.graph)
+    variables = jax.jit(teacher.init)(jax.random.key(7), batch.graph)
     out = teacher.apply(variables, batch.graph)
     objective = distill.weighted_sum(distill.Term("soft_label", 1.0, distill.soft_label()))
     optimizer = make_optimizer(CONFIG)

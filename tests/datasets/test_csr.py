@@ -30,9 +30,11 @@ def test_infinite_entries_become_nan_without_a_warning():
 
 
 def test_duplicates_are_summed():
-    matrix = csr_from_parts(np.array([1.0, 2.0]), np.array([1, 1]), np.array([0, 2]), (1, 3))
-    np.testing.assert_array_equal(matrix.toarray(), [[0.0, 3.0, 0.0]])
-    assert matrix.nnz == 1
+    parts = np.array([1.0, 2.0, 4.0]), np.array([1, 1, 0], np.int32), np.array([0, 2, 3], np.int32)
+    matrix = csr_from_parts(*parts, (2, 3))
+    np.testing.assert_array_equal(matrix.toarray(), [[0.0, 3.0, 0.0], [4.0, 0.0, 0.0]])
+    assert matrix.nnz == 2
+    assert [part.tolist() for part in parts] == [[1, 2, 4], [1, 1, 0], [0, 2, 3]]  # those of a caller
 
 
 @pytest.mark.parametrize(

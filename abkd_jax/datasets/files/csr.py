@@ -56,13 +56,13 @@ def csr_from_parts(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, sh
         shape: `(rows, columns)`.
 
     Returns:
-        The matrix, duplicates summed.
+        The matrix, duplicates summed; the arrays stay as they are.
 
     Raises:
         ValueError: the arrays do not describe a matrix of that shape.
     """
     check_csr(data, indices, indptr, shape)
-    matrix = sp.csr_matrix((data, indices, indptr), shape=shape)
+    matrix = sp.csr_matrix((data, indices, indptr), shape=shape, copy=True)
     matrix.sum_duplicates()
     return matrix
 

@@ -139,7 +139,7 @@ def read_features(arrays: Arrays) -> np.ndarray | sp.csr_matrix | None:
     data, indices, indptr, shape = (arrays[name] for name in CSR_PARTS)
     values = real_numbers("features_data", data)
     size = tuple(whole_numbers("features_shape", shape).tolist())
-    merged = csr_from_parts(values.copy(), indices.copy(), indptr, size)
+    merged = csr_from_parts(values, indices, indptr, size)
     # As they are in the file, columns of a row in any order, unless one is there twice.
     return merged if merged.nnz < values.size else sp.csr_matrix((values, indices, indptr), shape=size)
 

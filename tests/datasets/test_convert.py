@@ -224,13 +224,55 @@ def test_a_type_that_holds_its_own_reverse_edges_needs_no_other():
     assert datasets.from_pyg(data, directed=True).schema.reverses == (0, 1, 2, 3, 4)
 
 
-def test_types_go_to_pyg_and_back(typed):
-    pairs = {"schema": Schema(typed.schema.node_types, ("cites", "writes"), (2, 3))}
-    labels = np.array([0, 1, 0, -1, -1, -1], np.int32)
-    masks = {f"{part}_mask": np.arange(6) == place for place, part in enumerate(("train", "val", "test"))}
-    ends = {"senders": np.int32([0, 1, 3, 4, 4]), "receivers": np.int32([1, 2, 0, 0, 2])}
-    dataset = datasets.validate(typed._replace(**pairs, **masks, **ends, labels=labels))
-    assert_same(datasets.from_pyg(datasets.to_pyg(dataset)), dataset)
+# Relations 0 within the first type, 1 from the second to it; the edges of 0, the schema, and the edges of each type.
+TO_PYG = {
+    "reverse types": ([(0, 1), (1, 2)], ("cites", "writes"), (2, 3), {"cites": 2, "rev_cites": 2}),
+    "its own reverse": ([(0, 1), (1, 2)], ("cites", "writes"), (0, 2), {"cites": 4}),
+    "its own reverse, in part": ([(0, 1), (1, 0), (0, 1), (2, 1)], ("cites", "writes"), (0, 2), {"cites": 5}),
+    "the name of its reverse": (
+        [(0, 1), (1, 2)],
+        ("rev_writes", "writes"),
+        (2, 3),
+        {"rev_writes": 2, "rev_rev_writes": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TO_PYG)
+def test_types_go_to_pyg_and_back(typed, name):
+    edges, words, reverses, expected = TO_PYG[name]
+    ends = np.int32([*edges, (3, 0), (4, 0), (4, 2)]).T
+    dataset = typed._replace(
+        schema=Schema(typed.schema.node_types, words, reverses),
+        senders=ends[0],
+        receivers=ends[1],
+        relations=np.repeat(np.int32([0, 1]), [len(edges), 3]),
+        labels=np.array([0, 1, 0, -1, -1, -1], np.int32),
+        **{f"{part}_mask": np.arange(6) == place for place, part in enumerate(("train", "val", "test"))},
+    )
+    found = datasets.to_pyg(datasets.validate(dataset))
+    paper, author, _ = dataset.schema.node_types
+    assert {word: found[paper, word, paper].num_edges for word in expected} == expected
+    assert [found[key].num_edges for key in ((author, "writes", paper), (paper, "rev_writes", author))] == [3, 3]
+    assert len(found.edge_types) == len(expected) + 2
+    assert_same(datasets.from_pyg(found), dataset)
+
+
+def test_a_relation_may_be_called_as_the_reverse_of_another():
+    """Its edges are one short of the reverses of the other: both are relations, with reverses of their own."""
+    data = hetero()
+    data["paper", "rev_writes", "author"].edge_index = torch.tensor([[2, 0], [1, 0]])
+    dataset = datasets.from_pyg(data)
+    found = datasets.to_pyg(dataset)
+    assert [(key[1], found[key].num_edges) for key in found.edge_types] == [
+        ("writes", 3),
+        ("rev_rev_writes", 3),
+        ("rev_writes", 2),
+        ("rev_rev_writes", 2),
+        ("in", 1),
+        ("rev_in", 1),
+    ]
+    assert_same(datasets.from_pyg(found), dataset)
 
 
 def test_edge_types_that_share_a_word_go_to_pyg_and_back_with_their_features():

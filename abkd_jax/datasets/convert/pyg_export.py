@@ -17,8 +17,10 @@ def to_pyg(dataset: Dataset | GraphDataset) -> Any:
     """Makes `Data` of a graph, `HeteroData` of a heterogeneous one, and a list of `Data` of a graph-level set.
 
     Edges are those of the list, repeated ones and self loops too (`torch_geometric.utils.coalesce` merges them), and
-    unless the graph is directed the reverses of those that have none: in `HeteroData` as edge types `rev_...`. Sparse
-    features become dense. `from_pyg` makes the same graph of it.
+    unless the graph is directed the reverses of those that have none: in `HeteroData` as edge types `rev_...`
+    (`rev_rev_...` where there is one), those of a relation that is its own reverse in its own type. Sparse features
+    become dense. `from_pyg` makes the same graph of it, unless such a relation lists both directions of an edge with
+    other weights or features.
 
     Args:
         dataset: checked by `validate`.
@@ -75,7 +77,8 @@ def _plain(pyg: Any, dataset: Dataset) -> Any:
 
 def _hetero(pyg: Any, dataset: Dataset, schema: Schema) -> Any:
     """Makes `HeteroData`; an edge type is one relation between one pair of node types."""
-    kinds, relations = np.asarray(dataset.node_types), np.asarray(dataset.relations)
+    kinds = np.asarray(dataset.node_types)
+    senders, receivers, relations, origin = _with_own_reverses(dataset, schema)
     data, features = pyg.HeteroData(), _dense(dataset.features)
     starts = np.searchsorted(kinds, np.arange(len(schema.node_types) + 1))
     for number, kind in enumerate(schema.node_types):
@@ -88,16 +91,36 @@ def _hetero(pyg: Any, dataset: Dataset, schema: Schema) -> Any:
             for name in MASKS:
                 data[kind][name] = _tensor(getattr(dataset, name)[rows])
     count = len(schema.node_types)
-    pairs = kinds[dataset.senders] * count + kinds[dataset.receivers]
+    pairs = kinds[senders] * count + kinds[receivers]
     there = np.unique(np.stack([relations, pairs]), axis=1).T.tolist()
     found = [(relation, pair // count, pair % count) for relation, pair in there]
-    for (relation, first, last), key in zip(found, _edge_types(schema, found), strict=True):
+    keys = _edge_types(schema, found)
+    for (relation, first, last), key in zip(found, keys, strict=True):
         chosen = np.flatnonzero((relations == relation) & (pairs == first * count + last))
-        ends = dataset.senders[chosen] - starts[first], dataset.receivers[chosen] - starts[last]
-        _put(data[key], dataset, chosen, *ends)
-        if not dataset.directed:
-            _put(data[key[2], f"rev_{key[1]}", key[0]], dataset, chosen, *ends[::-1])
+        ends = senders[chosen] - starts[first], receivers[chosen] - starts[last]
+        _put(data[key], dataset, origin[chosen], *ends)
+        if not dataset.directed and schema.reverses[relation] != relation:
+            word = f"rev_{key[1]}"
+            while (key[2], word, key[0]) in {*keys, *data.edge_types}:
+                word = f"rev_{word}"
+            _put(data[key[2], word, key[0]], dataset, origin[chosen], *ends[::-1])
     return data
+
+
+def _with_own_reverses(dataset: Dataset, schema: Schema) -> tuple[np.ndarray, ...]:
+    """Returns ends, relation and place in the list of all edges and of the reverses that have their edges' relation."""
+    relations = np.asarray(dataset.relations)
+    reverse = [np.zeros(0, np.int64)]
+    for relation, backward in enumerate(schema.reverses):
+        if relation == backward and not dataset.directed:
+            listed = np.flatnonzero(relations == relation)
+            *_, own = with_reverses(dataset.senders[listed], dataset.receivers[listed], dataset.num_nodes)
+            reverse.append(listed[own[listed.size :]])
+    reverse = np.concatenate(reverse)
+    origin = np.append(np.arange(relations.size), reverse)
+    senders = np.append(dataset.senders, dataset.receivers[reverse])
+    receivers = np.append(dataset.receivers, dataset.senders[reverse])
+    return senders, receivers, relations[origin], origin
 
 
 def _edge_types(schema: Schema, found: list[tuple[int, int, int]]) -> list[tuple[str, str, str]]:

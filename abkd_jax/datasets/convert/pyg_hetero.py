@@ -1,6 +1,7 @@
 """`HeteroData` of PyTorch Geometric as arrays of the neutral form."""
 
 import itertools
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,10 +132,14 @@ def _relation(
 
 
 def _is_reverse(relation: _Relation, relations: list[_Relation]) -> bool:
-    """Tells whether `rev_...` holds exactly the reverse edges of the relation that it is named after."""
+    """Tells whether `rev_...`, or `rev_rev_...`, holds exactly the reverse edges of the relation it is named after."""
     first, word, last = relation.key
-    named = [other for other in relations if (last, word, first) == (other.key[0], f"rev_{other.key[1]}", other.key[2])]
-    return bool(named) and _mirrors(relation, named[0])
+    named = [
+        other
+        for other in relations
+        if (last, first) == other.key[::2] and re.fullmatch(f"(rev_)+{re.escape(other.key[1])}", word)
+    ]
+    return any(_mirrors(relation, other) for other in named)
 
 
 def _reverses(relations: list[_Relation]) -> list[int]:
@@ -152,11 +157,17 @@ def _mirrors(relation: _Relation, other: _Relation) -> bool:
 
 
 def _ordered(relation: _Relation, *ends: np.ndarray) -> list[np.ndarray]:
-    """Returns both ends, weights and columns of features of the edges, whose order is that of their values."""
+    """Returns both ends, weights and columns of features of the edges, whose order is that of their values.
+
+    Without weights, repeated edges count once: they are no more than one in the graph.
+    """
     weights = () if relation.weights is None else (relation.weights,)
     attributes = () if relation.attributes is None else np.atleast_2d(relation.attributes.T)
     columns = [*ends, *weights, *attributes]
     order = np.lexsort(columns[::-1])
+    if relation.weights is None:
+        repeated = np.all([column[order[1:]] == column[order[:-1]] for column in columns], axis=0)
+        order = order[np.append(~repeated, True)[: order.size]]
     return [column[order] for column in columns]
 
 

@@ -125,17 +125,18 @@ def test_without_masks_the_generator_draws_the_split():
     assert [targets.task, int(targets.train_mask.sum())] == ["regression", 120]
 
 
-def test_networkx_reads_scalar_attributes_and_nodes_without_labels():
+def test_networkx_reads_numbers_beside_vectors_and_nodes_without_labels():
     graph = nx.path_graph(6)
     for node, data in graph.nodes(data=True):
-        data |= {"age": node, "tall": node > 2, "split": ("train", "val", "test", "none")[node % 4]}
+        data |= {"age": node, "tall": node > 2, "at": [node, 0.5], "split": ("train", "val", "test", "none")[node % 4]}
         if node != 3:
             data["kind"] = node % 2
-    nx.set_edge_attributes(graph, {edge: {"length": edge[0] / 2} for edge in graph.edges})
-    found = datasets.from_networkx(graph, features=("age", "tall"), labels="kind", edge_features=["length"])
-    assert_array_equal(found.features, [[node, node > 2] for node in range(6)])
+    nx.set_edge_attributes(graph, {edge: {"length": edge[0] / 2, "ends": edge} for edge in graph.edges})
+    options = {"labels": "kind", "edge_features": ["length", "ends"]}
+    found = datasets.from_networkx(graph, features=("age", "at", "tall"), **options)
+    assert_array_equal(found.features, [[node, node, 0.5, node > 2] for node in range(6)])
     assert found.labels.tolist() == [0, 1, 0, -1, 0, 1]
-    assert_array_equal(found.edge_features[:, 0], np.arange(5) / 2)
+    assert_array_equal(found.edge_features, [[node / 2, node, node + 1] for node in range(5)])
     assert (found.node_ids, found.edge_weights) == (None, None)
 
 

@@ -101,6 +101,16 @@ REFUSED = {
     "networkx: no features": (lambda: _nx(lambda g: _without(g, 2, "x")), "node 2 has no attribute 'x'"),
     "networkx: no labels": (lambda: _nx(labels="kind"), "no node has the attribute 'kind'"),
     "networkx: other widths": (lambda: _nx(lambda g: g.nodes[0].update(x=[1.0])), r"has \[1, 2\] numbers"),
+    "networkx: other widths of edges": (
+        lambda: _nx(
+            lambda g: [data.update(way=[1.0] * end) for _, end, data in g.edges(data=True)], edge_features=["way"]
+        ),
+        r"'way' has \[1, 2, 3, 4, 5\] numbers",
+    ),
+    "networkx: edges without a direction": (
+        lambda: _nx(directed=True),
+        "directed, and a Graph, whose edges have no direction; expected a DiGraph or MultiDiGraph",
+    ),
     "networkx: text as features": (lambda: _nx(lambda g: g.nodes[0].update(x="abc")), "'x' of 0 is 'abc'"),
     "networkx: mixed labels": (lambda: _nx(lambda g: g.nodes[0].update(y="a")), "text on some nodes and a number"),
     "networkx: tuples as nodes": (lambda: datasets.from_networkx(nx.grid_graph((2, 2))), r"node \(0, 0\) is a tuple"),

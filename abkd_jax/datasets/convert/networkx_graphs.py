@@ -32,15 +32,15 @@ def from_networkx(
         graph: `Graph`, `DiGraph`, `MultiGraph` or `MultiDiGraph`; parallel edges stay repeated edges.
         masks: train, validation and test, `[n]` booleans each, in the order of `graph.nodes`; None takes the node
             attribute `split` where nodes have it (train, val, test or none), and else draws them.
-        features: the node attribute that holds a vector, or the attributes that hold a number each.
+        features: the node attribute that holds a vector, or the attributes that hold a number or a vector each.
         labels: the node attribute with a class, a list of binary labels, or a real target; nodes without it are
             unlabelled.
         split: the node attribute that names the part of the split.
         weight: the edge attribute with the weight, 1 where an edge has none.
-        edge_features: edge attributes with a number each.
+        edge_features: edge attributes with a number or a vector each.
         rng: of the draw, or its seed.
         task: see `from_scipy`.
-        directed: keeps the edges as they are; else each counts in both directions.
+        directed: keeps the edges of a directed graph as they are; else each counts in both directions.
         row_normalise: see `from_scipy`.
         name: of the data set.
 
@@ -50,8 +50,13 @@ def from_networkx(
     Raises:
         InputError: one line that names what is wrong; or networkx is not what made the graph.
     """
-    if not all(hasattr(graph, part) for part in ("nodes", "edges", "is_multigraph")):
+    if not all(hasattr(graph, part) for part in ("nodes", "edges", "is_directed")):
         raise InputError(f"{name}: a {type(graph).__name__}; expected a graph of networkx")
+    if directed and not graph.is_directed():
+        raise InputError(
+            f"{name}: directed, and a {type(graph).__name__}, whose edges have no direction; "
+            "expected a DiGraph or MultiDiGraph"
+        )
     nodes = list(graph.nodes(data=True))
     edges = list(graph.edges(data=True))
     if not nodes:
@@ -59,21 +64,16 @@ def from_networkx(
     ids = _ids(name, [node for node, _ in nodes])
     place = {node: position for position, (node, _) in enumerate(nodes)}
     ends = np.array([(place[sender], place[receiver]) for sender, receiver, _ in edges], np.int64).reshape(-1, 2)
-    columns = [features] if isinstance(features, str) else list(features)
-    vectors = [np.stack([_numbers(name, node, data, key) for key in columns]).ravel() for node, data in nodes]
-    widths = {vector.size for vector in vectors}
-    if len(widths) > 1:
-        raise InputError(f"{name}: {features} has {sorted(widths)} numbers on different nodes; expected the same count")
     weights = [data.get(weight, 1) for *_, data in edges]
     drawn = {} if masks is not None else _split([data.get(split) for _, data in nodes])
     arrays = {
         "senders": ends[:, 0],
         "receivers": ends[:, 1],
         "node_ids": ids,
-        "features": np.stack(vectors),
+        "features": _rows(name, nodes, [features] if isinstance(features, str) else features),
         "labels": _labels(name, [data.get(labels) for _, data in nodes], labels, task),
         "edge_weights": None if all(value == 1 for value in weights) else weights,
-        "edge_features": _edge_features(name, edges, edge_features),
+        "edge_features": _rows(name, [((u, v), data) for u, v, data in edges], edge_features),
         "task": task,
         "directed": directed,
         "row_normalise": row_normalise,
@@ -105,13 +105,16 @@ def _numbers(name: str, where: Any, data: Mapping[str, Any], key: str) -> np.nda
     return values.astype(np.float64) if values.dtype.kind == "b" else values
 
 
-def _edge_features(name: str, edges: list[Any], keys: Sequence[str]) -> np.ndarray | None:
-    if not keys or not edges:
+def _rows(name: str, items: Sequence[tuple[Any, Mapping[str, Any]]], keys: Sequence[str]) -> np.ndarray | None:
+    """Returns the numbers of each node or edge side by side, attribute by attribute."""
+    if not items or not keys:
         return None
-    rows = [np.stack([_numbers(name, (u, v), data, key) for key in keys]).ravel() for u, v, data in edges]
-    if len({row.size for row in rows}) > 1:
-        raise InputError(f"{name}: {', '.join(keys)} have other counts of numbers on some edges; expected the same")
-    return np.stack(rows)
+    columns = [[_numbers(name, where, data, key).ravel() for where, data in items] for key in keys]
+    for key, values in zip(keys, columns, strict=True):
+        sizes = sorted({value.size for value in values})
+        if len(sizes) > 1:
+            raise InputError(f"{name}: {key!r} has {sizes} numbers in different places; expected the same count")
+    return np.concatenate([np.stack(values) for values in columns], axis=1)
 
 
 def _labels(name: str, labels: list[Any], key: str, task: TaskName | None) -> np.ndarray:

@@ -45,7 +45,7 @@ def load(path: Path, seed: int = 0, *, labelled: bool = True) -> Dataset | Graph
         InputError: a file is missing or damaged, or one line with the array or column that is wrong.
     """
     if path.is_dir():
-        arrays = read_folder(path)
+        arrays = read_folder(path, labelled=labelled)
     elif path.suffix == ".npz" or not path.exists():
         arrays = read_npz(path)
     else:

@@ -199,6 +199,10 @@ TABLES = {
     "an unknown part": ({"nodes.csv": NODES.replace("train", "training")}, "split holds 'training'"),
     "two forms": ({"nodes.parquet": ""}, "nodes.csv and nodes.parquet; expected one of them"),
     "graphs and no graph": ({"graphs.csv": "id,label\n0,1\n"}, "nodes.csv: no column graph"),
+    "graphs without labels": (
+        {"nodes.csv": "id,graph,x\na,0,1\n", "graphs.csv": "id,split\n0,train\n"},
+        "graphs.csv: no column label; it has id, split",
+    ),
     "an unknown option": ({"meta.json": '{"direction": 1}'}, "meta.json: 'direction'; expected an object of task"),
     "a list as meta": ({"meta.json": "[]"}, "meta.json: 'no object'"),
     "damaged meta": ({"meta.json": "{"}, "meta.json: expected a JSON file"),
@@ -275,6 +279,11 @@ PARQUET = {
     "an index": (
         lambda folder: _parquet(folder, "edges", **{"Unnamed: 0": [0], "source": [0], "target": [1]}),
         "edges.parquet: column 'Unnamed: 0' is an index",
+    ),
+    "half a node": (lambda folder: _parquet(folder, "edges", source=[0.5], target=[1]), "column 'source' holds 0.5 at"),
+    "a relation that is missing": (
+        lambda folder: _parquet(folder, "edges", source=[0, 1], target=[1, 2], relation=[np.nan, 1]),
+        "column 'relation' holds nan at",
     ),
     "an unknown node": (lambda folder: _parquet(folder, "edges", source=[0], target=[77]), "receivers: 1 are no node"),
     "far more than its bytes": (

@@ -49,6 +49,34 @@ def test_the_smallest_table(tmp_path):
     assert [differences(found[0], other) for other in found[1:]] == [[], []]
 
 
+TEXT = {
+    "leading zeros": (["01", "02"], ("01", "02")),
+    "beside the number": (["01", "1"], ("01", "1")),
+    "underscores": (["1_0", "10"], ("10", "1_0")),
+    "exponents": (["1e3", "1000"], ("1000", "1e3")),
+    "infinite": (["inf", "2"], ("2", "inf")),
+    "halves": ([" 7.0", "+8"], ("7", "8")),
+}
+
+
+@pytest.mark.parametrize("name", TEXT)
+@pytest.mark.parametrize("meta", [None, {"task": "classification"}])
+def test_text_that_could_be_a_number_names_a_class(tmp_path, name, meta):
+    labels, classes = TEXT[name]
+    found = of_tables(tmp_path / "mine", "csv", np.append(np.array(labels)[PLACE[:-2] % 2], ["", ""]), meta)
+    assert found.classes == classes
+    assert found.labels.tolist() == [
+        *[classes.index(labels[k % 2].strip(" +").removesuffix(".0")) for k in range(10)],
+        -1,
+        -1,
+    ]
+
+
+def test_targets_of_tables_may_have_exponents(tmp_path):
+    found = of_tables(tmp_path / "mine", "csv", [f"{place}.5e3" for place in PLACE])
+    np.testing.assert_array_equal(found.labels[:, 0], 1000 * PLACE + 500)
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_stated_task_of_a_table_is_kept(tmp_path, form):
     counts = of_tables(tmp_path / "targets", form, MISSING, {"task": "regression"})

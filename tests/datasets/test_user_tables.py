@@ -57,6 +57,8 @@ def test_masks_of_graphs_are_in_their_table(tmp_path):
     graphs = {"id": np.arange(4), "label": sample["labels"], **masks}
     tables = {"nodes": nodes | {"graph": sample["graph_ids"]}, "edges": edges, "graphs": graphs}
     assert differences(user.load(write_tables(tmp_path / "mine", "csv", **tables)), read(sample)) == []
+    bare = user.load(write_tables(tmp_path / "bare", "csv", **tables | {"graphs": {"id": range(4)}}), labelled=False)
+    assert (bare.n_node.tolist(), np.isnan(bare.labels).all()) == ([3, 3, 3, 3], True)
 
 
 def test_text_with_missing_cells_is_read_from_every_type_of_pandas(tmp_path):

@@ -17,12 +17,13 @@ TEXT = {
     "edges": ("source", "target", "relation"),
     "graphs": ("id", "label", "split"),
 }
-REQUIRED = {"nodes": ("id",), "edges": ("source", "target"), "graphs": ("id", "label")}
+REQUIRED = {"nodes": ("id",), "edges": ("source", "target"), "graphs": ("id",)}
 LABEL = "label_"
+NUMBER = re.compile(r"\s*[-+]?(0|[1-9][0-9]*|(?=\.[0-9]))(\.[0-9]*)?([eE][-+]?[0-9]+)?\s*|(?i:nan)")  # not 01, 1_0, inf
 NO_NAME = re.compile(r"|Unnamed: \d+|__index_level_\d+__")  # of an index that pandas wrote; of an empty name too
 
 
-def check_columns(path: Path, table: str, owner: str, columns: list[str]) -> None:
+def check_columns(path: Path, table: str, owner: str, columns: list[str], *, labelled: bool = True) -> None:
     """Checks the names of the columns of a table.
 
     Args:
@@ -30,13 +31,14 @@ def check_columns(path: Path, table: str, owner: str, columns: list[str]) -> Non
         table: nodes, edges or graphs.
         owner: the table whose items have labels and split: nodes, or graphs where there is such a table.
         columns: their names.
+        labelled: False asks for no labels of graphs.
 
     Raises:
         InputError: one is missing, has no name, belongs to another table, or contradicts another one.
     """
     given = {"label" if name.startswith(LABEL) else name for name in columns}
-    required = (*REQUIRED[table], "graph") if table == "nodes" and owner == "graphs" else REQUIRED[table]
-    missing = [name for name in required if name not in given]
+    of_graphs = {"nodes": ("graph",), "graphs": ("label",) if labelled else ()} if owner == "graphs" else {}
+    missing = [name for name in (*REQUIRED[table], *of_graphs.get(table, ())) if name not in given]
     if missing:
         raise InputError(f"{path}: no column {' and no '.join(missing)}; it has {', '.join(columns[:10])}")
     unnamed = [name for name in columns if NO_NAME.fullmatch(name)]
@@ -105,17 +107,27 @@ def _label(column: np.ndarray, task: str | None) -> np.ndarray:
     """Returns whole numbers, -1 where unknown; else real numbers, NaN where unknown; else text.
 
     Of targets all are real numbers. Without a task floats that look like classes are whole numbers: the same table has
-    `0` or `0.0` in it, as pandas misses no label or one.
+    `0` or `0.0` in it, as pandas misses no label or one. Classes such as `01` and `1e3` are text.
     """
-    if column.dtype.kind == "U":
-        unknown = column == ""
+    if column.dtype.kind != "U":
+        return _as_classes(column) if task is None else column
+    unknown = column == ""
+    if task in (None, "classification"):
         (whole,) = as_numbers(np.where(unknown, "-1", column))
-        if whole.dtype.kind == "i" and task in (None, "classification"):
+        if whole.dtype.kind == "i":
             return whole
-        try:
-            column = np.where(unknown, "nan", column).astype(np.float64)
-        except ValueError:
+        if not all(map(NUMBER.fullmatch, column[~unknown].tolist())):
             return column
-    if column.dtype.kind == "f" and task is None and look_like_classes(column):
+    try:
+        values = np.where(unknown, "nan", column).astype(np.float64)
+    except ValueError:
+        return column
+    found = _as_classes(values) if task is None else values
+    classes = task == "classification" or found.dtype.kind == "i"
+    return column if classes and any("e" in label.lower() for label in column.tolist()) else found
+
+
+def _as_classes(column: np.ndarray) -> np.ndarray:
+    if column.dtype.kind == "f" and look_like_classes(column):
         return np.where(np.isnan(column), -1, column).astype(np.int64)
     return column

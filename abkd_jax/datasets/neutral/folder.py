@@ -41,8 +41,8 @@ def tables(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_folder(folder: Path) -> dict[str, np.ndarray]:
-    """Reads a folder as the arrays that an npz file has, see `values.KEYS`.
+def read_folder(folder: Path, *, labelled: bool = True) -> dict[str, np.ndarray]:
+    """Reads a folder as the arrays that an npz file has, see `values.KEYS`; with `labelled` False graphs need no label.
 
     Raises:
         InputError: a table is missing or damaged, or a column that it needs; or `meta.json` holds something else.
@@ -54,7 +54,9 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
     arrays = _read_meta(found["meta"]) if "meta" in found else {}
     owner = "graphs" if "graphs" in found else "nodes"
     read = {
-        table: read_columns(found[table], TEXT[table], partial(check_columns, found[table], table, owner))
+        table: read_columns(
+            found[table], TEXT[table], partial(check_columns, found[table], table, owner, labelled=labelled)
+        )
         for table in REQUIRED
         if table in found
     }

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from abkd_jax.datasets.files.reading import reading
+from abkd_jax.datasets.neutral.values import whole_numbers
 from abkd_jax.types import InputError
 
 __all__ = ["FORMS", "as_numbers", "read_columns", "write_columns"]
 
 FORMS = ("csv", "parquet")
+REAL = ("label", "split")  # text, whole numbers, or floats: `neutral.labels` says which
 UNKNOWN = ["", "nan", "NaN", "NA"]  # of a column of numbers
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 ALWAYS, MOST_PACKED = 2**26, 100  # bytes that parquet may unpack to: in any case, and per byte of the file
@@ -26,7 +28,8 @@ def read_columns(path: Path, text: Collection[str], check: Callable[[list[str]],
 
     Args:
         path: ends in `.csv` or `.parquet`.
-        text: names of columns that may hold text: they are read as strings, or where parquet says so as integers.
+        text: names of columns that may hold text: they are read as strings, or where parquet says so as integers;
+            labels and split also as floats.
         check: is given the names of all columns, `Unnamed: k` where one is empty, and raises an InputError where they
             are not as they should be.
 
@@ -72,7 +75,7 @@ def as_numbers(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
         return tuple(column.astype(str) for column in columns)
     if not all(_whole(column) for column in text):
         return columns
-    return tuple(column.astype(np.int64) for column in columns)
+    return tuple(column.astype(np.int64) for column in columns)  # those that are no text are whole numbers
 
 
 def _whole(column: np.ndarray) -> bool:
@@ -126,7 +129,7 @@ def _parquet(pandas: Any, path: Path) -> Any:
 def _array(name: str, column: Any, text: bool) -> np.ndarray:
     values = column.to_numpy()
     if values.dtype.kind in "biuf":
-        return values
+        return values if not text or name in REAL else whole_numbers(f"column {name!r}", values)
     if not text:
         raise ValueError(f"column {name!r} holds {column.dtype}, and not numbers")
     known = np.where(column.isna(), "", values.astype(object)).tolist()

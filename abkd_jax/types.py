@@ -319,7 +319,7 @@ class GraphDataset(NamedTuple):
         receivers: `[edges]` int32, likewise.
         n_node: `[g]` int32, nodes of each graph.
         n_edge: `[g]` int32, edges of each graph.
-        labels: `[g]` int32 classes, or `[g, tasks]` float32 (0, 1, or a real number; NaN where unknown).
+        labels: `[g]` int32 classes, -1 where unknown, or `[g, tasks]` float32 (0, 1, or a real number; NaN likewise).
         num_outputs: width of the logits: classes, or tasks.
         task: one class, several binary labels, or real numbers.
         metric: score on the validation and test graphs.

@@ -53,7 +53,9 @@ def per_class(
 def in_shares(
     known: Bool[np.ndarray, " n"], rng: np.random.Generator
 ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Draws 60 percent of the labelled items for training and 20 for validation, both rounded down; the rest is tests.
+    """Draws 60 percent of the labelled items for training, up to 80 percent for validation; the rest is tests.
+
+    Both ends are rounded down: of 4 items 2 are for training, 1 for validation and 1 for tests.
 
     Args:
         known: `[n]` the items with a label.

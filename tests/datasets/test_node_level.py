@@ -240,8 +240,11 @@ GRAPH_FAULTS = {
         lambda d: {"features": np.full((8, 1), NAN, np.float32), "vocabulary": ()},
         "features of 8 of 8 nodes are NaN",
     ),
-    "class": (lambda d: {"labels": _with(d.labels, 2, 3)}, r"first: graph 2, label 3\); expected a class in \[0, 3\)"),
-    "no class": (lambda d: {"labels": _with(d.labels, 2, -1)}, "first: graph 2, label -1"),
+    "class": (
+        lambda d: {"labels": _with(d.labels, 2, 3)},
+        r"first: graph 2, label 3\); expected -1 or a class in \[0, 3\)",
+    ),
+    "no class": (lambda d: {"labels": _with(d.labels, 2, -1)}, "val_mask holds 1 unlabelled graphs"),
     "one class": (lambda d: {"num_outputs": 1}, "num_outputs is 1; expected at least 2 classes"),
     "labels shape": (lambda d: {"labels": d.labels[:3]}, r"labels has shape \(3,\); expected \(4,\)"),
     "answer": (

@@ -323,6 +323,27 @@ def test_graphs_with_names():
     assert differences(dataset, read(graph_arrays())) == []
 
 
+@pytest.mark.parametrize(("labels", "classes"), [([1, 0, 1, -1], ()), (["b", "a", "b", ""], ("a", "b"))])
+def test_graphs_without_a_label_are_in_no_part(tmp_path, labels, classes):
+    dataset = read(graph_arrays(labels=labels, split=[0, 1, 2, 3]))
+    assert (dataset.labels.tolist(), dataset.classes) == ([1, 0, 1, -1], classes)
+    assert differences(user.load(save_npz(dataset, tmp_path / "mine.npz")), dataset) == []
+
+
+@pytest.mark.parametrize("empty", [(), (0,), (2,), (3,), (0, 3)])
+def test_types_without_a_node_keep_their_place(tmp_path, empty):
+    """Types 0 and 1 have features, 2 and 3 none; also where these come first in the file."""
+    kinds = np.delete(np.arange(4), empty)[np.arange(N) % (4 - len(empty))]
+    features = np.where((kinds < 2)[:, None], 1.0, np.nan)
+    given = arrays(node_types=kinds, node_type_names=list("abcd"), features=features)
+    dataset = read(given)
+    assert dataset.schema.node_types == tuple("abcd")
+    assert differences(user.load(save_npz(dataset, tmp_path / "mine.npz")), dataset) == []
+    turned = read(given | {"node_types": (kinds + 2) % 4, "node_type_names": list("cdab")})
+    named = [np.array(found.schema.node_types)[found.node_types].tolist() for found in (dataset, turned)]
+    assert named[0] == named[1]
+
+
 def test_a_graph_to_predict_on_needs_no_labels(tmp_path):
     """Labels and split that are there are not read, whether they fit or not; sparse features count the nodes too."""
     edges = {"senders": np.array([0, 1]), "receivers": np.array([1, 2])}

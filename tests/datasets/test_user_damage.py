@@ -51,6 +51,12 @@ ARRAYS = {
     "no labels": ({"labels": None}, "no labels; expected one for each node"),
     "labels of too few nodes": ({"labels": RING[:5] % 2}, r"labels has shape \(5,\); expected \(12,\) or \(12, k\)"),
     "a class without a name": ({"classes": ["a"]}, "labels reach 1; expected numbers below 1"),
+    "fewer classes than stated": (
+        {"labels": np.array(["b", "a"])[RING % 2], "num_classes": 5},
+        "num_classes is 5; expected 2, as many as labels and classes have, or classes, the names of all",
+    ),
+    "fewer names than stated": ({"classes": ["a", "b"], "num_classes": 5}, "num_classes is 5; expected 2"),
+    "fewer columns than stated": ({"labels": np.eye(3)[RING % 3] / 2, "num_classes": [5]}, r"is \[5\]; expected 3"),
     "one class": ({"labels": np.zeros(N, int)}, "num_classes is 1; expected at least 2"),
     "an unknown task": (
         {"task": "ranking"},

@@ -97,8 +97,8 @@ def _check_labels(dataset: GraphDataset) -> None:
     if dataset.task == "classification":
         check_outputs("num_outputs", width, graphs, "graphs")
         check_array("labels", labels, np.int32, (graphs,))
-        check_range("label", labels, 0, width, f"a class in [0, {width})", item="graph")
-        check_disjoint(masks, np.zeros(graphs, bool), "graph")
+        check_range("label", labels, -1, width, f"-1 or a class in [0, {width})", item="graph")
+        check_disjoint(masks, labels < 0, "graph")
         warn_of_unlabelled(dataset.name, "class", width, labels[dataset.train_mask])
         return
     check_array("labels", labels, np.float32, (graphs, width))

@@ -67,9 +67,20 @@ def read_labels(arrays: Arrays, count: int, item: str) -> Labels:
     if all of them are 0, 1 or unknown, and else real targets.
 
     Raises:
-        ValueError: no labels, or others than the task needs; or without a task one column that may be classes or
-            targets, see `look_like_classes`, or columns that are one-hot classes.
+        ValueError: no labels, or others than the task needs or `num_classes` says; or without a task one column that
+            may be classes or targets, see `look_like_classes`, or columns that are one-hot classes.
     """
+    found = _labels_of(arrays, count, item)
+    given = arrays.get("num_classes", np.array(found.width))
+    if (whole_numbers("num_classes", given) != found.width).any():
+        raise ValueError(
+            f"num_classes is {given.tolist()}; expected {found.width}, as many as labels and classes have, or classes, "
+            "the names of all"
+        )
+    return found
+
+
+def _labels_of(arrays: Arrays, count: int, item: str) -> Labels:
     if "labels" not in arrays:
         raise ValueError(f"no labels; expected one for each {item}, -1, NaN or an empty text where it has none")
     labels = one_per("labels", arrays["labels"], count, item, axes=(1, 2))

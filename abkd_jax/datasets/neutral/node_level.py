@@ -133,7 +133,9 @@ def _read_types(arrays: Arrays, ends: Ends, features: np.ndarray | sp.csr_matrix
             f"features: {featured[kind]:.0f} of {totals[kind]:.0f} nodes of type {kind_names[kind]!r} have a row; "
             "expected all nodes of a type or none"
         )
-    types = np.argsort((featured < totals), kind="stable")  # those with features first, else as they are
+    # Those with features first, else as they are; a type without a node stays behind the one before it.
+    nearest = np.maximum.accumulate(np.where(totals > 0, np.arange(totals.size), 0))
+    types = np.argsort((featured < totals)[nearest], kind="stable")
     rank = np.argsort(types)
     kinds = rank[kinds].astype(np.int32)
     order = np.argsort(kinds, kind="stable")

@@ -14,7 +14,7 @@ from abkd_jax.datasets.checks.common import count_categories
 from abkd_jax.datasets.files.arrays import from_npz
 from abkd_jax.datasets.files.csr import csr_from_entries
 from abkd_jax.datasets.files.reading import read_bytes, reading, require_files
-from abkd_jax.datasets.files.text import LARGE_TEXT, read_lines
+from abkd_jax.datasets.files.text import LARGE_TEXT, parse, read_lines
 from abkd_jax.types import Dataset
 
 __all__ = ["DESCRIPTIONS", "files", "load"]
@@ -59,7 +59,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
     edges, nodes, split = paths[0], paths[1], paths[2 + seed % NUM_SPLITS]
     features, labels = _read_nodes(nodes)
     with reading(edges, f"a header, then two node numbers in [0, {labels.size}) per line"):
-        ends = np.loadtxt(read_lines(edges, LARGE_TEXT)[1:], np.int64, comments=None, ndmin=2)
+        ends = parse(read_lines(edges, LARGE_TEXT)[1:])
         if ends.shape[1] != 2 or ends.min() < 0 or ends.max() >= labels.size:
             raise ValueError(f"{ends.shape[1]} columns, numbers from {ends.min()} to {ends.max()}")
     with reading(split, f"masks of 0 and 1 of shape ({labels.size},)"):

@@ -4,12 +4,15 @@ import lzma
 import pickle
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 
+import numpy as np
 import pytest
 
 from abkd_jax.datasets.files.reading import MAX_BYTES, read_bytes, reading, require_files
+from abkd_jax.datasets.files.text import read_table
 from abkd_jax.types import InputError
 
 RAISED = [
@@ -76,3 +79,19 @@ def test_all_missing_files_are_named_at_once(tmp_path):
         require_files("set", paths, "https://example.org")
     expected = f"set: b, c, folder are missing; put the files in {tmp_path} by hand, from https://example.org"
     assert str(refusal.value) == expected
+
+
+def test_a_fraction_that_numpy_would_cut_is_refused(tmp_path, monkeypatch):
+    """NumPy before 2.4 reads 1.7 as 1, and warns in a way that Python shows in scripts alone."""
+
+    def cut(*_, **__):
+        warnings.warn("parsing an integer via a float is deprecated", DeprecationWarning, stacklevel=1)
+        return np.ones((1, 1), np.int64)
+
+    (tmp_path / "numbers.txt").write_text("1.7\n")
+    monkeypatch.setattr(np, "loadtxt", cut)
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(InputError, match=r"numbers\.txt: damaged \(parsing an"),
+    ):
+        read_table(tmp_path / "numbers.txt", 1)

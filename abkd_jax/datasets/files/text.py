@@ -3,7 +3,8 @@
 import csv
 import gzip
 import io
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from jaxtyping import Shaped
 
 from abkd_jax.datasets.files.reading import read_bytes, reading
 
-__all__ = ["LARGE_TEXT", "MAX_TEXT", "count_records", "read_lines", "read_table"]
+__all__ = ["LARGE_TEXT", "MAX_TEXT", "count_records", "parse", "read_lines", "read_table"]
 
 MAX_TEXT = 2**23
 """Most bytes of a file, packed and unpacked; the largest published one (`PROTEINS_A.txt`) has 2 MB."""
@@ -55,10 +56,20 @@ def read_table(
         first = next(lines, None)
         if first is None:
             raise ValueError("it holds no line")
-        table = np.loadtxt(chain([first], lines), dtype, comments=None, delimiter=delimiter, ndmin=2)
+        table = parse(chain([first], lines), dtype, delimiter)
         if columns is not None and table.shape[1] != columns:
             raise ValueError(f"it has {table.shape[1]} columns")
     return table
+
+
+def parse(lines: Iterable[str], dtype: type = np.int64, delimiter: str | None = None) -> np.ndarray:
+    """Returns the numbers of lines, `[rows, columns]`; arguments as of `read_table`.
+
+    Raises:
+        ValueError: a line has other columns or something else than numbers.
+    """
+    with warnings.catch_warnings(action="error", category=DeprecationWarning):  # NumPy before 2.4 on 1.7 as an integer
+        return np.loadtxt(lines, dtype, comments=None, delimiter=delimiter, ndmin=2)
 
 
 def read_lines(path: Path, limit: int = MAX_TEXT) -> list[str]:

@@ -51,7 +51,8 @@ def files(name: str, root: Path) -> tuple[Path, ...]:
 def load(name: str, root: Path, seed: int = 0) -> Dataset:
     """Reads a gnn-benchmark file and draws a split: 20 training and 30 validation nodes per class, the rest for tests.
 
-    Features are divided by their row sums. Self loops are dropped.
+    Features are divided by their row sums. Self loops are dropped. The values of the adjacency are weights of
+    the edges, unless all are 1, as in the sets of the list.
 
     Args:
         name: of the file, without its suffix.
@@ -69,6 +70,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
     adjacency, attributes, labels, classes = _read(path, MAX_BYTES if name in DESCRIPTIONS else LARGE_BYTES)
     edges = adjacency.tocoo()
     between_two = edges.row != edges.col
+    weights = edges.data[between_two].astype(np.float32)
     train, val, test = per_class(labels, TRAIN_PER_CLASS, VAL_PER_CLASS, np.random.default_rng(seed))
     return Dataset(
         name=name,
@@ -81,6 +83,7 @@ def load(name: str, root: Path, seed: int = 0) -> Dataset:
         val_mask=val,
         test_mask=test,
         source=f"{_origin(name)}, split seed {seed}",
+        edge_weights=None if (weights == 1).all() else weights,
         row_normalised=True,
     )
 

@@ -39,6 +39,15 @@ def test_the_layout_is_read(ring_file):
         assert np.bincount(dataset.labels[mask]).tolist() == counts
 
 
+def test_values_of_the_adjacency_are_weights(ring_file):
+    values = np.arange(105) / 8 + 0.5
+    np.savez(ring_file.with_name("mine.npz"), **_arrays() | {"adj_data": values})
+    assert datasets.load("acm", ring_file.parents[1]).edge_weights is None
+    dataset = datasets.load("gnn_benchmark:mine", ring_file.parents[1])
+    assert dataset.senders.tolist() == list(range(104))
+    np.testing.assert_array_equal(dataset.edge_weights, np.delete(values, 7).astype(np.float32))
+
+
 def test_seed_changes_the_split_and_nothing_else(ring_file):
     first, again, other = (datasets.load("acm", ring_file.parents[1], seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.train_mask, again.train_mask)

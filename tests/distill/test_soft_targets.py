@@ -1,6 +1,7 @@
 """KRD, FF-G2M and P&D against their equations in NumPy float64, node by node and edge by edge."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ OBJECTIVES: dict[str, Objective] = {
     "propagate": propagate(0.5, steps=3, strength=0.8),
 }
 CLASSES = 3
+RING = EDGELESS._replace(senders=np.arange(6), receivers=(np.arange(6) + 1) % 6, nodes=np.zeros((6, 1)))
 
 
 def softmax(z):
@@ -117,15 +119,30 @@ def test_an_unreliable_neighbour_weighs_nothing_and_a_certain_one_most():
     """Of two neighbours the entropy of one moves with every noise, that of the other hardly."""
     teacher = GNNOutput(jnp.array([[0.0, 0.0], [30.0, -30.0], [1.0, 0.0]]), ())
     star = EDGELESS._replace(senders=np.array([1, 2]), receivers=np.array([0, 0]), nodes=np.zeros((3, 1)))
-    targets = krd(power=0.5).targets(teacher, graph=star, mask=jnp.ones(3, bool))
+    targets = jax.jit(krd(power=0.5).targets)(teacher, graph=star, mask=jnp.ones(3, bool))
     assert_allclose(targets.probabilities[0], [1.0, 0.0], atol=1e-6)
     assert_allclose(targets.weight, [1.0, 0.0, 0.0], atol=1e-6)
 
 
-def test_noise_of_any_size_and_many_classes_stays_finite():
-    logits = make_output(0, (), n=5, classes=3000).logits
-    targets = krd(noise=1e3).targets(GNNOutput(50.0 * logits, ()), graph=EDGELESS, mask=jnp.ones(5, bool))
-    assert all(np.isfinite(part).all() for part in targets)
+@pytest.mark.parametrize(("classes", "noise"), [(349, 1.0), (349, 1e3), (7, 40.0), (1, 1.0)])
+def test_reliability_of_certain_nodes_is_that_of_float64(classes, noise):
+    """Where the probability of all other classes is below the rounding of 1, and where one moved logit is above all."""
+    logits = np.random.default_rng(0).normal(size=(6, classes)).astype(np.float32)
+    logits[:, 0] += [3.0, 11.0, 17.0, 21.0, 25.0, 33.0]
+    steps = noise * math.sqrt(classes) * np.array([1.0, -1.0])
+
+    def entropies(z):
+        log_p = z - np.logaddexp.reduce(z, axis=-1, keepdims=True)
+        return -np.sum(np.exp(log_p) * log_p, axis=-1)
+
+    def rho(z):
+        moved = [z + step * (np.arange(classes) == i) for i in range(classes) for step in steps]
+        return np.mean((entropies(np.array(moved)) - entropies(z)) ** 2)
+
+    variation = np.array([rho(z) for z in logits.astype(np.float64)])
+    largest = variation.max() if classes > 1 else 1.0
+    targets = jax.jit(krd(noise=noise).targets)(GNNOutput(logits, ()), graph=RING, mask=np.ones(6, bool))
+    assert_allclose(targets.weight, 1.0 - np.roll(variation, 1) / largest, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jraph import GraphsTuple
@@ -78,21 +79,38 @@ def krd(temperature: Scalar = 1.0, power: float = 1.0, noise: float = 1.0) -> Ob
 
 
 def _variation(log_p: Float[Array, "n c"], noise: float) -> Float[Array, " n"]:
-    """Computes the mean squared change of the entropy over steps of `+- noise sqrt(c)` of one logit at a time."""
-    return (_changes(log_p, noise) + _changes(log_p, -noise)) / (2.0 * log_p.shape[1])
+    """Computes the mean squared change of the entropy over steps of `+- noise sqrt(c)` of one logit at a time.
 
-
-def _changes(log_p: Float[Array, "n c"], noise: float) -> Float[Array, " n"]:
-    """Sums `(H' - H)^2` over the logits, where `H'` is the entropy once one of them is moved.
-
-    A moved logit changes one term of `Z = sum exp(u)` and of `S = sum u exp(u)`, and `H' = log Z - S / Z`: all of them
-    cost `n c`, and not `n c^2`. Both sums are scaled by `exp(-largest)`, which nothing overflows.
+    The entropy is that of "this class or another", plus the probability of another times the entropy among the others,
+    which the step leaves as it is: all of them cost `n c`, and not `n c^2`. Nothing overflows, and no probability is a
+    difference of numbers near 1, which would be rounding where a node is certain of its class.
     """
-    p, total = jnp.exp(log_p), negative_entropy(log_p)[:, None]
-    moved = log_p + noise * math.sqrt(log_p.shape[1])
-    largest = jnp.maximum(moved, 0.0)
-    scale, power = jnp.exp(-largest), jnp.exp(moved - largest)
-    z = (1.0 - p) * scale + power
-    s = (total - p * log_p) * scale + moved * power
-    entropy = largest + jnp.log(z) - s / z
-    return jnp.sum((entropy + total) ** 2, axis=1)
+    log_others, among_others = _others(log_p)
+    before, step = -negative_entropy(log_p), noise * math.sqrt(log_p.shape[1])
+
+    def squared_changes(step: float) -> Float[Array, " n"]:
+        log_odds = log_p + step - log_others
+        after = _entropy_of_two(log_odds) + jax.nn.sigmoid(-log_odds) * among_others
+        return jnp.sum((after - before[:, None]) ** 2, axis=1)
+
+    return (squared_changes(step) + squared_changes(-step)) / (2.0 * log_p.shape[1])
+
+
+def _others(log_p: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n c"]]:
+    """Computes, for each class, the log-probability that it is another, and the entropy among the others."""
+    likeliest = jax.nn.one_hot(jnp.argmax(log_p, axis=1), log_p.shape[1], dtype=bool)
+    # Of the likeliest class, by sums without it; the lowest number stands for -inf, of which NaN would come.
+    without = jnp.where(likeliest, float(jnp.finfo(log_p.dtype).min), log_p)
+    log_sum = jax.nn.logsumexp(without, axis=1, keepdims=True)
+    among = -negative_entropy(without - log_sum)[:, None]
+    # Of any other, with a probability of at most 1/2, by what it leaves of 1 and of the entropy.
+    p = jnp.where(likeliest, 0.0, jnp.exp(log_p))
+    log_left = jnp.log1p(-p)
+    among_left = log_left - (negative_entropy(log_p)[:, None] - p * log_p) / (1.0 - p)
+    return jnp.where(likeliest, log_sum, log_left), jnp.where(likeliest, among, among_left)
+
+
+def _entropy_of_two(log_odds: Float[Array, "n c"]) -> Float[Array, "n c"]:
+    """Computes the entropy of two classes from the logarithm of their odds."""
+    size = jnp.abs(log_odds)
+    return jnp.log1p(jnp.exp(-size)) + size * jax.nn.sigmoid(-size)

@@ -208,24 +208,28 @@ def test_cka_of_a_reduced_teacher(rank, loses):
     assert (reduced - exact > 1e-3).all() if loses else np.abs(reduced - exact).max() < 1e-5
 
 
-@pytest.mark.parametrize("level", [0.0, 0.1, 1234.567])
-def test_cka_of_a_constant_layer_has_no_gradient(level):
+@pytest.mark.parametrize(
+    ("member", "apart", "level"),
+    [*((cka(), 1.0, level) for level in (0.0, 0.1, 1234.567)), (fixed_axes(2), 2.0, 0.1), (closed_form(2), 1.0, 0.1)],
+)
+def test_a_constant_layer_has_no_gradient(member, apart, level):
     """However the mean of equal float32 numbers is rounded, and with both sides constant too."""
-    member, mask = cka(), jnp.asarray(MASK)
+    mask = jnp.asarray(MASK)
     teacher = layers_of(TEACHER.hiddens[0], np.full((40, 3), level))
     student = layers_of(np.full((40, 2), level), STUDENT.hiddens[0])
+    params = random_params(member, teacher, student)
     targets = member.targets(teacher, graph=EDGELESS, mask=mask)
 
     @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def total(student):
-        d, _ = member.apply({}, targets, student, graph=EDGELESS, mask=mask, key=None)
+        d, _ = member.apply(params, targets, student, graph=EDGELESS, mask=mask, key=None)
         return d.sum(), d
 
     (_, d), gradient = total(student)
-    assert_array_equal(d[:, 0], 1.0)
-    assert_array_equal(d[1], 1.0)
-    assert d[0, 1] < 1.0
+    assert_array_equal(d[:, 0], apart)
+    assert_allclose(d[1], apart, rtol=1e-6)
+    assert abs(d[0, 1] - apart) > 1e-3
     assert_array_equal(gradient.hiddens[0], 0.0)
     assert np.abs(gradient.hiddens[1]).max() > 1e-4
 

@@ -22,6 +22,7 @@ from abkd_jax.distill.ops.checks import require_choice, require_count, require_i
 from abkd_jax.distill.ops.chunked_moments import student_moments
 from abkd_jax.distill.ops.heads import apply_heads, init_heads
 from abkd_jax.distill.ops.moments import (
+    NodeRows,
     centre,
     covariance,
     layer_widths,
@@ -40,6 +41,8 @@ __all__ = ["closed_form", "fixed_axes", "trained_heads"]
 
 # Added to a student layer's variance: features below 1e-6 count as constant, with D = 1 and no gradient.
 _SILENT_VARIANCE = 1e-12
+# Of the square of a student layer's mean: a smaller variance is the rounding of that mean (up to 2e-13 in float32).
+_SILENT_SHARE = 1e-12
 
 
 def trained_heads(
@@ -129,7 +132,8 @@ def fixed_axes(k: int = 8, rank: int | None = None) -> PairMap:
 
     with `y_t` teacher layer `t` on its `k` leading principal components (orthonormal, not whitened) and
     `z_s = sigma_s V_s`. Nothing is trained on the teacher's side, so that its information cannot be discarded. A layer
-    without variance on either side has no correlation: D = 2. This project's own; it is not in the paper.
+    without variance on either side has no correlation: D = 2, and without gradients where it is the student's. This
+    project's own; it is not in the paper.
 
     Args:
         k: components per teacher layer; no more than the teacher's largest width are used.
@@ -161,7 +165,7 @@ def fixed_axes(k: int = 8, rank: int | None = None) -> PairMap:
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
-        _, covariances, cross = student_moments(student.hiddens, targets["rows"], mask, len(targets["variance"]))
+        covariances, cross = _varying_moments(student, targets["rows"], mask, len(targets["variance"]))
         kernel: Array = widen(params["kernel"])
         shared = jnp.einsum("tkse,sek->ts", cross, kernel, precision="highest")
         s_deviation = sqrt_or_one(_projected_variance(kernel, covariances))
@@ -232,7 +236,7 @@ def closed_form(k: int = 8, ridge: float = 1e-3, rank: int | None = None) -> Pai
     def apply(
         params: Pytree, targets: Pytree, student: GNNOutput, *, graph: GraphsTuple, mask: Mask, key: PRNGKey | None
     ) -> tuple[Float[Array, "T_l S_l"], dict[str, Array]]:
-        _, covariances, cross = student_moments(student.hiddens, targets["rows"], mask, len(targets["axes"]))
+        covariances, cross = _varying_moments(student, targets["rows"], mask, len(targets["axes"]))
         widths = jnp.asarray(layer_widths(student.hiddens), covariances.dtype)
         explained = _ridge_explained(cross, covariances, widths, ridge)
         unexplained = 1.0 - explained / targets["axes"][:, None]
@@ -271,6 +275,18 @@ def _projected_cross(
     """Computes `tr(W_t' C_ts V_s)` per pair."""
     half = jnp.einsum("tdk,tdse->tkse", t_kernel, cross, precision="highest")
     return jnp.einsum("tkse,sek->ts", half, s_kernel, precision="highest")
+
+
+def _varying_moments(
+    student: GNNOutput, rows: NodeRows, mask: Mask, teacher_layers: int
+) -> tuple[Float[Array, "S e e"], Float[Array, "T d S e"]]:
+    """Computes covariances as `student_moments` does, 0 without a gradient for a constant layer.
+
+    Of equal numbers the rounding of their mean is left, and a loss that is relative to it would be steep.
+    """
+    mean, covariances, cross = student_moments(student.hiddens, rows, mask, teacher_layers)
+    varies = jnp.trace(covariances, axis1=1, axis2=2) > _SILENT_SHARE * jnp.sum(mean**2, axis=1)
+    return jnp.where(varies[:, None, None], covariances, 0.0), jnp.where(varies[None, None, :, None], cross, 0.0)
 
 
 def _on_axes(centred: Float[Array, "L n d"], axes: Float[Array, "L d k"]) -> Float[Array, "L n k"]:

@@ -32,7 +32,8 @@ def check_objective(
         compilation     `jax.jit` gives the numbers of the uncompiled functions
         shapes          `init` reads nothing but the shapes of the outputs
         types           float32 outputs give float32 numbers, and float64 outputs float64
-        degenerate      zero rows, dead layers, one node or none in the mask: all numbers stay finite
+        degenerate      zero rows, dead layers, one node or none in the mask: all numbers stay finite; where a layer of
+                        the student is constant, its gradients are no more than 1e4 times the usual ones
         half_precision  16-bit outputs are widened before anything is computed from them
 
     The outputs have 3 classes and 12 nodes, 9 of them in the mask. A loss that draws nodes must draw all of these for

@@ -31,6 +31,8 @@ _MOVES = {
     *("copy", "reshape", "transpose", "squeeze", "broadcast_in_dim", "concatenate", "stop_gradient"),
 }
 
+_STEEP = 1e4  # batch normalisation of equal numbers multiplies gradients by a few hundred, dividing by rounding by 1e7
+
 
 def _values(case: Case) -> None:
     loss, _ = jax.eval_shape(case.forward, *case.inputs())
@@ -40,8 +42,8 @@ def _values(case: Case) -> None:
 
 
 def _gradients(case: Case) -> None:
-    gradient = case.run()["gradient"]
-    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient["student"]))
+    usual = case.run()
+    gradient, largest = usual["gradient"], _steepest(usual)
     if not largest > 1e-6:
         raise BrokenRuleError(f"the largest gradient to the student's output is {largest:.6g}, expected more than 1e-6")
     to_teacher = {"gradient": {"teacher": gradient["teacher"]}}
@@ -110,12 +112,18 @@ def _degenerate(case: Case) -> None:
     one, none = (case.make_mask(kept) for kept in (np.arange(NODES) == 3, np.zeros(NODES, bool)))
     for where, changed in {
         "with zero rows": rows,
-        "with a dead last layer of the student": {"student": _dead(student, -1)},
-        "with a dead first layer of the teacher": {"teacher": _dead(teacher, 0)},
+        "with a dead last layer of the student": {"student": _constant(student, -1, 0.0)},
+        "with a dead first layer of the teacher": {"teacher": _constant(teacher, 0, 0.0)},
         "with one node in the mask": {"mask": one},
         "with no node in the mask": {"mask": none},
     }.items():
         require_finite(case.run(**changed), where)
+    constant, usual = (_steepest(case.run(student=x)) for x in (_constant(student, -1, 0.1), student))
+    if not constant <= _STEEP * usual:
+        raise BrokenRuleError(
+            f"with a constant last layer of the student, its largest gradient is {constant:.3g}, expected at most "
+            f"{_STEEP:g} times the usual {usual:.3g}: the rounding of a mean is no variance"
+        )
 
 
 def _half_precision(case: Case) -> None:
@@ -151,9 +159,15 @@ def _as(dtype: Any, tree: Pytree) -> Pytree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), tree)
 
 
-def _dead(output: GNNOutput, layer: int) -> GNNOutput:
-    dead = layer % max(len(output.hiddens), 1)
-    return output._replace(hiddens=tuple(0.0 * h if i == dead else h for i, h in enumerate(output.hiddens)))
+def _constant(output: GNNOutput, layer: int, value: float) -> GNNOutput:
+    changed = layer % max(len(output.hiddens), 1)
+    hiddens = (jnp.full_like(h, value) if i == changed else h for i, h in enumerate(output.hiddens))
+    return output._replace(hiddens=tuple(hiddens))
+
+
+def _steepest(result: dict[str, Any]) -> float:
+    """Returns the largest gradient to the student's output."""
+    return max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(result["gradient"]["student"]))
 
 
 def _zeros(tree: Pytree) -> Pytree:

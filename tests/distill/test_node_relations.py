@@ -50,7 +50,9 @@ def test_geometric_equals_the_formula(x64, kernel, delta):
     np.fill_diagonal(weights, 1.0)
     gap = (gram(kernel, t, 2.0) - gram(kernel, s, 2.0)) ** 2
     objective = geometric(kernel, delta, 2.0)
-    loss, (_, gradient) = evaluate(objective, teacher, student, graph=edge_graph(EDGES, 14), mask=MASK)
+    typed = edge_graph(np.concatenate([EDGES, EDGES[:, ::2]], axis=1), 14)  # half of the neighbours by two types
+    typed = typed._replace(edges={"relation": np.arange(typed.senders.size) // EDGES.shape[1]})
+    loss, (_, gradient) = evaluate(objective, teacher, student, graph=typed, mask=MASK)
     assert_allclose(loss, (weights * gap)[np.ix_(MASK, MASK)].sum(), rtol=1e-10)
     assert np.isfinite(gradient).all()
     assert_array_equal(gradient[11:], 0.0)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from abkd_jax.distill import ff_g2m, krd, propagate
+from abkd_jax.distill.ops.soft_targets import counted_edges
 from abkd_jax.types import GNNOutput, InputError, Objective
 
 OBJECTIVES: dict[str, Objective] = {
@@ -159,6 +160,16 @@ def test_reliability_of_certain_nodes_is_that_of_float64(classes, noise):
 def test_wrong_arguments_are_one_line(factory, arguments, message):
     with pytest.raises(InputError, match=message):
         factory(**arguments)
+
+
+def test_neighbours_count_once_whatever_types_of_edges_join_them():
+    edges, mask = random_edges(3, 9, 60), jnp.arange(9) != 4
+    graph = raw_graph(edges, np.zeros((9, 1)), weighted=False)
+    senders, receivers, every = counted_edges(graph, mask)
+    pairs = [(u, v) for u, v in zip(senders.tolist(), receivers.tolist(), strict=True) if u != 4 != v]
+    assert int(every.sum()) == len(pairs) > len(set(pairs))
+    *_, counted = counted_edges(graph._replace(edges={"relation": np.arange(60) % 3}), mask)
+    assert sorted(zip(senders[counted].tolist(), receivers[counted].tolist(), strict=True)) == sorted(set(pairs))
 
 
 @every_loss

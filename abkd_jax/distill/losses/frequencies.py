@@ -28,7 +28,7 @@ def ff_g2m(temperature: Scalar = 1.0, difference_temperature: Scalar = 1.0) -> O
     The teacher's soft labels of a node and of its neighbours are what a low-pass filter keeps; differences along the
     edges are what it removes. `z` are the logits, as in the authors' code (github.com/LirongWu/FF-G2M), whose `T` is 1
     and `T_d` 1 to 1.5. The low term holds `soft_label`, which is not needed beside it. Edges count where the mask holds
-    both ends, once each and without self loops; metrics are `"low"` and `"high"`.
+    both ends, once each whatever their types, and without self loops; metrics are `"low"` and `"high"`.
 
     Args:
         temperature: `T`, 1e-3 to 1e3; traced, it is not checked.

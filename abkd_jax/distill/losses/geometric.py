@@ -49,7 +49,7 @@ def geometric(
     Args:
         kernel: `"sigmoid"` or `"gaussian"`.
         delta: weight of the pairs that no edge joins, finite and not negative; at 1 the graph is not read.
-            Otherwise it must not hold an edge twice.
+            Otherwise it must not hold an edge twice, but for edges of several types, of which one counts.
         scale: of the Gaussian kernel, in units of the features; without effect on the other.
         layers: `(teacher layer, student layer)` pairs, counted from 0, or from the end where negative; None pairs
             layers of one depth, of which both models must then have the same number.

@@ -45,9 +45,9 @@ def lsp(
         mse:  1/E sum_uv (q^s_uv - q^t_uv)^2
 
     `x` are the last hidden layers; an edge counts where the mask holds both of its ends, so that padding edges never
-    do, and `E` is the number of such edges. Without any, the loss is 0. Kernels and means are those of
-    github.com/chaitjo/efficient-gnns (Joshi et al., arXiv 2111.04964): `"cosine"`; `"poly"`, its square; `"l2"`, the
-    Euclidean distance, larger for nodes that differ; `"rbf"`, `exp(-distance^2 / 2)`.
+    do, once whatever its types, and `E` is the number of such edges. Without any, the loss is 0. Kernels and means are
+    those of github.com/chaitjo/efficient-gnns (Joshi et al., arXiv 2111.04964): `"cosine"`; `"poly"`, its square;
+    `"l2"`, the Euclidean distance, larger for nodes that differ; `"rbf"`, `exp(-distance^2 / 2)`.
 
     Args:
         kernel: `"cosine"`, `"poly"`, `"l2"` or `"rbf"`.

@@ -23,8 +23,8 @@ def propagate(temperature: Scalar = 1.0, steps: int = 10, strength: float = 0.5)
         loss = mean_v KL(P_v || softmax(z^s_v / T))
 
     The rows of the last `P` are scaled to sum 1, as `A'` does not keep their sums. Edges count where the mask holds
-    both ends, once each; `A` has no other weights and no self loops, and the degrees are those of the counted edges. It
-    takes the place of `soft_label`.
+    both ends, once each whatever their types; `A` has no other weights and no self loops, and the degrees are those of
+    the counted edges. It takes the place of `soft_label`.
 
     The paper's second form, which resets the rows of training nodes to the teacher's output after every step, is not
     here: a mask does not tell an objective which nodes have labels.

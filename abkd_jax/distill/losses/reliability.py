@@ -30,7 +30,8 @@ def krd(temperature: Scalar = 1.0, power: float = 1.0, noise: float = 1.0) -> Ob
         a_u = 1 - (rho_u / max_w rho_w)^power,    rho_u = E (H(softmax(z^t_u + noise e)) - H(softmax(z^t_u)))^2
 
     `H` is the entropy: a node is reliable if noise leaves its entropy as it is. Edges count where the mask holds both
-    ends, once each and without self loops. It stands beside `soft_label`, the term of the nodes themselves.
+    ends, once each whatever their types, and without self loops. It stands beside `soft_label`, the term of the nodes
+    themselves.
 
     Three parts differ from the published method, since an objective has outputs of the teacher alone, and no state:
 

@@ -9,7 +9,7 @@ from jraph import GraphsTuple
 
 from abkd_jax.distill.ops.checks import require_rows
 from abkd_jax.distill.ops.numerics import masked_rows
-from abkd_jax.graph import num_nodes
+from abkd_jax.graph import edge_relations, num_nodes
 from abkd_jax.types import Mask, Scalar
 
 __all__ = ["SoftTargets", "counted_edges", "divergence", "from_neighbours", "log_probabilities", "negative_entropy"]
@@ -48,6 +48,9 @@ def negative_entropy(log_p: Float[Array, "*rows c"]) -> Float[Array, "*rows"]:
 def counted_edges(graph: GraphsTuple, mask: Mask) -> tuple[Int[Array, " e"], Int[Array, " e"], Bool[Array, " e"]]:
     """Returns senders, receivers, and the edges of which the mask holds both ends.
 
+    Of edges of several types that join the same two nodes in one direction, the first counts. An untyped graph is taken
+    as it is, so that nothing is computed for what `graph.from_edges` has merged.
+
     Args:
         graph: the graph of the models.
         mask: `[n]`.
@@ -58,7 +61,15 @@ def counted_edges(graph: GraphsTuple, mask: Mask) -> tuple[Int[Array, " e"], Int
     if graph.nodes is not None:
         require_rows("nodes of the graph", num_nodes(graph), mask)
     senders, receivers = jnp.asarray(graph.senders), jnp.asarray(graph.receivers)
-    return senders, receivers, mask[senders] & mask[receivers]
+    counted = mask[senders] & mask[receivers]
+    return senders, receivers, counted if edge_relations(graph) is None else counted & _first(senders, receivers)
+
+
+def _first(senders: Int[Array, " e"], receivers: Int[Array, " e"]) -> Bool[Array, " e"]:
+    """Tells which edges are the first with their ends."""
+    order = jnp.lexsort((senders, receivers))
+    new = [end[order][1:] != end[order][:-1] for end in (senders, receivers)]
+    return jnp.ones(order.shape, bool).at[order[1:]].set(new[0] | new[1])
 
 
 def from_neighbours(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from abkd_jax import GNNOutput, aggregate, models
-from abkd_jax.graph import node_features
+from abkd_jax.graph import node_features, node_mask
 
 
 class Tiny(nn.Module):
@@ -49,6 +49,22 @@ class Net(nnx.Module):
         return GNNOutput(self.output(h), (h,))
 
 
+class Centred(nn.Module):
+    """Differences from the mean over all nodes, padding aside or not; of graphs their sums."""
+
+    classes: int
+    graphs: bool = False
+    masked: bool = True
+
+    @nn.compact
+    def __call__(self, graph, train=False):
+        h = nn.Dense(4)(node_features(graph).astype(jnp.float32))
+        counted = node_mask(graph)[:, None] if self.masked else jnp.ones_like(h, bool)
+        h = jnp.where(counted, h - jnp.mean(h, axis=0, where=counted, keepdims=True), 0.0)
+        h = aggregate.propagate(graph, nn.relu(h))
+        return GNNOutput(nn.Dense(self.classes)(aggregate.readout(graph, h, "sum") if self.graphs else h), (h,))
+
+
 class Alone(nn.Module):
     """Logits without parameters."""
 
@@ -66,6 +82,18 @@ def of_nnx(config, classes):
 
 def of_the_package(config, classes):
     return models.GCN(config.hidden, config.layers, classes)
+
+
+def centred(config, classes):
+    return Centred(classes)
+
+
+def centred_graphs(config, classes):
+    return Centred(classes, graphs=True)
+
+
+def centred_with_padding(config, classes):
+    return Centred(classes, masked=False)
 
 
 def logits_alone(config, classes):

@@ -7,7 +7,7 @@ out has been run by onnxruntime on two random graphs before it is returned.
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -22,12 +22,12 @@ from jaxtyping import Array
 
 from abkd_jax.graph.build import normalise
 from abkd_jax.graph.layout import graphs_tuple
-from abkd_jax.inference.bundle import Bundle, model_of
+from abkd_jax.inference.bundle import Bundle, Inputs, model_of
 from abkd_jax.inference.export.arguments import arguments_of, random_arrays, symbolic_arguments
 from abkd_jax.inference.export.artefact import Artefact, open_artefact
 from abkd_jax.inference.export.onnx_edges import EDGES, OF_EDGES, PREFIX, edges_model
 from abkd_jax.inference.export.quantise import Precision, restored, stored
-from abkd_jax.inference.export.raw_graph import in_range, node_entries
+from abkd_jax.inference.export.raw_graph import in_range, node_entries, raw_graph
 from abkd_jax.inference.export.stablehlo import outputs_of, own_errors, program
 from abkd_jax.models.own import Own
 from abkd_jax.types import InputError, Pytree
@@ -117,19 +117,11 @@ def _of_merged_edges(bundle: Bundle, precision: Precision) -> Callable[..., tupl
 
     def run(*values: Array) -> tuple[Array, ...]:
         arrays = dict(zip(names, values, strict=True))
-        entries = {"relation": "relations", "weight": "edge_weights", "features": "edge_features"}
-        nodes = node_entries(inputs, arrays, padding=0)
-        size = jax.tree.leaves(nodes)[0].shape[0]
-        graph = graphs_tuple(
-            nodes=nodes,
-            edges={entry: arrays[name] for entry, name in entries.items() if name in arrays} or None,
-            senders=arrays["senders"],
-            receivers=arrays["receivers"],
-            n_node=arrays["n_node"] if inputs.graph_level else jnp.asarray(size, jnp.int32)[None],
-            n_edge=jnp.asarray(arrays["senders"].shape[0], jnp.int32)[None],
-        )
+        graph = raw_graph(inputs, arrays) if inputs.graph_level else _of_nodes(inputs, arrays)
         graph = normalise(graph) if bundle.config.name in ("gcn", "gcnii", "sign") else graph  # once for all layers
         logits = _logits(model, restored(weights), graph)
+        logits = logits[:-1] if inputs.graph_level else logits  # the last is of padding
+        size = arrays["features"].shape[0] if inputs.graph_level else logits.shape[0]
         limits = {"senders": size, "receivers": size}
         if inputs.schema is not None:
             limits |= {"relations": inputs.schema.num_relations, "node_types": len(inputs.schema.node_types)}
@@ -139,6 +131,20 @@ def _of_merged_edges(bundle: Bundle, precision: Precision) -> Callable[..., tupl
         return logits, probabilities + 0.0 if probabilities is logits else probabilities
 
     return run
+
+
+def _of_nodes(inputs: Inputs, arrays: Mapping[str, Array]) -> jraph.GraphsTuple:
+    """Returns the graph of a node-level model, whose edges are those that it reads; without padding."""
+    entries = {"relation": "relations", "weight": "edge_weights", "features": "edge_features"}
+    nodes = node_entries(inputs, arrays, padding=0)
+    return graphs_tuple(
+        nodes=nodes,
+        edges={entry: arrays[name] for entry, name in entries.items() if name in arrays} or None,
+        senders=arrays["senders"],
+        receivers=arrays["receivers"],
+        n_node=jnp.asarray(jax.tree.leaves(nodes)[0].shape[0], jnp.int32)[None],
+        n_edge=jnp.asarray(arrays["senders"].shape[0], jnp.int32)[None],
+    )
 
 
 def _logits(model: Any, variables: Pytree, graph: jraph.GraphsTuple) -> Array:

@@ -38,24 +38,16 @@ class _Edges(NamedTuple):
 def raw_graph(inputs: Inputs, arrays: Mapping[str, Array]) -> jraph.GraphsTuple:
     """Builds the plain graph that a model reads from the arrays of `arguments.arguments_of`.
 
-    Node-level graphs have one node more than were given, the last: without features, and connected to itself alone.
-    Graph-level ones are taken as they are, as `training` takes them.
+    One more graph is the last, as padding is in training: a node without features, connected to itself alone, and not
+    at all where graphs are labelled. `graph.node_mask` is False there, and its row of the logits is to be dropped.
 
     Args:
         inputs: of the model.
         arrays: by name; their sizes may be symbolic.
     """
-    if inputs.graph_level:
-        edge_features = arrays.get("edge_features")
-        return graphs_tuple(
-            nodes=node_entries(inputs, arrays, padding=0),
-            edges=None if edge_features is None else {"features": edge_features},
-            senders=arrays["senders"],
-            receivers=arrays["receivers"],
-            n_node=arrays["n_node"],
-            n_edge=_count(arrays["senders"]),  # of all graphs together: no layer reads it
-        )
     nodes = node_entries(inputs, arrays, padding=1)
+    if inputs.graph_level:
+        return _with_padding(inputs, nodes, arrays)
     size = jax.tree.leaves(nodes)[0].shape[0]
     sorted_edges = _sorted_edges(inputs, arrays)
     receivers, *relations, senders = sorted_edges.keys
@@ -66,8 +58,24 @@ def raw_graph(inputs: Inputs, arrays: Mapping[str, Array]) -> jraph.GraphsTuple:
         edges=_edge_entries(arrays, sorted_edges, relations) or None,
         senders=jnp.where(kept, senders, last),
         receivers=jnp.where(kept, receivers, last),
-        n_node=jnp.asarray(size, jnp.int32)[None],
-        n_edge=_count(senders),
+        n_node=jnp.asarray([size - 1, 1], jnp.int32),
+        n_edge=jnp.stack([jnp.sum(kept), jnp.sum(~kept)]),
+    )
+
+
+def _with_padding(inputs: Inputs, nodes: Any, arrays: Mapping[str, Array]) -> jraph.GraphsTuple:
+    """Returns the graphs of a graph-level model, the last of one node of padding, without an edge."""
+    features, senders = arrays.get("edge_features"), arrays["senders"]
+    n_node = jnp.concatenate([arrays["n_node"], jnp.ones(1, jnp.int32)])
+    graphs = n_node.shape[0]
+    graph_of = jnp.repeat(jnp.arange(graphs), n_node, total_repeat_length=jax.tree.leaves(nodes)[0].shape[0])
+    return graphs_tuple(
+        nodes=nodes,
+        edges=features if features is None or inputs.edge_vocabulary else {"features": features},
+        senders=senders,
+        receivers=arrays["receivers"],
+        n_node=n_node,
+        n_edge=jax.ops.segment_sum(jnp.ones_like(senders), graph_of[senders], num_segments=graphs),
     )
 
 
@@ -158,7 +166,3 @@ def _merged_weights(weights: Float[Array, " k"], edges: _Edges) -> Float[Array, 
     size = weights.shape[0]
     sums = jax.ops.segment_sum(weights, part, num_segments=size)[part]
     return jax.ops.segment_max(sums, group, num_segments=size)[group]
-
-
-def _count(edges: Int[Array, " k"]) -> Int[Array, " 1"]:
-    return jnp.asarray(edges.shape[0], jnp.int32)[None]

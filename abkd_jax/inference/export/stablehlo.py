@@ -24,6 +24,7 @@ from jaxtyping import Array
 from abkd_jax.inference.bundle import Bundle, model_of
 from abkd_jax.inference.export.arguments import arguments_of, symbolic_arguments
 from abkd_jax.inference.export.artefact import Artefact, open_artefact
+from abkd_jax.inference.export.own_check import check_own
 from abkd_jax.inference.export.quantise import Precision, restored, stored
 from abkd_jax.inference.export.raw_graph import in_range, raw_graph
 from abkd_jax.outside import first_line, is_outside
@@ -47,10 +48,12 @@ def export(bundle: Bundle, platforms: Sequence[str] = PLATFORMS, precision: Prec
         float32; all NaN if an edge or a type is out of range.
 
     Raises:
-        InputError: the precision is unknown.
+        InputError: the precision is unknown, or a model from outside the package predicts otherwise in the program.
     """
     shapes = symbolic_arguments(bundle.inputs)
     with own_errors(bundle.config.name, "StableHLO"):
+        if is_outside(bundle.config.name) and precision == "float32" and not bundle.inputs.graph_level:
+            check_own(bundle, jax.jit(program(bundle)))
         exported = jax.export.export(jax.jit(program(bundle, precision)), platforms=tuple(platforms))(*shapes)
     return bytes(exported.serialize())
 
@@ -101,8 +104,7 @@ def program(bundle: Bundle, precision: Precision = "float32") -> Callable[..., d
 
     def run(*values: Array) -> dict[str, Array]:
         arrays = dict(zip(names, values, strict=True))
-        logits = model.apply(restored(weights), raw_graph(inputs, arrays)).logits
-        logits = logits if inputs.graph_level else logits[:-1]
+        logits = model.apply(restored(weights), raw_graph(inputs, arrays)).logits[:-1]  # the last is of padding
         nodes = arrays["features"].shape[0] if inputs.graph_level else logits.shape[0]
         limits = {"senders": nodes, "receivers": nodes}
         if inputs.schema is not None:

@@ -13,6 +13,7 @@ from export_samples import SCHEMA, node_level
 from hypothesis import given, settings
 from scipy.sparse import csr_matrix
 
+from abkd_jax import InputError
 from abkd_jax.datasets.files.csr import row_normalize
 from abkd_jax.graph.host import host_graph, whole_graph
 from abkd_jax.inference.bundle import inputs_of
@@ -57,6 +58,27 @@ def test_it_is_the_graph_of_the_host(kind: str, seed: int):
     assert (np.asarray(found.senders)[~kept] == NODES).all()  # no dropped edge touches a node of the graph
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[kept], b, rtol=1e-6), found.edges, wanted.edges)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:-1], b), found.nodes, wanted.nodes)
+
+
+def test_a_program_of_directed_edges_is_given_both_directions_of_undirected_ones():
+    rng = np.random.default_rng(0)
+    data = node_level(0, 12, 30)._replace(
+        edge_weights=rng.uniform(0.5, 2.0, 30).astype(np.float32),
+        edge_features=rng.normal(size=(30, 2)).astype(np.float32),
+    )
+    inputs = replace(inputs_of(data), directed=True)
+    arrays, wanted = arrays_of(data, inputs), whole_graph(host_graph(data))
+    assert_array_equal = np.testing.assert_array_equal
+    assert_array_equal(arrays["senders"], wanted.senders)
+    assert_array_equal(arrays["receivers"], wanted.receivers)
+    edges: Any = wanted.edges
+    assert_array_equal(arrays["edge_weights"], edges["weight"])
+    assert_array_equal(arrays["edge_features"], edges["features"])
+    assert_array_equal(arrays_of(data._replace(directed=True), inputs)["senders"], data.senders)
+    typed = data._replace(**TYPED, features=data.features[:4], labels=data.labels[:4], senders=np.zeros(30, np.int32))
+    typed = typed._replace(receivers=np.ones(30, np.int32), relations=np.ones(30, np.int32))
+    with pytest.raises(InputError, match="raw: undirected edges, expected directed ones"):
+        arrays_of(typed, replace(inputs, schema=SCHEMA))
 
 
 def test_rows_are_normalised_as_by_the_readers_and_once_more_changes_nothing():

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import scipy.sparse as sp
 
+from abkd_jax.graph.host import host_graph
 from abkd_jax.inference.bundle import Inputs
 from abkd_jax.inference.input_graph import by_names
 from abkd_jax.types import Dataset, GraphDataset, InputError
@@ -98,10 +99,12 @@ def arrays_of(dataset: Dataset | GraphDataset, inputs: Inputs) -> dict[str, np.n
     """Reads the arguments of a model from a data set; what the data set does not have is left out.
 
     The graphs of a graph-level data set become one batch: nodes and edges graph by graph, the nodes numbered through.
-    Relations have the numbers that the model gives their names.
+    Relations have the numbers that the model gives their names. Where the model was trained on directed edges and those
+    of the data set are not, the reverse edges are there too.
 
     Raises:
-        InputError: the data set is of another level, or has other types of nodes and edges.
+        InputError: the data set is of another level, or has other types of nodes and edges, or reverse edges of types
+            that the model's files did not have.
     """
     if isinstance(dataset, GraphDataset) != inputs.graph_level:
         levels = ("the nodes of one graph", "whole graphs")
@@ -114,6 +117,8 @@ def arrays_of(dataset: Dataset | GraphDataset, inputs: Inputs) -> dict[str, np.n
             for schema in (dataset.schema, inputs.schema)
         )
         raise InputError(f"{dataset.name}: {given}, expected {expected}, as the model")
+    if isinstance(dataset, Dataset) and inputs.directed and not dataset.directed:
+        dataset = _of_both_directions(dataset)
     features = dataset.features
     senders, receivers = dataset.senders, dataset.receivers
     own: dict[str, Any] = {"edge_features": dataset.edge_features}
@@ -130,6 +135,22 @@ def arrays_of(dataset: Dataset | GraphDataset, inputs: Inputs) -> dict[str, np.n
     }
     names = [argument.name for argument in arguments_of(inputs)]
     return {name: own[name] for name in names if own.get(name) is not None}
+
+
+def _of_both_directions(dataset: Dataset) -> Dataset:
+    """Returns an undirected data set with all edges listed that its graph has: a program of directed ones adds none."""
+    graph = host_graph(dataset)
+    relations, schema = graph.relations, dataset.schema
+    if relations is not None and schema is not None and relations.max(initial=0) >= len(schema.relations):
+        raise InputError(f"{dataset.name}: undirected edges, expected directed ones, as the program was trained on")
+    return dataset._replace(
+        senders=graph.senders,
+        receivers=np.repeat(np.arange(graph.num_nodes, dtype=np.int32), np.diff(graph.indptr)),
+        relations=relations,
+        edge_weights=graph.weights,
+        edge_features=graph.edge_features,
+        directed=True,
+    )
 
 
 def checked_arrays(inputs: Inputs, arrays: Mapping[str, Any]) -> tuple[np.ndarray, ...]:

@@ -92,6 +92,8 @@ def _sample(bundle: Bundle, folder: Path, graph: str | None, data_root: Path | N
         dataset: Dataset | GraphDataset = datasets.load(name, data_root, data.get("split", 0))
         if 4 * np.prod(shape_of(dataset.features)) > LARGEST_SAMPLE:
             raise InputError(f"{name}: more than {LARGEST_SAMPLE >> 30} GiB of features")
+        arrays = checked_arrays(bundle.inputs, arrays_of(dataset, bundle.inputs))
+        labels = jnp.asarray(_numbered_as(bundle, dataset))
     except InputError as error:
         if graph is not None:
             raise
@@ -102,9 +104,33 @@ def _sample(bundle: Bundle, folder: Path, graph: str | None, data_root: Path | N
             log.warning("not measured: %s has changed since the run; --graph names the data to measure on", own)
             return None
         log.warning("measured on %s, whose content is not that of the run", name)
-    labels, mask = jnp.asarray(dataset.labels), jnp.asarray(dataset.test_mask)
-    arrays = checked_arrays(bundle.inputs, arrays_of(dataset, bundle.inputs))
+    mask = jnp.asarray(dataset.test_mask)
     return exports.Sample(arrays, lambda logits: TASKS[bundle.task]().score(logits, labels, mask))
+
+
+def _numbered_as(bundle: Bundle, dataset: Dataset | GraphDataset) -> np.ndarray:
+    """Returns the labels of a data set, of which classes and columns have the numbers that the model gives their names.
+
+    Raises:
+        InputError: they are of another task, or the model does not know one of the names.
+    """
+    if dataset.task != bundle.task:
+        raise InputError(f"{dataset.name}: labels of {dataset.task}, expected {bundle.task}, as the model has")
+    width = dataset.num_outputs if isinstance(dataset, GraphDataset) else dataset.num_classes
+    known, given = (
+        names or tuple(map(str, range(count)))
+        for names, count in ((bundle.classes, bundle.outputs), (dataset.classes, width))
+    )
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        expected = ", ".join(known)
+        raise InputError(f"{dataset.name}: {unknown[0]!r} among its labels, expected those of the model: {expected}")
+    numbers = np.array([known.index(name) for name in given], np.int32)
+    if dataset.task == "classification":
+        return np.append(numbers, np.int32(-1))[dataset.labels]  # the last is that of unlabelled ones
+    labels = np.full((dataset.labels.shape[0], bundle.outputs), np.nan, np.float32)
+    labels[:, numbers] = dataset.labels
+    return labels
 
 
 def _full_name(folder: Path) -> str | None:

@@ -13,6 +13,7 @@ from pipeline_samples import tiny
 from abkd_jax import datasets
 from abkd_jax.cli import parser
 from abkd_jax.inference import bundle as bundles
+from abkd_jax.inference.predict import logits
 from abkd_jax.run import pipeline
 from abkd_jax.run.identity import fingerprint
 
@@ -90,6 +91,23 @@ def test_without_the_data_of_the_run_it_is_exported_unmeasured(run: Path, capsys
     out = printed(capsys, "export", folder, "--out", run / "new")
     assert out.splitlines()[4].split()[-2:] == ["-", "-"]
     assert (run / "new" / "model.stablehlo").is_file()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_classes_of_another_file_are_told_by_name(run: Path, capsys: pytest.CaptureFixture[str]):
+    folder, data = run / "students" / "abkd" / "seed_0", datasets.load("synthetic")
+    student = dataclasses.replace(bundles.load(folder), classes=("a", "b", "c"))
+    bundles.save(student, folder)
+    known, tested = data.labels > 0, data.test_mask & (data.labels > 0)
+    masks = {f"{part}_mask": getattr(data, f"{part}_mask") & known for part in ("train", "val", "test")}
+    other = data._replace(labels=np.where(known, 2 - data.labels, -1).astype(np.int32), num_classes=2, **masks)
+    path = datasets.save_npz(other._replace(classes=("c", "b")), run / "other.npz")
+    right = logits(student, data).argmax(axis=1) == data.labels
+    shown = printed(capsys, "export", folder, "--graph", path).splitlines()[4].split()[-2]
+    assert shown == f"{100 * right[tested].mean():.2f}"
+    datasets.save_npz(other._replace(classes=("c", "d")), path)
+    with pytest.raises(SystemExit, match="other: 'd' among its labels, expected those of the model: a, b, c"):
+        parser.main(["export", str(folder), "--graph", str(path)])
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -196,8 +196,7 @@ class PairMap(NamedTuple):
     """One number per (teacher layer, student layer) pair: layer attention or layer dissimilarity.
 
     Attributes:
-        init: as of an `Objective`.
-        targets: as of an `Objective`.
+        init, targets: as of an `Objective`.
         apply: `(params, targets, student, *, graph, mask, key) -> (map [T_l, S_l], details)`, see `ApplyMap`.
     """
 
@@ -261,8 +260,7 @@ class Dataset(NamedTuple):
         labels: `[n]` int32 in `[0, num_classes)`, or -1 where unlabelled; of the tasks multilabel and regression
             `[n, num_classes]` float32, NaN where unknown.
         num_classes: width of the logits: number of classes, or of labels or targets per node.
-        train_mask: `[n]` bool; the three masks are disjoint.
-        val_mask, test_mask: `[n]` bool.
+        train_mask, val_mask, test_mask: `[n]` bool; the three are disjoint.
         source: where the data comes from, one line.
         schema: the types of a heterogeneous graph; None for a homogeneous one.
         node_types: `[n]` int32 in `[0, len(schema.node_types))`, ascending; None without a schema.
@@ -328,6 +326,7 @@ class GraphDataset(NamedTuple):
         vocabulary: for each column of `features` the number of its categories; `()` where features are real numbers.
         edge_vocabulary: likewise for the columns of `edge_features`.
         classes: names of the classes or tasks, `num_outputs` of them; `()` where they have none.
+        graphs: `[g]` identifiers of the graphs in the files, integers or strings; None where they are the row numbers.
     """
 
     name: str
@@ -348,3 +347,4 @@ class GraphDataset(NamedTuple):
     vocabulary: tuple[int, ...] = ()
     edge_vocabulary: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
+    graphs: np.ndarray | None = None

@@ -156,7 +156,7 @@ def predict(
         method: of the run.
         seed: of the run; None takes the one with the best validation score.
         graph: name or path of the graph.
-        nodes: identifiers of nodes, or the path of a file of them; `()` takes all.
+        nodes: identifiers of nodes, or of graphs, or the path of a file of them; `()` takes all.
         out: the file; None prints.
         data_root: folder of the data files.
     """
@@ -169,7 +169,7 @@ def predict(
     log.info("model: %s%s", folder, ", by its validation score" if seed is None and folder != model else "")
     trained = exports.open_model(model) if is_program else read(folder)
     dataset = datasets.load(graph, data_root, labelled=False)
-    ids = None if isinstance(dataset, GraphDataset) else dataset.node_ids
+    ids = dataset.graphs if isinstance(dataset, GraphDataset) else dataset.node_ids
     count = dataset.labels.shape[0]
     rows = rows_named(named_nodes(nodes), ids, count) if nodes else None
     if isinstance(trained, Bundle):

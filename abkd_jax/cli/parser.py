@@ -87,7 +87,7 @@ class Predict(_Verbosity):
     seed: int | None = None
     """Seed of the run; default: the one with the best validation score."""
     nodes: tuple[str, ...] = ()
-    """Nodes by their identifiers in the files of the graph, or a text file of them; default: all."""
+    """Nodes, or graphs, by their identifiers in the files, or a text file of them; default: all."""
     out: Path | None = None
     """File to write: .csv, .parquet or .npz; default: print as csv."""
     data_root: Path | None = None

@@ -138,7 +138,7 @@ def fingerprint(dataset: Dataset | GraphDataset) -> str:
     """
     digest = hashlib.sha256()
     parts = dataset._asdict()
-    parts.pop("node_ids", None)  # names, which no model reads
+    parts = {name: part for name, part in parts.items() if name not in ("node_ids", "graphs")}  # no model reads names
     for part in parts.values():
         if isinstance(part, np.ndarray):
             digest.update(np.ascontiguousarray(part).tobytes())

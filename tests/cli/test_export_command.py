@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_samples import printed
-from export_samples import bundle_of
+from export_samples import bundle_of, graphs_of
 from pipeline_samples import tiny
 
 from abkd_jax import datasets
 from abkd_jax.cli import parser
 from abkd_jax.inference import bundle as bundles
-from abkd_jax.inference.predict import logits
+from abkd_jax.inference.predict import logits, probabilities
 from abkd_jax.run import pipeline
 from abkd_jax.run.identity import fingerprint
 
@@ -61,6 +61,19 @@ def test_the_best_seed_is_exported_measured_and_predicts(run: Path, capsys: pyte
         np.testing.assert_allclose(
             np.array(line.split(",")[2:], float), np.array(other.split(",")[2:], float), atol=0.05
         )
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_graphs_are_predicted_by_the_identifiers_of_their_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    student, data = bundle_of("gin_graphs"), graphs_of("gin_graphs")[0]
+    wanted = probabilities(student.task, logits(student, data))
+    path = datasets.save_npz(data._replace(graphs=np.array([2, 0, 7])), tmp_path / "mine.npz")
+    words = ("predict", "--model", bundles.save(student, tmp_path / "student"), "--graph", path)
+    for nodes, rows in (((), {"2": 0, "0": 1, "7": 2}), (("--nodes", "7", "2"), {"7": 2, "2": 0})):
+        lines = [line.split(",") for line in printed(capsys, *words, *nodes).splitlines()[1:]]
+        assert [line[0] for line in lines] == list(rows)
+        found = np.array([line[2:] for line in lines], np.float32)
+        np.testing.assert_allclose(found, wanted[list(rows.values())], rtol=1e-5, atol=1e-6)
 
 
 REFUSALS = {

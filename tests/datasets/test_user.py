@@ -317,10 +317,21 @@ def test_any_edges_of_labelled_graphs_get_as_few_reverses_as_they_need(pairs):
     assert found == {(u, v): max(listed[u, v], listed[v, u]) for u, v in {*listed, *((v, u) for u, v in listed)}}
 
 
-def test_graphs_with_names():
+def test_graphs_with_names(tmp_path):
     names = np.array(["d", "b", "c", "a"])
-    dataset = read(graph_arrays(graph_ids=names[np.arange(N) % 4], graphs=names))
-    assert differences(dataset, read(graph_arrays())) == []
+    plain, named = read(graph_arrays()), read(graph_arrays(graph_ids=names[np.arange(N) % 4], graphs=names))
+    assert differences(plain, named) == ["graphs"]
+    assert named.graphs.tolist() == names.tolist()
+    assert fingerprint(plain) == fingerprint(named)
+    for path in (save_npz(named, tmp_path / "mine.npz"), save_folder(named, tmp_path / "mine")):
+        assert differences(named, user.load(path)) == []
+    numbered = read(graph_arrays(graph_ids=3 - np.arange(N) % 4, graphs=[3, 2, 1, 0]))
+    assert (differences(plain, numbered), numbered.graphs.tolist()) == (["graphs"], [3, 2, 1, 0])
+    assert read(graph_arrays(graphs=[0, 1, 2, 3])).graphs is None
+    with pytest.raises(
+        InputError, match="graphs are 4, of which 3 are distinct; expected a different one for each graph"
+    ):
+        datasets.validate(named._replace(graphs=np.array(["a", "b", "b", "c"])))
 
 
 @pytest.mark.parametrize(("labels", "classes"), [([1, 0, 1, -1], ()), (["b", "a", "b", ""], ("a", "b"))])

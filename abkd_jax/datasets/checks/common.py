@@ -13,6 +13,7 @@ __all__ = [
     "check_array",
     "check_disjoint",
     "check_finite",
+    "check_ids",
     "check_names",
     "check_outputs",
     "check_range",
@@ -48,6 +49,20 @@ def check_vector(what: str, array: Any) -> None:
     _check_numpy(what, array)
     if array.ndim != 1:
         raise ValueError(f"{what} has shape {array.shape}; expected one number for each node, edge or graph")
+
+
+def check_ids(what: str, ids: Any, items: int, item: str) -> None:
+    """Checks identifiers, where there are any: whole numbers or strings, a different one for each node or graph."""
+    if ids is None:
+        return
+    check_vector(what, ids)
+    if ids.size != items or ids.dtype.kind not in "iuU":
+        raise ValueError(f"{what} are {ids.size} of type {ids.dtype}; expected {items} whole numbers or strings")
+    distinct = np.unique(ids).size
+    if distinct < items:
+        raise ValueError(
+            f"{what} are {items}, of which {distinct} are distinct; expected a different one for each {item}"
+        )
 
 
 def _check_numpy(what: str, array: Any) -> None:

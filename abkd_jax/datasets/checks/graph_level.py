@@ -6,6 +6,7 @@ from abkd_jax.datasets.checks.common import (
     check_array,
     check_disjoint,
     check_finite,
+    check_ids,
     check_names,
     check_outputs,
     check_range,
@@ -34,6 +35,7 @@ def check_graphs(dataset: GraphDataset) -> None:
     _check_edges(dataset)
     _check_labels(dataset)
     check_names(dataset.classes, dataset.num_outputs)
+    check_ids("graphs", dataset.graphs, dataset.n_node.size, "graph")
 
 
 def _check_sizes(dataset: GraphDataset) -> None:

@@ -10,6 +10,7 @@ from abkd_jax.datasets.checks.common import (
     check_array,
     check_disjoint,
     check_finite,
+    check_ids,
     check_names,
     check_outputs,
     check_range,
@@ -68,7 +69,7 @@ def validate(dataset: AnyDataset) -> AnyDataset:
             _check_edge_values(dataset)
             _check_labels(dataset)
             _check_types(dataset)
-            _check_ids(dataset)
+            check_ids("node_ids", dataset.node_ids, dataset.num_nodes, "node")
             check_names(dataset.classes, dataset.num_classes)
     except ValueError as error:
         raise InputError(f"{dataset.name}: {error}") from None
@@ -121,18 +122,6 @@ def _check_edge_values(dataset: Dataset) -> None:
             raise ValueError(f"edge_features has shape {np.shape(features)}; expected ({e}, at least 1)")
         check_array("edge_features", features, np.float32, (e, features.shape[1]))
         check_finite("edge", features)
-
-
-def _check_ids(dataset: Dataset) -> None:
-    ids, n = dataset.node_ids, dataset.num_nodes
-    if ids is None:
-        return
-    check_vector("node_ids", ids)
-    if ids.size != n or ids.dtype.kind not in "iuU":
-        raise ValueError(f"node_ids are {ids.size} of type {ids.dtype}; expected {n} whole numbers or strings")
-    distinct = np.unique(ids).size
-    if distinct < n:
-        raise ValueError(f"node_ids are {n}, of which {distinct} are distinct; expected a different one for each node")
 
 
 def _check_features(dataset: Dataset) -> None:

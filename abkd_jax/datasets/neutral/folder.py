@@ -95,7 +95,7 @@ def _read_meta(path: Path) -> dict[str, np.ndarray]:
 def save_folder(dataset: Dataset | GraphDataset, folder: str | Path, form: Literal["csv", "parquet"] = "csv") -> Path:
     """Writes a data set with dense features as tables in the neutral form; read back it is the same.
 
-    But for identifiers of nodes that are text: where all are whole numbers as text, they are numbers.
+    But for identifiers that are text: where all are whole numbers as text, they are numbers.
 
     Args:
         dataset: any, checked by `datasets.validate` first.
@@ -148,7 +148,7 @@ def _tables_of(arrays: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
         nodes |= items
     nodes |= _feature_columns("x", arrays.get("features"), count)
     edges |= _feature_columns("e", arrays.get("edge_features"), len(arrays["senders"]))
-    graphs = {"graphs": {"id": np.arange(len(arrays["labels"]))} | items} if of_graphs else {}
+    graphs = {"graphs": {"id": arrays.get("graphs", np.arange(len(arrays["labels"])))} | items} if of_graphs else {}
     return {"nodes": nodes, "edges": edges, **graphs}
 
 

@@ -40,7 +40,7 @@ def graph_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.
     if foreign:
         raise ValueError(f"{foreign[0]} beside graph_ids; expected a graph-level data set, which has none")
     count = count_nodes(arrays)
-    graph_of_node, graphs = _graphs(arrays, count)
+    graph_of_node, graphs, names = _graphs(arrays, count)
     ends = read_ends(arrays, count, read_ids(arrays, count))
     labels = read_labels(arrays, graphs, "graph")
     (train, val, test), drawn = read_split(arrays, labels, "graph", seed)
@@ -73,12 +73,13 @@ def graph_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.
         vocabulary=vocabulary,
         edge_vocabulary=edge_vocabulary,
         classes=labels.classes,
+        graphs=names,
     )
 
 
-def _graphs(arrays: Arrays, count: int) -> tuple[np.ndarray, int]:
-    """Returns the graph of each node, by the place of its label, and how many graphs there are."""
-    ids = one_per("graph_ids", arrays["graph_ids"], count, "node")
+def _graphs(arrays: Arrays, count: int) -> tuple[np.ndarray, int, np.ndarray | None]:
+    """Returns the graph of each node, by the place of its label, how many there are, and their identifiers."""
+    known, ids = None, one_per("graph_ids", arrays["graph_ids"], count, "node")
     if "graphs" in arrays:
         known = arrays["graphs"].reshape(-1)
         known = strings("graphs", known) if known.dtype.kind in "US" else whole_numbers("graphs", known)
@@ -96,7 +97,8 @@ def _graphs(arrays: Arrays, count: int) -> tuple[np.ndarray, int]:
             raise ValueError(
                 f"graph_ids reach from {lowest} to {highest}; expected 0 to {len(names) - 1}, one for each label"
             )
-    return numbers, len(names)
+    numbered = known is None or (known.dtype.kind == "i" and np.array_equal(known, np.arange(len(names))))
+    return numbers, len(names), None if numbered else known
 
 
 def _features(arrays: Arrays, count: int) -> tuple[np.ndarray, tuple[int, ...]]:

@@ -98,12 +98,14 @@ def arrays_of(dataset: Dataset | GraphDataset) -> dict[str, Any]:
 def _of_graphs(dataset: GraphDataset) -> dict[str, Any]:
     starts = np.cumsum(dataset.n_node) - dataset.n_node
     offsets = np.repeat(starts, dataset.n_edge)
+    ids = np.arange(dataset.n_node.size) if dataset.graphs is None else dataset.graphs
     arrays = {
         "features": dataset.features,
         "senders": dataset.senders + offsets,
         "receivers": dataset.receivers + offsets,
-        "graph_ids": np.repeat(np.arange(dataset.n_node.size), dataset.n_node),
+        "graph_ids": np.repeat(ids, dataset.n_node),
     }
+    arrays |= {} if dataset.graphs is None else {"graphs": ids}
     vocabularies = {"vocabulary": dataset.vocabulary, "edge_vocabulary": dataset.edge_vocabulary}
     arrays |= {name: np.array(sizes) for name, sizes in vocabularies.items() if sizes}
     return arrays | ({"num_classes": np.array(dataset.num_outputs)} if dataset.task == "classification" else {})

@@ -1,6 +1,9 @@
 """Functions from outside the package, by name: `module:function`. Losses and models of one's own are such."""
 
+import dataclasses
 import difflib
+import dis
+import functools
 import hashlib
 import importlib
 import inspect
@@ -9,12 +12,24 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from abkd_jax.types import InputError
 
-__all__ = ["Kind", "first_line", "function_of", "is_outside", "name_of", "require_known", "source_digest"]
+__all__ = [
+    "Kind",
+    "first_line",
+    "function_of",
+    "is_outside",
+    "name_of",
+    "require_known",
+    "require_unchanged",
+    "source_digest",
+]
+
+# By file: its module, as it was imported (another specification after a reload), and the digest that it then had.
+_imported: dict[str, tuple[Any, str]] = {}
 
 
 class Kind(NamedTuple):
@@ -115,25 +130,55 @@ def name_of(function: Any, kind: Kind) -> str:
 def source_digest(name: str, kind: Kind) -> str:
     """Returns 16 hexadecimal digits of the SHA-256 of the source of a function, which tell one version from another.
 
-    That is the file that defines it, or that of its module where Python knows no other. In a notebook it is the cell
-    that defines the function, and those of all functions and classes that it names.
+    That is the file that defines it, or that of its module where Python knows no other: as it was when this was first
+    asked since its import, because that is what runs. In a notebook it is the cell that defines the function, and those
+    of all functions, classes and values that it names.
 
     Raises:
         InputError: see `function_of`; or there is no source.
     """
-    function = function_of(name, kind)
+    module, found = _source(name, kind)
+    if isinstance(found, str):
+        return _digest(found.encode())
+    spec = getattr(module, "__spec__", None)
+    if spec is None:  # a script: nothing tells whether it has run again
+        return _digest(found.read_bytes())
+    if str(found) not in _imported or _imported[str(found)][0] is not spec:
+        _imported[str(found)] = spec, _digest(found.read_bytes())
+    return _imported[str(found)][1]
+
+
+def require_unchanged(name: str, kind: Kind) -> None:
+    """Requires the file of a function to be as it was imported: an edited one is not what would run.
+
+    Raises:
+        InputError: see `source_digest`; or the file has changed.
+    """
+    known, (module, found) = source_digest(name, kind), _source(name, kind)
+    if isinstance(found, Path) and known != _digest(found.read_bytes()):
+        raise InputError(
+            f"{name}: {found.name} has changed since it was imported, expected a new process, or "
+            f"importlib.reload({module.__name__})"
+        )
+
+
+def _source(name: str, kind: Kind) -> tuple[ModuleType, Path | str]:
+    """Returns the module of a function and the file that defines it, or the text of its cells in a notebook."""
+    function, module = function_of(name, kind), sys.modules[name.partition(":")[0]]
     try:
         found = inspect.getsourcefile(inspect.unwrap(function))
     except TypeError:  # an object that can be called: a `functools.partial`, an instance
         found = None
+    if found is not None:
+        module = sys.modules.get(function.__module__, module)
+        text = "" if Path(found).is_file() else _text(function, function.__module__, set())
+        if text:
+            return module, text
     if found is None or not Path(found).is_file():
-        cells = {} if found is None else dict(_cells(function, set()))
-        if cells:
-            return _digest(repr(sorted(cells.items())).encode())
-        found = getattr(sys.modules[name.partition(":")[0]], "__file__", None)
+        found = getattr(module, "__file__", None)
     if found is None or not Path(found).is_file():
         raise InputError(f"{name}: its source is not known, expected that of a file or of a notebook")
-    return _digest(Path(found).read_bytes())
+    return module, Path(found)
 
 
 def first_line(error: Exception) -> str:
@@ -141,28 +186,56 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
 
 
-def _cells(thing: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """Yields names and texts of the cells that define a function or a class, and what it names of its module."""
-    if id(thing) in seen:
-        return
-    seen.add(id(thing))
-    for function in vars(thing).values() if isinstance(thing, type) else (thing,):
-        code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
-        text = "" if code is None else "".join(linecache.getlines(code.co_filename))
-        if code is None or not text:  # methods that no one wrote, such as those of dataclasses
-            continue
-        yield code.co_filename, text
-        for name in _names(code):
-            value = getattr(sys.modules.get(thing.__module__), name, None)
-            if getattr(value, "__module__", None) == thing.__module__:
-                yield from _cells(value, seen)
-            elif isinstance(value, int | float | str | tuple):
-                yield name, repr(value)
+def _text(value: Any, home: str, seen: set[int]) -> str:
+    """Returns what makes a value: the cells of the module `home` that define it, and the same of all that these name.
+
+    What other modules define is its name. `seen` are the functions, classes and objects that are in the text already.
+    """
+
+    def texts(*parts: Any) -> list[str]:
+        return [_text(part, home, seen) for part in parts]
+
+    if value is None or isinstance(value, int | float | complex | str | bytes):
+        return repr(value)
+    if isinstance(value, dict):
+        return repr(texts(*value.items()))
+    if isinstance(value, list | tuple):
+        return repr(texts(*value))
+    if isinstance(value, set | frozenset):
+        return repr(sorted(texts(*value)))
+    if hasattr(value, "tobytes") and hasattr(value, "dtype"):
+        return f"{value.dtype}{value.shape} {_digest(value.tobytes())}"
+    if id(value) in seen:
+        return ""
+    seen.add(id(value))
+    if isinstance(value, functools.partial | functools.partialmethod):
+        return repr(texts(value.func, value.args, value.keywords))
+    if inspect.isfunction(getter := getattr(value, "fget", None)):  # of a property, which Flax wraps
+        return repr(texts(getter))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return repr(texts(type(value), *(getattr(value, field.name, None) for field in dataclasses.fields(value))))
+    if getattr(value, "__module__", None) != home:
+        own = getattr(value, "__qualname__", getattr(value, "__name__", ""))
+        return f"{getattr(value, '__module__', '')}.{own}"
+    if isinstance(value, type):
+        members = (part for name, part in vars(value).items() if callable(part) or not name.startswith("__"))
+        return repr(texts(*value.__bases__, *members))
+    function = inspect.unwrap(value)
+    if not inspect.isfunction(function):
+        return repr(texts(type(value), getattr(value, "__dict__", None)))
+    cell = "".join(linecache.getlines(function.__code__.co_filename))
+    if not cell:  # a method that no one wrote, such as those of dataclasses
+        return ""
+    named = (function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__)
+    closed = (part.cell_contents for part in function.__closure__ or ())
+    return repr([cell, *texts(function.__defaults__, function.__kwdefaults__, *closed, *named)])
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """Yields the names that a function reads, and the functions inside it."""
-    yield from code.co_names
+    """Yields the names of the module that a function reads, and the functions inside it."""
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            yield step.argval
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)

@@ -11,11 +11,22 @@ from abkd_jax.types import InputError
 
 KIND = Kind("model", "my_models:tiny", "a flax.linen.Module")
 CELLS = {
-    "function": "def tiny(config, classes):\n    return Layer(WIDTH, classes)\n",
-    "class": "class Layer:\n    def __call__(self, x):\n        return helper(x)\n",
+    "base": "class Base:\n    def norm(self, x):\n        return 2 * x\n",
     "helper": "def helper(x):\n    return x + 1\n",
+    "default": "def default(x):\n    return x\n",
+    "of_property": "def of_property():\n    return 3\n",
+    "bound": "def bound(x, y):\n    return x + y\n",
+    "class": "class Layer(Base):\n    def __call__(self, x):\n        return helper(x)\n"
+    "    @property\n    def size(self):\n        return of_property()\n",
+    "fields": "from dataclasses import dataclass\n@dataclass\nclass Fields:\n    scale: float = 1.0\n",
     "width": "WIDTH = 4\n",
-    "another": "def another():\n    return 0\n",
+    "list": "WIDTHS = [16, 8, {'a': {1.0}}]\n",
+    "array": "import numpy as np\nTABLE = np.arange(4)\n",
+    "partial": "import functools\nadd = functools.partial(bound, 1)\n",
+    "instance": "SCALE = Fields(2.0)\nact = np.tanh\n",
+    "function": "def tiny(config, classes, of=default):\n"
+    "    return Layer(WIDTH, WIDTHS, TABLE, classes.ndim), add, SCALE, act\n",
+    "another": "def another():\n    return 0\nndim = 1\n",
 }
 
 
@@ -42,14 +53,26 @@ def run(monkeypatch):
         ("class", CELLS["class"].replace("(x)\n", "(2 * x)\n"), False),
         ("helper", CELLS["helper"].replace("1", "2"), False),
         ("width", "WIDTH = 5\n", False),
-        ("another", "def another():\n    return 1\n", True),
+        ("base", CELLS["base"].replace("2", "3"), False),
+        ("default", CELLS["default"].replace("x\n", "-x\n"), False),
+        ("of_property", CELLS["of_property"].replace("3", "4"), False),
+        ("bound", CELLS["bound"].replace("+", "-"), False),
+        ("partial", CELLS["partial"].replace("1", "2"), False),
+        ("list", CELLS["list"].replace("16, 8", "8, 16"), False),
+        ("list", CELLS["list"].replace("1.0", "2.0"), False),
+        ("array", CELLS["array"].replace("(4)", "(5)"), False),
+        ("fields", CELLS["fields"].replace("1.0", "3.0"), False),
+        ("instance", CELLS["instance"].replace("2.0", "3.0"), False),
+        ("instance", CELLS["instance"].replace("tanh", "sinh"), False),
+        ("another", CELLS["another"].replace("0", "1").replace("= 1", "= 2"), True),
     ],
 )
 def test_the_digest_in_a_notebook_is_of_the_cells_that_a_function_needs(run, cell, text, same):
     for name, content in CELLS.items():
         run(name, content)
     before = source_digest("notebook_of_test:tiny", KIND)
-    run(cell, text)
+    for name, content in {**CELLS, cell: text}.items():  # in a new process, whose cells have other names
+        run(f"{name}_again", content)
     assert (source_digest("notebook_of_test:tiny", KIND) == before) is same
 
 

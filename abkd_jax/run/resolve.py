@@ -22,9 +22,10 @@ from abkd_jax.configs.ranges import RANGES, Range
 from abkd_jax.datasets.facts import check_batches
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.distill.build import OF_LOGITS, LossContext, build_objective
+from abkd_jax.distill.named import LOSS
 from abkd_jax.models import build
 from abkd_jax.models.own import MODEL
-from abkd_jax.outside import function_of, is_outside
+from abkd_jax.outside import is_outside, require_unchanged
 from abkd_jax.run.method_names import check_methods, with_asked
 from abkd_jax.run.starts import STARTS_OF_TEACHER, check_start, with_start
 from abkd_jax.training.multihost import are_several
@@ -268,7 +269,7 @@ def _check_processes(sizes: dict[str, int], kind: str) -> None:
 def _check_model(path: str, model: ModelConfig, batches: BatchConfig) -> None:
     try:
         if is_outside(model.name):  # called once the data are known; whether it has a readout is its own business
-            function_of(model.name, MODEL)
+            require_unchanged(model.name, MODEL)
             return
         build(model, 2)
     except InputError as error:
@@ -292,6 +293,8 @@ def _check_job(job: Job, teacher: ModelConfig | None, batches: BatchConfig) -> N
         raise InputError(f"{flags} are all 0: {name} has nothing to learn from")
     _check_idle(name, method)
     make_optimizer(method.optim)
+    if method.auxiliary_weight and is_outside(method.auxiliary):
+        require_unchanged(method.auxiliary, LOSS)
     build_objective(method, LossContext(graph_level=batches.kind == "graphs"))
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from abkd_jax.configs.options import MODELS, ModelConfig
-from abkd_jax.distill.named import outside
+from abkd_jax.distill.named import LOSS, outside
 from abkd_jax.distill.ops.checks import require_choice
 from abkd_jax.models.own import MODEL
-from abkd_jax.outside import function_of, is_outside, require_known
+from abkd_jax.outside import is_outside, require_known, require_unchanged
 from abkd_jax.run.identity import config_dict, digest, training_version
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Trained, select_seed
@@ -100,11 +100,12 @@ def _check(table: Table) -> None:
         name = student_model(student, ModelConfig()).name
         require_known("student", name, MODELS)
         if is_outside(name):
-            function_of(name, MODEL)
+            require_unchanged(name, MODEL)
     for method in table.methods:
         require_known("method", method, METHODS)
         if is_outside(method):
             outside(method)
+            require_unchanged(method, LOSS)
     for part in (table.datasets, table.regimes, table.students, table.methods):
         files: dict[str, str] = {}
         for name in part:

@@ -1,6 +1,7 @@
 """Losses as methods by their own names, one of the package and one of the user: train, go on, evaluate, predict."""
 
 import json
+import sys
 
 import pytest
 from cli_samples import printed, refused
@@ -63,4 +64,7 @@ def test_losses_are_methods_from_training_to_prediction(capsys, monkeypatch, tmp
     other = refused(capsys, "distill", *run, "--methods", "krd")  # at its default weight
     assert "another config: krd.auxiliary_weight is 0.5 there, 1.0 here" in other
     module.write_text(SOURCE + "# edited\n")
+    edited = refused(capsys, "distill", *run, "--methods", own, "--logit-error.temperature", 0.5)
+    assert "losses_of_mine.py has changed since it was imported" in edited
+    sys.modules.pop("losses_of_mine")
     assert "logit_error.auxiliary_source is " in refused(capsys, "distill", *run, "--methods", "supervised")

@@ -1,6 +1,8 @@
 """Losses from outside the package, by name."""
 
 import dataclasses
+import importlib
+import sys
 from pathlib import Path
 
 import jax
@@ -98,7 +100,14 @@ def test_identity_holds_the_name_and_the_content_of_the_source(module):
     before, run = config_dict(of_own), run_digest(config)
     assert before["auxiliary"] == "outside_losses:my_loss"
     assert "auxiliary_source" not in config_dict(method("gcrd"))
+    resolve(config)
     module.write_text(SOURCE.replace("2.0", "4.00"))
+    assert config_dict(of_own) == before  # what was imported is what would run
+    line = r"outside_losses:my_loss: outside_losses.py has changed .*, or importlib.reload\(outside_losses\)"
+    with pytest.raises(InputError, match=line):
+        resolve(config)
+    importlib.reload(sys.modules["outside_losses"])
+    resolve(config)
     after = config_dict(of_own)
     assert {name for name in after if after[name] != before[name]} == {"auxiliary_source"}
     assert run_digest(config) != run

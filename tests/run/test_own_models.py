@@ -174,6 +174,7 @@ def test_identities_change_with_the_source(source, tmp_path):
     where = DataIdentity("synthetic", "0", {})
     before = config_dict(model), run_digest(config), teacher_identity(where, TeacherConfig(model), 0)
     source.write_text(SOURCE + "# another\n")
+    sys.modules.pop("models_of_test")
     after = config_dict(model), run_digest(config), teacher_identity(where, TeacherConfig(model), 0)
     assert {key for key in after[0] if after[0][key] != before[0][key]} == {"source"}
     assert all(one != other for one, other in zip(before, after, strict=True))
@@ -195,6 +196,7 @@ def test_a_run_from_end_to_end(source, tmp_path, capsys, caplog):
     lines = printed(capsys, "predict", "--model", "run", "--graph", "synthetic").splitlines()
     assert len(lines) == 301
     source.write_text(SOURCE + "# another\n")
+    sys.modules.pop("models_of_test")
     with caplog.at_level(logging.WARNING):
         abkd_jax.load("run")
     assert "the source of models_of_test:tiny has changed since it was trained" in caplog.text

@@ -237,6 +237,7 @@ def test_a_loss_from_outside_is_tuned_stored_and_reported(trained, tmp_path, mon
     assert any("losses_of_mine:sharper" in picture.read_text() for picture in (tmp_path / "report").glob("tuning*.svg"))
     assert [again for _, _, again in run()] == [False, False]
     source.write_text(source.read_text().replace("0.5", "0.25"))
+    sys.modules.pop("losses_of_mine")
     monkeypatch.setattr(runner, "train_lanes", lambda *_, **options: pytest.fail("trained again"))
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         run()

@@ -30,6 +30,8 @@ def preset(dataset: str, facts: Facts | None = None) -> Preset:
         ('graphsage', 'gcnii')
     """
     named = canonical(dataset)
+    if named not in DATASETS:
+        return _citation(named) if facts is None else rules.preset(facts)
     if named == "ogbn-arxiv":
         return large_presets.arxiv()
     if named == "ogbn-mag":
@@ -40,9 +42,7 @@ def preset(dataset: str, facts: Facts | None = None) -> Preset:
         return large_presets.graph_level(small=named in ("mutag", "proteins"))
     if named in ("amazon_photo", "coauthor_cs"):
         return rules.shallow()
-    if named in DATASETS or facts is None:
-        return _citation(named)
-    return rules.preset(facts)
+    return _citation(named)
 
 
 def _citation(dataset: str) -> Preset:

@@ -55,6 +55,12 @@ def test_the_rule_of_each_kind_of_graph(case):
         assert len(chosen.batches.fan_outs) == model.layers
 
 
+@pytest.mark.parametrize("name", ["mine.npz", "heco_mine.npz", "ogbg-mine.npz", "tu:heco_mine"])
+def test_a_set_outside_the_list_has_the_rules_whatever_its_name(name):
+    assert presets.preset(name, SMALL) == rules.preset(SMALL)
+    assert presets.preset(name).teacher.model.name == "gcnii"
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_every_rule_makes_a_run(case):
     run = presets.distill_config("my/own.npz", CASES[case][0])

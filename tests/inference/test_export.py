@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,16 +70,18 @@ def test_pytorch_geometric_predicts_the_same(name: str, tmp_path: Path):
         bundle = dataclasses.replace(bundle, config=config, variables=_of_one_head(bundle.variables))
     exported(bundle, export.export, folder=tmp_path, formats=("pyg",))
     entry = json.loads((tmp_path / "card.json").read_text())["files"]["model.safetensors"]
-    assert entry["graph"] == "both directions of every edge, no duplicates and no self loops"
+    plain, _, weights = entry["graph"].partition(", weights")
+    assert plain == "both directions of every edge, no duplicates and no self loops"
+    assert bool(weights) == (name == "gcn")  # the others read none
     prefix, _, made = entry["model"].rpartition("torch_geometric.nn.models.")
     assert prefix == ""
     model = eval(made, vars(models)).eval()
     model.load_state_dict(weights_file.load_file(tmp_path / "model.safetensors"))
     graph = whole_graph(host_graph(data))
     edges = torch.tensor(np.stack([graph.senders, graph.receivers]), dtype=torch.int64)
-    weights = {"edge_weight": torch.tensor(graph.edges["weight"])} if name == "gcn" else {}
+    weighted = {"edge_weight": torch.tensor(graph.edges["weight"])} if name == "gcn" else {}
     with torch.no_grad():
-        found = model(torch.tensor(data.features), edges, **weights).numpy()
+        found = model(torch.tensor(data.features), edges, **weighted).numpy()
     wanted = np.asarray(stablehlo.program(bundle)(*map(jnp.asarray, arrays_of(data, bundle.inputs).values()))["logits"])
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
@@ -104,8 +107,22 @@ STACKS = {
         "a model of your own whose layers have the names of torch_geometric.nn.models.GAT",
     ),
     "MLP": (ModelConfig("mlp", layers=2, hidden=8), "torch_geometric.nn.models.MLP([5, 8, 3], norm=None)"),
+    "MLP of ELUs and a norm": (
+        ModelConfig("mlp", layers=2, hidden=8, norm="layer", activation="elu"),
+        "torch_geometric.nn.models.MLP([5, 8, 3], act='elu', norm='layer_norm', norm_kwargs={'mode': 'node'})",
+    ),
     "RGCN": (ModelConfig("rgcn", layers=2, hidden=8), "a list `convs` of 2 RGCNConv with num_relations=1"),
 }
+OTHERS = [  # no class of the library computes the same
+    {"name": name, **options}
+    for name, *of in (
+        ("mlp", {"jumping": "cat"}, {"residual": "linear"}, {"residual": "identity"}),
+        ("gin", {"norm": "batch"}, {"activation": "elu"}),
+        *((name, {"residual": "identity"}) for name in ("gat", "gatv2", "gcn", "graphsage")),
+        *((name, {"residual": "identity"}, {"norm": "batch"}, {"activation": "elu"}) for name in ("gcnii", "rgcn")),
+    )
+    for options in of
+]
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -114,7 +131,15 @@ def test_the_card_names_the_stack(name: str):
     assert stack_of(config, Inputs(WIDTH), CLASSES) == text
 
 
+@pytest.mark.parametrize("options", OTHERS, ids=lambda options: "-".join(options.values()))
+def test_the_card_names_no_class_that_predicts_otherwise(options: dict[str, Any]):
+    same_heads = {"heads": 2, "output_heads": 2}
+    named = stack_of(ModelConfig(**options, **same_heads, layers=3, hidden=8), Inputs(WIDTH), CLASSES)
+    assert named.startswith("a model of your own ")
+
+
 def test_the_card_names_the_preprocessing():
+    assert graph_for(Inputs(4, edge_weights=True)).endswith(", weights of edges as `edge_weight`")
     assert graph_for(Inputs(4, row_normalised=True)).endswith("features divided by the sum of their row")
     assert graph_for(Inputs(4, directed=True)).startswith("the edges of the list alone")
 

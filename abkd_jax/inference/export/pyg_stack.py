@@ -5,7 +5,7 @@ from abkd_jax.inference.bundle import Inputs
 
 __all__ = ["graph_for", "stack_of"]
 
-CLASSES = {"gcn": "GCN", "graphsage": "GraphSAGE", "gat": "GAT", "gatv2": "GAT", "gin": "GIN"}
+CLASSES = {"gcn": "GCN", "graphsage": "GraphSAGE", "gat": "GAT", "gatv2": "GAT", "gin": "GIN", "mlp": "MLP"}
 
 
 def stack_of(config: ModelConfig, inputs: Inputs, outputs: int) -> str:
@@ -20,24 +20,35 @@ def stack_of(config: ModelConfig, inputs: Inputs, outputs: int) -> str:
         >>> stack_of(ModelConfig("graphsage", layers=2, hidden=16), Inputs(1433), 7)
         'torch_geometric.nn.models.GraphSAGE(1433, 16, 2, 7)'
     """
+    own = "" if _is_theirs(config) else "a model of your own with the names of "
     if config.name == "gcnii":
         return (
-            f"the model of PyTorch Geometric's example gcn2_cora.py: {config.layers} x GCN2Conv({config.hidden}, "
+            f"{own}the model of PyTorch Geometric's example gcn2_cora.py: {config.layers} x GCN2Conv({config.hidden}, "
             f"alpha={config.alpha}, theta={config.lam}, layer=1.., shared_weights={not config.variant}) as `convs`, "
             "between two Linear as `lins`"
         )
     if config.name == "rgcn":
-        return f"a list `convs` of {config.layers} RGCNConv with num_relations={_relations(inputs)}"
-    if config.name == "mlp":
-        widths = [inputs.features, *[config.hidden] * (config.layers - 1), outputs]
-        norm = "None" if config.norm == "none" else repr(_norm(config.norm))
-        return f"torch_geometric.nn.models.MLP({widths}, norm={norm})"
-    heads_differ = config.name in ("gat", "gatv2") and config.heads != config.output_heads
-    other_residual = config.residual != "none" and config.name not in ("gat", "gatv2")
-    if heads_differ or other_residual or config.readout is not None:
+        return f"{own}a list `convs` of {config.layers} RGCNConv with num_relations={_relations(inputs)}"
+    if own:
         return f"a model of your own whose layers have the names of torch_geometric.nn.models.{CLASSES[config.name]}"
     sizes = f"{inputs.features}, {config.hidden}, {config.layers}, {outputs}"
+    if config.name == "mlp":
+        sizes = str([inputs.features, *[config.hidden] * (config.layers - 1), outputs])
     return f"torch_geometric.nn.models.{CLASSES[config.name]}({', '.join([sizes, *_options(config)])})"
+
+
+def _is_theirs(config: ModelConfig) -> bool:
+    """Tells whether a class of the library, its example or a list of its layers with ReLU computes the same."""
+    attends, is_gin = config.name in ("gat", "gatv2"), config.name == "gin"
+    alone = config.name in ("gcnii", "rgcn", "mlp")  # they know no jumping knowledge
+    plain = config.norm == "none" and config.activation in (None, "relu")  # as in the inner MLP of their GIN
+    return (
+        config.readout is None
+        and config.residual in (("none", "linear") if attends else ("none",))
+        and not (attends and config.heads != config.output_heads)
+        and not (alone and config.jumping is not None)
+        and (plain or not (is_gin or config.name in ("gcnii", "rgcn")))
+    )
 
 
 def graph_for(inputs: Inputs) -> str:
@@ -45,6 +56,8 @@ def graph_for(inputs: Inputs) -> str:
     parts = ["the edges of the list alone" if inputs.directed else "both directions of every edge"]
     if not inputs.graph_level:
         parts.append("no duplicates and no self loops")
+    if inputs.edge_weights:
+        parts.append("weights of edges as `edge_weight`")
     if inputs.row_normalised:
         parts.append("features divided by the sum of their row")
     if inputs.schema is not None:
@@ -59,13 +72,10 @@ def _options(config: ModelConfig) -> list[str]:
         options += ["residual=True"] if config.residual == "linear" else []
     activation = config.activation or ("elu" if config.name in ("gat", "gatv2") else "relu")
     options += [f"act={activation!r}"] if activation != "relu" else []
-    options += [f"norm={_norm(config.norm)!r}"] if config.norm != "none" else []
+    options += [f"norm='{config.norm}_norm'"] if config.norm != "none" else []
+    options += ["norm=None"] if config.norm == "none" and config.name == "mlp" else []  # it has one unless told
     options += ["norm_kwargs={'mode': 'node'}"] if config.norm == "layer" else []
     return options + ([f"jk={config.jumping!r}"] if config.jumping is not None else [])
-
-
-def _norm(norm: str) -> str:
-    return f"{norm}_norm"
 
 
 def _relations(inputs: Inputs) -> int:

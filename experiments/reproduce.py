@@ -15,6 +15,7 @@ from typing import Annotated
 
 import tyro
 
+from abkd_jax.configs.names import short_name
 from abkd_jax.run.identity import digest
 from abkd_jax.study.cells import Cell, load
 from abkd_jax.study.options import Table
@@ -58,7 +59,7 @@ def reproduce(options: Reproduce) -> int:
     """
     stored, fresh = load(options.stored / options.table.name), _folder(options)
     for table in as_stored(options.table, stored):
-        teachers = Path("teachers", *table.datasets)
+        teachers = Path("teachers", *map(short_name, table.datasets))
         if (options.stored / teachers).is_dir() and not options.retrain_teachers:
             shutil.copytree(options.stored / teachers, fresh / teachers, dirs_exist_ok=True)
         train(Run(table, fresh, fresh / "work"))

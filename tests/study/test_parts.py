@@ -1,6 +1,7 @@
 """Regimes, trials, contents of cells and comparisons: each against values worked out by hand."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from abkd_jax.study.regimes import view
 from abkd_jax.study.reproduce import compare
 from abkd_jax.study.tuning import ranking, trials
 from abkd_jax.types import InputError
-from experiments.reproduce import as_stored
+from experiments.reproduce import Reproduce, as_stored, reproduce
 
 DRAWN = ("positive", "teacher_directions", "attention_map")
 STARTS = (*DRAWN, "fitted")
@@ -196,3 +197,20 @@ def test_a_table_is_reproduced_as_far_as_it_is_stored():
     for absent in (stored[1:2], [one | {"student": "4x8"} for one in stored]):
         with pytest.raises(InputError, match="table main: no cell of these data sets, regimes, students and methods"):
             as_stored(table, absent)
+
+
+def test_the_stored_teachers_of_a_layout_are_taken_along(tmp_path, monkeypatch):
+    stored = [cell([0.5], dataset="heterophilous:tolokers")]
+    write_cell(cell_path(tmp_path / "main", "heterophilous:tolokers", "transductive", "4x4", "abkd"), stored[0])
+    (tmp_path / "teachers/tolokers").mkdir(parents=True)  # by the short name, as `stored_path` has it
+    (tmp_path / "teachers/tolokers/one.safetensors").touch()
+    found = []
+
+    def train(run):
+        found.extend(path.relative_to(run.results).as_posix() for path in run.results.rglob("*.safetensors"))
+        shutil.copytree(tmp_path / "main", run.results / "main")
+
+    monkeypatch.setattr("experiments.reproduce.train", train)
+    table = Table(datasets=("heterophilous:tolokers",), methods=("abkd",))
+    reproduce(Reproduce(table, tmp_path, work=tmp_path / "work"))
+    assert found == ["teachers/tolokers/one.safetensors"]

@@ -109,26 +109,27 @@ def inputs_of(dataset: Dataset | GraphDataset, model: str | None = None) -> Inpu
         model: name of the architecture: weights and features of edges that it does not read are not expected; None
             and models of one's own expect all.
     """
-    width = shape_of(dataset.features)[1]
+    width, edges = shape_of(dataset.features)[1], dataset.edge_features
+    unknown = model is None or is_outside(model)
+    edge_width = edges.shape[1] if edges is not None and (unknown or model in READ_EDGE_FEATURES) else 0
     if isinstance(dataset, GraphDataset):
-        edge_width = 0 if dataset.edge_features is None else dataset.edge_features.shape[1]
+        if model == "gat" and dataset.edge_vocabulary:  # of categories GIN alone has embeddings
+            edge_width = 0
         return Inputs(
             width,
             directed=True,  # both directions are in the files
             edge_features=edge_width,
             vocabulary=dataset.vocabulary,
-            edge_vocabulary=dataset.edge_vocabulary,
+            edge_vocabulary=dataset.edge_vocabulary if edge_width else (),
             graph_level=True,
         )
-    unknown = model is None or is_outside(model)
     weighted = dataset.edge_weights is not None and (unknown or model in READ_WEIGHTS)
-    featured = dataset.edge_features is not None and (unknown or model in READ_EDGE_FEATURES)
     return Inputs(
         width,
         row_normalised=dataset.row_normalised,
         directed=dataset.directed,
         edge_weights=weighted,
-        edge_features=dataset.edge_features.shape[1] if featured and dataset.edge_features is not None else 0,
+        edge_features=edge_width,
         schema=dataset.schema,
         embeddings=dataset.num_embeddings,
         labelled=_labelled_type(dataset),

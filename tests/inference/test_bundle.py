@@ -9,6 +9,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from export_samples import graph_level
 from problem_samples import typed_dataset
 
 from abkd_jax import InputError, datasets, graph, models
@@ -72,6 +73,18 @@ def test_a_damaged_bundle_is_refused(damage: str, trained: bundle.Bundle, tmp_pa
     with pytest.raises(InputError, match=message) as caught:
         bundle.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_features_of_edges_are_expected_by_the_models_that_read_them(trained: bundle.Bundle, tmp_path: Path):
+    categories = graph_level(0, (3, 5))
+    numbers = categories._replace(edge_features=categories.edge_features.astype(np.float32), edge_vocabulary=())
+    every = bundle.inputs_of(categories)
+    assert every == bundle.inputs_of(categories, "gin") == bundle.inputs_of(categories, "mine:model")
+    assert bundle.load(bundle.save(replace(trained, inputs=every), tmp_path)).inputs == every  # as they were once saved
+    without = replace(every, edge_features=0, edge_vocabulary=())
+    for name, of_categories in (("gcn", without), ("mlp", without), ("gat", without), ("gin", every)):
+        assert bundle.inputs_of(categories, name) == of_categories
+        assert bundle.inputs_of(numbers, name).edge_features == (name in ("gat", "gin"))
 
 
 def test_the_labelled_node_type_is_in_the_card_where_there_is_one(trained: bundle.Bundle, tmp_path: Path):

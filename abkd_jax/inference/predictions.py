@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,17 @@ class Predictions(NamedTuple):
     def predicted(self) -> np.ndarray:
         """Returns `[k]` names of the likeliest classes."""
         return np.asarray(self.names)[self.values.argmax(axis=1)] if self.ids.size else np.zeros(0, str)
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Returns the names of all columns of a table; a label that is called `node` or `predicted` is `label_node`."""
+        headings = ["node", *(["predicted"] if self.one_class else [])]
+        for name in self.names:
+            heading = name
+            while heading in headings or (heading != name and heading in self.names):
+                heading = f"label_{heading}"
+            headings.append(heading)
+        return tuple(headings)
 
 
 def named_nodes(words: Sequence[str]) -> list[str]:
@@ -94,7 +105,7 @@ def to_csv(table: Predictions) -> str:
     """Returns the table as csv: `node`, `predicted` where one class is, and a column per class."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["node", *(["predicted"] if table.one_class else []), *table.names])
+    writer.writerow(table.headings)
     predicted = table.predicted if table.one_class else None
     for row, (node, values) in enumerate(zip(table.ids.tolist(), table.values.tolist(), strict=True)):
         shown = [] if predicted is None else [predicted[row]]
@@ -119,12 +130,9 @@ def _to_parquet(table: Predictions) -> bytes:
         raise InputError(
             "parquet needs pandas and pyarrow, which are not installed: pip install 'abkd_jax[data,parquet]'"
         ) from error
-    columns: dict[str, Any] = {"node": table.ids}
-    if table.one_class:
-        columns["predicted"] = table.predicted
-    columns |= {name: table.values[:, number] for number, name in enumerate(table.names)}
+    columns = [table.ids, *([table.predicted] if table.one_class else []), *table.values.T]
     content = io.BytesIO()
-    pd.DataFrame(columns).to_parquet(content, index=False)
+    pd.DataFrame(dict(zip(table.headings, columns, strict=True))).to_parquet(content, index=False)
     return content.getvalue()
 
 

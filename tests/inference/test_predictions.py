@@ -21,6 +21,22 @@ def test_csv_has_the_names_of_nodes_and_classes():
     assert to_csv(Predictions(IDS[:0], np.zeros((0, 2)), ("cat", "dog"), True)) == "node,predicted,cat,dog\n"
 
 
+def test_labels_called_as_other_columns_have_names_of_their_own(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    for one_class, names, headings in (
+        (True, ("node", "predicted"), ["node", "predicted", "label_node", "label_predicted"]),
+        (False, ("node", "predicted"), ["node", "label_node", "predicted"]),
+        (False, ("label_node", "node"), ["node", "label_node", "label_label_node"]),
+    ):
+        table = TABLE._replace(names=names, one_class=one_class)
+        assert to_csv(table).splitlines()[0].split(",") == headings
+        write(tmp_path / "out.parquet", table)
+        found = pandas.read_parquet(tmp_path / "out.parquet")
+        assert list(found) == headings
+        assert found["node"].tolist() == IDS.tolist()
+        np.testing.assert_array_equal(found[headings[-2:]], table.values)
+
+
 def test_rows_are_found_by_name_in_any_order():
     assert rows_named(["a", "paper, first", "a"], IDS, 3).tolist() == [2, 0, 2]
     assert rows_named(["70", "-5"], np.array([10, -5, 70]), 3).tolist() == [2, 1]

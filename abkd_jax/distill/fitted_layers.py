@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from abkd_jax.distill.ops.moments import centre, covariance, principal_axes
 from abkd_jax.distill.ops.numerics import narrow_like, product, sqrt_or_one, widen
 from abkd_jax.graph import node_mask
-from abkd_jax.types import GNNOutput, Mask, Pytree
+from abkd_jax.types import GNNOutput, InputError, Mask, Pytree
 
 __all__ = ["fitted"]
 
@@ -46,6 +46,9 @@ def fitted(params: Pytree, student: Any, teacher: GNNOutput, graph: jraph.Graphs
     Returns:
         Parameters of the student.
 
+    Raises:
+        InputError: the student has a normalisation other than that of the batch.
+
     Examples:
         >>> import numpy as np
         >>> from abkd_jax import graph, models
@@ -56,6 +59,8 @@ def fitted(params: Pytree, student: Any, teacher: GNNOutput, graph: jraph.Graphs
         >>> model.apply({"params": params}, g).logits.argmax(axis=1)[:3].tolist()
         [0, 1, 2]
     """
+    if student.norm not in ("none", "batch"):
+        raise InputError(f"fitted: norm is {student.norm!r}, expected none or batch; choose another start")
     solved, logits, hiddens = widen(params), widen(teacher.logits), []
 
     def output(stage: Any, params: Pytree) -> Float[Array, "n _"]:

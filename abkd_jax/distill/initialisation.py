@@ -97,7 +97,8 @@ def positive(params: Pytree) -> Pytree:
 
     Feature rows that sum to 1 make the default pre-activations about 0.01, whose sign is that of the bias. In an input
     layer of several parts, as GraphSAGE's, every `kernel` and `bias` is changed, in a perceptron those of its first
-    linear map; attention vectors and the like stay.
+    linear map; attention vectors and the like stay. So do embeddings: parameters of an RGCN whose input layer holds
+    nothing else, that of nodes without features, are returned as they are.
 
     Args:
         params: student parameters with an input layer.

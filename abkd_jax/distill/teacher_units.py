@@ -45,7 +45,8 @@ def attention_map(
         Parameters of the student.
 
     Raises:
-        InputError: a model is no GCNII, the student is wider than its teacher, or the map has another shape.
+        InputError: a model is no GCNII, or one with `variant`, `repeated` or `norm`; the student is wider than its
+            teacher, or the map has another shape.
     """
     attention, teacher_params = widen((attention, teacher_params))
     # 1. The teacher layers that each student layer stands for, [T_l, S_l].
@@ -75,9 +76,15 @@ def attention_map(
 def _conv_kernels(side: str, params: Pytree) -> Float[Array, "L D D"]:
     if set(params) != {"input", "blocks", "output"}:
         raise InputError(f"attention_map: the {side} has parameters {sorted(params)}, expected those of a GCNII")
+    if set(params["blocks"]) != {"conv"}:
+        raise InputError(f"attention_map: the {side}'s blocks have {sorted(params['blocks'])}, expected conv alone")
     kernel = params["blocks"]["conv"]["kernel"]
     if kernel.ndim != 3:
         raise InputError(f"attention_map: the {side} repeats one convolution, expected one for every layer")
+    if kernel.shape[1] != kernel.shape[2]:
+        raise InputError(
+            f"attention_map: the {side}'s convolutions have shape {kernel.shape[1:]}, expected square ones (no variant)"
+        )
     return kernel
 
 

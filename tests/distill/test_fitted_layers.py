@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from abkd_jax.distill import fitted
 from abkd_jax.graph import node_mask, prepare
 from abkd_jax.models import GCN, GCNII, MLP, GraphSAGE
-from abkd_jax.types import GNNOutput
+from abkd_jax.types import GNNOutput, InputError
 
 NODES, WIDTH, CLASSES = 60, 5, 3
 EVERY = np.ones(NODES, bool)
@@ -130,6 +130,12 @@ def test_logits_that_are_constant_and_nodes_that_are_masked_change_nothing():
     np.testing.assert_allclose(out[:40], 1.0, atol=1e-2)
     nobody = fit(model, graph, teacher, jnp.zeros(NODES, bool))
     jax.tree.map(np.testing.assert_array_equal, nobody, drawn(model, graph))
+
+
+def test_other_normalisations_are_refused():
+    graph, teacher, mask = problem()
+    with pytest.raises(InputError, match=r"^fitted: norm is 'layer', expected none or batch; choose another start$"):
+        fitted({}, GCN(2, 2, CLASSES, norm="layer"), teacher, graph, mask)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])

@@ -94,6 +94,7 @@ def test_the_input_layer_of_other_models_is_found_and_its_absence_is_an_error(pr
     np.testing.assert_allclose(positive(mlp)["dense_0"]["bias"], 0.5 + np.asarray(mlp["dense_0"]["bias"]), rtol=1e-6)
     with pytest.raises(InputError, match="no input layer"):
         positive({"embedding": {}})
+    assert positive({"input": {"embedding": 1.0}}) == {"input": {"embedding": 1.0}}
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
@@ -201,6 +202,12 @@ def test_attention_map_refuses_what_it_cannot_cut(problem):
     repeated = {**student, "blocks": {"conv": {"kernel": student["blocks"]["conv"]["kernel"][0]}}}
     with pytest.raises(InputError, match="student repeats one convolution, expected one for every layer"):
         attention_map(repeated, teacher, out, jnp.eye(2), mask)
+    normalised = {**teacher, "blocks": {**teacher["blocks"], "norm": {"scale": jnp.ones((2, 8))}}}
+    with pytest.raises(InputError, match=r"^attention_map: the teacher's blocks have \['conv', 'norm'\], expected"):
+        attention_map(student, normalised, out, jnp.eye(2), mask)
+    variant = {**teacher, "blocks": {"conv": {"kernel": jnp.ones((2, 16, 8))}}}
+    with pytest.raises(InputError, match=r"^attention_map: the teacher's convolutions have shape \(16, 8\), expected"):
+        attention_map(student, variant, out, jnp.eye(2), mask)
     with pytest.raises(InputError, match="student has width 8, the teacher only 2"):
         attention_map(teacher, student, seen(graph, student, 2, 2), jnp.eye(2), mask)
 

@@ -25,7 +25,7 @@ from abkd_jax.run import pipeline
 from abkd_jax.run.compiled import kept_programs
 from abkd_jax.run.data import PreparedData, prepare_data
 from abkd_jax.run.folder import map_rows, metric_lines, open_run
-from abkd_jax.run.given_teachers import WEIGHTS, given_teacher
+from abkd_jax.run.given_teachers import OUTPUTS, WEIGHTS, given_teacher
 from abkd_jax.run.plan import make_plan
 from abkd_jax.run.program import Teacher
 from abkd_jax.run.report import figures, pareto, statistics, tables
@@ -171,6 +171,11 @@ def compress(
         (['teacher', 'soft_label'], (300, 3))
     """
     _check_kinds(student, methods, teacher_model, config)
+    if teacher_model is not None and not _is_in_a_file(teacher):
+        raise InputError(
+            "compress: teacher_model without weights, expected a file of weights as teacher; one that is trained here "
+            "is a TeacherConfig(model=...)"
+        )
     teacher = _on_graph(teacher, data)
     seed = split if split is not None else 0 if config is None else config.split
     dataset = _dataset(data, data_root if data_root is not None or config is None else config.data_root, seed)
@@ -220,6 +225,12 @@ def _check_kinds(student: Any, methods: Any, teacher_model: Any, config: Any) ->
         if not isinstance(value, kind) and (value is not None or name.startswith("methods")):
             own = ", or a function of your own that returns a module" if name == "student" else ""
             raise InputError(f"compress: {name} is {type(value).__name__}, expected a {kind.__name__}{own}")
+
+
+def _is_in_a_file(teacher: Any) -> bool:
+    """Tells whether a teacher, or a member of an ensemble, is a file of weights, or of nothing that is known."""
+    paths = [part for part in (teacher if isinstance(teacher, list) else [teacher]) if isinstance(part, str | Path)]
+    return any(Path(path).suffix != OUTPUTS for path in paths)
 
 
 def _named(student: Any, settings: ModelConfig) -> ModelConfig | None:

@@ -170,12 +170,16 @@ def test_a_method_that_has_no_name_is_refused_in_one_line(method, message):
         ({"teacher_model": {"name": "gcn"}}, "compress: teacher_model is dict, expected a ModelConfig"),
         ({"config": "cora"}, "compress: config is str, expected a DistillConfig"),
         ({"student": ModelConfig(hidden=0)}, "^student.hidden is 0, expected a whole number"),
-        ({"teacher_model": ModelConfig(), "max_epochs": 0}, "^max_epochs is 0, expected a whole number"),
+        ({"max_epochs": 0}, "^max_epochs is 0, expected a whole number"),
+        ({"teacher_model": ModelConfig()}, "compress: teacher_model without weights, expected a file of weights as t"),
+        ({"teacher": None, "teacher_model": ModelConfig()}, "one that is trained here is a TeacherConfig"),
+        ({"teacher": [LOGITS, "t.npz"], "teacher_model": ModelConfig()}, "teacher_model without weights"),
+        ({"teacher": ["t.pt"], "teacher_model": ModelConfig()}, r"t\.pt: a pickle, which may run code"),
     ],
 )
 def test_settings_of_another_type_are_refused_in_one_line_by_their_names_in_python(changes, message):
     with pytest.raises(InputError, match=message):
-        abkd_jax.compress(datasets.load("synthetic"), LOGITS, **changes)
+        abkd_jax.compress(datasets.load("synthetic"), **{"teacher": LOGITS, **changes})
 
 
 def test_a_score_of_zero_is_a_score(found):

@@ -1,6 +1,5 @@
 """Teachers from outside: stored outputs, weights, modules of PyTorch and Flax, pure functions. None is trained."""
 
-import hashlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from abkd_jax.configs.options import ModelConfig
 from abkd_jax.models.external import Applied, Ensemble, Stored, as_output, combine, joined
 from abkd_jax.models.pyg import from_state_dict
 from abkd_jax.run.data import PreparedData, build_model
-from abkd_jax.run.identity import config_dict, file_digest
+from abkd_jax.run.identity import config_dict, file_digest, weights_digest
 from abkd_jax.run.program import Teacher, Trained
 from abkd_jax.run.scores import make_predict
 from abkd_jax.run.teacher_outputs import (
@@ -153,7 +152,7 @@ def _advice(path: Path) -> str:
 
 def _stored(data: PreparedData, output: GNNOutput, parameters: int | None, seeds: int, path: Path | None) -> Teacher:
     where, dataset = "teacher" if path is None else str(path), data.dataset
-    source = {"outputs": _digest(output) if path is None else file_digest(path)}
+    source = {"outputs": weights_digest(output) if path is None else file_digest(path)}
     if data.eval_nodes is None:  # with rows for the padding of the batch that is the whole data set
         masks = data.batch.masks
         nodes = dataset.features.shape[0] if isinstance(dataset, GraphDataset) else dataset.num_nodes
@@ -209,7 +208,7 @@ def _of_call(data: PreparedData, source: Any, seeds: int) -> Teacher:
     if data.eval_nodes is None:
         check_outputs(without_padding(output, data), data, "teacher")
         warn_if_useless(output.logits, data, "teacher")
-    return Teacher(repeated(module, variables, seeds), None, {"given": _digest((variables, output))})
+    return Teacher(repeated(module, variables, seeds), None, {"given": weights_digest((variables, output))})
 
 
 def _model(source: Any) -> tuple[Any, Pytree]:
@@ -253,11 +252,3 @@ def _check_takes(arguments: str, function: Any) -> None:
         signature.bind(*arguments.split(", "))
     except TypeError as error:
         raise InputError(f"teacher: a function of {signature}, expected one of ({arguments}): {error}") from error
-
-
-def _digest(tree: Pytree) -> str:
-    """Returns 16 hexadecimal digits of the SHA-256 of all numbers of a tree."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()[:16]

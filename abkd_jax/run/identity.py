@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import scipy.sparse as sp
 
@@ -27,7 +28,7 @@ from abkd_jax.configs.options import (
 from abkd_jax.distill.named import LOSS
 from abkd_jax.models.own import MODEL
 from abkd_jax.outside import is_outside, source_digest
-from abkd_jax.types import Dataset, GraphDataset, InputError, shape_of
+from abkd_jax.types import Dataset, GraphDataset, InputError, Pytree, shape_of
 
 __all__ = [
     "TRAINING_VERSION",
@@ -43,6 +44,7 @@ __all__ = [
     "student_identity",
     "teacher_identity",
     "training_version",
+    "weights_digest",
 ]
 
 # Raised by every change of the training code that moves the numbers of a trained model: what was trained before is then
@@ -290,6 +292,14 @@ def digest(identity: dict[str, Any]) -> str:
         True
     """
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def weights_digest(variables: Pytree) -> str:
+    """Returns 16 hexadecimal digits of the SHA-256 of the numbers of a model."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(variables):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:

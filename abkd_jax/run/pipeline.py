@@ -143,7 +143,7 @@ def train_and_score(
         scored.models[name], scored.architectures[name] = trained, model
         found = records.kept_or_new((known or {}).get(name, []), data, name, trained)
         if name in jobs and jobs[name].reads_teacher:
-            found = records.of_teachers(found, scored.models["teacher"], scored.records["teacher"])
+            found = records.of_teachers(found, trained, scored.models["teacher"], scored.records["teacher"])
         scored.records[name] = found
         records.compare_sizes(scored.records["teacher"][0], found)
         yield name, scored

@@ -67,6 +67,7 @@ class Program(NamedTuple):
         start: computes what it trains with; it is not called for a program that is finished.
         untrained: makes what an evaluation of the untrained models gives, `[seeds, ...]`: the epoch 0 of the history,
             which is kept with it. None leaves it out.
+        teachers: returns the digests of the weights of their teachers, by seed; None where they read none.
     """
 
     label: str
@@ -78,6 +79,7 @@ class Program(NamedTuple):
     shapes: TrainState
     start: Callable[[], Start]
     untrained: Callable[[Start], dict[str, np.ndarray]] | None = None
+    teachers: Callable[[], dict[str, str]] | None = None
 
 
 class Trained(NamedTuple):
@@ -141,7 +143,14 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     if data.profile_dir is not None:
         run = profiled(run, data.profile_dir / program.label.replace(" ", "_"))
     state, history, origin = fit_with_checkpoints(
-        program.directory, program.identity, run, template, program.optim, program.label, may_train=may_train
+        program.directory,
+        program.identity,
+        run,
+        template,
+        program.optim,
+        program.label,
+        may_train=may_train,
+        teachers=program.teachers,
     )
     if program.untrained is not None:
         # Checkpoints of older versions do not hold these numbers.

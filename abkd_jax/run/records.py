@@ -1,6 +1,5 @@
 """One record per model and seed: scores, sizes, times, and where they come from."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from abkd_jax.inference import evaluation
 from abkd_jax.inference.by_parts import apply_to
 from abkd_jax.models.external import Stored
 from abkd_jax.run.data import PreparedData
+from abkd_jax.run.identity import weights_digest
 from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.scores import graph_of, make_scores
 from abkd_jax.run.targets import mean_labels
@@ -27,7 +27,6 @@ __all__ = [
     "make_split_scores",
     "of_teachers",
     "parameter_counts",
-    "weights_digest",
 ]
 
 log = logging.getLogger(__name__)
@@ -165,16 +164,18 @@ def _say_how_much_differs(name: str, stored: dict[int, dict[str, Any]], new: dic
 
 
 def of_teachers(
-    found: list[dict[str, Any]], teachers: Trained, teacher_records: list[dict[str, Any]]
+    found: list[dict[str, Any]], students: Trained, teachers: Trained, teacher_records: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Returns the records of students with the weights of their teachers, and no scores where a teacher has diverged.
 
-    A record that names the weights of its teacher already keeps them: they may be those of another one.
+    A record that names the weights of its teacher already keeps them, and a checkpoint that does too decides: they may
+    be those of another one than that of now.
     """
     epochs = diverged_epochs(teachers.history)
     weights = {record["seed"]: record.get("weights") for record in teacher_records}
     for record in found:
-        record.setdefault("teacher_weights", weights[record["seed"]])
+        seed = record["seed"]
+        record.setdefault("teacher_weights", students.origins[seed].teachers.get(str(seed), weights[seed]))
     return [record if "diverged" in record else invalidate(record, epochs[record["seed"]]) for record in found]
 
 
@@ -196,14 +197,6 @@ def compare_sizes(teacher: dict[str, Any], students: list[dict[str, Any]]) -> No
 
 def _defined(score: Any) -> float | None:
     return float(score) if np.isfinite(score) else None
-
-
-def weights_digest(variables: Pytree) -> str:
-    """Returns 16 hexadecimal digits of the SHA-256 of the numbers of a model."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(variables):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _made_by(trained: Trained, seed: int) -> dict[str, Any]:

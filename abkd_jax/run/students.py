@@ -15,7 +15,7 @@ from abkd_jax.configs.options import MethodConfig
 from abkd_jax.distill.build import build_objective
 from abkd_jax.models.external import Stored
 from abkd_jax.run.data import PreparedData
-from abkd_jax.run.identity import student_identity
+from abkd_jax.run.identity import student_identity, weights_digest
 from abkd_jax.run.lanes import Lane, build_student, lanes_program
 from abkd_jax.run.program import Program, Start, Teacher, Trained, select_seed, stack, steps_per_epoch, train
 from abkd_jax.run.resolve import Job
@@ -64,7 +64,7 @@ def train_students(
 
     Raises:
         InputError: a config makes no model or no loss, a folder holds students of another config, or `may_train` is
-            False and they are not finished.
+            False and they are not finished; or students in progress began with teachers of other weights.
     """
     log.info("%s: preparing", job.name)
     method, variables, module = job.method, teacher.models.variables, teacher.models.module
@@ -81,11 +81,18 @@ def train_students(
             directory, seeds = folder
             identity = student_identity(data.identity, seeds, teacher.source, job.name, method, job.model)
             program = make(directory, identity, [Lane(k, select_seed(variables, k)) for k in seeds])
+            if job.reads_teacher and not isinstance(teacher.models.module, Stored):  # their digest is in the identity
+                program = program._replace(teachers=lambda: _digests(teacher, seeds))
             return train(data, student, program, may_train=may_train)
 
         return train_program
 
     return stack(list(map(trainer(data), folders)) if data.sampler is None else in_slices(data, folders, trainer))
+
+
+def _digests(teacher: Teacher, seeds: list[int]) -> dict[str, str]:
+    """Returns the digests of the weights of the teachers of some seeds."""
+    return {str(seed): weights_digest(select_seed(teacher.models.variables, seed)) for seed in seeds}
 
 
 Make = Callable[[Path, dict[str, Any], list[Lane]], Program]

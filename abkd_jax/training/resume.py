@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,11 @@ __all__ = ["Origin", "fit_with_checkpoints"]
 SAVE_EVERY = 10.0  # least seconds between two checkpoints of a run in progress
 SAVE_SHARE = 0.05  # of the time at most, where a checkpoint takes long
 MADE_BY = "made_by.json"  # beside the checkpoints: one provenance per process that trained
+TEACHERS = "teachers.json"  # likewise: digests of the teachers that it began with, by seed
+
+Teachers = Callable[[], dict[str, str]] | None
+
+_logger = logging.getLogger(__name__)
 
 
 class Origin(NamedTuple):
@@ -32,10 +38,12 @@ class Origin(NamedTuple):
     Attributes:
         trained: whether this process trained it, or the last part of it; False where a finished one was read.
         made_by: provenance of the processes that trained it, in their order; empty where nothing was written down.
+        teachers: digests of the weights of its teachers, by seed; empty where it has none, or nothing was written down.
     """
 
     trained: bool
     made_by: tuple[dict[str, Any], ...]
+    teachers: Mapping[str, str] = {}
 
 
 def fit_with_checkpoints(
@@ -47,6 +55,7 @@ def fit_with_checkpoints(
     label: str,
     *,
     may_train: bool = True,
+    teachers: Teachers = None,
 ) -> tuple[FitState, dict[str, np.ndarray], Origin]:
     """Runs a fit with a checkpoint folder and a progress bar.
 
@@ -60,6 +69,9 @@ def fit_with_checkpoints(
         optim: epochs.
         label: what is trained, for the progress that is shown.
         may_train: False refuses a program that is not finished instead of training it.
+        teachers: returns the digests of the weights of what it learns from, by seed. Identities do not hold them: they
+            are written down beside the checkpoints, a program in progress that began with others is refused, and one
+            that is finished is read with a warning.
 
     Returns:
         Final state, history and origin; `history["seconds"]` holds the training time over all processes.
@@ -69,21 +81,24 @@ def fit_with_checkpoints(
             False and the program is not finished.
     """
     if not may_train:
-        finished = _finished(directory, checkpoint.restore(directory, template, config), label)
+        found = checkpoint.restore(directory, template, config)
+        _compare_teachers(directory, found, teachers, label)
+        finished = _finished(directory, found, label)
         if finished is None:
             raise InputError(f"{label}: {directory} holds no finished checkpoint; `distill` makes one")
         return finished
     alone = locked(directory, f"trains {label}", wait=True) if multihost.is_first() else contextlib.nullcontext()
     with alone:
-        resume = _from_first(lambda: _restored(directory, template, config), template)
-        return _finished(directory, resume, label) or _fit(directory, config, fit, resume, optim, label)
+        resume = _from_first(lambda: _restored(directory, template, config, teachers, label), template)
+        return _finished(directory, resume, label) or _fit(directory, config, fit, resume, optim, label, teachers)
 
 
 def _restored(
-    directory: Path, template: FitState, config: dict[str, Any]
+    directory: Path, template: FitState, config: dict[str, Any], teachers: Teachers, label: str
 ) -> tuple[FitState, dict[str, np.ndarray]] | None:
     """Reads the checkpoint of a program that may train on, and checks that a new one can be written."""
     resume = checkpoint.restore(directory, template, config)
+    _compare_teachers(directory, resume, teachers, label)
     try:
         checkpoint.prepare(directory)
     except InputError:
@@ -96,6 +111,19 @@ def _is_finished(state: FitState) -> bool:
     return not np.asarray(state.active).any()
 
 
+def _compare_teachers(
+    directory: Path, found: tuple[FitState, dict[str, np.ndarray]] | None, teachers: Teachers, label: str
+) -> None:
+    """Compares the teachers that a program began with, where they are written down, with those of now."""
+    known = _teachers(directory)
+    if found is None or teachers is None or not known or known == teachers():
+        return
+    fault = f"{label}: the checkpoint in {directory} is of other teachers than those of now"
+    if not _is_finished(found[0]):
+        raise InputError(f"{fault}; remove it, or give --overwrite, to train anew")
+    _logger.warning("%s; it is read as it is", fault)
+
+
 def _finished(
     directory: Path, found: tuple[FitState, dict[str, np.ndarray]] | None, label: str
 ) -> tuple[FitState, dict[str, np.ndarray], Origin] | None:
@@ -103,7 +131,7 @@ def _finished(
     if found is None or not _is_finished(found[0]):
         return None
     progress.was_read(label, *found)
-    return *found, Origin(False, _made_by(directory))
+    return *found, Origin(False, _made_by(directory), _teachers(directory))
 
 
 def _from_first(
@@ -128,6 +156,7 @@ def _fit(
     resume: tuple[FitState, dict[str, np.ndarray]] | None,
     optim: OptimConfig,
     label: str,
+    teachers: Teachers,
 ) -> tuple[FitState, dict[str, np.ndarray], Origin]:
     made_by: tuple[dict[str, Any], ...] = _made_by(directory) if resume else ()
     seconds = resume[1]["seconds"] if resume else np.zeros(())
@@ -143,6 +172,8 @@ def _fit(
             if not multihost.is_first():
                 return
             if not trained:
+                if not resume and teachers is not None:
+                    _write(directory / TEACHERS, teachers())
                 trained, made_by = True, _sign(directory, made_by)
             now = time.perf_counter()
             history["seconds"] = seconds = np.asarray(before + now - began)
@@ -153,7 +184,7 @@ def _fit(
                 pause = max(SAVE_EVERY, (last_save - now) / SAVE_SHARE)
 
         state, history = fit(resume=resume, on_chunk=on_chunk)
-    return state, history | {"seconds": seconds}, Origin(trained, made_by)
+    return state, history | {"seconds": seconds}, Origin(trained, made_by, _teachers(directory))
 
 
 def _made_by(directory: Path) -> tuple[dict[str, Any], ...]:
@@ -171,8 +202,22 @@ def _sign(directory: Path, earlier: tuple[dict[str, Any], ...]) -> tuple[dict[st
     """Adds the provenance of this process to those of earlier ones, on disk too."""
     here = provenance()
     made_by = earlier if earlier and same_code(earlier[-1], here) else (*earlier, here)
-    try:
-        write_atomic(directory / MADE_BY, json.dumps(made_by, indent=1))
-    except OSError as error:
-        raise InputError(f"checkpoint folder {directory} cannot be written: {error.strerror}") from error
+    _write(directory / MADE_BY, made_by)
     return made_by
+
+
+def _teachers(directory: Path) -> dict[str, str]:
+    """Reads the digests beside the checkpoints; none where older versions wrote none, or the file is damaged."""
+    path = directory / TEACHERS
+    try:
+        found = read_json(path) if path.exists() else {}
+    except InputError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, content: Any) -> None:
+    try:
+        write_atomic(path, json.dumps(content, indent=1))
+    except OSError as error:
+        raise InputError(f"checkpoint folder {path.parent} cannot be written: {error.strerror}") from error

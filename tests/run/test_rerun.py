@@ -110,12 +110,17 @@ def test_students_of_a_teacher_that_is_gone_are_named(copied, tmp_path, caplog):
     students = [record for record in results["records"] if record["method"] == "soft_label"]
     assert [r["teacher_weights"] for r in students] == [r["weights"] for r in results["records"][:2]]
     students[1]["teacher_weights"] = "0" * 16
+    results["records"].remove(students[0])  # its new one has them from the checkpoint
+    beside = copied.out / "checkpoints/soft_label/teachers.json"
+    assert read_json(beside) == {str(r["seed"]): r["weights"] for r in results["records"][:2]}
+    beside.write_text(json.dumps({"0": "1" * 16}))
     (copied.out / "digests.json").unlink()
     (copied.out / "results.json").write_text(json.dumps(results))
     for teachers in (tmp_path / "others", tmp_path / "others"):  # trained anew, and then shown
         caplog.clear()
         pipeline.distill(dataclasses.replace(copied, teachers=teachers))
-        assert "soft_label 1 learned from teachers that are gone" in caplog.text
+        assert "soft_label 0, soft_label 1 learned from teachers that are gone" in caplog.text
+    assert [r["teacher_weights"] for r in records(copied) if r["method"] == "soft_label"] == ["1" * 16, "0" * 16]
 
 
 def test_more_seeds_extend_a_run(copied):

@@ -26,11 +26,11 @@ def make_history():
     return {"recorded": ones > 0, "epoch": ones.astype(np.int32), "loss": ones, "val_accuracy": ones}
 
 
-def program(directory, fit):
+def program(directory, fit, teachers=None):
     """A program in which `fit` is all that trains."""
-    return resume.fit_with_checkpoints(
-        directory, CONFIG, fit, jax.eval_shape(lambda: make_state(0.0, True)), OPTIM, "program"
-    )
+    template = jax.eval_shape(lambda: make_state(0.0, True))
+    digests = teachers and (lambda: teachers)
+    return resume.fit_with_checkpoints(directory, CONFIG, fit, template, OPTIM, "program", teachers=digests)
 
 
 def train(*, resume, on_chunk):
@@ -86,3 +86,35 @@ def test_a_finished_program_is_read_from_a_folder_that_cannot_be_written(tmp_pat
     for unfinished in ("half", "absent"):
         with pytest.raises(InputError, match="cannot be written: Read-only file system"):
             program(tmp_path / unfinished, train)
+
+
+def test_a_program_in_progress_goes_on_with_its_own_teachers_alone(tmp_path, caplog):
+    first, others = {"0": "a" * 16}, {"0": "b" * 16}
+
+    def interrupted(*, resume, on_chunk):
+        on_chunk(make_state(1.0, True), make_history(), 2)
+        raise KeyboardInterrupt
+
+    def goes_on(*, resume, on_chunk):
+        assert float(resume[0].train["w"][0]) == 1.0
+        return train(resume=None, on_chunk=on_chunk)
+
+    with pytest.raises(KeyboardInterrupt):
+        program(tmp_path, interrupted, first)
+    with pytest.raises(InputError, match=r"program: the checkpoint in .* is of other teachers .*; remove it, or give"):
+        program(tmp_path, goes_on, others)
+    assert program(tmp_path, goes_on, first)[2].teachers == first
+    assert not caplog.records
+    *_, origin = program(tmp_path, goes_on, others)
+    assert (origin.trained, origin.teachers) == (False, first)
+    assert caplog.records[0].getMessage().endswith("is of other teachers than those of now; it is read as it is")
+
+
+@pytest.mark.parametrize("content", [None, "damaged", "3"])
+def test_a_program_whose_teachers_are_not_known_goes_on(tmp_path, content):
+    """As those of older versions do."""
+    checkpoint.save(tmp_path, make_state(1.0, True), make_history() | {"seconds": np.ones(())}, CONFIG, step=1)
+    if content is not None:
+        (tmp_path / "teachers.json").write_text(content)
+    *_, origin = program(tmp_path, lambda *, resume, on_chunk: train(resume=None, on_chunk=on_chunk), {"0": "b" * 16})
+    assert (origin.trained, origin.teachers) == (True, {})

@@ -10,7 +10,7 @@ import jraph
 from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float
 
-from abkd_jax.distill.ops.moments import centre, covariance, principal_axes
+from abkd_jax.distill.ops.moments import SILENT_SHARE, centre, covariance, principal_axes
 from abkd_jax.distill.ops.numerics import narrow_like, product, sqrt_or_one, widen
 from abkd_jax.graph import node_mask
 from abkd_jax.types import GNNOutput, InputError, Mask, Pytree
@@ -80,10 +80,10 @@ def fitted(params: Pytree, student: Any, teacher: GNNOutput, graph: jraph.Graphs
 
 def _axes(logits: Float[Array, "n c"], mask: Mask) -> Float[Array, "n c"]:
     """Computes principal axes of mean and deviation 1/2, NaN where there is none."""
-    _, centred = centre(logits[None], mask)
+    mean, centred = centre(logits[None], mask)
     axes, variance = principal_axes(covariance(centred, mask), logits.shape[1])
     scores = 0.5 + 0.5 * product(centred[0], axes[0]) / sqrt_or_one(variance)
-    return jnp.where(variance > 0.0, scores, jnp.nan)
+    return jnp.where(variance > SILENT_SHARE * jnp.sum(mean**2), scores, jnp.nan)
 
 
 def _least_squares(

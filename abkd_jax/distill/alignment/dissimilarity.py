@@ -22,6 +22,7 @@ from abkd_jax.distill.ops.checks import require_choice, require_count, require_i
 from abkd_jax.distill.ops.chunked_moments import student_moments
 from abkd_jax.distill.ops.heads import apply_heads, init_heads
 from abkd_jax.distill.ops.moments import (
+    SILENT_SHARE,
     NodeRows,
     centre,
     covariance,
@@ -41,8 +42,6 @@ __all__ = ["closed_form", "fixed_axes", "trained_heads"]
 
 # Added to a student layer's variance: features below 1e-6 count as constant, with D = 1 and no gradient.
 _SILENT_VARIANCE = 1e-12
-# Of the square of a student layer's mean: a smaller variance is the rounding of that mean (up to 2e-13 in float32).
-_SILENT_SHARE = 1e-12
 
 
 def trained_heads(
@@ -285,7 +284,7 @@ def _varying_moments(
     Of equal numbers the rounding of their mean is left, and a loss that is relative to it would be steep.
     """
     mean, covariances, cross = student_moments(student.hiddens, rows, mask, teacher_layers)
-    varies = jnp.trace(covariances, axis1=1, axis2=2) > _SILENT_SHARE * jnp.sum(mean**2, axis=1)
+    varies = jnp.trace(covariances, axis1=1, axis2=2) > SILENT_SHARE * jnp.sum(mean**2, axis=1)
     return jnp.where(varies[:, None, None], covariances, 0.0), jnp.where(varies[None, None, :, None], cross, 0.0)
 
 

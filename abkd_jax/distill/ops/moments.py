@@ -19,6 +19,7 @@ from abkd_jax.types import InputError, Mask
 
 __all__ = [
     "NEGLIGIBLE_VARIANCE",
+    "SILENT_SHARE",
     "NodeRows",
     "centre",
     "covariance",
@@ -49,6 +50,9 @@ class NodeRows(NamedTuple):
 # A component with less than this share of its layer's largest variance is taken as absent: the smaller eigenvalues of a
 # float32 covariance are rounding (width * 1e-7), and dividing by them would turn rounding into targets.
 NEGLIGIBLE_VARIANCE = 1e-5
+
+# A variance that is a smaller share of the square of the mean is the rounding of that mean, up to 2e-13 in float32.
+SILENT_SHARE = 1e-12
 
 
 def layer_widths(hiddens: Sequence[Float[Array | jax.ShapeDtypeStruct, "n _"]]) -> tuple[int, ...]:

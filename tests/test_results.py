@@ -3,13 +3,15 @@
 import functools
 import itertools
 import json
+import math
 import re
 
 import pytest
 import safetensors
 from flax.traverse_util import unflatten_dict
+from prose_samples import WORDS
 
-from abkd_jax.run.records import weights_digest
+from abkd_jax.run.identity import weights_digest
 from abkd_jax.run.report.markdown import format_score
 from abkd_jax.run.report.statistics import estimate, metric_named
 from abkd_jax.study.report.claims import decide
@@ -90,6 +92,23 @@ def test_what_is_said_of_trimmed_layers_is_what_was_measured():
     trimmed, *others = json.loads((RESULTS / "bench_trimmed.json").read_text())["rows"]
     assert trimmed["ratio"] == 1.0
     assert said.groups() == tuple(f"{row['ratio']:.1f}" for row in others)
+
+
+def test_what_is_said_of_threads_that_draw_ahead_is_what_was_measured():
+    text = re.sub(r"\s+", " ", (RESULTS.parent / "README.md").read_text())
+    said = re.search(
+        r"two threads on 2 cores made (\d+) batches a second ready for a TPU, in slots \((\d+) for a CPU", text
+    )
+    needed = re.search(r"the bound of one v5e takes (\w+) cores", text)
+    bound = re.search(r"arxiv, GraphSAGE on 1,024 roots, .*? ms, (\d+) a second", text)
+    assert said is not None
+    assert needed is not None
+    assert bound is not None
+    stored = json.loads((RESULTS / "bench_sampling_ahead.json").read_text())
+    rate = {row["what"]: row["batches_a_second"] for row in stored["rows"]}
+    for_a_tpu, for_a_cpu = rate["ready for a TPU, 2 threads ahead"], rate["ready, 2 threads ahead"]
+    assert said.groups() == (f"{for_a_tpu:.0f}", f"{for_a_cpu:.0f}")
+    assert needed[1] == WORDS[math.ceil(int(bound[1]) / (for_a_tpu / 2))]
 
 
 def test_what_is_said_of_starts_is_what_the_trials_give():

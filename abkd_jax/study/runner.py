@@ -15,10 +15,9 @@ from abkd_jax.distill.named import LOSS, outside
 from abkd_jax.distill.ops.checks import require_choice
 from abkd_jax.models.own import MODEL
 from abkd_jax.outside import is_outside, require_known, require_unchanged
-from abkd_jax.run.identity import config_dict, digest, training_version
+from abkd_jax.run.identity import config_dict, digest, training_version, weights_digest
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Trained, select_seed
-from abkd_jax.run.records import weights_digest
 from abkd_jax.run.report.statistics import stored_score
 from abkd_jax.run.resolve import Job, with_epochs
 from abkd_jax.study.cells import Cell, cell_path, path_part, read_cell, write_cell

@@ -21,8 +21,13 @@ def _stacked(*trees):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("which", ["features", "edges", "everything"])
+@pytest.mark.parametrize(
+    ("layout", "which"),
+    [
+        *((layout, "everything") for layout in LAYOUTS),
+        *((layout, which) for layout in ("plain", "csr", "bucketed") for which in ("features", "edges")),
+    ],
+)
 def test_over_seeds(layout, which):
     """Seeds that share the values of the edges, that share the features, and that share nothing."""
     axes = {

@@ -143,7 +143,8 @@ def test_a_teacher_of_pytorch_is_the_same_by_outputs_weights_and_in_jax(data, tm
     assert record["test_accuracy"] > 0.5
     assert record["parameters"] == sum(value.size for value in state.values())
     assert record["latency_ms"] > 0.0
-    assert_equal_students(students(data, by_outputs, tmp_path / "o"), students(data, in_jax, tmp_path / "h"))
+    if name == "gcnii":  # the most hidden layers; nothing below depends on the architecture
+        assert_equal_students(students(data, by_outputs, tmp_path / "o"), students(data, in_jax, tmp_path / "h"))
 
 
 def damage_weights(path):

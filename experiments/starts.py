@@ -31,8 +31,8 @@ OF_FITTED = (*TABLES, "layers_differ", "deep_to_shallow", "normalised")  # table
 
 def as_text(results: Path) -> str:
     """Returns three tables as Markdown: means and presets of what was tuned often enough, and the fitted start."""
-    draws = {table: [cells_of(results / name) for name in stored(table, results)[0]] for table in OF_FITTED}
-    tables = {table: _tunings(draws[table]) for table in TABLES}
+    draws = {table: draws_of(table, results) for table in OF_FITTED}
+    tables = {table: tunings_of(draws[table]) for table in TABLES}
     ends = ("cut out - plain", "ahead")
     headers = ("table, student, method", *STARTS.values(), *ends)
     means = [row for table, tunings in tables.items() for row in _of_means(table, tunings)]
@@ -51,7 +51,12 @@ def as_text(results: Path) -> str:
 Tunings = Mapping[tuple[str, str, str], Sequence[Cell]]  # by data set, student and method
 
 
-def _tunings(draws: Sequence[Sequence[Cell]]) -> Tunings:
+def draws_of(table: str, results: Path) -> list[list[Cell]]:
+    """Returns the cells of each draw of the tuning of a table."""
+    return [cells_of(results / name) for name in stored(table, results)[0]]
+
+
+def tunings_of(draws: Sequence[Sequence[Cell]]) -> Tunings:
     """Returns the cells of all draws of a table, of students that can have all starts."""
     found: dict[tuple[str, str, str], list[Cell]] = {}
     for draw in draws:
@@ -83,14 +88,7 @@ def _of_presets(table: str, tunings: Tunings) -> Iterator[tuple[str, ...]]:
 
 def _of_fitted(table: str, draws: Sequence[Sequence[Cell]]) -> Iterator[tuple[str, ...]]:
     """Yields what soft labels have in all tunings in which they were fitted too, of any start and fitted."""
-    found: dict[tuple[str, str], list[tuple[Cell, Cell]]] = {}
-    for draw in draws:
-        cells = {(cell["dataset"], cell["student"], cell["method"]): cell for cell in draw}
-        for (dataset, student, method), fitted in sorted(cells.items()):
-            if method == FITTED and (dataset, student, "soft_label") in cells:
-                pair = cells[dataset, student, "soft_label"], fitted
-                found.setdefault((dataset, student), []).append(pair)
-    for (dataset, student), pairs in found.items():
+    for (dataset, student), pairs in fitted_pairs(draws).items():
         factor = metric_named(pairs[0][0]["metric"]).factor
         scores = (
             lambda cell: mean_of(cell, "fitted" if cell["method"] == FITTED else "positive"),
@@ -104,6 +102,22 @@ def _of_fitted(table: str, draws: Sequence[Sequence[Cell]]) -> Iterator[tuple[st
             *shown,
             _sides(pairs, lambda cell: math.nan if (at := median_epoch(cell["cost"])) is None else at, 0),
         )
+
+
+def fitted_pairs(draws: Sequence[Sequence[Cell]]) -> dict[tuple[str, str], list[tuple[Cell, Cell]]]:
+    """Returns the cells of soft labels, of any start and fitted, of each tuning that has both, by data set and student.
+
+    Args:
+        draws: the cells of each draw of a table.
+    """
+    found: dict[tuple[str, str], list[tuple[Cell, Cell]]] = {}
+    for draw in draws:
+        cells = {(cell["dataset"], cell["student"], cell["method"]): cell for cell in draw}
+        for (dataset, student, method), fitted in sorted(cells.items()):
+            if method == FITTED and (dataset, student, "soft_label") in cells:
+                pair = cells[dataset, student, "soft_label"], fitted
+                found.setdefault((dataset, student), []).append(pair)
+    return found
 
 
 def _sides(pairs: Sequence[tuple[Cell, Cell]], value: Callable[[Cell], float], digits: int) -> str:

@@ -61,6 +61,11 @@ class HostGraph(NamedTuple):
         """Returns the number of edges, those of both directions."""
         return self.senders.shape[0]
 
+    @property
+    def receivers(self) -> Int[np.ndarray, " e"]:
+        """Returns `[e]` int32, the receiver of each edge."""
+        return np.repeat(np.arange(self.num_nodes, dtype=np.int32), np.diff(self.indptr))
+
     def embedding_rows(self, nodes: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
         """Returns `[k]` int32, the row of each node among the learned node embeddings, -1 where it has features."""
         return np.maximum(nodes - self.features.shape[0], -1).astype(np.int32)
@@ -171,7 +176,7 @@ def whole_graph(graph: HostGraph) -> jraph.GraphsTuple:
         nodes=features if graph.node_types is None else typed,
         edges=edge_entries(graph, slice(None)),
         senders=graph.senders,
-        receivers=np.repeat(ids, np.diff(graph.indptr)),
+        receivers=graph.receivers,
         n_node=np.array([graph.num_nodes], np.int32),
         n_edge=np.array([graph.num_edges], np.int32),
     )

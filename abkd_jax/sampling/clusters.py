@@ -98,7 +98,7 @@ def _neighbours(graph: HostGraph) -> tuple[Int[np.ndarray, " n_plus_1"], Int[np.
     """Returns row pointers and neighbours, each pair of nodes once whatever its edge types, in both directions."""
     if graph.relations is None and not graph.directed:
         return graph.indptr, graph.senders
-    receivers = np.repeat(np.arange(graph.num_nodes), np.diff(graph.indptr))
+    receivers = graph.receivers.astype(np.int64)
     pairs = receivers * graph.num_nodes + graph.senders
     if graph.directed:
         pairs = np.append(pairs, graph.senders.astype(np.int64) * graph.num_nodes + receivers)

@@ -189,11 +189,7 @@ def _fit(
 
 def _made_by(directory: Path) -> tuple[dict[str, Any], ...]:
     """Reads the provenances beside the checkpoints; none where the file is damaged, as no number depends on it."""
-    path = directory / MADE_BY
-    try:
-        found = read_json(path) if path.exists() else []
-    except InputError:
-        return ()
+    found = _read(directory / MADE_BY)
     whole = isinstance(found, list) and all(isinstance(entry, dict) and "commit" in entry for entry in found)
     return tuple(found) if whole else ()
 
@@ -208,12 +204,16 @@ def _sign(directory: Path, earlier: tuple[dict[str, Any], ...]) -> tuple[dict[st
 
 def _teachers(directory: Path) -> dict[str, str]:
     """Reads the digests beside the checkpoints; none where older versions wrote none, or the file is damaged."""
-    path = directory / TEACHERS
-    try:
-        found = read_json(path) if path.exists() else {}
-    except InputError:
-        return {}
+    found = _read(directory / TEACHERS)
     return found if isinstance(found, dict) else {}
+
+
+def _read(path: Path) -> Any:
+    """Reads a file beside the checkpoints, None where it is missing or damaged."""
+    try:
+        return read_json(path) if path.exists() else None
+    except InputError:
+        return None
 
 
 def _write(path: Path, content: Any) -> None:

@@ -9,8 +9,6 @@ from typing import NamedTuple
 from prose_samples import RESULTS, check_words
 
 from experiments import starts
-from experiments.excerpts import cells_of
-from experiments.tuning_draws import stored
 
 README = Path(starts.__file__).parent / "README.md"
 SOFT = "soft_label"
@@ -32,22 +30,16 @@ def said():
 
 @functools.cache
 def draws(table):
-    return [cells_of(RESULTS / name) for name in stored(table, RESULTS)[0]]
+    return starts.draws_of(table, RESULTS)
 
 
 @functools.cache
 def fitted():
     found = []
     for table in starts.OF_FITTED:
-        pairs = {}
-        for draw in draws(table):
-            cells = {(cell["dataset"], cell["student"], cell["method"]): cell for cell in draw}
-            for (dataset, student, method), cell in cells.items():
-                if method == starts.FITTED and (dataset, student, SOFT) in cells:
-                    pairs.setdefault((dataset, student), []).append((cells[dataset, student, SOFT], cell))
-        for (_, student), of_place in pairs.items():
-            untuned = [starts.mean_of(b, "fitted") - starts.mean_of(a, "positive") for a, b in of_place]
-            tuned = [statistics.mean(b["scores"]["test"]) - statistics.mean(a["scores"]["test"]) for a, b in of_place]
+        for (_, student), pairs in starts.fitted_pairs(draws(table)).items():
+            untuned = [starts.mean_of(b, "fitted") - starts.mean_of(a, "positive") for a, b in pairs]
+            tuned = [statistics.mean(b["scores"]["test"]) - statistics.mean(a["scores"]["test"]) for a, b in pairs]
             found.append(Fitted(table, student, 100 * statistics.mean(untuned), 100 * statistics.mean(tuned)))
     return found
 
@@ -61,15 +53,11 @@ def between(values, digits=1):
 def test_cut_out_students_are_better_than_plain_ones_where_nobody_tunes():
     gains, behind = [], []
     for table in starts.TABLES:
-        places = {}
-        for cell in (cell for draw in draws(table) for cell in draw if cell["method"] in (SOFT, "abkd")):
-            if {*starts.STARTS} <= {*cell["tuning"]["starts"]}:
-                places.setdefault((table, cell["dataset"], cell["student"], cell["method"]), []).append(cell)
-        for place, cells in places.items():
-            if len(cells) >= starts.LEAST:
+        for place, cells in starts.tunings_of(draws(table)).items():
+            if place[-1] in (SOFT, "abkd"):
                 means = {x: 100 * statistics.mean(starts.mean_of(cell, x) for cell in cells) for x in starts.STARTS}
                 gains.append(means["attention_map"] - means["positive"])
-                behind += [place] if means["attention_map"] < means["teacher_directions"] else []
+                behind += [(table, *place)] if means["attention_map"] < means["teacher_directions"] else []
     assert behind == [("regimes", "cora", "4x4", "abkd")]
     check_words(said(), f"are {between(gains)} points better", "but for ABKD on the labelled nodes of Cora better than")
 

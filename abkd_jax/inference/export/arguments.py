@@ -145,7 +145,7 @@ def _of_both_directions(dataset: Dataset) -> Dataset:
         raise InputError(f"{dataset.name}: undirected edges, expected directed ones, as the program was trained on")
     return dataset._replace(
         senders=graph.senders,
-        receivers=np.repeat(np.arange(graph.num_nodes, dtype=np.int32), np.diff(graph.indptr)),
+        receivers=graph.receivers,
         relations=relations,
         edge_weights=graph.weights,
         edge_features=graph.edge_features,

@@ -59,9 +59,9 @@ def test_any_graph_in_slots_of_one_shape(edges):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("size", [(0, 0), *SIZES[:-1]], ids="{0[0]} nodes, {0[1]} edges".format)
+@pytest.mark.parametrize("size", [(0, 0), (1, 2), (5, 0)], ids="{0[0]} nodes, {0[1]} edges".format)
 def test_tiny_graphs(layout, size):
-    """Without nodes, without edges, one node with two loops."""
+    """Without nodes, one node with two loops, without edges."""
     edges = random_edges(0, *size)
     inputs = all_inputs(edges)
     same(all_results(arranged(typed_graph(edges), layout), *inputs), all_models(edges, *inputs))
@@ -71,7 +71,7 @@ def test_tiny_graphs(layout, size):
 @pytest.mark.parametrize("out", [False, True], ids=["leaves to centre", "centre to leaves"])
 def test_a_star_of_many_leaves(layout, out):
     """Row lengths of four levels of buckets. The features are quarters, so that float32 adds them exactly."""
-    leaves = 100_000
+    leaves = 33_000  # more than 32^3
     edges = star(leaves, out)
     graph = arranged(typed_graph(edges), layout)
     x = np.random.default_rng(0).integers(-4, 5, (leaves + 1, 1)).astype(np.float32) / 4

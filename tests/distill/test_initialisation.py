@@ -240,7 +240,7 @@ def test_initialise_is_the_function_of_that_name(problem):
     graph, _, _, student = problem
     model, small = (GCNII(hidden=hidden, layers=layers, classes=CLASSES) for hidden, layers in ((8, 4), (2, 2)))
     teacher = jax.jit(model.init)(jax.random.key(0), graph)["params"]
-    out, shapes = model.apply({"params": teacher}, graph), jax.eval_shape(lambda: seen(graph, student, 2, 2))
+    out, shapes = jax.jit(model.apply)({"params": teacher}, graph), jax.eval_shape(lambda: seen(graph, student, 2, 2))
     key, mask = jax.random.key(2), jnp.arange(NODES) < 80
 
     def start(name):
@@ -274,10 +274,11 @@ def test_no_start_reads_what_the_teacher_returns_outside_the_mask(problem, name)
     graph, labels, _, student = problem
     model, small = (GCNII(hidden=hidden, layers=layers, classes=CLASSES) for hidden, layers in ((8, 4), (2, 2)))
     teacher = jax.jit(model.init)(jax.random.key(0), graph)["params"]
-    out, mask = model.apply({"params": teacher}, graph), jnp.arange(NODES) % 3 > 0
+    out, mask = jax.jit(model.apply)({"params": teacher}, graph), jnp.arange(NODES) % 3 > 0
     out = out._replace(logits=jax.nn.one_hot(labels, CLASSES))
     shapes = jax.eval_shape(lambda: seen(graph, student, 2, 2))
 
+    @jax.jit
     def start(out):
         return initialise(
             name,

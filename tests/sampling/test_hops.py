@@ -108,8 +108,8 @@ SUMS = "mean", "max", "gat", "gat of degrees without loops", "gin of edge featur
     [
         *((name, "cpu", "auto") for name in CASES),
         *((name, *of) for name in SUMS for of in (("cpu", "segment"), ("tpu", "bucketed"))),
-        *((name, "cpu", "csr") for name in ("mean", "gat")),
-        *(("gcn", of, "dense") for of in ("cpu", "tpu")),
+        ("mean", "cpu", "csr"),
+        ("gcn", "cpu", "dense"),
         *(("gcn", "tpu", of) for of in ("auto", "segment")),
     ],
 )
@@ -127,7 +127,6 @@ def test_roots_have_the_numbers_and_gradients_of_all_rows(name, platform, backen
     [
         ("gcn", "cpu", "auto"),
         ("gcn", "tpu", "bucketed"),
-        ("mean", "tpu", "bucketed"),
         ("gat of degrees", "cpu", "auto"),
     ],
 )

@@ -35,7 +35,7 @@ def finished(tmp_path_factory):
     """The config of a finished run of all methods, whose students start plainly: so their losses fall."""
     config = tiny(tmp_path_factory.mktemp("finished"))
     plain = {name: dataclasses.replace(getattr(config, name), start="positive") for name in config.methods}
-    config = dataclasses.replace(config, **plain)
+    config = dataclasses.replace(config, **plain, fitnet=plain["soft_label"])  # to be added: a program built already
     assert pipeline.distill(config) == config.out
     return config
 
@@ -79,10 +79,12 @@ def test_finished_models_are_read_without_a_program(finished, monkeypatch):
 
 def test_checkpoints_without_an_epoch_0_have_it_evaluated(finished, monkeypatch):
     """As those of older versions."""
-    known = {name: trained.history for name, _, trained in pipeline.read_finished(resolve(finished)).models}
+    names = ("soft_label", "abkd")
+    some = resolve(dataclasses.replace(finished, methods=names))
+    known = {name: trained.history for name, _, trained in pipeline.read_finished(some).models}
     monkeypatch.setattr(program, "kept", lambda history: {})
-    again = {name: trained.history for name, _, trained in pipeline.read_finished(resolve(finished)).models}
-    for name in ("soft_label", "abkd"):
+    again = {name: trained.history for name, _, trained in pipeline.read_finished(some).models}
+    for name in names:
         assert again[name].keys() == known[name].keys()
         for key, values in known[name].items():
             assert_allclose(again[name][key], values, rtol=1e-5, atol=1e-7, err_msg=key)
@@ -188,18 +190,16 @@ def test_other_settings_in_the_same_folder_are_refused(finished, change, line):
     assert contents(finished.out) == before
 
 
-def test_methods_can_be_added_and_none_is_lost(finished, tmp_path):
-    config = tiny(tmp_path, teachers=finished.teachers, methods=("supervised",))
-    pipeline.distill(config)
-    first = read_json(config.out / "results.json")["records"]
-    lines = (config.out / "metrics.jsonl").read_text()
-    for wanted in (("soft_label",), ("supervised",)):
-        pipeline.distill(dataclasses.replace(config, methods=wanted))
-        results = read_json(config.out / "results.json")
-        assert list(dict.fromkeys(r["method"] for r in results["records"])) == ["teacher", "supervised", "soft_label"]
+def test_methods_can_be_added_and_none_is_lost(copied):
+    first = read_json(copied.out / "results.json")["records"]
+    lines = (copied.out / "metrics.jsonl").read_text()
+    for wanted in ("fitnet", "supervised"):
+        pipeline.distill(dataclasses.replace(copied, methods=(wanted,)))
+        results = read_json(copied.out / "results.json")
+        assert list(dict.fromkeys(r["method"] for r in results["records"])) == [*METHODS, "fitnet"]
         assert results["records"][: len(first)] == first  # times included
         assert results["complete"] is True
-        assert (config.out / "metrics.jsonl").read_text().startswith(lines)
+        assert (copied.out / "metrics.jsonl").read_text().startswith(lines)
 
 
 def test_methods_by_name_have_their_losses_and_their_own_students(finished, tmp_path):
@@ -218,10 +218,8 @@ def test_methods_by_name_have_their_losses_and_their_own_students(finished, tmp_
     assert [key for key in logged["glnn"] if key.endswith("/loss")] == ["soft_label/loss"]
 
 
-def test_stop_while_reading_back_loses_no_record(finished, tmp_path, monkeypatch):
-    config = tiny(tmp_path, teachers=finished.teachers, methods=("supervised", "soft_label"))
-    pipeline.distill(config)
-    before = contents(config.out)
+def test_stop_while_reading_back_loses_no_record(copied, monkeypatch):
+    before = contents(copied.out)
     train = pipeline.train_students
 
     def stop(*arguments, **options):
@@ -231,8 +229,8 @@ def test_stop_while_reading_back_loses_no_record(finished, tmp_path, monkeypatch
 
     monkeypatch.setattr(pipeline, "train_students", stop)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.distill(dataclasses.replace(config, methods=("supervised", "soft_label", "abkd")))
-    assert contents(config.out) == before
+        pipeline.distill(dataclasses.replace(copied, methods=("supervised", "soft_label", "fitnet")))
+    assert contents(copied.out) == before
 
 
 def test_teacher_has_its_own_folder_by_config_seed_and_data(finished, data):

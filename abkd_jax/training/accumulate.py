@@ -53,9 +53,9 @@ def make_parts_step(
     update, alone = make_update(optimizer), axis_size(mesh, "data") == 1
 
     def mean(state: TrainState, parts: Parts, *more: Any) -> Gradients:
-        found = _weighted_sum(gradients, state, parts, more)
+        found = _weighted_sum(gradients, state, parts, more, spread=not alone)
         total, weight = found if alone else sum_over_devices(found)
-        return jax.tree.map(lambda leaf: leaf / weight.astype(leaf.dtype), total)
+        return jax.tree.map(lambda summed, own: _divided(summed, weight, own.dtype), total, found[0])
 
     def step(state: TrainState, parts: Parts, *more: Any) -> tuple[TrainState, dict[str, Array]]:
         if alone:
@@ -70,14 +70,19 @@ def make_parts_step(
 
 
 def _weighted_sum(
-    gradients: Callable[..., Gradients], state: TrainState, parts: Parts, more: Sequence[Any]
+    gradients: Callable[..., Gradients], state: TrainState, parts: Parts, more: Sequence[Any], *, spread: bool
 ) -> tuple[Gradients, Float[Array, ""]]:
-    """Returns the sum over parts that one device holds, one after the other, and the sum of their weights."""
+    """Returns the sum over parts that one device holds, one after the other, and the sum of their weights.
+
+    Where tables are spread over devices, those of parts without a weight are not read, as in `tables`.
+    """
 
     def weighted(part: Parts) -> Gradients:
         own = state._replace(key=jax.random.fold_in(state.key, part.positions))
-        found = gradients(own, unread(part.batches, part.weights), *more)
-        return weigh(found, part.weights)
+        if spread:
+            return weigh(gradients(own, unread(part.batches, part.weights), *more), part.weights)
+        found = gradients(own, part.batches, *more)
+        return jax.tree.map(lambda leaf: leaf * part.weights.astype(leaf.dtype), found)
 
     def add(total: Gradients, part: Parts) -> tuple[Gradients, None]:
         return jax.tree.map(jnp.add, total, weighted(part)), None
@@ -85,6 +90,13 @@ def _weighted_sum(
     shapes = jax.eval_shape(weighted, jax.tree.map(lambda leaf: leaf[0], parts))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     return jax.lax.scan(add, zero, parts)[0], jnp.sum(parts.weights)
+
+
+def _divided(total: Array, weight: Float[Array, ""], dtype: Any) -> Array:
+    """Returns a mean in the type of what was summed: of whole numbers rounded down, of booleans whether any holds."""
+    if jnp.issubdtype(dtype, jnp.inexact):
+        return total / weight.astype(dtype)
+    return total.astype(dtype) if dtype == jnp.bool_ else total // weight.astype(dtype)
 
 
 def build_parts(group: Sequence[Build], count: int, mesh: Mesh | None = None) -> Parts:

@@ -16,7 +16,14 @@ from abkd_jax.graph.host import host_graph
 from abkd_jax.sampling import Minibatch
 from abkd_jax.training.accumulate import build_parts, make_parts_step
 from abkd_jax.training.sharding import make_mesh, put, take
-from abkd_jax.training.step import init_state, make_distill_step, make_gradients, with_teacher_targets
+from abkd_jax.training.step import (
+    Gradients,
+    TrainState,
+    init_state,
+    make_distill_step,
+    make_gradients,
+    with_teacher_targets,
+)
 from abkd_jax.training.tasks import classification
 from abkd_jax.types import Batch, NodeMasks
 
@@ -131,3 +138,25 @@ def test_parts_of_a_step_have_one_shape_and_hold_the_epoch():
         assert len({minibatch.batch.labels.shape for minibatch in of}) == 1
     together = [minibatch.nodes.tolist() for of in groups for minibatch in of]
     assert together == [minibatch.nodes.tolist() for minibatch in drawn]
+
+
+def test_what_fills_up_a_step_moves_no_embeddings_and_whole_numbers_stay_whole():
+    """A table under the name that RGCN has for its own, whose rows a model reads by itself: -1 is the last one."""
+    nodes, table = {"embedding": np.array([0, 1], np.int32)}, np.ones((4, 2), np.float32)
+    batch = Batch(build(0).batch.graph._replace(nodes=nodes), np.zeros(2, np.int32), NodeMasks(*[np.ones(2, bool)] * 2))
+
+    def gradients(state, batch):
+        slope = jnp.zeros((4, 2)).at[batch.graph.nodes["embedding"]].add(0.25)
+        counted = {"steps": state.model_state["counter"]["steps"] + 1}
+        params = {"student": {"input": {"embedding": slope}}, "objective": {}}
+        return Gradients(params, {"counter": counted}, {"loss": jnp.zeros(())})
+
+    params = {"student": {"input": {"embedding": jnp.asarray(table)}}, "objective": {}}
+    state = {"counter": {"steps": jnp.full((), 7, jnp.int32)}}
+    optimizer, zero = optax.sgd(1.0), jnp.zeros((), jnp.int32)
+    start = TrainState(params, state, optimizer.init(params), jax.random.key(0), zero)
+    builds = [lambda: Minibatch(batch, np.arange(2, dtype=np.int32))] * 3
+    new, _ = make_parts_step(gradients, optimizer)(start, build_parts(builds, PARTS))
+    assert_allclose(new.params["student"]["input"]["embedding"][:, 0], [0.75, 0.75, 1.0, 1.0])
+    steps = new.model_state["counter"]["steps"]
+    assert (int(steps), steps.dtype) == (8, np.int32)

@@ -103,7 +103,7 @@ def make_optimizer(config: OptimConfig, steps: int = 1) -> optax.GradientTransfo
 
 def _in_group(params: Pytree, *, conv: bool) -> Pytree:
     def member(path: tuple[Any, ...], _: Array) -> bool:
-        names = [str(entry.key) for entry in path]
+        names = [jax.tree_util.keystr((entry,), simple=True) for entry in path]
         return names[0] == "student" and any("conv" in name for name in names) == conv
 
     return jax.tree_util.tree_map_with_path(member, params)

@@ -1,6 +1,7 @@
 """The optimizer and one step, against NumPy."""
 
 import dataclasses
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -79,6 +80,23 @@ def test_optimizer_is_adam_with_l2_inside_in_two_groups(schedule):
 
     expected = jax.tree.map(lambda p, decay, *gs: adam(p, gs, decay, rates), layout, decays, *gradients)
     jax.tree.map(lambda found, wanted: assert_allclose(found, wanted, rtol=1e-5, atol=1e-5), params, expected)
+
+
+ONES = np.ones(2, np.float32)
+
+
+class Projection(NamedTuple):
+    kernel: np.ndarray
+
+
+@pytest.mark.parametrize("own", [(ONES,), [ONES], Projection(ONES), ONES], ids=["tuple", "list", "named", "array"])
+def test_parameters_of_a_loss_are_any_pytree(own):
+    """No decay acts on them, and the first step of Adam is the learning rate."""
+    optimizer = make_optimizer(OptimConfig(learning_rate=0.5, dense_decay=9.0))
+    params = {"student": {}, "objective": jax.tree.map(jnp.asarray, own)}
+    with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
+        updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    assert_allclose(*jax.tree.leaves(updates), -0.5, rtol=1e-5)
 
 
 def test_cosine_reaches_zero_at_the_last_epoch():

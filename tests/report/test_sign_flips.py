@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from abkd_jax.run.report.sign_flips import signed_rank_p
+from abkd_jax.run.report.sign_flips import sign_flip_p, signed_rank_p
 
 TENTHS = st.integers(-5, 5).map(lambda number: number / 10)  # often equal, often zero
 
@@ -18,3 +18,9 @@ def test_the_signed_rank_test_is_that_of_scipy(differences):
 def test_the_signed_rank_test_by_hand():
     """Ranks 1, 2.5, 2.5 and 4: of the 16 signs those of the sums 10, 8 and their negatives are as far out as 8."""
     assert signed_rank_p([-0.1, 0.2, 0.2, 0.0, 0.4]) == 4 / 16
+
+
+@pytest.mark.parametrize("unit", [1e6 / 7, 1e-13])
+def test_equal_sums_are_ties_in_any_unit(unit):
+    """Of the 16 signs of 2, 1, 2 and 2 those of the sums 7, 5 and their negatives are as far out as 2 - 1 + 2 + 2."""
+    assert sign_flip_p([[2 * unit, -unit, 2 * unit, 2 * unit]]) == 4 / 16

@@ -260,3 +260,19 @@ def test_gradient_shares_take_first_and_last_epoch_of_each_seed():
     assert rows[0].share == pytest.approx((0.93, 0.945))  # of 0.98 and 0.88, of 0.995 and 0.895
     assert rows[1].share == pytest.approx((0.07, 0.055))
     assert statistics.gradient_shares(log("supervised", 1)) == []
+
+
+def test_equal_gains_in_nodes_are_ties_though_scores_are_float32():
+    before, gains = [850, 846, 853, 851, 842, 861], [3, 3, 2, -3, -3, -3]
+    nodes = {"supervised": before, "abkd": np.add(before, gains)}
+    records = [record(m, seed, float(np.float32(k / 1000))) for m, of in nodes.items() for seed, k in enumerate(of)]
+    (row,) = statistics.comparisons(records, "supervised")
+    expected = scipy.stats.wilcoxon(gains, method=scipy.stats.PermutationMethod())
+    assert row.wilcoxon_p == pytest.approx(expected.pvalue) == 1.0
+
+
+def test_means_agree_or_not_in_any_unit():
+    for unit in (1.0, 1e-13, 1e6):
+        one = statistics.Estimate(3.0 * unit, 0.1 * unit)
+        assert one.agrees(statistics.Estimate(3.1 * unit, None))
+        assert not one.agrees(statistics.Estimate(3.2 * unit, 0.1 * unit))

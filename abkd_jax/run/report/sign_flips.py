@@ -1,14 +1,51 @@
 """Permutation tests of paired differences: every pair's sign may as well be the other one."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["RESAMPLES", "ROUNDING", "are_all_tried", "least_p", "sign_flip_p", "signed_rank_p"]
+__all__ = ["RESAMPLES", "are_all_tried", "least_p", "settled", "sign_flip_p", "signed_rank_p", "with_ties"]
 
 RESAMPLES = 9999  # of permutation and bootstrap; all sign flips are tried where they are no more than these
-ROUNDING = 12  # decimals: 0.853 - 0.851 and 0.743 - 0.741 shall be equal differences
+DIGITS = 9  # of the largest number: 0.853 - 0.851 and 0.743 - 0.741 shall be equal differences, in any unit
+
+
+def settled(values: Any, digits: int = DIGITS) -> np.ndarray:
+    """Rounds numbers to so many digits of the largest of them, so that those that differ by errors of floats are equal.
+
+    Examples:
+        >>> first, second = settled([8530.1 - 8510.1, 7430.1 - 7410.1])
+        >>> bool(first == second)
+        True
+    """
+    values = np.asarray(values, float)
+    largest = float(np.max(np.abs(values), initial=0.0))
+    return np.round(values, digits - 1 - math.floor(math.log10(largest))) if largest > 0.0 else values
+
+
+def with_ties(differences: Sequence[float], error: float) -> list[float]:
+    """Returns differences in which those whose sizes are next to each other by no more than an error are equal.
+
+    Args:
+        differences: at least one.
+        error: of a difference; sizes up to it are 0.
+
+    Examples:
+        >>> gain, _, loss = with_ties([0.008000016, 0.75, -0.007999956], 1e-7)  # 8 nodes of 1,000, in float32
+        >>> gain == -loss
+        True
+    """
+    d = np.asarray(differences, float)
+    order = np.argsort(np.abs(d))
+    sizes = np.abs(d)[order]
+    group = np.cumsum(np.diff(sizes, prepend=0.0) > error)  # 0: no difference
+    means = np.bincount(group, sizes) / np.maximum(np.bincount(group), 1)
+    means[0] = 0.0
+    equal = np.empty_like(d)
+    equal[order] = means[group]
+    return (np.sign(d) * equal).tolist()
 
 
 def sign_flip_p(groups: Sequence[Any]) -> float:
@@ -27,9 +64,10 @@ def sign_flip_p(groups: Sequence[Any]) -> float:
         flips = np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1
     else:
         flips = np.random.default_rng(0).integers(0, 2, (RESAMPLES, pairs))
-    totals = np.round(np.abs((1.0 - 2.0 * flips) @ weighted), ROUNDING)  # flips with equal sums shall be ties
-    as_large = np.count_nonzero(totals >= round(abs(weighted.sum()), ROUNDING))
-    return float(as_large / len(totals) if exact else (as_large + 1) / (len(totals) + 1))
+    sums = np.append((1.0 - 2.0 * flips) @ weighted, weighted.sum())
+    totals = np.abs(settled(sums))  # flips with equal sums shall be ties
+    as_large = np.count_nonzero(totals[:-1] >= totals[-1])
+    return float(as_large / len(flips) if exact else (as_large + 1) / (len(flips) + 1))
 
 
 def signed_rank_p(differences: Sequence[float]) -> float:

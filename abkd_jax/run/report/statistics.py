@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from abkd_jax.run.report.sign_flips import ROUNDING, are_all_tried, signed_rank_p
+from abkd_jax.run.report.sign_flips import are_all_tried, settled, signed_rank_p, with_ties
 from abkd_jax.run.report.trends import (
     Collapse,
     GradientShare,
@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 MIN_PAIRS = 3  # with fewer, no test is meaningful
+DIGITS = 12  # of means that are compared
+FLOAT32 = 2.0**-23  # of a score: the error of a difference of two that a device has computed
 SCORES = ("test_accuracy", "val_accuracy", "test_accuracy_best_val")
 NUMBERS = (*SCORES, "diverged", "parameters", "compression", "latency_ms", "seconds")
 NUMBERS += ("embedding_parameters", "compression_with_embeddings")
@@ -57,7 +59,9 @@ class Estimate(NamedTuple):
             >>> Estimate(0.8, 0.02).agrees(Estimate(0.83, 0.04)), Estimate(0.8, None).agrees(Estimate(0.81, None))
             (True, False)
         """
-        return round(abs(self.mean - other.mean), ROUNDING) <= round(max(self.std or 0.0, other.std or 0.0), ROUNDING)
+        most = max(self.std or 0.0, other.std or 0.0)
+        gap, most, *_ = settled([abs(self.mean - other.mean), most, self.mean, other.mean])
+        return bool(gap <= most)
 
 
 class Summary(NamedTuple):
@@ -193,8 +197,9 @@ def comparisons(records: Sequence[Record], baseline: str) -> list[Comparison]:
         scores = _scores(by_seed, "test_accuracy")
         differences = [score - base[seed] for seed, score in scores.items() if seed in base]
         if differences:
-            found = estimate(differences)
-            rows.append(Comparison(method, baseline, len(differences), found, *paired_tests(differences)))
+            error = FLOAT32 * max(map(abs, (*scores.values(), *base.values())))
+            tested = paired_tests(with_ties(differences, error))
+            rows.append(Comparison(method, baseline, len(differences), estimate(differences), *tested))
     return rows
 
 
@@ -268,7 +273,7 @@ def mean_score(values: Sequence[float]) -> float:
         >>> mean_score([0.853, 0.851, 0.842, 0.861]) == mean_score([0.853, 0.851, 0.861, 0.842])
         True
     """
-    return float(f"{np.mean(values):.{ROUNDING}g}")
+    return float(f"{np.mean(values):.{DIGITS}g}")
 
 
 def stored_score(value: float, metric: str, digits: int = 6) -> float:
@@ -288,7 +293,7 @@ def paired_tests(differences: Sequence[float]) -> tuple[float | None, float | No
     """
     from scipy import stats  # takes half a second, and only a report needs it
 
-    d = np.round(differences, ROUNDING)
+    d = settled(differences)
     if len(d) < MIN_PAIRS or not d.any():
         return None, None
     exact = are_all_tried(len(d))  # SciPy's own takes a second where differences are equal

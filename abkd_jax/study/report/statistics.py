@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.run.report.sign_flips import RESAMPLES, ROUNDING, sign_flip_p
+from abkd_jax.run.report.sign_flips import RESAMPLES, settled, sign_flip_p
 from abkd_jax.run.report.statistics import MIN_PAIRS, Estimate, estimate, paired_tests
 
 __all__ = ["Difference", "bootstrap_interval", "difference", "holm", "pooled"]
 
 CONFIDENCE = 0.95
+DIGITS = 12  # of means, which differ by the order of sums alone
 
 
 class Difference(NamedTuple):
@@ -47,7 +48,7 @@ def difference(differences: Sequence[float]) -> Difference:
         >>> found.pairs, found.permutation_p, round(found.effect, 2)
         (4, 0.125, 2.45)
     """
-    d = np.round(differences, ROUNDING)
+    d = settled(differences)
     found = estimate(d.tolist())
     if len(d) < MIN_PAIRS:
         return Difference(len(d), found, None, None)
@@ -65,7 +66,7 @@ def pooled(groups: Sequence[Sequence[float]]) -> Difference:
     Args:
         groups: for every data set its differences, three or more.
     """
-    arrays = [np.round(group, ROUNDING) for group in groups]
+    arrays = [settled(group) for group in groups]
     means = estimate([float(np.mean(d)) for d in arrays])
     pairs = sum(map(len, arrays))
     return Difference(pairs, means, bootstrap_interval(arrays), sign_flip_p(arrays))
@@ -87,8 +88,8 @@ def bootstrap_interval(groups: Sequence[Any]) -> tuple[float, float] | None:
     if all(np.ptp(array) == 0.0 for array in arrays):
         return mean, mean
     resampled = [array[rng.integers(0, len(array), (RESAMPLES, len(array)))].mean(axis=1) for array in arrays]
-    means = np.round(np.mean(resampled, axis=0), ROUNDING)  # equal means shall be ties
-    at = round(mean, ROUNDING)
+    found = settled(np.append(np.mean(resampled, axis=0), mean), DIGITS)  # equal means shall be ties
+    means, at = found[:-1], found[-1]
     normal = NormalDist()
     bias = normal.inv_cdf(float(np.mean(means < at) + np.mean(means <= at)) / 2.0)
     influence = np.concatenate([(array - array.mean()) / len(array) for array in arrays])  # that of the jackknife

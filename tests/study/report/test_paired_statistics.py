@@ -96,3 +96,18 @@ def test_cliques_are_the_largest_ones():
     assert cliques(Ranks(ranks, 9, 0.1, 1.0)) == [("a", "b", "c"), ("b", "c", "d")]
     assert cliques(Ranks(ranks, 9, 0.1, 9.0)) == [tuple(ranks)]
     assert cliques(Ranks(ranks, 9, 0.1, 0.1)) == []
+
+
+@pytest.mark.parametrize("exponent", [5, -6, -12])
+def test_errors_have_the_same_tests_in_any_unit(exponent):
+    """Of the 128 signs six are as far out as the gains of these errors: all, all but either 1, and their negatives."""
+    before, gains = [6.669, 3.4011, 1.3647, 1.1471, 8.2381, 9.1235, 6.3991], [5, 3, 2, 1, 2, 5, -1]
+
+    def tested(unit):
+        pairs = [(b * unit, (b - gain / 100) * unit) for b, gain in zip(before, gains, strict=True)]
+        return difference([float(f"{b:.6g}") - float(f"{a:.6g}") for b, a in pairs])
+
+    one, other = tested(1.0), tested(10.0**exponent)
+    assert (other.permutation_p, other.wilcoxon_p) == (6 / 128, one.wilcoxon_p)
+    assert other.t_p == pytest.approx(one.t_p)
+    assert other.interval == pytest.approx(np.array(one.interval) * 10.0**exponent, rel=1e-6)

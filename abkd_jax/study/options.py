@@ -86,7 +86,7 @@ def student_model(text: str, base: ModelConfig) -> ModelConfig:
         >>> model.name, model.layers, model.hidden
         ('mlp', 2, 128)
     """
-    found = re.fullmatch(r"(?:([\w.]+(?::\w+)?):)?(\d+)x(\d+)(?::(batch|layer))?", text)
+    found = re.fullmatch(r"(?:([\w.]+(?::\w+)?):)?([1-9]\d*)x([1-9]\d*)(?::(batch|layer))?", text)
     if found is None:
         forms = "4x4, mlp:2x128, my_models:tiny:2x8 or gcn:4x4:batch"
         raise InputError(f"student {text!r}: expected layers x units, as in {forms}")

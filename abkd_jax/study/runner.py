@@ -91,8 +91,14 @@ def _check(table: Table) -> None:
     for noun in ("datasets", "regimes", "students", "methods", "lengths"):
         if not getattr(table, noun):
             raise InputError(f"{table.name}: no {noun}, expected at least one")
-    if table.seeds < 1:
-        raise InputError(f"{table.name}: seeds is {table.seeds}, expected at least 1")
+    budget = table.tuning
+    counts = {"seeds": [table.seeds], "lengths": table.lengths}
+    counts |= {f"tuning.{name}": [value] for name, value in dataclasses.asdict(budget).items() if name != "draw"}
+    for name, values in counts.items():
+        if min(values) < 1:
+            raise InputError(f"{table.name}: {name} is {min(values)}, expected at least 1")
+    if budget.draw < 0:
+        raise InputError(f"{table.name}: tuning.draw is {budget.draw}, expected at least 0")
     for regime in table.regimes:
         require_choice(table.name, "regime", regime, REGIMES)
     for student in table.students:

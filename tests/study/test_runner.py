@@ -18,7 +18,7 @@ from abkd_jax.configs import presets
 from abkd_jax.datasets import validate
 from abkd_jax.study import places, runner
 from abkd_jax.study.cells import load
-from abkd_jax.study.options import Table
+from abkd_jax.study.options import Table, Tuning
 from abkd_jax.study.places import open_place
 from abkd_jax.study.report.write import write_report
 from abkd_jax.training import provenance
@@ -67,11 +67,29 @@ def test_cells_hold_what_was_trained(trained):
         ({"methods": ("nowhere:loss",)}, "nowhere:loss: there is no module nowhere"),
         ({"methods": ()}, "tiny: no methods, expected at least one"),
         ({"seeds": 0}, "tiny: seeds is 0, expected at least 1"),
+        ({"lengths": (300, 0)}, "tiny: lengths is 0, expected at least 1"),
+        ({"tuning": Tuning(final_seeds=0)}, "tiny: tuning.final_seeds is 0, expected at least 1"),
+        ({"tuning": Tuning(trials=-1)}, "tiny: tuning.trials is -1, expected at least 1"),
+        ({"tuning": Tuning(draw=-1)}, "tiny: tuning.draw is -1, expected at least 0"),
         ({"regimes": ("transductiv",)}, "tiny: regime is 'transductiv', expected one of"),
         ({"students": ("4",)}, "student '4': expected layers x units"),
+        ({"students": ("0x4",)}, "student '0x4': expected layers x units"),
         ({"datasets": ("data/a_b.npz", "data_a/b.npz")}, "tiny: data/a_b.npz and data_a/b.npz would be one file"),
     ],
-    ids=["method", "module", "no method", "seeds", "regime", "student", "one file"],
+    ids=[
+        "method",
+        "module",
+        "no method",
+        "seeds",
+        "length",
+        "finalists",
+        "trials",
+        "draw",
+        "regime",
+        "student",
+        "no layer",
+        "one file",
+    ],
 )
 def test_what_is_wrong_with_a_table_is_said_before_teachers_are_trained(tmp_path, monkeypatch, change, message):
     monkeypatch.setattr(runner, "open_place", None)

@@ -57,12 +57,18 @@ def _where(grid: Grid, decision: Decision) -> str:
 
 
 def _over_seeds(grid: Grid, decision: Decision) -> str:
-    return f"{_difference(grid, decision)} on {_where(grid, decision)}, p {decision.comparison.holm_p:.2g}"
+    return f"{_difference(grid, decision)} on {_where(grid, decision)}, {_p(decision)}"
 
 
 def _over_draws(grid: Grid, decision: Decision, gaps: Sequence[float]) -> str:
     ahead = f"{sum(gap > 0.0 for gap in gaps)} of {len(gaps)}"
-    return f"{_difference(grid, decision)} on {_where(grid, decision)} ({ahead}, p {decision.comparison.holm_p:.2g})"
+    return f"{_difference(grid, decision)} on {_where(grid, decision)} ({ahead}, {_p(decision)})"
+
+
+def _p(decision: Decision) -> str:
+    """Returns p; a dash where there are too few seeds or draws for a test."""
+    p = decision.comparison.holm_p
+    return "p -" if p is None else f"p {p:.2g}"
 
 
 def _difference(grid: Grid, decision: Decision) -> str:

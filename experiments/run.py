@@ -9,6 +9,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import tabulate
 import tyro
@@ -62,16 +63,17 @@ def _run(config: DistillConfig, table: str) -> int:
 
 
 def _before_and_after(folder: Path) -> str:
-    """Returns a table of the students' validation scores at epoch 0 and at the last epoch, means over seeds."""
+    """Returns a table of the students' validation scores at epoch 0 and at their last epochs, means over seeds."""
     metric = metric_of(read_results(folder)["records"])
-    scores: dict[str, dict[int, list[float]]] = {}
+    scores: dict[str, dict[int, dict[int, Any]]] = {}
     for line in read_json_lines(folder / "metrics.jsonl"):
-        if is_finite(line["val_accuracy"]):
-            scores.setdefault(line["method"], {}).setdefault(line["epoch"], []).append(line["val_accuracy"])
+        score = None if line.get("diverged") else line["val_accuracy"]
+        scores.setdefault(line["method"], {}).setdefault(line["seed"], {})[line["epoch"]] = score
     rows = []
-    for name, by_epoch in scores.items():
-        if 0 in by_epoch:
-            ends = (by_epoch[epoch] for epoch in (0, max(by_epoch)))
+    for name, by_seed in scores.items():
+        of_seeds = [(by_epoch[0], by_epoch[max(by_epoch)]) for by_epoch in by_seed.values() if 0 in by_epoch]
+        ends = [[score for score in end if is_finite(score)] for end in zip(*of_seeds, strict=True)]
+        if ends and all(ends):
             rows.append((name, *(format_score(sum(end) / len(end), metric) for end in ends)))
     headers = ("method", *(f"{when}: validation {metric.heading}" for when in ("no training", "trained")))
     return tabulate.tabulate(rows, headers, disable_numparse=True)

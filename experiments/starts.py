@@ -136,7 +136,7 @@ def _first(cell: Cell) -> float:
     """Returns the mean validation score of the first trial, of the students that all trials have."""
     first, *others = cell["tuning"]["trials"]
     scores = first["validation"][: min(len(trial["validation"]) for trial in others)]
-    return statistics.mean(score for score in scores if score is not None)
+    return _mean([score for score in scores if score is not None])
 
 
 def mean_of(cell: Cell, start: str) -> float:
@@ -162,7 +162,11 @@ def mean_of(cell: Cell, start: str) -> float:
         for score in trial["validation"][:all_have]
         if score is not None
     ]
-    return statistics.mean(scores)
+    return _mean(scores)
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return statistics.mean(scores) if scores else math.nan  # all of them diverged
 
 
 if __name__ == "__main__":

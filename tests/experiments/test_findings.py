@@ -48,3 +48,10 @@ def test_draws_are_tested_over_draws_and_shown_one_data_set_after_the_other(tmp_
     assert " on 2 data sets (8 of 8, p 0.016)" in above[3]  # 2 of 256 signs are as far out; two claims
     assert [one.split(" on ")[1].split(" (")[0] for one in above[4].split("; ")] == [*DATASETS]
     assert above[4].count("(8 of 8, p 0.031)") == above[4].count("**+") == 2  # two claims on two data sets
+
+
+def test_one_draw_more_than_the_table_is_no_test(tmp_path, claimed):
+    for name in ("main", "tuning_draws/main_1"):
+        samples.write(tmp_path / name, samples.cells(datasets=DATASETS))
+    above, _ = lines(tmp_path)
+    assert " on 2 data sets (2 of 2, p -)" in above[3]

@@ -110,3 +110,14 @@ def test_the_table_is_put_between_its_marks(tmp_path, capsys):
     readme.write_text("no place")
     with pytest.raises(InputError, match="starts"):
         excerpts.put("starts", starts.as_text, excerpts.Args(tmp_path, readme))
+
+
+def test_a_start_whose_students_all_diverged_has_no_mean(tmp_path):
+    for method, tried in (("soft_label", tuple(starts.STARTS)), ("soft_label_fitted", ("fitted",))):
+        store(tmp_path, 0, "cora", 0.1, tried=tried, method=method)
+    path = tmp_path / "main/cora/transductive/4x4/soft_label.json"
+    cell = read_json(path)
+    cell["tuning"]["trials"][0]["validation"] = [None] * 3
+    write_cell(path, cell)
+    (row,) = starts.as_text(tmp_path).split("\n\n")[2].splitlines()[2:]
+    assert entries(row)[3] == "nan / 95.0"

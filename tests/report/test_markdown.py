@@ -54,6 +54,13 @@ def test_before_and_after_of_a_study_of_errors(tmp_path):
     assert row.split() == ["a", "2.5", "1.5"]
 
 
+def test_after_training_is_the_last_epoch_of_each_seed(tmp_path):
+    logged = [(0, 0, 0.1), (1, 0, 0.3), (0, 10, 0.9), (1, 10, 0.4), (1, 20, 0.5)]
+    metrics = [{"method": "a", "seed": s, "epoch": e, "val_accuracy": v} for s, e, v in logged]
+    write_run(tmp_path, results=full_results(), metrics=metrics)
+    assert run._before_and_after(tmp_path).splitlines()[-1].split() == ["a", "20.00", "70.00"]
+
+
 def test_write_report_of_a_full_run(tmp_path):
     metrics = [row for method in TEST for row in log(method, 2, dissimilarity=1e-3)]
     write_run(tmp_path, results=full_results(), metrics=metrics, arrays=maps())

@@ -144,7 +144,8 @@ def best_attainable(rows: Sequence[Comparison], test: Test) -> float:
     if test == "t" or not tested:
         return 0.0
     pairs = max(row.difference.pairs for row in tested)
-    return len(tested) * (least_p(pairs) if test == "permutation" else 2.0 ** (1 - pairs))  # Wilcoxon's p is exact
+    least = least_p(pairs) if test == "permutation" else 2.0 ** (1 - pairs)  # Wilcoxon's p is exact
+    return min(1.0, len(tested) * least)
 
 
 def p_of(found: Difference, test: Test) -> float | None:

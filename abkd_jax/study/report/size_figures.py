@@ -1,5 +1,6 @@
 """Figures of test scores over the sizes of students: what is lost as they shrink."""
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -14,6 +15,7 @@ from abkd_jax.study.report.statistics import bootstrap_interval
 
 __all__ = ["size_pictures"]
 
+STUDENT = re.compile(r"(?:(.+):)?(\d+x\d+)(?::(\w+))?")  # as `options.student_model` reads it
 HEIGHT = 3.0  # inches
 SPREAD = 0.4  # of the distance of two sizes, for the methods side by side
 
@@ -37,8 +39,14 @@ def size_pictures(grid: Grid) -> list[Picture]:
 
 
 def _place(column: Column) -> tuple[str, str, str]:
-    """Returns data set, regime, and the architecture where the student names one, as in `mlp:2x128`."""
-    return column.dataset, column.regime, column.student.rpartition(":")[0]
+    """Returns data set, regime, and what the student's name has beside the size, as in `mlp:2x128`."""
+    return column.dataset, column.regime, _parts(column.student)[0]
+
+
+def _parts(student: str) -> tuple[str, str]:
+    """Returns architecture and normalisation, where a student's name has them, and its size."""
+    found = STUDENT.fullmatch(student)
+    return (":".join(filter(None, found.group(1, 3))), found[2]) if found else ("", student)
 
 
 def _methods(grid: Grid, columns: Sequence[Column]) -> list[str]:
@@ -101,5 +109,5 @@ def _draw(grid: Grid, title: str, columns: Sequence[Column], methods: Sequence[s
 
 def _size(grid: Grid, column: Column) -> str:
     ratio = grid.compression(column)
-    student = column.student.rpartition(":")[2]
+    student = _parts(column.student)[1]
     return student if ratio is None else f"{student}\n{ratio:.1f}x"

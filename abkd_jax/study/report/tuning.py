@@ -68,9 +68,9 @@ def _trials(cell: Cell) -> list[Mapping[str, Any]]:
 
 
 def _means(cell: Cell) -> dict[int, float]:
-    """Returns the mean validation score of the trials that have one."""
-    found = {i: [score for score in trial["validation"] if is_finite(score)] for i, trial in enumerate(_trials(cell))}
-    return {i: float(np.mean(scores)) for i, scores in found.items() if scores}
+    """Returns the mean validation scores of trials, of those alone of which no student diverged: others come last."""
+    found = {i: trial["validation"] for i, trial in enumerate(_trials(cell))}
+    return {i: float(np.mean(scores)) for i, scores in found.items() if scores and all(map(is_finite, scores))}
 
 
 def _short(value: Any) -> str:

@@ -33,7 +33,7 @@ def findings(grid: Grid, baseline: str, test: Test, rows: Sequence[Comparison]) 
     text = f"{said[0]}, {said[1]}, {said[2]}, and {said[3]}."
     least = best_attainable(tested, test)
     if least >= ALPHA:
-        text += f" With so few pairs none could be: the smallest corrected p that they allow is {min(1.0, least):.2g}."
+        text += f" With so few pairs none could be: the smallest corrected p that they allow is {least:.2g}."
     return text
 
 

@@ -69,6 +69,8 @@ def test_what_is_said():
     assert "2 hold (abkd_x above soft_label on cora; abkd_x above soft_label on film & co)" in text
     assert "2 are the other way round (gcrd above soft_label on cora; gcrd above soft_label on film & co)" in text
     assert f"The smallest p that the pairs allow is {4 * 2 / 2**8:.2g}." in text
+    few = decided(samples.cells(seeds=3), *[WORSE] * 4)  # eight tests of p .25
+    assert claims_text(*few, "permutation").endswith("The smallest p that the pairs allow is 1.")
     said = [line[-1].text for line in claims_table(grid, found).rows]
     assert said == ["holds", "holds", "the opposite holds", "the opposite holds", "holds", "the opposite holds"]
 

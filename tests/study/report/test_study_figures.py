@@ -132,3 +132,25 @@ def test_chosen_numbers_are_in_a_table():
     grid = make_grid(samples.cells(datasets=("cora",)), "soft_label")
     (row, *_) = [[entry.text for entry in line] for line in tuning.tuning_table(grid).rows if line[0].text == "gcrd"]
     assert row == ["gcrd", "cora", "temperature 0.25", "3", "75.00", "75.75"]
+
+
+def test_normalised_students_stand_by_size_beside_others():
+    rng = np.random.default_rng(0)
+    sizes = {"gcn:4x4:batch": 60.0, "gcn:4x4": 61.0, "gcn:2x4:batch": 90.0, "gcn:2x4": 91.0}
+    made = [
+        samples.cell(rng, "cora", method, 0.8, student=student, compression=ratio)
+        for student, ratio in sizes.items()
+        for method in ("soft_label", "abkd")
+    ]
+    found = {picture.name: texts(picture.svg) for picture in size_pictures(make_grid(made, "soft_label"))}
+    assert found.keys() == {"sizes_cora_transductive_gcn.svg", "sizes_cora_transductive_gcn-batch.svg"}
+    for said in found.values():
+        assert [text for text in said if text in ("4x4", "2x4", "batch")] == ["4x4", "2x4"]
+
+
+def test_a_trial_that_could_not_be_chosen_has_no_mean():
+    cell = samples.cell(np.random.default_rng(0), "cora", "soft_label", 0.8)
+    first, chosen = ({"numbers": {}, "validation": scores} for scores in ([0.9, None], [0.85, 0.75]))
+    grid = make_grid([cell | {"tuning": {"chosen": 1, "trials": [first, chosen]}}], "soft_label")
+    (row,) = tuning.tuning_table(grid).rows
+    assert [entry.text for entry in row[-2:]] == ["-", "80.00"]

@@ -80,9 +80,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 @functools.cache
 def code() -> str:
-    """Returns a digest of the sources of the package that this process runs."""
+    """Returns a digest of the sources of the package that this process runs, those of its kernels included."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(path for kind in ("*.py", "*.cc") for path in PACKAGE.rglob(kind)):
         digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

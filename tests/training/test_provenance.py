@@ -45,3 +45,12 @@ def test_provenance_differs_in_more_than_the_date_or_not():
     here = provenance.provenance()
     assert provenance.same_code(here, here | {"date": "another day"})
     assert not provenance.same_code(here, here | {"code": "other"})
+
+
+def test_the_digest_of_the_code_is_of_its_kernels_too(tmp_path, monkeypatch):
+    package, found = make_package(tmp_path / "package"), []
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    for name, content in (("kernels.cc", "sum += x;"), ("kernels.cc", "sum -= x;"), ("README.md", "text")):
+        (package / name).write_text(content)
+        found.append(provenance.code.__wrapped__())
+    assert found[0] != found[1] == found[2]

@@ -49,6 +49,15 @@ class Net(nnx.Module):
         return GNNOutput(self.output(h), (h,))
 
 
+class Dropped(nnx.Module):
+    def __init__(self, width, classes, *, rngs):
+        self.output, self.dropout = nnx.Linear(32, classes, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, graph, train=False):
+        h = self.dropout(graph.nodes, deterministic=not train)
+        return GNNOutput(self.output(h), (h,))
+
+
 class Centred(nn.Module):
     """Differences from the mean over all nodes, padding aside or not; of graphs their sums."""
 
@@ -78,6 +87,10 @@ def tiny(config, classes):
 
 def of_nnx(config, classes):
     return nnx.bridge.to_linen(Net, config.hidden, classes)
+
+
+def of_nnx_with_dropout(config, classes):
+    return nnx.bridge.to_linen(Dropped, config.hidden, classes)
 
 
 def of_the_package(config, classes):

@@ -40,6 +40,12 @@ class Own(nn.Module):
         """Gives the variables of the module the paths that they have without this one."""
         nn.share_scope(self, self.module)
 
+    @nn.nowrap
+    def init_with_output(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Initialises as every module, with the stream `dropout` too: layers of NNX ask for it where they are made."""
+        streams: Any = rngs if isinstance(rngs, Mapping) else {"params": rngs, "dropout": rngs}
+        return super().init_with_output(streams, *args, **kwargs)
+
     @nn.compact
     def __call__(self, graph: jraph.GraphsTuple, train: bool = False) -> GNNOutput:
         """Computes logits and hidden layers; see `abkd_jax.models`."""

@@ -32,6 +32,21 @@ def test_outputs_and_parameters_are_those_of_the_module(name):
     assert hash(model) == hash(models.build(config(name), 3))
 
 
+def test_dropout_of_nnx_is_drawn_from_its_stream_in_training_alone():
+    model = models.build(config("of_nnx_with_dropout"), 3)
+
+    @jax.jit
+    def run(key, other):
+        variables = model.init(key, GRAPH)
+        trained = [model.apply(variables, GRAPH, train=True, rngs={"dropout": k}).hiddens[0] for k in (key, other)]
+        return trained, [model.apply(variables, GRAPH, rngs={"dropout": k}).hiddens[0] for k in (key, other)]
+
+    trained, evaluated = run(jax.random.key(0), jax.random.key(1))
+    assert not np.array_equal(*trained)
+    for hidden in evaluated:
+        np.testing.assert_array_equal(hidden, GRAPH.nodes)
+
+
 def test_real_targets_have_their_units_and_logits_float32():
     model, units = models.build(config("tiny"), 3), Units(jnp.full(3, 2.0), jnp.arange(3.0))
     variables = jax.jit(model.init)(jax.random.key(0), GRAPH)

@@ -61,7 +61,7 @@ def checked(data, model, method=ALIGNED):
     check_jobs(data, [Job("abkd", model, method)], functools.partial(output_shapes, data, TEACHER.model))
 
 
-@pytest.mark.parametrize("name", ["tiny", "of_nnx", "of_the_package"])
+@pytest.mark.parametrize("name", ["tiny", "of_nnx", "of_nnx_with_dropout", "of_the_package"])
 def test_what_can_be_trained_passes(data, name):
     checked(data, own(name))
     check_teacher(data, own(name), [Job("abkd", own("tiny"), ALIGNED)])

@@ -244,6 +244,11 @@ TABLES = {
         {"nodes.csv": "id,graph,x\na,0,1\n", "graphs.csv": "id,label,mass\n0,0,1\n"},
         "graphs.csv: column 'mass'; expected id, label",
     ),
+    "a blank type": (
+        {"nodes.csv": "id,type,label,split,x\na,,0,train,1\nb,w,1,val,1\n"},
+        "nodes.csv: damaged .*column 'type' is blank in row 1",
+    ),
+    "a blank relation": ({"edges.csv": "source,target,relation\na,b,r\na,b,\n"}, "'relation' is blank in row 2"),
     "no boolean": ({"meta.json": '{"directed": "yes"}'}, "directed is 'yes'; expected true or false"),
 }
 

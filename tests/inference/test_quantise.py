@@ -11,7 +11,7 @@ from hypothesis import given
 from abkd_jax import InputError
 from abkd_jax.inference.export import stablehlo
 from abkd_jax.inference.export.arguments import arrays_of
-from abkd_jax.inference.export.quantise import Quantised, restored, stored
+from abkd_jax.inference.export.quantise import PRECISIONS, Precision, Quantised, restored, stored
 
 MATRICES = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=2, max_dims=3), elements=st.floats(-100, 100, width=32, allow_subnormal=False)
@@ -31,6 +31,14 @@ def test_int8_stores_matrices_and_leaves_vectors_and_statistics():
     assert isinstance(found["params"]["conv_0"]["kernel"], Quantised)
     np.testing.assert_array_equal(found["params"]["conv_0"]["bias"], variables["params"]["conv_0"]["bias"])
     jax.tree.map(np.testing.assert_array_equal, found["batch_stats"], variables["batch_stats"])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_whole_numbers_of_a_model_stay_as_they_are(precision: Precision):
+    table = np.array([[70_001, 3], [5, 0]], np.int32)
+    found = restored(stored({"params": {"table": table}}, precision))["params"]["table"]
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, table)
 
 
 def test_float32_is_restored_to_the_bit_and_bfloat16_to_8():

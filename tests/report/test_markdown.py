@@ -4,6 +4,8 @@ import math
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +260,22 @@ def test_write_atomic_keeps_the_old_file_when_writing_fails(tmp_path, monkeypatc
     with pytest.raises(OSError, match="disk full"):
         atomic.write_atomic(path, b"new")
     assert path.read_bytes() == "old ±\n".encode()
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_threads_that_write_one_file_leave_one_of_their_texts(tmp_path, monkeypatch):
+    path, flush = tmp_path / "results.json", os.fsync
+    both = threading.Barrier(2, timeout=60)
+
+    def together(file: int) -> None:
+        flush(file)
+        both.wait()
+
+    monkeypatch.setattr(os, "fsync", together)
+    texts = ["1" * 100, "22"]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda text: atomic.write_atomic(path, text), texts)) == [None, None]
+    assert path.read_text() in texts
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import textwrap
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
     """
     path = Path(path)
     # In the same folder, since a rename is atomic within one file system only.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

@@ -37,7 +37,8 @@ def read_columns(path: Path, text: Collection[str], check: Callable[[list[str]],
         Arrays by column, in the order of the file; columns beside `text` are numbers or booleans.
 
     Raises:
-        InputError: pandas (or pyarrow) is not installed, or the file is damaged or holds another kind of values.
+        InputError: pandas (or pyarrow) is not installed, or the file is damaged, holds another kind of values, or has a
+            blank identifier, type or relation.
     """
     pandas = _pandas(path)
     with reading(path, "a table with a header, one node, edge or graph per line"):
@@ -135,4 +136,6 @@ def _array(name: str, column: Any, text: bool) -> np.ndarray:
     known = np.where(column.isna(), "", values.astype(object)).tolist()
     if not all(isinstance(value, str) for value in known):
         raise ValueError(f"column {name!r} holds {column.dtype}, and not text or whole numbers")
+    if name not in REAL and "" in known:  # a label or a part may be unknown; an identifier, a type, a relation may not
+        raise ValueError(f"column {name!r} is blank in row {known.index('') + 1}")
     return np.array(known, dtype=str) if known else np.zeros(0, "U1")

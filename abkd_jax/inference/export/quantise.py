@@ -37,7 +37,7 @@ def stored(variables: Pytree, precision: Precision) -> Pytree:
     - `"int8"`: matrices (kernels, embeddings) as `Quantised`, `w ~ q s`, `s = max |w| / 127` of each output channel;
       vectors in float32. In a stack of matrices every matrix has its own scales.
 
-    Statistics of batch normalisation stay in float32.
+    Statistics of batch normalisation stay in float32, and whole numbers as they are.
 
     Raises:
         InputError: the precision is unknown.
@@ -53,11 +53,14 @@ def stored(variables: Pytree, precision: Precision) -> Pytree:
     if precision == "float32":
         return variables
     of_leaf = _quantised if precision == "int8" else lambda leaf: leaf.astype(jnp.bfloat16)
-    return dict(variables) | {"params": jax.tree.map(of_leaf, variables["params"])}
+    params = jax.tree.map(lambda leaf: of_leaf(leaf) if _is_real(leaf) else leaf, variables["params"])
+    return dict(variables) | {"params": params}
 
 
 def restored(variables: Pytree) -> Pytree:
-    """Returns stored variables as the model reads them, in float32; inside a program the weights stay stored.
+    """Returns stored variables as the model reads them, in float32 but for whole numbers.
+
+    Inside a program the weights stay stored.
 
     Examples:
         >>> weights = {"params": {"kernel": np.array([[1.27, 0.0], [-0.5, 0.0]], np.float32)}}
@@ -79,4 +82,8 @@ def _restored(leaf: Any) -> Array:
     if isinstance(leaf, Quantised):
         values = jnp.asarray(leaf.values).astype(jnp.float32)
         return values * jnp.asarray(leaf.scales)
-    return jnp.asarray(leaf).astype(jnp.float32)
+    return jnp.asarray(leaf).astype(jnp.float32) if _is_real(leaf) else jnp.asarray(leaf)
+
+
+def _is_real(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)  # which bfloat16 is, unlike for NumPy

@@ -2,11 +2,10 @@
 
 `python -m experiments.bench.latency --data-root DATA` times one random test node with its neighbourhood (200 of them),
 256 nodes, and the whole graph, cold and warm, with untrained weights: only sizes matter. Beside the pass over the whole
-graph stands that of layers of the same kinds and sizes in PyTorch Geometric, with as many threads, on a normalised
-adjacency in PyTorch's CSR format, both in turn, some passes each. Outputs are not compared: the GAT there has a term of
-the receiving nodes and no batch normalisation, which is the other way round here. The teacher of ogbn-arxiv is the GAT
-3 x 96 of `arxiv_small` without its normalisation by degrees, so that single nodes have a neighbourhood; features of
-stand-ins do.
+graph stands that of the same model with the same weights in PyTorch Geometric, with as many threads, both in turn, some
+passes each; their logits must agree. The teacher of ogbn-arxiv is the GAT 3 x 96 of `arxiv_small` with the two options
+that PyTorch Geometric's GATConv knows: a term of the receiving nodes, and no normalisation by degrees, with which
+single nodes would have no neighbourhood here; features of stand-ins do.
 """
 
 import dataclasses
@@ -15,7 +14,6 @@ import os
 import platform
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +34,14 @@ from abkd_jax.run.report.tables import latency_table
 from abkd_jax.run.timing import time_model, with_host
 from abkd_jax.study.report.excerpt import filled
 from abkd_jax.training.provenance import provenance
+from abkd_jax.types import InputError
+from experiments.bench.torch_stacks import torch_pass
 from experiments.program import run_program
 
 TURNS, LEAST = 3, 5  # passes over the whole graph, here and in PyTorch Geometric; a turn of more where they are short
 TURN = 0.2  # seconds
 PAUSE = 0.3  # seconds before a turn: threads of either spin for a while after their work, on cores that the other needs
+TOLERANCE = 1e-4  # largest difference of logits, of the largest one: sums of float32 in another order
 NAME = "latency"  # of the excerpt
 
 
@@ -62,7 +63,8 @@ def main(args: Args) -> None:
     """Measures, stores and prints the tables.
 
     Raises:
-        InputError: data that cannot be loaded, or a text without a place for the table.
+        InputError: data that cannot be loaded, a text without a place for the table, or logits that differ from those
+            of PyTorch Geometric.
     """
     if args.readme is not None:
         filled(args.readme, NAME, "")  # what is wrong with it is said before the measurement
@@ -85,7 +87,7 @@ def _models(name: str) -> dict[str, ModelConfig]:
     """Returns the sizes that are compared, the teacher first."""
     teacher, student = semi_supervised().teacher.model, ModelConfig("gcnii", layers=4, hidden=4, dropout=0.0)
     if name == "ogbn-arxiv":
-        teacher = dataclasses.replace(arxiv().teacher.model, hidden=96, symmetric_norm=False)
+        teacher = dataclasses.replace(arxiv().teacher.model, hidden=96, destination_term=True, symmetric_norm=False)
     mlp = ModelConfig("mlp", layers=2, hidden=128, dropout=0.0)
     return {
         f"teacher, {teacher.name} {teacher.layers} x {teacher.hidden}": teacher,
@@ -101,10 +103,19 @@ def _row(data: PreparedData, label: str, config: ModelConfig) -> dict[str, Any]:
     predict = jax.jit(lambda variables, graph: model.apply(variables, graph).logits)
     passes: dict[str, Callable[[], Any]] = {
         "here_ms": lambda: jax.block_until_ready(predict(variables, data.batch.graph)),
-        "pyg_ms": _pytorch_geometric(data, config),
+        "pyg_ms": torch_pass(data, config, variables),
     }
+    differs = _difference(*(np.asarray(run()) for run in passes.values()), label)
     row = time_model(data, label, config, model, variables)
-    return {**row, "parameters": parameter_count(variables["params"]), **_in_turn(passes)}
+    return {**row, "parameters": parameter_count(variables["params"]), **_in_turn(passes), "difference": differs}
+
+
+def _difference(here: np.ndarray, there: np.ndarray, label: str) -> float:
+    """Returns the largest difference between the logits of both sides, relative to the largest logit."""
+    differs = float(np.abs(here - there).max() / np.abs(there).max())
+    if not differs < TOLERANCE:
+        raise InputError(f"{label}: logits here and in PyTorch Geometric differ by {differs:.2g} of the largest one")
+    return differs
 
 
 def _in_turn(passes: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
@@ -120,69 +131,6 @@ def _in_turn(passes: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
             of_turn.append(1e3 * (time.perf_counter() - began))
         times[name] += of_turn
     return {name: statistics.median(of) for name, of in times.items()}
-
-
-def _pytorch_geometric(data: PreparedData, config: ModelConfig) -> Callable[[], Any]:
-    """Returns one pass of layers of the same kinds and sizes in PyTorch Geometric, with weights of its own."""
-    import torch
-    from torch_geometric.nn import GATConv, GCN2Conv
-
-    torch.set_num_threads(os.cpu_count() or 1)
-    graph: Any = data.batch.graph
-    layout, width, classes = graph.edges, data.dataset.features.shape[1], data.outputs
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch calls its CSR tensors a prototype
-        x = _features(data)
-        loops = np.arange(x.shape[0])
-        ends = np.concatenate([np.stack([graph.receivers, graph.senders]), np.stack([loops, loops])], axis=1)
-        values = np.concatenate([layout.coefficients, layout.self_coefficients])
-        adjacency = torch.sparse_coo_tensor(
-            torch.from_numpy(ends.astype(np.int64)), torch.from_numpy(values), (x.shape[0],) * 2
-        ).to_sparse_csr()
-    hidden, linear = config.hidden, torch.nn.Linear
-
-    def gcnii() -> Any:
-        h0 = torch.relu(torch.addmm(first.bias, x, first.weight.T))
-        h = h0
-        for conv in layers:
-            h = torch.relu(conv(h, h0, adjacency))
-        return last(h)
-
-    def gat() -> Any:
-        h = x
-        for conv in layers:
-            h = torch.nn.functional.elu(conv(h, edges))
-        return h
-
-    def mlp() -> Any:
-        return last(torch.relu(torch.addmm(first.bias, x, first.weight.T)))
-
-    if config.name == "gcnii":
-        first, last = linear(width, hidden), linear(hidden, classes)
-        layers = [GCN2Conv(hidden, 0.1, 0.5, number + 1, normalize=False) for number in range(config.layers)]
-        run = gcnii
-    elif config.name == "gat":
-        edges = torch.from_numpy(np.stack([graph.senders, graph.receivers]).astype(np.int64))
-        per_head, inner = hidden // config.heads, [width, *[hidden] * (config.layers - 1)]
-        sizes = [*[(per_head, config.heads)] * (config.layers - 1), (classes, 1)]
-        layers = [GATConv(w, out, heads, residual=True) for w, (out, heads) in zip(inner, sizes, strict=True)]
-        run = gat
-    else:
-        first, last = linear(width, hidden), linear(hidden, classes)
-        layers, run = [], mlp
-    return torch.no_grad()(run)
-
-
-def _features(data: PreparedData) -> Any:
-    """Returns the features as PyTorch multiplies them fastest: CSR where they are sparse."""
-    import scipy.sparse as sp
-    import torch
-
-    features: Any = data.dataset.features
-    if not sp.issparse(features):
-        return torch.from_numpy(np.array(features))
-    parts = (torch.from_numpy(part) for part in (features.indptr, features.indices, features.data))
-    return torch.sparse_csr_tensor(*parts, size=features.shape)
 
 
 def _show(name: str, rows: list[dict[str, Any]]) -> None:

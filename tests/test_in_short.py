@@ -114,6 +114,18 @@ def test_what_the_advised_settings_gain():
     assert all(float(re.findall(r"([+-]\d+\.\d+) \+-", row)[0]) > 0.0 for row in rows[2:])
 
 
+def test_labels_beside_soft_labels_of_graphs():
+    small, large, hiv = told("molecules"), told("molhiv"), "ogbg-molhiv"
+    both, plain = "labels_soft_label", "supervised"
+    said = found(
+        r"gain over soft labels: (\S+) on two small .* and (\S+) on ogbg-molhiv, (\S+) above .* and (\S+) above the"
+    )
+    gains = [small.claim(both, "soft_label")[0]]
+    gains += [large.gain(both, other, hiv) for other in ("soft_label", plain, "teacher")]
+    assert said == tuple(f"{gain:.1f}" for gain in gains)
+    assert small.claim(both, plain)[0] < 0.0
+
+
 def over_graphs(table, method, against):
     """Returns what the draws say of a claim over all data sets: the mean gain in points, and those of the draws."""
     drawn = told(table).drawn(method, against)

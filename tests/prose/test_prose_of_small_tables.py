@@ -1,7 +1,9 @@
-"""What the texts of four tables say: `normalised`, `layers_differ`, `few_labels` and `molecules`."""
+"""What the texts of five tables say: `normalised`, `layers_differ`, `few_labels`, `molecules` and `molhiv`."""
+
+import statistics
 
 import pytest
-from prose_samples import NEAR, Told, check_numbers, what_it_shows
+from prose_samples import NEAR, Told, check_numbers, same, what_it_shows
 
 FITTED, SOFT = "soft_label_fitted", "soft_label"
 
@@ -52,3 +54,18 @@ def test_molecules():
     assert round(told.score(both, toxic), 1) == round(plain, 1)
     deviations = [told.std(method, bace) for method in ("teacher", *told.grid.methods)]
     assert (round(min(deviations)), round(max(deviations))) == (3, 7)
+
+
+def test_molhiv():
+    told, hiv, both, plain = Told("molhiv"), "ogbg-molhiv", "labels_soft_label", "supervised"
+    soft, labels, teacher, students, aligned = (told.score(m, hiv) for m in (SOFT, plain, "teacher", both, "abkd"))
+    claimed = [told.claim(*of, hiv) for of in ((both, plain), (both, SOFT), ("abkd", SOFT))]
+    (above, p), (over, p_over), (by, p_by) = claimed
+    cells = {method: told.grid.cells[told.column(hiv), method] for method in told.grid.methods}
+    longer = [100.0 * statistics.mean(cells[method]["lengths"]["24"]["test"]) for method in (plain, SOFT)]
+    said = [soft, labels, teacher, students, above, over, same(p, p_over, digits=3), students - teacher, *longer]
+    check_numbers(what_it_shows("molhiv"), [*said, aligned, by, p_by])
+    assert {method: cell["epochs"] for method, cell in cells.items()} == {plain: 8, SOFT: 8, "abkd": 8, both: 24}
+    for other in (plain, SOFT):
+        pairs = zip(cells[both]["scores"]["test"], cells[other]["scores"]["test"], strict=True)
+        assert all(ours > theirs for ours, theirs in pairs)

@@ -216,15 +216,30 @@ def test_stored_teachers_are_those_of_their_cells():
         assert not of or [name for name, digest in files.items() if digest not in itertools.chain(*of)] == []
 
 
-def test_the_scores_of_pubmed_in_the_readme_are_those_of_the_cells():
-    said = re.search(r"Pubmed's students, (\S+) times smaller, have (.+?) with .*?\(teachers (.+?)\)", README)
+@pytest.mark.parametrize(
+    ("table", "dataset", "seeds", "text"),
+    [
+        ("main", "pubmed", 10, r"Pubmed's students, (\S+) times smaller, have (.+?) with .*?\(teachers (.+?)\)"),
+        (
+            "molhiv",
+            "ogbg-molhiv",
+            7,
+            r"ogbg-molhiv, (\S+) times, have ROC-AUC (.+?) from .*?\(teachers (.+?), labels alone (.+?)\)",
+        ),
+    ],
+    ids=["pubmed", "molhiv"],
+)
+def test_scores_of_one_data_set_in_the_readme_are_those_of_its_cells(table, dataset, seeds, text):
+    said = re.search(text, README)
     assert said is not None
-    cells = {cell["method"]: cell for cell in cells_of(RESULTS / "main") if cell["dataset"] == "pubmed"}
-    assert said[1] == f"{cells['soft_label']['compression']:.1f}"
-    for score, method in ((said[2], "soft_label"), (said[3], "teacher")):
+    cells = {cell["method"]: cell for cell in cells_of(RESULTS / table) if cell["dataset"] == dataset}
+    methods = ["soft_label", "teacher"] if table == "main" else ["labels_soft_label", "teacher", "supervised"]
+    assert said[1] == f"{cells[methods[0]]['compression']:.1f}"
+    for score, method in zip(said.groups()[1:], methods, strict=True):
         scores = cells[method]["scores"]["test"]
         mean, deviation = estimate(scores)
-        assert (score, len(scores)) == (format_score(mean, metric_named("accuracy"), deviation), 10)
+        metric = metric_named(cells[method]["metric"])
+        assert (score, len(scores)) == (format_score(mean, metric, deviation), seeds)
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -71,16 +71,19 @@ def test_names_beside_costs_do_not_overlap(wide):
     assert gaps.min() > 7.0  # points; text is 6.7 high
 
 
-def test_students_of_one_architecture_stand_by_size():
+def by_size(sizes):
+    """Returns cells of two methods of every student, from how many times smaller it is."""
     rng = np.random.default_rng(0)
+    pairs = [(student, method) for student in sizes for method in ("soft_label", "abkd")]
+    return [samples.cell(rng, "cora", of, 0.8, student=name, compression=sizes[name]) for name, of in pairs]
+
+
+def test_students_of_one_architecture_stand_by_size():
+    rng = np.random.default_rng(1)
     sizes = {"4x2": 120.0, "4x4": 60.0, "1x4": 61.0, "mlp:2x8": 10.0}
-    made = [
-        samples.cell(rng, "cora", method, 0.8, student=student, compression=ratio)
-        for student, ratio in sizes.items()
-        for method in ("soft_label", "abkd", "of_one_size")
-        if method != "of_one_size" or student == "4x4"
-    ]
-    made.append(samples.cell(rng, "cora", "abkd", 0.1, student="1x2", compression=130.0))
+    made = by_size(sizes)
+    made.append(samples.cell(rng, "cora", "of_one_size", 0.8, student="4x4", compression=60.0))
+    made.append(samples.cell(rng, "cora", "abkd", 0.15, student="1x2", compression=130.0))
     (picture,) = size_pictures(make_grid(made, "soft_label"))  # the perceptron has one size
     assert picture.name == "sizes_cora_transductive.svg"
     said = texts(picture.svg)
@@ -135,13 +138,7 @@ def test_chosen_numbers_are_in_a_table():
 
 
 def test_normalised_students_stand_by_size_beside_others():
-    rng = np.random.default_rng(0)
-    sizes = {"gcn:4x4:batch": 60.0, "gcn:4x4": 61.0, "gcn:2x4:batch": 90.0, "gcn:2x4": 91.0}
-    made = [
-        samples.cell(rng, "cora", method, 0.8, student=student, compression=ratio)
-        for student, ratio in sizes.items()
-        for method in ("soft_label", "abkd")
-    ]
+    made = by_size({"gcn:4x4:batch": 60.0, "gcn:4x4": 61.0, "gcn:2x4:batch": 90.0, "gcn:2x4": 91.0})
     found = {picture.name: texts(picture.svg) for picture in size_pictures(make_grid(made, "soft_label"))}
     assert found.keys() == {"sizes_cora_transductive_gcn.svg", "sizes_cora_transductive_gcn-batch.svg"}
     for said in found.values():

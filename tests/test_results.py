@@ -13,7 +13,8 @@ from prose_samples import WORDS
 
 from abkd_jax.run.identity import weights_digest
 from abkd_jax.run.report.markdown import format_score
-from abkd_jax.run.report.statistics import estimate, metric_named
+from abkd_jax.run.report.statistics import comparisons, estimate, metric_named, metric_of
+from abkd_jax.run.report.tables import comparison_table
 from abkd_jax.study.report.claims import decide
 from abkd_jax.study.report.excerpt import excerpt, names_of_excerpts, with_excerpt
 from abkd_jax.study.report.grid import Column, make_grid
@@ -240,6 +241,14 @@ def test_scores_of_one_data_set_in_the_readme_are_those_of_its_cells(table, data
         mean, deviation = estimate(scores)
         metric = metric_named(cells[method]["metric"])
         assert (score, len(scores)) == (format_score(mean, metric, deviation), seeds)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/report.md")), ids=lambda path: path.parent.name)
+def test_paired_comparisons_of_a_stored_report_are_those_of_its_records(path):
+    records = json.loads((path.parent / "results.json").read_text())["records"]
+    methods = {record["method"] for record in records}
+    rows = [row for base in ("supervised", "soft_label") if base in methods for row in comparisons(records, base)]
+    assert f"## Paired comparisons\n\n{comparison_table(rows, metric_of(records))}\n" in path.read_text()
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -64,6 +64,18 @@ def test_the_table_of_latencies_is_that_of_the_stored_benchmark():
     stored = json.loads((RESULTS / "bench_latency.json").read_text())
     assert with_excerpt(text, latency.NAME, latency.as_text(stored["data"])) == text
     assert f"commit {stored['commit']}, untrained" in text
+    rows = [row for of_graph in stored["data"].values() for row in of_graph["rows"]]
+    small = [row["here_ms"] / row["pyg_ms"] for row in rows if " x 4" in row["method"]]
+    others = [row["pyg_ms"] / row["here_ms"] for row in rows if " x 4" not in row["method"]]
+    ends = [(f"{min(of):.1f}".lstrip("0"), f"{max(of):.1f}") for of in (others, small)]
+    said = re.search(
+        r"MLPs are (\S+) to (\S+) times faster here.* faster and some slower: (\S+) to (\S+) times", text, re.S
+    )
+    assert said
+    assert said.groups() == (*ends[0], *ends[1])
+    differ = re.search(r"differ by at most (\S+) of the largest", text)
+    assert differ
+    assert max(row["difference"] for row in rows) <= float(differ[1]) < latency.TOLERANCE
 
 
 def test_the_table_of_compiled_programs_is_that_of_their_cells():

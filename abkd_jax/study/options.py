@@ -7,7 +7,11 @@ from pathlib import Path
 from abkd_jax.configs.options import ModelConfig, TeacherConfig
 from abkd_jax.types import InputError
 
-__all__ = ["Table", "Tuning", "student_model"]
+__all__ = ["STUDENT", "Table", "Tuning", "student_model"]
+
+STUDENT = re.compile(
+    r"(?:(?P<name>[\w.]+(?::\w+)?):)?(?P<layers>[1-9]\d*)x(?P<hidden>[1-9]\d*)(?::(?P<norm>batch|layer))?"
+)
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,12 @@ def student_model(text: str, base: ModelConfig) -> ModelConfig:
         >>> model.name, model.layers, model.hidden
         ('mlp', 2, 128)
     """
-    found = re.fullmatch(r"(?:([\w.]+(?::\w+)?):)?([1-9]\d*)x([1-9]\d*)(?::(batch|layer))?", text)
+    found = STUDENT.fullmatch(text)
     if found is None:
         forms = "4x4, mlp:2x128, my_models:tiny:2x8 or gcn:4x4:batch"
         raise InputError(f"student {text!r}: expected layers x units, as in {forms}")
-    name, layers, hidden = found[1] or base.name, int(found[2]), int(found[3])
+    name, layers, hidden = found["name"] or base.name, int(found["layers"]), int(found["hidden"])
     if name != base.name:
         base = ModelConfig(dropout=0.0)
-    sizes = {"layers": layers, "hidden": hidden, "norm": found[4] or base.norm}
+    sizes = {"layers": layers, "hidden": hidden, "norm": found["norm"] or base.norm}
     return replace(base, name=name, **sizes)

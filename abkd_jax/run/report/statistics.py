@@ -1,5 +1,6 @@
 """Statistics over the records of a run: means over the seeds that finished, and comparisons paired by seed."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -34,6 +35,7 @@ __all__ = [
     "metric_named",
     "metric_of",
     "paired_tests",
+    "stored_error",
     "stored_score",
     "summarise",
 ]
@@ -284,6 +286,22 @@ def stored_score(value: float, metric: str, digits: int = 6) -> float:
         (0.851235, -3.12346e-07)
     """
     return round(value, digits) if metric_named(metric).unit == "%" else float(f"{value:.{digits}g}")
+
+
+def stored_error(metric: Metric, largest: float = 1.0, digits: int = 6) -> float:
+    """Returns the largest error of a difference of two scores of which `stored_score` has kept so many digits.
+
+    Args:
+        metric: their metric.
+        largest: size of the largest score; shares have an error that does not depend on it.
+        digits: of `stored_score`.
+
+    Examples:
+        >>> stored_error(METRICS["accuracy"]), stored_error(METRICS["-RMSE"], 123.456)
+        (1e-06, 0.001)
+    """
+    exponent = 0 if metric.unit == "%" or not largest else 1 + math.floor(math.log10(largest))
+    return float(f"1e{exponent - digits}")
 
 
 def paired_tests(differences: Sequence[float]) -> tuple[float | None, float | None]:

@@ -81,10 +81,11 @@ def decide(grid: Grid, claims: Sequence[Claim], test: Test = "permutation") -> l
     for claim in claims:
         found = compared(grid, claim)
         for column, (rival, differences) in found.items():
-            alone.append((claim, (rival,), (column,), difference([*differences.values()])))
+            found_here = difference([*differences.values()], grid.error(column))
+            alone.append((claim, (rival,), (column,), found_here))
         kept = comparable(grid, {column: differences for column, (_, differences) in found.items()})
         if len(kept) > 1:
-            over.append((claim, tuple(found[column][0] for column in kept), tuple(kept), over_columns(kept)))
+            over.append((claim, tuple(found[column][0] for column in kept), tuple(kept), over_columns(grid, kept)))
     corrected = holm([p_of(one[-1], test) for one in alone]) + holm([one[-1].permutation_p for one in over])
     return [
         Decision(claim, rivals, Comparison(columns, claim.method, found, p))

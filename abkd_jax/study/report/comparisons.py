@@ -74,7 +74,7 @@ def compare(grid: Grid, baseline: str, test: Test = "permutation", view: str = "
             differences = paired(cell, cells.get(baseline), view) if method != baseline else {}
             if differences:
                 places.append((column, method))
-                found.append(difference([*differences.values()]))
+                found.append(difference([*differences.values()], grid.error(column)))
     corrected = holm([p_of(one, test) for one in found])
     return [
         Comparison((column,), method, one, p) for (column, method), one, p in zip(places, found, corrected, strict=True)
@@ -96,7 +96,7 @@ def compare_over_datasets(grid: Grid, baseline: str, view: str = "test") -> list
         kept = comparable(grid, differences)
         if len(kept) > 1:
             places.append((tuple(kept), method))
-            found.append(over_columns(kept))
+            found.append(over_columns(grid, kept))
     corrected = holm([one.permutation_p for one in found])
     return [
         Comparison(columns, method, one, p) for (columns, method), one, p in zip(places, found, corrected, strict=True)
@@ -108,14 +108,15 @@ def comparable(grid: Grid, differences: Differences) -> Differences:
     return {c: found for c, found in differences.items() if len(found) >= MIN_PAIRS and grid.metric(c).unit == "%"}
 
 
-def over_columns(differences: Differences) -> Difference:
+def over_columns(grid: Grid, differences: Differences) -> Difference:
     """Returns the statistics of differences over all columns; every data set weighs the same, see `by_dataset`.
 
     Args:
+        grid: the cells.
         differences: of two columns or more, see `comparable`.
     """
-    groups = by_dataset(differences)
-    return pooled(groups) if len(groups) > 1 else difference(groups[0])
+    groups, error = by_dataset(differences), grid.error(*differences)
+    return pooled(groups, error) if len(groups) > 1 else difference(groups[0], error)
 
 
 def by_dataset(differences: Mapping[Column, Mapping[Any, float]]) -> list[list[float]]:
@@ -135,7 +136,7 @@ def by_dataset(differences: Mapping[Column, Mapping[Any, float]]) -> list[list[f
 def gap_to_teacher(grid: Grid, column: Column, method: str, view: str = "test") -> Difference | None:
     """Returns the scores of a student less those of its teachers; None without a pair."""
     differences = paired(grid.cells[column, method], grid.teacher(column), view)
-    return difference([*differences.values()]) if differences else None
+    return difference([*differences.values()], grid.error(column)) if differences else None
 
 
 def best_attainable(rows: Sequence[Comparison], test: Test) -> float:

@@ -71,7 +71,7 @@ def _decide(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[tuple[Decisi
     over = [(claim, tuple(gaps), _over_all(gaps)) for claim, gaps in shares if len(gaps) > 1]
     decided = []
     for part in (alone, over):
-        differences = [difference(values) for *_, values in part]
+        differences = [difference(values, draws[0].error(*columns)) for _, columns, values in part]
         corrected = holm([one.permutation_p for one in differences])
         for (claim, columns, values), of_draws, p in zip(part, differences, corrected, strict=True):
             comparison = Comparison(columns, claim.method, of_draws, p)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.run.report.statistics import metric_named
+from abkd_jax.run.report.statistics import metric_named, stored_error
 from abkd_jax.run.report.trends import is_finite
 from abkd_jax.study.cells import Cell
 from abkd_jax.types import InputError, Metric
@@ -57,6 +57,14 @@ class Grid(NamedTuple):
     def metric(self, column: Column) -> Metric:
         """Returns the metric of a column, which all of its cells share."""
         return metric_of_cell(next(iter(self.of_column(column).values())))
+
+    def error(self, *columns: Column) -> float:
+        """Returns the largest error of a difference of two scores of these columns, by the digits that are stored."""
+        return max(self._error(column) for column in columns)
+
+    def _error(self, column: Column) -> float:
+        sizes = [abs(score) for cell in self.of_column(column).values() for score in scores_of(cell).values()]
+        return stored_error(self.metric(column), max(sizes, default=1.0))
 
     def compression(self, column: Column) -> float | None:
         """Returns how many times fewer parameters than their teachers the students of a column have, the median."""

@@ -1,6 +1,5 @@
 """Figures of test scores over the sizes of students: what is lost as they shrink."""
 
-import re
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from abkd_jax.run.report.canvas import COLOURS, LINE_STYLES, canvas, footer, svg
 from abkd_jax.run.report.tables import format_score
+from abkd_jax.study.options import STUDENT
 from abkd_jax.study.report.axes import WIDTH, least_drawn
 from abkd_jax.study.report.blocks import Picture, picture_file
 from abkd_jax.study.report.grid import Column, Grid, scores_of
@@ -15,7 +15,6 @@ from abkd_jax.study.report.statistics import bootstrap_interval
 
 __all__ = ["size_pictures"]
 
-STUDENT = re.compile(r"(?:(.+):)?(\d+x\d+)(?::(\w+))?")  # as `options.student_model` reads it
 HEIGHT = 3.0  # inches
 SPREAD = 0.4  # of the distance of two sizes, for the methods side by side
 
@@ -46,7 +45,9 @@ def _place(column: Column) -> tuple[str, str, str]:
 def _parts(student: str) -> tuple[str, str]:
     """Returns architecture and normalisation, where a student's name has them, and its size."""
     found = STUDENT.fullmatch(student)
-    return (":".join(filter(None, found.group(1, 3))), found[2]) if found else ("", student)
+    if found is None:
+        return "", student
+    return ":".join(filter(None, found.group("name", "norm"))), f"{found['layers']}x{found['hidden']}"
 
 
 def _methods(grid: Grid, columns: Sequence[Column]) -> list[str]:

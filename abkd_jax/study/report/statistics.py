@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abkd_jax.run.report.sign_flips import RESAMPLES, settled, sign_flip_p
+from abkd_jax.run.report.sign_flips import RESAMPLES, settled, sign_flip_p, with_ties
 from abkd_jax.run.report.statistics import MIN_PAIRS, Estimate, estimate, paired_tests
 
 __all__ = ["Difference", "bootstrap_interval", "difference", "holm", "pooled"]
@@ -37,11 +37,12 @@ class Difference(NamedTuple):
     effect: float | None = None
 
 
-def difference(differences: Sequence[float]) -> Difference:
+def difference(differences: Sequence[float], error: float = 0.0) -> Difference:
     """Returns the statistics of the differences of one data set.
 
     Args:
         differences: one per pair, at least one.
+        error: of a difference, as `stored_error` has it; what may differ by errors alone are ties of the tests.
 
     Examples:
         >>> found = difference([0.03, 0.01, 0.02, 0.02])
@@ -52,12 +53,12 @@ def difference(differences: Sequence[float]) -> Difference:
     found = estimate(d.tolist())
     if len(d) < MIN_PAIRS:
         return Difference(len(d), found, None, None)
-    t_p, wilcoxon_p = paired_tests(d.tolist())
+    t_p, wilcoxon_p = paired_tests(with_ties(d.tolist(), 2.0 * error))  # two equal ones are no farther apart
     effect = found.mean / found.std if found.std and np.ptp(d) > 0.0 else None
-    return Difference(len(d), found, bootstrap_interval([d]), sign_flip_p([d]), wilcoxon_p, t_p, effect)
+    return Difference(len(d), found, bootstrap_interval([d]), sign_flip_p([d], error), wilcoxon_p, t_p, effect)
 
 
-def pooled(groups: Sequence[Sequence[float]]) -> Difference:
+def pooled(groups: Sequence[Sequence[float]], error: float = 0.0) -> Difference:
     """Returns the statistics of the mean over data sets of their mean differences: every data set weighs the same.
 
     The standard deviation is that of the means of the data sets; resamples and sign flips are those of pairs, so p and
@@ -65,11 +66,12 @@ def pooled(groups: Sequence[Sequence[float]]) -> Difference:
 
     Args:
         groups: for every data set its differences, three or more.
+        error: of a difference, as for `difference`.
     """
     arrays = [settled(group) for group in groups]
     means = estimate([float(np.mean(d)) for d in arrays])
     pairs = sum(map(len, arrays))
-    return Difference(pairs, means, bootstrap_interval(arrays), sign_flip_p(arrays))
+    return Difference(pairs, means, bootstrap_interval(arrays), sign_flip_p(arrays, error))
 
 
 def bootstrap_interval(groups: Sequence[Any]) -> tuple[float, float] | None:

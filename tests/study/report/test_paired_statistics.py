@@ -5,8 +5,10 @@ import pytest
 from scipy import stats
 
 from abkd_jax.run.report.sign_flips import least_p, sign_flip_p
+from abkd_jax.run.report.statistics import stored_error, stored_score
 from abkd_jax.study.report.ranks import Ranks, average_ranks, cliques
 from abkd_jax.study.report.statistics import bootstrap_interval, difference, holm, pooled
+from abkd_jax.types import METRICS
 
 D = [0.012, -0.004, 0.02, 0.008, 0.015, 0.001]
 
@@ -69,6 +71,22 @@ def test_intervals_are_bca_and_the_same_whenever_they_are_asked_for(sizes):
     assert tuple(found) == bootstrap_interval(groups)
 
 
+def test_gains_of_equal_nodes_are_ties_whatever_the_digits_of_their_scores():
+    """Scores of 1,811 nodes with six decimals: their tests are those of whole nodes."""
+    before, gains = np.array([1512, 1498, 1503, 1511, 1490, 1507, 1520]), np.array([7, 3, -4, 4, 7, 3, -3])
+    scores = [np.array([stored_score(n / 1811, "accuracy") for n in nodes]) for nodes in (before + gains, before)]
+    stored = (scores[0] - scores[1]).tolist()
+    signs = np.array(list(itertools.product([-1, 1], repeat=len(gains))))
+    ranks = np.sign(gains) * stats.rankdata(np.abs(gains))
+    by_nodes, by_ranks = (np.mean(np.abs(signs @ of) >= abs(of.sum())) for of in (gains, ranks))
+    found = difference(stored, stored_error(METRICS["accuracy"]))
+    assert (found.permutation_p, found.wilcoxon_p) == (by_nodes, by_ranks)
+    weighted = np.concatenate([gains / 7, gains[:4] / 4])
+    signs = np.array(list(itertools.product([-1, 1], repeat=11)))
+    by_nodes = np.mean(np.abs(signs @ weighted) >= abs(weighted.sum()) - 1e-9)
+    assert pooled([stored, stored[:4]], stored_error(METRICS["accuracy"])).permutation_p == by_nodes
+
+
 def test_many_pairs_are_sampled_and_never_have_p_zero():
     assert 0.0 < sign_flip_p([[1.0 + i / 100 for i in range(30)]]) <= 2e-4
 
@@ -104,8 +122,9 @@ def test_errors_have_the_same_tests_in_any_unit(exponent):
     before, gains = [6.669, 3.4011, 1.3647, 1.1471, 8.2381, 9.1235, 6.3991], [5, 3, 2, 1, 2, 5, -1]
 
     def tested(unit):
-        pairs = [(b * unit, (b - gain / 100) * unit) for b, gain in zip(before, gains, strict=True)]
-        return difference([float(f"{b:.6g}") - float(f"{a:.6g}") for b, a in pairs])
+        errors = [[b * unit, (b - gain / 100) * unit] for b, gain in zip(before, gains, strict=True)]
+        stored = np.array([[stored_score(e, "-RMSE") for e in pair] for pair in errors])
+        return difference((stored[:, 0] - stored[:, 1]).tolist(), stored_error(METRICS["-RMSE"], stored.max()))
 
     one, other = tested(1.0), tested(10.0**exponent)
     assert (other.permutation_p, other.wilcoxon_p) == (6 / 128, one.wilcoxon_p)

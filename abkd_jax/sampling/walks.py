@@ -63,7 +63,7 @@ def random_walks(
         `[length + 1, r]` int32, the starts first.
 
     Raises:
-        InputError: starts that are none of the nodes.
+        InputError: starts that are none of the nodes, or a length below 0.
 
     Examples:
         >>> from abkd_jax import datasets
@@ -73,6 +73,8 @@ def random_walks(
         (4, 2)
     """
     starts = as_indices("starts of walks", starts, graph.num_nodes)
+    if length < 0:
+        raise InputError(f"random_walks: length is {length!r}, expected a number of steps")
     visited = np.empty((length + 1, starts.shape[0]), np.int32)
     visited[0] = starts
     for step in range(length):

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from abkd_jax.graph import node_entry
 from abkd_jax.training.sharding import axis_size, put, take
-from abkd_jax.types import Batch, Pytree
+from abkd_jax.types import Batch, InputError, Pytree
 
 __all__ = ["fetch_rows", "on_shards", "put_tables", "sum_over_devices", "table_specs", "take_tables", "unread", "weigh"]
 
@@ -44,10 +44,19 @@ class _OnShards(NamedTuple):
     module: Any
 
     def apply(self, variables: Pytree, graph: jraph.GraphsTuple, **options: Any) -> Any:
-        """Applies the model inside a `shard_map` over the axis `data`."""
+        """Applies the model inside a `shard_map` over the axis `data`.
+
+        Raises:
+            InputError: a graph whose nodes name no rows, of a model with parameters of the table's name.
+        """
         params, rows = variables.get("params"), node_entry(graph, "embedding")
-        if rows is None or not isinstance(params, dict) or TABLE[1] not in params.get(TABLE[0], {}):
+        if not isinstance(params, dict) or TABLE[1] not in params.get(TABLE[0], {}):
             return self.module.apply(variables, graph, **options)
+        if rows is None:
+            raise InputError(
+                f"parameters {'/'.join(TABLE)}: on several devices they are spread by row, for nodes that name rows "
+                "of theirs; expected another name in a model of a graph whose nodes do not"
+            )
         nodes: Any = graph.nodes
         embedded = fetch_rows(params[TABLE[0]][TABLE[1]], rows)
         return self.module.apply(variables, graph._replace(nodes={**nodes, "embedded": embedded}), **options)

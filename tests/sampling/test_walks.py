@@ -100,6 +100,8 @@ def test_bad_arguments_are_named():
     _, graph = sample()
     with pytest.raises(InputError, match="0 walks of length 2"):
         walk_batches(graph, 0, 2, 3)
+    with pytest.raises(InputError, match="random_walks: length is -1, expected a number of steps"):
+        random_walks(graph, np.zeros(1, np.int32), -1, np.random.default_rng(0))
     with pytest.raises(InputError, match="61 clusters of 60 nodes"):
         partition(graph, 61)
     with pytest.raises(InputError, match=r"clusters of shape \(3,\), 2 per batch, for 60 nodes"):

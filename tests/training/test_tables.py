@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,7 @@ from abkd_jax.training.sharding import make_mesh, put
 from abkd_jax.training.step import init_state, make_gradients, with_teacher_targets
 from abkd_jax.training.tables import fetch_rows, on_shards, put_tables, take_tables
 from abkd_jax.training.tasks import classification
-from abkd_jax.types import Batch, NodeMasks
+from abkd_jax.types import Batch, InputError, NodeMasks
 
 NODES, ROWS, PARTS = 12, 10, 4  # the rows do not divide among the devices
 pytestmark = pytest.mark.skipif(jax.device_count() < PARTS, reason="needs 4 devices, tests/conftest.py fakes them")
@@ -66,6 +67,21 @@ def test_a_distillation_step_is_that_of_one_device(size):
     found, expected = run(make_mesh([f"data={PARTS}"])), run(None)
     assert found[0].params["student"]["input"]["embedding"].shape == (ROWS, HIDDEN)
     assert_close(found, expected, 1e-5, 1e-6)
+
+
+def test_a_table_of_that_name_in_another_model_is_refused_on_several_devices():
+    """`nn.Embed` calls its parameter like that; half of its rows would be read as all of them."""
+
+    class Looks(nn.Module):
+        @nn.compact
+        def __call__(self, graph):
+            return nn.Embed(ROWS, CLASSES, name="input")(graph.nodes)
+
+    graph = from_edges(np.array([0]), np.array([1]), 2, nodes=np.array([0, ROWS - 1], np.int32))
+    own, variables = Looks(), {"params": {"input": {"embedding": jnp.ones((ROWS, CLASSES))}}}
+    with pytest.raises(InputError, match="parameters input/embedding: on several devices they are spread by row"):
+        on_shards(own, make_mesh([f"data={PARTS}"])).apply(variables, graph)
+    assert on_shards(own, None) is own
 
 
 def test_the_table_never_travels_as_a_whole():

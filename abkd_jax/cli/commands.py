@@ -30,8 +30,9 @@ from abkd_jax.run.scores import graph_of
 from abkd_jax.run.teacher_outputs import save_outputs, without_padding
 from abkd_jax.run.teachers import read_teacher, teacher_of
 from abkd_jax.run.timing import time_model, with_host
-from abkd_jax.training.multihost import is_first
+from abkd_jax.training.multihost import are_several, is_first
 from abkd_jax.training.provenance import provenance
+from abkd_jax.training.sharding import axis_size
 from abkd_jax.types import GNNOutput, InputError, Metric
 
 __all__ = ["distill", "evaluate", "show_datasets", "train_teacher"]
@@ -80,20 +81,26 @@ def train_teacher(config: RunConfig, outputs: Path | None = None) -> int:
         outputs: file for the outputs of the first one; with `{seed}` in its name a file for each.
 
     Raises:
-        InputError: bad settings, data or files, or a graph that is evaluated layer by layer.
+        InputError: bad settings, data or files, or outputs to write of a graph that is evaluated layer by layer, or of
+            which several processes hold blocks.
     """
     _prepare_memory(config)
     config = resolve(config)
     prepared = pipeline.prepare(config)
     if outputs is not None and prepared.eval_nodes is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its outputs cannot be saved")
+    in_blocks = axis_size(prepared.mesh, "nodes") > 1  # which are scored by all processes that hold some of them
+    if outputs is not None and in_blocks and are_several():
+        raise InputError("--save-outputs: several processes hold blocks of the graph, expected one, once it is trained")
     given = read_teacher(prepared, config)
     if given is None:
         check_teacher(prepared, config.teacher.model, ())
     teachers = teacher_of(prepared, config, given).models
-    if not is_first():
+    if not (is_first() or in_blocks):
         return 0
     records = make_records((prepared,), "teacher", teachers)
+    if not is_first():
+        return 0
     metric = statistics.metric_of(records)
     scores = [[markdown.format_score(r[key], metric) for key in ("test_accuracy", "val_accuracy")] for r in records]
     rows = [(r["seed"], *texts, r["epochs"], r["seconds"]) for r, texts in zip(records, scores, strict=True)]

@@ -116,8 +116,10 @@ def check_rows(noun: str, features: Any, size: int) -> None:
 
 
 def host_values(values: Any) -> np.ndarray | None:
-    """Returns an array on the host; None for a tracer, whose values are unknown."""
-    return None if isinstance(values, Tracer) else np.asarray(values)
+    """Returns an array on the host; None where its values are unknown: of a tracer, or held by other processes."""
+    if isinstance(values, Tracer) or not getattr(values, "is_fully_addressable", True):
+        return None
+    return np.asarray(values)
 
 
 def checked_size(size: Any) -> int:

@@ -28,7 +28,7 @@ from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS, require_embe
 from abkd_jax.outside import is_outside
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
 from abkd_jax.run.targets import target_units, task_of
-from abkd_jax.training.sharding import axis_size
+from abkd_jax.training.sharding import axis_size, of_process
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, shape_of
 
@@ -267,7 +267,8 @@ def _whole(dataset: Dataset, mesh: Mesh | None = None) -> PreparedData:
     targets = node_mask(graph) & on_device(target_mask(dataset))
     batch = Batch(graph, on_device(dataset.labels, -1), NodeMasks(all=targets, train=train))
     identity = DataIdentity(dataset.name, fingerprint(dataset), {})
-    return PreparedData(dataset, task_of(dataset), batch, batch.labels, *masks, identity=identity)
+    scored = of_process((batch.labels, *masks), mesh)
+    return PreparedData(dataset, task_of(dataset), batch, *scored, identity=identity)
 
 
 def _sampled(dataset: Dataset, batches: BatchConfig, platform: str | None) -> PreparedData:

@@ -20,7 +20,7 @@ from abkd_jax.run.resolve import Job, resolve
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import read_teacher, teacher_of
 from abkd_jax.training.multihost import from_first, is_first
-from abkd_jax.training.sharding import make_mesh
+from abkd_jax.training.sharding import axis_size, make_mesh
 from abkd_jax.types import InputError
 
 __all__ = [
@@ -84,7 +84,8 @@ class Scored(NamedTuple):
 def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher | None = None) -> Scored:
     """Trains and scores the models of a config, or what its folder does not hold yet, and writes the folder.
 
-    Of several processes the first one scores and writes; the others train along and return nothing.
+    Of several processes the first one scores and writes; the others train along, score along where each holds blocks of
+    the graph, and return nothing.
 
     Args:
         config: resolved.
@@ -96,7 +97,9 @@ def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher 
     """
     path = run_path(config)
     if not is_first():
-        for _ in train_all(from_first(lambda: make_plan(config, open_run(path))), data, given):
+        plan, known = from_first(lambda: (make_plan(config, open_run(path)), open_run(path).records))
+        in_blocks = axis_size(data.mesh, "nodes") > 1
+        for _ in train_and_score(plan, data, given, known) if in_blocks else train_all(plan, data, given):
             pass
         return Scored({}, {}, {})
     with locked(path, "runs a comparison there", wait=False):
@@ -106,7 +109,7 @@ def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher 
         plan = make_plan(config, run)
         description = plan.description(data.identity.fingerprint)
         folder.claim(run, description, plan.config.methods, latest=config.out is None)
-        from_first(lambda: plan)
+        from_first(lambda: (plan, run.records))
         scored, jobs = Scored({}, {}, {}), {job.name: job for job in plan.jobs}
         for name, scored in train_and_score(plan, data, given, run.records):  # the last is returned
             if name in jobs:

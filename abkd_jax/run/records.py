@@ -118,8 +118,8 @@ def parameter_counts(module: Any, variables: Any) -> tuple[int | None, int]:
 
 
 def _latency_ms(data: PreparedData, module: Any, variables: Any) -> float | None:
-    """Measures the median time of one inference; None where only outputs are known."""
-    if isinstance(module, Stored):
+    """Measures the median time of one inference; None of outputs alone, and where other processes hold blocks."""
+    if isinstance(module, Stored) or not data.batch.labels.is_fully_addressable:
         return None
     predict = jax.jit(lambda variables, graph: apply_to(module, variables, graph).logits)
     return evaluation.latency(predict, variables, graph_of(data, module))["median_ms"]

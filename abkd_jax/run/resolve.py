@@ -254,11 +254,6 @@ def _check_mesh(config: RunConfig) -> None:
 
 def _check_processes(sizes: dict[str, int], kind: str) -> None:
     """Checks that several processes can share the axes of a mesh."""
-    if sizes["nodes"] > 1:
-        raise InputError(
-            f"--mesh nodes={sizes['nodes']}: several processes, expected one, since process 0 alone scores the models "
-            "on the graph"
-        )
     if sizes["seeds"] > 1 and kind != "full":
         raise InputError(
             f"--mesh seeds={sizes['seeds']}: --batches.kind is {kind} in several processes, expected full or one "

@@ -13,6 +13,7 @@ from abkd_jax.inference.by_parts import apply_to
 from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models.external import Applied, Ensemble, Stored, combine
 from abkd_jax.run.data import PreparedData
+from abkd_jax.training.sharding import of_process
 from abkd_jax.types import GNNOutput, GraphDataset, InputError, Pytree
 
 __all__ = ["for_validation", "graph_of", "make_predict", "make_scores"]
@@ -50,7 +51,7 @@ def make_predict(data: PreparedData, model: Any) -> Callable[[Pytree], Any]:
     if data.eval_nodes is None or data.host is None:
         graph = graph_of(data, model)
         predict = jax.jit(lambda variables, graph: apply_to(model, variables, graph).logits)
-        return lambda variables: predict(variables, graph)
+        return lambda variables: of_process(predict(variables, graph), data.mesh)
     host, nodes = data.host, data.eval_nodes
     if isinstance(model, Stored):
         return lambda variables: variables["outputs"].logits[nodes]

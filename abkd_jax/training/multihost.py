@@ -27,6 +27,7 @@ Value = TypeVar("Value")
 LOST_AFTER = 30  # seconds without a sign of life, after which a process counts as lost
 CONNECT = 300  # seconds that the processes wait for each other at the start
 DAY = 86_400  # seconds that a process may wait for another one that is alive, as while that one writes a report
+CPU_THREADS = 64  # of XLA on CPUs: collectives block one for each device, and by default there are as many as cores
 PIECE = 2**20  # bytes of one message
 LOST = "another process of this run has ended; the same command in all of them goes on from here"
 FORM = re.compile(r"(\d+)/(\d+)@([^@\s]+:\d+)")
@@ -58,6 +59,7 @@ def start(process: str, *, verbose: bool = False) -> None:
             )
         index, number, address = int(found[1]), int(found[2]), found[3]
     _end_in_one_line(verbose=verbose)
+    os.environ.setdefault("NPROC", str(CPU_THREADS))
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # it would ignore SIGTERM
     try:

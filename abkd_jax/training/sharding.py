@@ -23,6 +23,7 @@ __all__ = [
     "check_seeds_axis",
     "make_mesh",
     "mesh_sizes",
+    "of_process",
     "on_mesh",
     "put",
     "slices",
@@ -117,7 +118,7 @@ def put(tree: Pytree, mesh: Mesh, *axes: str | None) -> Pytree:
     """Puts arrays that every process holds as a whole on a mesh: an explicit transfer.
 
     Args:
-        tree: of arrays and typed PRNG keys.
+        tree: of arrays and typed PRNG keys; those that lie on a mesh of several processes already are spread anew.
         mesh: of devices of all processes.
         axes: for each leading dimension the axis of the mesh that shares it, or None; without any, every device holds
             everything.
@@ -126,13 +127,15 @@ def put(tree: Pytree, mesh: Mesh, *axes: str | None) -> Pytree:
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
-    def of_process(leaf: Any) -> Any:
+    def put_one(leaf: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(of_process(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+            return jax.random.wrap_key_data(put_one(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return jax.device_put(leaf, sharding)
         whole = jax.device_get(leaf)
         return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
-    return jax.tree.map(of_process, tree)
+    return jax.tree.map(put_one, tree)
 
 
 def take(tree: Pytree, mesh: Mesh | None) -> Pytree:
@@ -142,6 +145,14 @@ def take(tree: Pytree, mesh: Mesh | None) -> Pytree:
     if not all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
         tree = _replicate(mesh)(tree)
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def of_process(tree: Pytree, mesh: Mesh | None) -> Pytree:
+    """Returns arrays of which other processes hold parts as whole arrays on one device of this one; others as they are.
+
+    All processes must come here in the same order.
+    """
+    return tree if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)) else take(tree, mesh)
 
 
 @functools.cache

@@ -282,14 +282,7 @@ def test_devices_fit_the_batches(batches, mesh, message):
     assert message in refused(dataclasses.replace(BASE, batches=batches, mesh=mesh))
 
 
-@pytest.mark.parametrize(
-    ("batches", "mesh", "message"),
-    [
-        (WALKS, ("data=2", "seeds=2"), "--mesh seeds=2: --batches.kind is walks in several processes, expected full"),
-        (config.BatchConfig(), ("nodes=2",), "--mesh nodes=2: several processes, expected one"),
-    ],
-    ids=["seeds", "nodes"],
-)
-def test_several_processes_share_fewer_axes(monkeypatch, batches, mesh, message):
+def test_several_processes_do_not_share_seeds_of_minibatches(monkeypatch):
     monkeypatch.setattr(resolve, "are_several", lambda: True)
-    assert message in refused(dataclasses.replace(BASE, batches=batches, mesh=mesh))
+    message = "--mesh seeds=2: --batches.kind is walks in several processes, expected full"
+    assert message in refused(dataclasses.replace(BASE, batches=WALKS, mesh=("data=2", "seeds=2")))

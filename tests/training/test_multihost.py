@@ -1,6 +1,7 @@
 """Two processes over loopback train to the numbers of one; where one is killed the other ends, and both go on later."""
 
 import dataclasses
+import json
 import os
 import socket
 import subprocess
@@ -19,8 +20,13 @@ from abkd_jax.training import multihost
 from abkd_jax.types import InputError
 
 SECONDS = 60  # in which a process must have noticed the end of the other
+BLOCKS = [
+    *("distill", "--dataset", "synthetic", "--seeds", "1", "--max-epochs", "2", "--methods", "soft_label"),
+    *("--teacher.model.name", "gcn", "--teacher.model.layers", "2", "--teacher.model.hidden", "4"),
+    *("--mesh", "nodes=2"),
+]
 OPTIONS = [
-    *("teacher", "--dataset", "synthetic", "--seeds", "1", "--max-epochs", "4"),
+    *("teacher", "--dataset", "synthetic", "--seeds", "1", "--max-epochs", "4", "--mesh", "data=2"),
     *("--teacher.model.name", "graphsage", "--teacher.model.layers", "2", "--teacher.model.hidden", "4"),
     *("--batches.kind", "neighbours", "--batches.size", "5", "--batches.fan-outs", "3", "2", "--batches.per-step", "2"),
 ]
@@ -43,8 +49,8 @@ parser.main(sys.argv[2:])
 """
 
 
-def two_processes(root, killed=None):
-    """Runs the command in two processes of one device each; returns their statuses, outputs and errors."""
+def two_processes(root, options, killed=None):
+    """Runs a command in two processes of one device each; returns their statuses, outputs and errors."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -54,7 +60,7 @@ def two_processes(root, killed=None):
         "JAX_COMPILATION_CACHE_DIR": str(root / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    shared = [*OPTIONS, "--teachers", str(root / "two"), "--mesh", "data=2", "--process"]
+    shared = [*options, "--teachers", str(root / "two"), "--process"]
     commands = [
         [sys.executable, "-c", DRIVER, "killed" if index == killed else "", *shared, f"{index}/2@127.0.0.1:{port}"]
         for index in range(2)
@@ -70,11 +76,11 @@ def two_processes(root, killed=None):
 
 
 def test_one_that_is_killed_ends_the_other_and_the_same_command_goes_on_to_the_numbers_of_one(tmp_path):
-    statuses, _, errors = two_processes(tmp_path, killed=1)
+    statuses, _, errors = two_processes(tmp_path, OPTIONS, killed=1)
     assert statuses == [1, -9]
     assert errors[0].splitlines()[-1].count("another process of this run has ended") == 1
     assert "Traceback" not in errors[0]
-    statuses, outputs, errors = two_processes(tmp_path)
+    statuses, outputs, errors = two_processes(tmp_path, OPTIONS)
     assert statuses == [0, 0]
     assert "test accuracy" in outputs[0]
     assert "epoch 2 of 4" in errors[0]  # it goes on from there
@@ -88,6 +94,26 @@ def test_one_that_is_killed_ends_the_other_and_the_same_command_goes_on_to_the_n
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-4, atol=1e-5), two.variables, one.variables)
     for name in ("loss", "val_loss", "epoch", "recorded"):
         assert_allclose(two.history[name], one.history[name], rtol=1e-5, err_msg=name)
+
+
+def test_a_graph_in_blocks_of_two_processes_is_trained_and_scored_as_on_one_device(tmp_path):
+    """Each holds one block of nodes; the scores are of both, and process 0 alone writes them."""
+    statuses, outputs, errors = two_processes(tmp_path, [*BLOCKS, "--out", str(tmp_path / "run")])
+    assert statuses == [0, 0], errors
+    assert "test accuracy" in outputs[0]
+    assert "test accuracy" not in outputs[1]
+    two = json.loads((tmp_path / "run" / "results.json").read_text())["records"]
+
+    base = distill_config("synthetic")
+    model = dataclasses.replace(base.teacher.model, name="gcn", layers=2, hidden=4)
+    teacher = dataclasses.replace(base.teacher, model=model)
+    config = dataclasses.replace(base, seeds=1, max_epochs=2, methods=("soft_label",), teacher=teacher)
+    config = dataclasses.replace(config, out=tmp_path / "alone", teachers=tmp_path / "one")
+    one = json.loads((pipeline.distill(config) / "results.json").read_text())["records"]
+    assert [(record["method"], record["seed"]) for record in two] == [(r["method"], r["seed"]) for r in one]
+    for found, expected in zip(two, one, strict=True):
+        for name in ("test_accuracy", "val_accuracy", "parameters"):
+            assert found[name] == pytest.approx(expected[name], abs=1e-6), name
 
 
 def settings():

@@ -95,6 +95,13 @@ def test_where_alignment_gains():
     assert found(r"and (\S+) points on Cora where GCNIIs of 64 layers teach GCNs") == f"{mean_gain:.1f}"
 
 
+def test_where_the_choice_of_pairs_matters():
+    gained, p = told("deep_to_shallow").claim("abkd", "abkd_last_layer")
+    assert found(r"the last layers alone are (\S+) above learned attention over three graphs") == f"{-gained:.1f}"
+    assert p < 0.05
+    assert min(told(table).claim("abkd", "abkd_last_layer")[1] for table in ("main", "curve", "few_labels")) > 0.05
+
+
 def test_fitted_students_are_above_the_best_loss_in_every_draw():
     gained, gaps = over_graphs("deep_to_shallow", "soft_label_fitted", "best other loss")
     assert found(r"are (\S+) above the best of four losses, in every draw") == f"{gained:.1f}"

@@ -182,6 +182,8 @@ def compress(
     name = str(data) if isinstance(data, str | Path) else dataset.name
     base = config or distill_config(name, None if is_listed(name) else datasets.facts_of(dataset))
     base = _with_methods(base, methods)
+    if isinstance(teacher, TeacherConfig):
+        base = replace(base, teacher_outputs=(), teacher_weights=None)
     own: Any = {"student": _named(student, base.student), "seeds": seeds, "max_epochs": max_epochs}
     own["teacher"] = teacher if isinstance(teacher, TeacherConfig) else None
     changes = {key: value for key, value in own.items() if value is not None}
@@ -193,7 +195,8 @@ def compress(
         prepared = prepared._replace(profile_dir=settings.profile_dir)
         given = _given(teacher, prepared, settings, teacher_model, teacher_outputs)
         if out is None:
-            *_, (_, scored) = pipeline.train_and_score(make_plan(settings, open_run(path)), prepared, given)
+            plan = make_plan(settings, open_run(path))
+            *_, (_, scored) = pipeline.train_and_score(plan, pipeline.checked(plan, prepared, given), given)
         else:
             scored = pipeline.train_into_folder(settings, prepared, given)
     return Compressed(

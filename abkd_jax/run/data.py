@@ -17,7 +17,7 @@ from abkd_jax import datasets, sampling
 from abkd_jax.configs.options import BatchConfig, ModelConfig
 from abkd_jax.datasets.facts import check_batches
 from abkd_jax.distill.build import LossContext
-from abkd_jax.graph import from_dataset, node_mask, num_nodes, partition, place
+from abkd_jax.graph import from_dataset, node_entry, node_mask, num_nodes, partition, place
 from abkd_jax.graph.host import HostGraph, host_graph, target_mask, whole_graph
 from abkd_jax.graph.partition import pad_rows
 from abkd_jax.graph.partitioned import NODES_AXIS, row_shardings
@@ -236,6 +236,8 @@ def _warn_of_unread(dataset: Dataset, model: str) -> None:
 def with_powers(data: PreparedData, *configs: ModelConfig) -> PreparedData:
     """Adds to the data what its models read of the graph once: the powers of the adjacency, where one is a SIGN.
 
+    Data that have them stay as they are.
+
     Raises:
         InputError: two SIGN models read different powers, or steps see parts of the graph.
     """
@@ -244,6 +246,8 @@ def with_powers(data: PreparedData, *configs: ModelConfig) -> PreparedData:
         return data
     if len(powers) > 1 or data.sampler is not None:
         raise InputError(f"sign: hops are {sorted(powers)}, expected one number for all models and the whole graph")
+    if node_entry(data.batch.graph, "hops") is not None:
+        return data
     return data._replace(batch=data.batch._replace(graph=with_hops(data.batch.graph, powers.pop())))
 
 

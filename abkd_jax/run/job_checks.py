@@ -32,7 +32,7 @@ def check_jobs(data: PreparedData, jobs: Iterable[Job], teacher: Callable[[], GN
 
     Raises:
         InputError: the student reads features, of which there are none; the loss is not for this task; or a loss from
-            outside fails, or returns other than `(loss, metrics)` with a scalar loss.
+            outside fails, or returns other than `(loss, metrics)` with a scalar loss and arrays as metrics.
     """
     for job in jobs:
         try:
@@ -133,3 +133,6 @@ def _check_outside(data: PreparedData, job: Job, teacher: GNNOutput, student: GN
         raise InputError(f"{name}: its apply returns {type(found).__name__}, expected (loss, metrics), metrics a dict")
     if loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         raise InputError(f"{name}: its loss is {loss.dtype}{list(loss.shape)}, expected a scalar of floats")
+    for metric, value in found[1].items():
+        if not hasattr(value, "shape"):
+            raise InputError(f"{name}: its metric {metric} is {type(value).__name__}, expected an array or a number")

@@ -12,7 +12,7 @@ from abkd_jax.inference.bundle import Bundle
 from abkd_jax.run import folder, keep, records
 from abkd_jax.run.data import PreparedData, prepare_data, with_powers
 from abkd_jax.run.finished import is_finished, made_from, name_other_origins
-from abkd_jax.run.folder import open_run
+from abkd_jax.run.folder import RunFolder, open_run
 from abkd_jax.run.job_checks import check_jobs, check_teacher, output_shapes, shapes_of_given
 from abkd_jax.run.plan import Plan, make_plan, run_path
 from abkd_jax.run.program import Teacher, Trained
@@ -26,6 +26,7 @@ from abkd_jax.types import InputError
 __all__ = [
     "FinishedRun",
     "Scored",
+    "checked",
     "distill",
     "prepare",
     "read_finished",
@@ -93,23 +94,27 @@ def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher 
         given: the teacher, where it was trained elsewhere.
 
     Raises:
-        InputError: an unwritable folder, or one that holds another run; see also `train_all`.
+        InputError: an unwritable folder, or one that holds another run; see also `checked` and `train_all`.
     """
     path = run_path(config)
     if not is_first():
         plan, known = from_first(lambda: (make_plan(config, open_run(path)), open_run(path).records))
+        data = checked(plan, data, given)
+        from_first(lambda: None)  # what the first has checked as well, and has claimed
         in_blocks = axis_size(data.mesh, "nodes") > 1
         for _ in train_and_score(plan, data, given, known) if in_blocks else train_all(plan, data, given):
             pass
         return Scored({}, {}, {})
     with locked(path, "runs a comparison there", wait=False):
+        run = RunFolder(path, {}, {}, complete=False) if config.overwrite else open_run(path)
+        plan = make_plan(config, run)
+        from_first(lambda: (plan, run.records))
+        data = checked(plan, data, given)  # before anything of an earlier run is removed, or of this one written
         if config.overwrite:
             folder.clear(path)
-        run = open_run(path)
-        plan = make_plan(config, run)
         description = plan.description(data.identity.fingerprint)
         folder.claim(run, description, plan.config.methods, latest=config.out is None)
-        from_first(lambda: (plan, run.records))
+        from_first(lambda: None)
         scored, jobs = Scored({}, {}, {}), {job.name: job for job in plan.jobs}
         for name, scored in train_and_score(plan, data, given, run.records):  # the last is returned
             if name in jobs:
@@ -131,7 +136,7 @@ def train_and_score(
 
     Args:
         plan: of the run.
-        data: the data.
+        data: the data, `checked`.
         given: the teacher, where it was trained elsewhere.
         known: records of an earlier run, which are kept where its models are on disk.
 
@@ -194,6 +199,31 @@ def read_finished(config: DistillConfig) -> FinishedRun:
     return FinishedRun(plan, data, train_all(plan, data, given, may_train=False), run.records)
 
 
+def checked(plan: Plan, data: PreparedData, given: Teacher | None = None) -> PreparedData:
+    """Checks that all models of a plan can be trained on its data; returns the data with what they read of it.
+
+    Args:
+        plan: of the run.
+        data: the data.
+        given: the teacher, where it was trained elsewhere.
+
+    Raises:
+        InputError: see `data.with_powers` and `job_checks`.
+    """
+    data, config = _with_powers(plan, data, given), plan.config
+    if given is None:
+        check_teacher(data, config.teacher.model, plan.jobs)
+        shapes = functools.partial(output_shapes, data, config.teacher.model, config.teacher_ensemble)
+    else:
+        shapes = functools.partial(shapes_of_given, data, given)
+    check_jobs(data, plan.jobs, shapes)
+    return data
+
+
+def _with_powers(plan: Plan, data: PreparedData, given: Teacher | None) -> PreparedData:
+    return with_powers(data, *(job.model for job in plan.jobs), *([plan.config.teacher.model] if given is None else []))
+
+
 def train_all(
     plan: Plan, data: PreparedData, given: Teacher | None = None, *, may_train: bool = True
 ) -> Iterator[tuple[str, ModelConfig | None, Trained]]:
@@ -209,16 +239,9 @@ def train_all(
         Name, architecture (None where it is not known) and trained models: the teacher, then method after method.
 
     Raises:
-        InputError: see `job_checks.check_jobs`, `teachers.teacher_of` and `train_students`.
+        InputError: see `data.with_powers`, `teachers.teacher_of` and `train_students`.
     """
-    models = [job.model for job in plan.jobs] + ([plan.config.teacher.model] if given is None else [])
-    data = with_powers(data, *models)
-    if may_train:
-        config = plan.config
-        shapes = functools.partial(output_shapes, data, config.teacher.model, config.teacher_ensemble)
-        if given is None:
-            check_teacher(data, config.teacher.model, plan.jobs)
-        check_jobs(data, plan.jobs, shapes if given is None else functools.partial(shapes_of_given, data, given))
+    data = _with_powers(plan, data, given)
     teacher = teacher_of(data, plan.config, given, may_train=may_train)
     yield "teacher", teacher.config, teacher.models
     for job in plan.jobs:

@@ -137,6 +137,16 @@ def test_devices_traces_and_the_root_of_the_data_are_those_of_the_settings(run, 
     assert roots == [tmp_path, "elsewhere"]
 
 
+def test_a_teacher_to_train_goes_before_the_files_of_the_settings(run, tmp_path, monkeypatch):
+    def reached(plan, prepared, given):
+        raise InputError(f"given is {given}")
+
+    monkeypatch.setattr(pipeline, "train_and_score", reached)
+    config = dataclasses.replace(run, teacher_outputs=(tmp_path / "absent.npz",))
+    with pytest.raises(InputError, match=r"^given is None$"):
+        abkd_jax.compress("synthetic", run.teacher, config=config)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("method", "message"),

@@ -213,9 +213,11 @@ def test_sign_reads_powers_that_are_computed_once():
     prepared = prepare_data("typed", None)
     plain = prepared._replace(batch=prepared.batch._replace(graph=prepared.batch.graph._replace(edges=None)))
     sign = ModelConfig(name="sign", layers=1, hidden=2, hops=2, dropout=0.0)
-    nodes = with_powers(plain, sign, RGCN).batch.graph.nodes
+    found = with_powers(plain, sign, RGCN)
+    nodes = found.batch.graph.nodes
     assert nodes["hops"].shape == (PAPERS + AUTHORS, 3, 4)
     assert_allclose(nodes["hops"][:, 0], jnp.asarray(plain.batch.graph.nodes["features"]))
+    assert with_powers(found, sign) is found
     assert with_powers(prepared, RGCN) is prepared
     with pytest.raises(InputError, match="one number for all models"):
         with_powers(plain, sign, dataclasses.replace(sign, hops=3))

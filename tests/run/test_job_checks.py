@@ -19,10 +19,8 @@ from abkd_jax.configs.options import BatchConfig, MethodConfig, ModelConfig
 from abkd_jax.run import data as run_data
 from abkd_jax.run import pipeline
 from abkd_jax.run.data import build_model, prepare_data
-from abkd_jax.run.folder import open_run
 from abkd_jax.run.given_teachers import given_teacher
 from abkd_jax.run.job_checks import check_jobs, output_shapes, shapes_of_given
-from abkd_jax.run.plan import make_plan
 from abkd_jax.run.resolve import Job, resolve
 from abkd_jax.types import InputError
 
@@ -33,6 +31,7 @@ LOSSES = {
     "rows": lambda: applied(lambda student, targets: (student.logits, {})),
     "alone": lambda: applied(lambda student, targets: jnp.mean(student.logits)),
     "whole": lambda: applied(lambda student, targets: (jnp.sum(student.logits > 0), {})),
+    "nested": lambda: applied(lambda student, targets: (jnp.mean(student.logits), {"parts": {"all": 1.0}})),
     "product": lambda: applied(lambda student, targets: (jnp.mean(student.logits @ targets), {})),
     "refuses": lambda: applied(refuse),
 }
@@ -68,6 +67,7 @@ def own(name, **settings):
         ("rows", "gcrd on synthetic: own_losses:rows: its loss is float32[300, 3], expected a scalar of floats"),
         ("whole", "own_losses:whole: its loss is int32[], expected a scalar of floats"),
         ("alone", "own_losses:alone: its apply returns ShapeDtypeStruct, expected (loss, metrics), metrics a dict"),
+        ("nested", "own_losses:nested: its metric parts is dict, expected an array or a number"),
         ("product", "own_losses:product: it fails on outputs of teacher and student: TypeError: dot_general"),
         ("refuses", "gcrd on synthetic: never for such outputs"),
     ],
@@ -79,12 +79,16 @@ def test_a_loss_of_ones_own_that_cannot_be_trained_is_named(name, message):
     assert "\n" not in str(caught.value)
 
 
-def test_it_is_said_before_a_teacher_is_trained(tmp_path, monkeypatch):
+def test_it_is_said_before_a_teacher_is_trained_and_a_run_is_written_or_removed(tmp_path, monkeypatch):
+    """A loss that is mended has another digest: its folder must not be that of the one that failed."""
     config = resolve(tiny(tmp_path, methods=("soft_label", "gcrd"), gcrd=own("rows")))
     monkeypatch.setattr(pipeline, "teacher_of", None)
-    models = pipeline.train_all(make_plan(config, open_run(tmp_path / "run")), pipeline.prepare(config))
-    with pytest.raises(InputError, match="gcrd on synthetic: own_losses:rows"):
-        next(models)
+    stored = config.out / "config.json"
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="gcrd on synthetic: own_losses:rows"):
+            pipeline.distill(dataclasses.replace(config, overwrite=overwrite))
+        assert stored.exists() == overwrite
+        stored.write_text("of an earlier run")
 
 
 def test_losses_that_can_be_trained_pass_on_nodes_and_graphs_by_every_teacher(monkeypatch):

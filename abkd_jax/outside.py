@@ -10,6 +10,8 @@ import inspect
 import linecache
 import os
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -30,6 +32,9 @@ __all__ = [
 
 # By file: its module, as it was imported (another specification after a reload), and the digest that it then had.
 _imported: dict[str, tuple[Any, str]] = {}
+
+# Where files lie that are no user's: this package, what is installed, and what Python itself runs.
+_LIBRARIES = (str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), "<frozen")
 
 
 class Kind(NamedTuple):
@@ -182,8 +187,13 @@ def _source(name: str, kind: Kind) -> tuple[ModuleType, Path | str]:
 
 
 def first_line(error: Exception) -> str:
-    """Returns kind and message of an error in one line."""
-    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+    """Returns kind and message of an error in one line, and the last file and line of a user's code on its way."""
+    text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+    if isinstance(error, SyntaxError):  # which names the line itself
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [(f.filename, f.lineno) for f in frames if not f.filename.startswith(_LIBRARIES)]
+    return f"{text} ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else text
 
 
 def _text(value: Any, home: str, seen: set[int]) -> str:

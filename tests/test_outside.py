@@ -94,3 +94,12 @@ def test_a_function_is_found_by_its_name():
 
 def KIND_maker():
     """Stands at the top of a module."""
+
+
+def test_an_error_in_a_users_code_is_said_with_its_file_and_line(tmp_path, monkeypatch):
+    """The last one that is the user's: neither the library that raised it, nor the first of several files."""
+    (tmp_path / "first_file.py").write_text("import second_file\n")
+    (tmp_path / "second_file.py").write_text("import json\n\njson.loads('{')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"failed with JSONDecodeError: Expecting .* \(second_file\.py, line 3\)$"):
+        function_of("first_file:loss", KIND)

@@ -63,6 +63,7 @@ METHODS = (*(option.name for option in fields(DistillConfig) if option.type is M
 """All methods of the package, by name."""
 
 _OF_COMMANDS = ("process", "quiet", "verbose")  # options that a command has beside those of its run
+_OF_FOLDERS = ("data", "extended_at")  # entries of `config.json` beside the settings of its run
 
 
 def loss_weight(loss: str) -> float:
@@ -81,8 +82,8 @@ def method_name(entry: str) -> str:
 
 
 def can_be_named(name: str) -> bool:
-    """Tells whether a further method can have a name: an identifier that no option has."""
-    taken = {option.name for option in fields(DistillConfig)}.union(_OF_COMMANDS)
+    """Tells whether a further method can have a name: an identifier that no option and no entry of a run folder has."""
+    taken = {option.name for option in fields(DistillConfig)}.union(_OF_COMMANDS, _OF_FOLDERS)
     return name.isidentifier() and not iskeyword(name) and name not in taken and not hasattr(DistillConfig, name)
 
 

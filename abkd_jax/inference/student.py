@@ -17,6 +17,7 @@ from abkd_jax.inference.export import Format, export
 from abkd_jax.inference.export.quantise import Precision
 from abkd_jax.inference.own_students import read
 from abkd_jax.inference.predict import logits, probabilities
+from abkd_jax.outside import is_outside
 from abkd_jax.types import InputError, Pytree
 
 __all__ = ["Student", "find", "load"]
@@ -107,7 +108,7 @@ def find(folder: str | Path, method: str | None = None, seed: int | None = None)
         seed: of the run; None takes the one with the best validation score, the first of equal ones.
 
     Raises:
-        InputError: the run has no such student, or several methods and none is named.
+        InputError: the run has no such student, or that of another loss of this name, or several and none is named.
     """
     folder = Path(folder).expanduser()
     own = folder / "students"
@@ -120,7 +121,7 @@ def find(folder: str | Path, method: str | None = None, seed: int | None = None)
     methods = sorted(path.name for path in own.iterdir() if path.is_dir())
     if method is None and len(methods) == 1:
         method = methods[0]
-    method = method and method_name(method)
+    entry, method = method, method and method_name(method)
     if method not in methods:
         given = "no method is named" if method is None else f"method is {method}"
         raise InputError(f"{folder}: {given}, expected one of {', '.join(methods)}")
@@ -128,10 +129,18 @@ def find(folder: str | Path, method: str | None = None, seed: int | None = None)
     if not found or (seed is not None and seed not in found):
         seeds = ", ".join(map(str, sorted(found))) or "none: all have diverged"
         raise InputError(f"{folder}: seed {'of ' + method if seed is None else seed}, expected one of {seeds}")
-    return found[max(sorted(found), key=lambda k: _validation_score(found[k])) if seed is None else seed]
+    chosen = found[max(sorted(found), key=lambda k: _validation_score(found[k])) if seed is None else seed]
+    loss = _card(chosen).get("settings", {}).get("auxiliary", entry)
+    if entry != method and loss != entry:
+        raise InputError(f"{folder}: method is {entry}, expected {loss if is_outside(loss) else method}")
+    return chosen
 
 
 def _validation_score(folder: Path) -> float:
-    card = read_json(folder / bundles.CARD)
-    score = card.get("val_accuracy") if isinstance(card, dict) else None
+    score = _card(folder).get("val_accuracy")
     return score if isinstance(score, float) else -math.inf
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    card = read_json(folder / bundles.CARD)
+    return card if isinstance(card, dict) else {}

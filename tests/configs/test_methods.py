@@ -42,7 +42,10 @@ def test_a_run_with_further_methods_is_one_kind_of_run_and_can_be_sent_to_other_
     assert again.mine.auxiliary == "a:mine"
 
 
-@pytest.mark.parametrize("name", ["a b", "", "class", "seeds", "student", "teacher", "abkd", "__init__", "quiet", "1x"])
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "", "class", "seeds", "student", "teacher", "abkd", "__init__", "quiet", "1x", "data", "extended_at"],
+)
 def test_names_that_no_further_method_can_have(name):
     assert not can_be_named(name)
     assert with_named(RUN, [f"module:{name}"]) is RUN

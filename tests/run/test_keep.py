@@ -66,7 +66,11 @@ def test_the_seed_is_chosen_by_its_validation_score(finished, copied):
 
 @pytest.mark.parametrize(
     ("method", "seed", "message"),
-    [("abkd", None, "method is abkd, expected one of soft_label"), (None, 7, "seed 7, expected one of 0, 1")],
+    [
+        ("abkd", None, "method is abkd, expected one of soft_label"),
+        ("my_losses:soft_label", None, "method is my_losses:soft_label, expected soft_label"),
+        (None, 7, "seed 7, expected one of 0, 1"),
+    ],
 )
 def test_a_student_that_is_not_there_is_one_line(finished, method, seed, message):
     with pytest.raises(InputError, match=message):

@@ -108,7 +108,10 @@ def function_of(name: str, kind: Kind) -> Callable[..., Any]:
     function = getattr(module, attribute, None)
     if not callable(function):
         fault = "has no" if function is None else "has no function"
-        raise InputError(f"{name}: {module_name} {fault} {attribute}, expected a function that returns {kind.returns}")
+        owner, where = module_name, ""
+        if module_name == "__main__":
+            owner, where = "the program that runs, __main__,", ", as the script that named it had"
+        raise InputError(f"{name}: {owner} {fault} {attribute}, expected a function that returns {kind.returns}{where}")
     return function
 
 

@@ -76,6 +76,11 @@ def test_the_digest_in_a_notebook_is_of_the_cells_that_a_function_needs(run, cel
     assert (source_digest("notebook_of_test:tiny", KIND) == before) is same
 
 
+def test_a_function_of_another_script_is_said_to_be_of_one():
+    with pytest.raises(InputError, match=r"the program that runs, __main__, has no tiny, .*, as the script that"):
+        function_of("__main__:tiny", KIND)
+
+
 def test_a_function_without_a_source_is_refused(monkeypatch):
     module = types.ModuleType("typed_in")
     exec("def tiny(config, classes):\n    return 0\n", vars(module))

@@ -6,7 +6,7 @@ from prose_samples import WORDS, check_numbers, check_words, paragraphs, told
 
 from abkd_jax.study.regimes import UNSEEN
 
-INTRO, ABKD, INPUT, FITTED_LAYERS, NODES = paragraphs("inductive")
+INTRO, ABKD, INPUT, FITNET, FITTED_LAYERS, NODES = paragraphs("inductive")
 
 FITTED, SOFT, MLP = "soft_label_fitted", "soft_label", "mlp:2x128"
 BEST = "best other loss"
@@ -51,6 +51,13 @@ def test_the_gain_of_abkd_is_the_luck_of_the_tuning():
 def test_the_first_layer_of_the_teacher():
     cora, citeseer = (gain("teacher_input", "abkd", dataset) for dataset in ("cora", "citeseer"))
     check_numbers(INPUT, [cora, -citeseer, gain(SOFT, "teacher_input", "citeseer", MLP)])
+
+
+def test_fitnet():
+    on_cora = inductive().grid.of_column(inductive().column("cora", "4x4"))
+    assert max(on_cora, key=lambda method: inductive().score(method, "cora", "4x4", view=UNSEEN)) == "fitnet"
+    gains = [gain("fitnet", SOFT, "cora"), gain("fitnet", SOFT, "citeseer"), gain("abkd", "fitnet", "citeseer")]
+    check_numbers(FITNET, gains)
 
 
 def test_fitted_layers():

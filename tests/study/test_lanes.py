@@ -1,7 +1,6 @@
 """Students side by side with settings, starts and nodes of their own are those that train alone."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.testing import assert_allclose
 from pipeline_samples import STUDENT, TEACHER
 
 from abkd_jax.configs.options import MethodConfig, OptimConfig
+from abkd_jax.run.compiled import kept_programs
 from abkd_jax.run.data import prepare_data
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import select_seed
@@ -100,12 +100,16 @@ def test_lanes_of_graphs_of_their_own_come_back_in_their_order(learned, tmp_path
         assert_same(trained, alone, k)
 
 
-def compiled_loops():
-    """The names of the training loops among the programs that JAX has kept on disk."""
-    return {path.name for path in Path(jax.config.values["jax_compilation_cache_dir"]).glob("jit_run_chunk-*-cache")}
+@pytest.fixture
+def compiled_loops(program_folder):
+    """Returns the names of the training loops that this test has compiled; in the session's folder are other tests'."""
+    with kept_programs():
+        yield lambda: {path.name for path in program_folder.glob("jit_run_chunk-*-cache")}
 
 
-def test_a_method_has_one_program_for_its_tuning_and_one_for_both_lengths(learned, tmp_path, monkeypatch):
+def test_a_method_has_one_program_for_its_tuning_and_one_for_both_lengths(
+    learned, compiled_loops, tmp_path, monkeypatch
+):
     data, teacher = learned
     monkeypatch.setattr(train, "MAX_LANES", 2)
     optim = OptimConfig(epochs=30, learning_rate=0.05)

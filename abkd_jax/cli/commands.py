@@ -32,7 +32,7 @@ from abkd_jax.run.teachers import read_teacher, teacher_of
 from abkd_jax.run.timing import time_model, with_host
 from abkd_jax.training.multihost import are_several, is_first
 from abkd_jax.training.provenance import provenance
-from abkd_jax.training.sharding import axis_size
+from abkd_jax.training.sharding import in_blocks
 from abkd_jax.types import GNNOutput, InputError, Metric
 
 __all__ = ["distill", "evaluate", "show_datasets", "train_teacher"]
@@ -89,14 +89,14 @@ def train_teacher(config: RunConfig, outputs: Path | None = None) -> int:
     prepared = pipeline.prepare(config)
     if outputs is not None and prepared.eval_nodes is not None:
         raise InputError(f"{config.dataset} is too large to be evaluated as a whole: its outputs cannot be saved")
-    in_blocks = axis_size(prepared.mesh, "nodes") > 1  # which are scored by all processes that hold some of them
-    if outputs is not None and in_blocks and are_several():
+    share_scores = in_blocks(prepared.mesh)  # all processes that hold some of the blocks
+    if outputs is not None and share_scores and are_several():
         raise InputError("--save-outputs: several processes hold blocks of the graph, expected one, once it is trained")
     given = read_teacher(prepared, config)
     if given is None:
         check_teacher(prepared, config.teacher.model, ())
     teachers = teacher_of(prepared, config, given).models
-    if not (is_first() or in_blocks):
+    if not (is_first() or share_scores):
         return 0
     records = make_records((prepared,), "teacher", teachers)
     if not is_first():

@@ -28,7 +28,7 @@ from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS, require_embe
 from abkd_jax.outside import is_outside
 from abkd_jax.run.identity import DataIdentity, config_dict, fingerprint
 from abkd_jax.run.targets import target_units, task_of
-from abkd_jax.training.sharding import axis_size, of_process
+from abkd_jax.training.sharding import axis_size, in_blocks, of_process
 from abkd_jax.training.tasks import Task
 from abkd_jax.types import Batch, Dataset, GraphDataset, InputError, NodeMasks, shape_of
 
@@ -253,7 +253,7 @@ def with_powers(data: PreparedData, *configs: ModelConfig) -> PreparedData:
 
 def _whole(dataset: Dataset, mesh: Mesh | None = None) -> PreparedData:
     """Returns the data of steps that read the whole graph, in blocks where the mesh has an axis `nodes`."""
-    if mesh is not None and axis_size(mesh, NODES_AXIS) > 1:
+    if in_blocks(mesh):
         host = host_graph(dataset)
         cut = partition(whole_graph(host), axis_size(mesh, NODES_AXIS), relations=host.num_relations)
         graph, size = place(cut, mesh), num_nodes(cut)

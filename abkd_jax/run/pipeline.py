@@ -1,5 +1,6 @@
 """The whole comparison: data set in, teachers trained or read, students distilled, run folder with a table out."""
 
+import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from abkd_jax.run.resolve import Job, resolve
 from abkd_jax.run.students import train_students
 from abkd_jax.run.teachers import read_teacher, teacher_of
 from abkd_jax.training.multihost import from_first, is_first
-from abkd_jax.training.sharding import axis_size, make_mesh
+from abkd_jax.training.sharding import in_blocks, make_mesh
 from abkd_jax.types import InputError
 
 __all__ = [
@@ -97,25 +98,17 @@ def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher 
         InputError: an unwritable folder, or one that holds another run; see also `checked` and `train_all`.
     """
     path = run_path(config)
-    if not is_first():
-        plan, known = from_first(lambda: (make_plan(config, open_run(path)), open_run(path).records))
-        data = checked(plan, data, given)
-        from_first(lambda: None)  # what the first has checked as well, and has claimed
-        in_blocks = axis_size(data.mesh, "nodes") > 1
-        for _ in train_and_score(plan, data, given, known) if in_blocks else train_all(plan, data, given):
-            pass
-        return Scored({}, {}, {})
-    with locked(path, "runs a comparison there", wait=False):
-        run = RunFolder(path, {}, {}, complete=False) if config.overwrite else open_run(path)
-        plan = make_plan(config, run)
-        from_first(lambda: (plan, run.records))
+    with locked(path, "runs a comparison there", wait=False) if is_first() else contextlib.nullcontext():
+        plan, run = from_first(lambda: _opened(config, path))
         data = checked(plan, data, given)  # before anything of an earlier run is removed, or of this one written
-        if config.overwrite:
-            folder.clear(path)
         description = plan.description(data.identity.fingerprint)
-        folder.claim(run, description, plan.config.methods, latest=config.out is None)
-        from_first(lambda: None)
+        from_first(lambda: _claim(plan, run, description))
         scored, jobs = Scored({}, {}, {}), {job.name: job for job in plan.jobs}
+        if not is_first():
+            in_common = train_and_score(plan, data, given, run.records) if in_blocks(data.mesh) else None
+            for _ in in_common or train_all(plan, data, given):
+                pass
+            return scored
         for name, scored in train_and_score(plan, data, given, run.records):  # the last is returned
             if name in jobs:
                 keep.keep(path, name, scored.students(data, jobs[name]))
@@ -124,6 +117,17 @@ def train_into_folder(config: DistillConfig, data: PreparedData, given: Teacher 
             folder.write(run, description, data.summary, scored.records, histories, complete=complete)
         folder.write_made_from(path, made_from(plan, data.identity))
     return scored
+
+
+def _opened(config: DistillConfig, path: Path) -> tuple[Plan, RunFolder]:
+    run = RunFolder(path, {}, {}, complete=False) if config.overwrite else open_run(path)
+    return make_plan(config, run), run
+
+
+def _claim(plan: Plan, run: RunFolder, description: dict[str, Any]) -> None:
+    if plan.config.overwrite:
+        folder.clear(run.path)
+    folder.claim(run, description, plan.config.methods, latest=plan.config.out is None)
 
 
 def train_and_score(

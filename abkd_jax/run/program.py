@@ -25,7 +25,7 @@ from abkd_jax.training.loops import fit, fit_minibatches
 from abkd_jax.training.profiling import profiled
 from abkd_jax.training.resume import Origin, fit_with_checkpoints
 from abkd_jax.training.seeds import over_seeds, put_batch, put_seeds
-from abkd_jax.training.sharding import Fit, axis_size, on_mesh, put
+from abkd_jax.training.sharding import Fit, in_blocks, on_mesh, put
 from abkd_jax.training.step import Step, TrainState
 from abkd_jax.training.tables import put_tables, take_tables
 from abkd_jax.types import Batch, InputError, Pytree
@@ -159,7 +159,7 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     best = {"params": state.best_params, **state.best_model_state}
     if data.sampler is not None:
         last, best = jax.tree.map(lambda leaf: leaf[None], (last, best))
-    elif data.mesh is not None and axis_size(data.mesh, "nodes") > 1:
+    elif in_blocks(data.mesh):
         last, best = put((last, best), data.mesh)  # they are evaluated on the graph, which is in blocks
     module, as_module = _plain(model, data)
     last, best = jax.vmap(as_module)(last), jax.vmap(as_module)(best)

@@ -15,11 +15,11 @@ import jax
 from jax.sharding import Mesh
 
 from abkd_jax.graph import place
-from abkd_jax.graph.partitioned import NODES_AXIS, row_shardings
+from abkd_jax.graph.partitioned import row_shardings
 from abkd_jax.run.data import PreparedData
 from abkd_jax.run.program import Trained
 from abkd_jax.training.multihost import are_several
-from abkd_jax.training.sharding import axis_size, put, slices
+from abkd_jax.training.sharding import in_blocks, put, slices
 
 __all__ = ["in_slices"]
 
@@ -69,12 +69,12 @@ def _moved(data: PreparedData, mesh: Mesh, stop: threading.Event, number: int) -
     """Returns the data on a part of its mesh: in blocks of nodes, or on the first device, which evaluates models."""
     names = ("batch", "labels", "train_mask", "val_mask", "test_mask")
     rows: dict[str, Any] = {name: getattr(data, name) for name in names}
-    if axis_size(mesh, NODES_AXIS) == 1:
-        moved = jax.device_put(rows, mesh.devices.flat[0])
-    else:
+    if in_blocks(mesh):
         graph, rows["batch"] = place(data.batch.graph, mesh), data.batch._replace(graph=None)
         moved = jax.device_put(rows, row_shardings(rows, mesh))
         moved["batch"] = moved["batch"]._replace(graph=graph)
+    else:
+        moved = jax.device_put(rows, mesh.devices.flat[0])
     profile_dir = data.profile_dir if number == 0 else None  # JAX writes one trace at a time
     return data._replace(**moved, mesh=mesh, stop=stop, profile_dir=profile_dir)
 
@@ -82,7 +82,7 @@ def _moved(data: PreparedData, mesh: Mesh, stop: threading.Event, number: int) -
 def _back(trained: Trained, data: PreparedData) -> Trained:
     """Returns a model whose variables are where those of the data are: on the whole mesh with blocks of nodes."""
     variables = trained.variables, trained.best_variables
-    if data.mesh is not None and axis_size(data.mesh, NODES_AXIS) > 1:
+    if in_blocks(data.mesh):
         last, best = put(variables, data.mesh)
     else:
         last, best = jax.device_put(variables, data.labels.sharding)

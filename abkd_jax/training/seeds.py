@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
-from abkd_jax.training.sharding import Fit, axis_size, check_seeds_axis, on_mesh, put, take
+from abkd_jax.training.sharding import Fit, axis_size, check_seeds_axis, in_blocks, on_mesh, put, take
 from abkd_jax.types import Batch, Pytree
 
 __all__ = ["over_seeds", "put_batch", "put_seeds", "vmap_seeds"]
@@ -34,7 +34,7 @@ def vmap_seeds(
             XLA spreads all else over both axes.
     """
     if axis_size(mesh, "seeds") > 1:
-        if axis_size(mesh, "nodes") > 1:
+        if in_blocks(mesh):
             return jax.vmap(function, in_axes=(0, batch_axes), spmd_axis_name="seeds")
         own = vmap_seeds(function, batch_axes, params)
         shared, specs = PartitionSpec("seeds"), _seed_specs(batch_axes)
@@ -78,7 +78,6 @@ def put_batch(batch: Batch, batch_axes: Batch | None, mesh: Mesh) -> Batch:
     With an axis `nodes` the batch is on the mesh already (`graph.place`), in blocks of nodes: there it stays, and only
     what differs between seeds is moved along the axis `seeds`.
     """
-    in_blocks = axis_size(mesh, "nodes") > 1
 
     def spread(filled: Array, leaf: Array) -> Array:
         rows: Any = leaf.sharding
@@ -86,8 +85,8 @@ def put_batch(batch: Batch, batch_axes: Batch | None, mesh: Mesh) -> Batch:
 
     def put_part(axis: int | None, part: Pytree) -> Pytree:
         if axis is None:
-            return part if in_blocks else put(part, mesh)
-        return jax.tree.map(spread, _filled(part, mesh), part) if in_blocks else put_seeds(part, mesh)
+            return part if in_blocks(mesh) else put(part, mesh)
+        return jax.tree.map(spread, _filled(part, mesh), part) if in_blocks(mesh) else put_seeds(part, mesh)
 
     if batch_axes is None:
         return put_part(None, batch)

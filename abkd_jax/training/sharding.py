@@ -6,7 +6,7 @@ side) and `nodes` (blocks of receivers of one large graph). `seeds` goes togethe
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ __all__ = [
     "Fit",
     "axis_size",
     "check_seeds_axis",
+    "in_blocks",
     "make_mesh",
     "mesh_sizes",
     "of_process",
@@ -89,6 +90,11 @@ def make_mesh(words: Sequence[str]) -> Mesh | None:
 def axis_size(mesh: Mesh | None, axis: str) -> int:
     """Returns the number of devices along an axis; 1 without a mesh, or where it has no such axis."""
     return 1 if mesh is None else mesh.shape.get(axis, 1)
+
+
+def in_blocks(mesh: Mesh | None) -> TypeGuard[Mesh]:
+    """Tells whether graphs on a mesh are in blocks of nodes: one for each device of the axis `nodes`, if several."""
+    return axis_size(mesh, "nodes") > 1
 
 
 def check_seeds_axis(mesh: Mesh) -> None:

@@ -35,7 +35,7 @@ def test_graphs_without_weights(backend, edges):
     x = np.stack([features(seed, edges.size, 3) for seed in (0, 1)])
     cotangents = tuple(np.stack([features(seed + i, edges.size, 3) for seed in (2, 5)]) for i in range(3))
     graph = prepare(raw_graph(edges, x[0], weighted=False), backend=backend)
-    got, gradient = jax.vmap(lambda x, c: _results(graph, x, c))(jnp.asarray(x), jax.tree.map(jnp.asarray, cotangents))
+    got, gradient = jax.jit(jax.vmap(_results, (None, 0, 0)))(graph, x, cotangents)
     for value, matrix in zip(got, matrices, strict=True):
         np.testing.assert_allclose(value, matrix @ x, rtol=1e-5, atol=1e-5)
     expected = sum(matrix.T @ c for matrix, c in zip(matrices, cotangents, strict=True))

@@ -1,3 +1,6 @@
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +10,8 @@ from graphs import raw_graph
 from abkd_jax.aggregate import relation_means, relation_sum
 from abkd_jax.graph import prepare
 from abkd_jax.types import InputError
+
+means = jax.jit(functools.partial(relation_means, relations=RELATIONS))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -21,7 +26,7 @@ def test_types_may_stand_alone(layout):
     named = typed_graph(MANY)
     bare = named._replace(edges=types_of(MANY))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32))
-    first, second = (relation_means(arranged(graph, layout), x, RELATIONS) for graph in (named, bare))
+    first, second = (means(arranged(graph, layout), x) for graph in (named, bare))
     np.testing.assert_array_equal(first, second)
 
 
@@ -29,7 +34,7 @@ def test_types_may_stand_alone(layout):
 def test_a_type_that_no_edge_has_is_zero(layout):
     edges = MANY._replace(senders=MANY.senders[:2], receivers=MANY.receivers[:2], weights=MANY.weights[:2])
     assert types_of(edges).tolist() == [0, 0]
-    got = relation_means(arranged(typed_graph(edges), layout), jnp.ones((9, 1)), RELATIONS)
+    got = means(arranged(typed_graph(edges), layout), jnp.ones((9, 1)))
     np.testing.assert_array_equal(got[:, 1:], np.zeros((9, RELATIONS - 1, 1)))
     assert float(jnp.sum(got)) == len(set(edges.receivers.tolist()))
 
@@ -39,6 +44,7 @@ def test_means_of_16_bits_accumulate_in_32(layout):
     graph = arranged(typed_graph(star(LEAVES))._replace(edges=np.zeros(LEAVES, np.int32)), layout)
     x = jnp.full((LEAVES + 1, 1), 3.0, jnp.bfloat16)
 
+    @jax.jit
     def both(graph, x):
         summed = relation_sum(graph, jnp.stack([x] * RELATIONS, axis=1))
         return relation_means(graph, x, RELATIONS)[0, 0, 0], summed[0, 0]

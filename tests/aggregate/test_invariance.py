@@ -30,18 +30,11 @@ def from_nodes(graph, x):
     }
 
 
-def value_and_gradient(graph, x, rows):
-    """Of the nodes `rows` alone."""
+@jax.jit
+def compiled(graph, x, rows):
+    """Values and gradients of the nodes `rows` alone."""
     out, pullback = jax.vjp(lambda x: jax.tree.map(lambda leaf: leaf[rows], from_nodes(graph, x)), jnp.asarray(x))
     return out, pullback(jax.tree.map(jnp.cos, out))[0][rows]
-
-
-compiled = jax.jit(value_and_gradient)
-
-
-def _run(layout, *arguments):
-    """Buckets unrolled take long to compile: those run operation by operation."""
-    return (value_and_gradient if layout == "bucketed" else compiled)(*arguments)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +51,7 @@ def _padded_features(graph):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_padding_before_preparing(layout, expected):
     graph = arranged(pad_to_bucket(PLAIN), layout)
-    same(_run(layout, graph, _padded_features(graph), np.arange(9)), expected)
+    same(compiled(graph, _padded_features(graph), np.arange(9)), expected)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["as it is", "prepared again"])
@@ -95,7 +88,7 @@ def test_permuted_nodes_permute_the_results(layout, expected):
     graph = arranged(typed_graph(relabelled(MANY, order)), layout)
     x = np.empty_like(FEATURES)
     x[order] = FEATURES
-    same(_run(layout, graph, x, order), expected)
+    same(compiled(graph, x, order), expected)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -103,4 +96,4 @@ def test_permuted_edges_change_nothing(layout, expected):
     shuffle = np.random.default_rng(3).permutation(20)
     edges = jax.tree.map(lambda leaf: leaf[shuffle], PLAIN.edges)
     shuffled = PLAIN._replace(edges=edges, senders=PLAIN.senders[shuffle], receivers=PLAIN.receivers[shuffle])
-    same(_run(layout, arranged(shuffled, layout), FEATURES, np.arange(9)), expected)
+    same(compiled(arranged(shuffled, layout), FEATURES, np.arange(9)), expected)

@@ -34,7 +34,7 @@ def test_propagate_is_the_dense_normalised_product(size):
     expected = dense_normalised(edges) @ np.asarray(x, np.float64)
     plain = raw_graph(edges, np.asarray(x))
     for graph in (plain, normalise(plain), prepare(plain)):
-        np.testing.assert_allclose(propagate(graph, x), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(jax.jit(propagate)(graph, x), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -60,6 +60,7 @@ def test_sums_of_16_bits_accumulate_in_32(layout):
     to_centre, from_centre = (arranged(typed_graph(edges), layout) for edges in (star(LEAVES), star(LEAVES, out=True)))
     ones, weights = jnp.ones((LEAVES + 1, 1), jnp.bfloat16), jnp.ones(LEAVES, jnp.bfloat16)
 
+    @jax.jit
     def values(to_centre, from_centre, ones, weights):
         out, pullback = jax.vjp(lambda x: weighted_sum(from_centre, x, weights), ones)
         means, degrees = mean(to_centre, 3 * ones), in_degrees(to_centre, jnp.bfloat16)

@@ -36,14 +36,21 @@ def problem(seed=0, kept=EVERY):
     return graph, GNNOutput(jnp.asarray(logits, jnp.float32), ()), jnp.asarray(kept)
 
 
-def drawn(model, graph, seed=0):
-    return jax.jit(model.init)(jax.random.key(seed), graph)["params"]
+@functools.cache
+def programs(model):
+    return jax.jit(model.init), jax.jit(functools.partial(fitted, student=model)), jax.jit(model.apply)
 
 
-def fit(model, graph, teacher, mask, seed=0):
-    return jax.jit(functools.partial(fitted, student=model))(
-        drawn(model, graph, seed), teacher=teacher, graph=graph, mask=mask
-    )
+def drawn(model, graph):
+    return programs(model)[0](jax.random.key(0), graph)["params"]
+
+
+def fit(model, graph, teacher, mask):
+    return programs(model)[1](drawn(model, graph), teacher=teacher, graph=graph, mask=mask)
+
+
+def predicted(model, params, graph):
+    return programs(model)[2]({"params": params}, graph)
 
 
 def axes_in_numpy(logits, count):
@@ -80,9 +87,8 @@ def test_an_untrained_student_predicts_as_its_teacher_whatever_its_architecture(
     model = MODELS[name]
     params = fit(model, graph, teacher, jnp.asarray(EVERY))
     assert jax.tree.structure(params) == jax.tree.structure(drawn(model, graph))
-    run = jax.jit(model.apply)
-    assert np.mean(np.asarray(run({"params": drawn(model, graph)}, graph).logits).argmax(axis=1) == labels) < 0.8
-    out = run({"params": params}, graph)
+    assert np.mean(np.asarray(predicted(model, drawn(model, graph), graph).logits).argmax(axis=1) == labels) < 0.8
+    out = predicted(model, params, graph)
     assert np.mean(np.asarray(out.logits).argmax(axis=1) == labels) > 0.95
     for hidden in out.hiddens:  # no unit is dead
         assert (np.mean(np.asarray(hidden) > 0.0, axis=0) > 0.5).all()
@@ -111,7 +117,7 @@ def test_batch_normalisation_starts_as_the_identity(name):
     assert jax.tree.structure(params) == jax.tree.structure(variables["params"])
     run = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
     found, _ = run({**variables, "params": params}, graph)
-    expected = jax.jit(plain.apply)({"params": fit(plain, graph, teacher, mask)}, graph)
+    expected = predicted(plain, fit(plain, graph, teacher, mask), graph)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), found, expected)
     before, _ = run(variables, graph)
     assert np.abs(before.logits - expected.logits).max() > 0.1
@@ -126,7 +132,7 @@ def test_logits_that_are_constant_and_nodes_that_are_masked_change_nothing():
     constant = teacher._replace(logits=jnp.full_like(teacher.logits, 0.1))  # whose mean is rounded
     params = fit(model, graph, constant, mask)
     np.testing.assert_array_equal(params["blocks"]["conv"]["kernel"], drawn(model, graph)["blocks"]["conv"]["kernel"])
-    out = model.apply({"params": params}, graph).logits
+    out = predicted(model, params, graph).logits
     np.testing.assert_allclose(out[:40], 0.1, atol=1e-2)
     nobody = fit(model, graph, teacher, jnp.zeros(NODES, bool))
     jax.tree.map(np.testing.assert_array_equal, nobody, drawn(model, graph))

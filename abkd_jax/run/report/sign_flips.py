@@ -26,11 +26,11 @@ def settled(values: Any, digits: int = DIGITS) -> np.ndarray:
 
 
 def with_ties(differences: Sequence[float], error: float) -> list[float]:
-    """Returns differences in which those whose sizes are next to each other by no more than an error are equal.
+    """Returns differences in which those that may differ by errors alone are equal: their sizes are next to each other.
 
     Args:
         differences: at least one.
-        error: of a difference; sizes up to it are 0.
+        error: of a difference; sizes up to it are 0, and two equal ones are at most twice as far apart.
 
     Examples:
         >>> gain, _, loss = with_ties([0.008000016, 0.75, -0.007999956], 1e-7)  # 8 nodes of 1,000, in float32
@@ -40,7 +40,7 @@ def with_ties(differences: Sequence[float], error: float) -> list[float]:
     d = np.asarray(differences, float)
     order = np.argsort(np.abs(d))
     sizes = np.abs(d)[order]
-    group = np.cumsum(np.diff(sizes, prepend=0.0) > error)  # 0: no difference
+    group = np.cumsum(np.diff(sizes, prepend=-error) > 2.0 * error)  # 0: no difference
     means = np.bincount(group, sizes) / np.maximum(np.bincount(group), 1)
     means[0] = 0.0
     equal = np.empty_like(d)

@@ -53,7 +53,7 @@ def difference(differences: Sequence[float], error: float = 0.0) -> Difference:
     found = estimate(d.tolist())
     if len(d) < MIN_PAIRS:
         return Difference(len(d), found, None, None)
-    t_p, wilcoxon_p = paired_tests(with_ties(d.tolist(), 2.0 * error))  # two equal ones are no farther apart
+    t_p, wilcoxon_p = paired_tests(with_ties(d.tolist(), error))
     effect = found.mean / found.std if found.std and np.ptp(d) > 0.0 else None
     return Difference(len(d), found, bootstrap_interval([d]), sign_flip_p([d], error), wilcoxon_p, t_p, effect)
 

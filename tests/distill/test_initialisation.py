@@ -103,6 +103,7 @@ def test_starts_of_16_bit_parameters_are_those_of_the_same_numbers_in_float32(pr
     short = jax.tree.map(lambda x: x.astype(dtype), models)
     exact = jax.tree.map(lambda x: x.astype(jnp.float32), short)
 
+    @jax.jit
     def both(teacher, student):
         directions = teacher_directions(jax.random.key(2), student, teacher, graph, labels, CLASSES, EVERY)
         outputs = GNNOutput(graph.nodes[:, :3], (graph.nodes[:, :8], graph.nodes[:, 4:]))

@@ -81,7 +81,7 @@ def test_edges_outside_the_mask_do_not_exist(name):
     """But for the degrees, which are those of the whole graph."""
     layer, graph = GATS[name], graph_of(EDGES, X)
     variables = params_of(layer, graph, X)
-    got = layer.apply(variables, graph, jnp.asarray(X), edge_mask=jnp.asarray(KEPT))
+    got = jax.jit(layer.apply)(variables, graph, jnp.asarray(X), edge_mask=jnp.asarray(KEPT))
     expected = _finished(layer, variables, _gat(layer, variables, KEPT))
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from battery_samples import OBJECTIVES, N, compiled, example, forward, mask_of, objective, widths_of
+from battery_samples import OBJECTIVES, N, compiled, example, mask_of, objective, widths_of
 from numpy.testing import assert_allclose
 
 from abkd_jax.distill import check_objective

@@ -43,10 +43,10 @@ def _dataset(edges: EdgeList, *, typed: bool = False, sparse: bool = False) -> D
 
 def _check(config: ModelConfig, data: Dataset, nodes: np.ndarray, **sizes: int) -> None:
     model, whole, host = models.build(config, CLASSES, **sizes), from_dataset(data), host_graph(data)
-    variables = jax.jit(model.init)(jax.random.key(0), whole)
-    expected = np.asarray(model.apply(variables, whole).logits)[nodes]
+    variables, run = jax.jit(model.init)(jax.random.key(0), whole), jax.jit(model.apply)
+    expected = np.asarray(run(variables, whole).logits)[nodes]
     part = neighbourhood(host, nodes, radius(config), Ladder.of(host))
-    found = np.asarray(model.apply(variables, part).logits)[: nodes.size]
+    found = np.asarray(run(variables, part).logits)[: nodes.size]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 

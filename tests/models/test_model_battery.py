@@ -150,7 +150,7 @@ def test_convolutions_and_only_they_are_decayed_as_such(name):
     optimizer = training.make_optimizer(OptimConfig(conv_decay=0.1, learning_rate=0.5))
     tree = {"student": params, "objective": {}}
     with jax.numpy_dtype_promotion("standard"):
-        updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, tree), optimizer.init(tree), tree)
+        updates, _ = jax.jit(optimizer.update)(jax.tree.map(jnp.zeros_like, tree), optimizer.init(tree), tree)
     leaves = jax.tree_util.tree_leaves_with_path(updates["student"])
     every = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(update) for path, update in leaves}
     moved = {path for path, update in every.items() if np.abs(update).max() > 0.0}

@@ -51,6 +51,7 @@ def test_statistics_are_returned_and_the_map_stays():
     out, state = through.apply(variables, typed_graph(), train=True, mutable=list(rest))
     assert out.logits.shape == (NODES, CLASSES)
     assert set(state) == {"batch_stats", "input_map"}
+    assert state["input_map"]["kernel"] is variables["input_map"]["kernel"]
     np.testing.assert_array_equal(state["input_map"]["kernel"], MAP)
 
 

@@ -90,10 +90,10 @@ def _count(module: Any) -> int:
 
 @contextlib.contextmanager
 def _evaluation(module: Any) -> Iterator[None]:
-    """Sets evaluation mode, and random numbers that are the same in every call; puts both back."""
+    """Sets evaluation mode, and random numbers that are the same in every call; puts both and what is cached back."""
     import torch
 
-    device, modes = device_of(module), [(part, part.training) for part in module.modules()]
+    device, modes = device_of(module), [(part, part.training, _cached(part)) for part in module.modules()]
     drawing = [torch.default_generator]
     if device.type == "cuda":
         drawing.append(torch.cuda.default_generators[device.index])
@@ -105,10 +105,16 @@ def _evaluation(module: Any) -> Iterator[None]:
         with torch.no_grad():  # not inference mode, whose tensors a layer that caches could not learn from later
             yield
     finally:
-        for part, training in modes:
+        for part, training, cached in modes:
             part.training = training
+            vars(part).update(cached)
         for generator, state in zip(drawing, states, strict=True):
             generator.set_state(state)
+
+
+def _cached(part: Any) -> dict[str, Any]:
+    """Returns what a layer of PyTorch Geometric has made of a graph and keeps, `GCNConv(cached=True)`."""
+    return {name: value for name, value in vars(part).items() if name.startswith("_cached")}
 
 
 def _output_on(graph: Any, module: Any, data: PreparedData) -> GNNOutput:

@@ -35,6 +35,38 @@ def test_layers_of_the_stacks_of_the_library_are_what_the_next_one_reads(data, n
     assert_outputs(call_module(net, data)[0], evaluated(lambda: net(graph.x, graph.edge_index)), evaluated(stack))
 
 
+FUNCTIONS = {
+    "abs": lambda h: h.abs(),
+    "beside": lambda h: (h.relu(), (h * h).mean())[0],
+    "columns": lambda h: h.view(-1, 2, 3).softmax(dim=2).view(-1, 6),
+    "half": lambda h: h.half().relu().float(),
+    "hardshrink": lambda h: torch.nn.functional.hardshrink(h),
+    "instance": lambda h: pyg.InstanceNorm(6)(h),
+    "log_sigmoid": lambda h: torch.nn.functional.logsigmoid(h),
+    "power": lambda h: h.relu() ** 2,
+    "size": lambda h: pyg.GraphSizeNorm()(h, torch.zeros(h.shape[0], dtype=torch.int64)),
+    "softmin": lambda h: torch.nn.functional.softmin(h, dim=1),
+    "tanhshrink": lambda h: torch.nn.functional.tanhshrink(h),
+    "threshold": lambda h: torch.nn.functional.threshold(h, 0.1, 0.0),
+    "where": lambda h: torch.where(h > 0, h, 0.1 * h),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+@pytest.mark.parametrize("last", [False, True], ids=["convolution", "linear"])
+def test_a_layer_is_what_is_read_whatever_makes_it(data, function, last):
+    read = []
+
+    def run(self, x, edge_index):
+        h = function(self.one(x, edge_index))
+        read[:] = [torch.from_numpy(h.numpy().copy())]
+        return self.two(h) if last else self.two(x=h, edge_index=edge_index)
+
+    two = torch.nn.Linear(6, 3) if last else pyg.GCNConv(6, 3)
+    output = call_module(module(run, one=pyg.GCNConv(32, 6), two=two), data)[0]
+    assert_outputs(output, output.logits, read)
+
+
 def outer(inner):
     """A convolution that has another one inside."""
 

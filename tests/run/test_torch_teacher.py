@@ -169,6 +169,15 @@ def test_a_module_is_left_as_it_was(data, fails):
     assert net.conv(torch.ones(300, 32), torch.zeros(2, 1, dtype=torch.int64)).requires_grad
 
 
+def test_what_layers_cache_is_not_of_the_graph_before(data):
+    net, graph = library.GCN(32, 6, 2, 3, cached=True), datasets.to_pyg(data.dataset)
+    call_module(net, data)
+    assert net.convs[0]._cached_edge_index is None
+    graph.edge_index = graph.edge_index.flip(0)[:, :100]
+    output = call_module(net, data, graph)[0]
+    assert_array_equal(output.logits, evaluated(lambda: net(graph.x, graph.edge_index)))
+
+
 def test_members_of_an_ensemble(data):
     net, other = gcn(), np.ones((300, 3), np.float32)
     mean = given_teacher(data, [net, other], 1).models.variables["outputs"].logits[0]

@@ -149,13 +149,16 @@ def prepare_data(
         platform: that of the programs that read minibatches, see `sampling.node_sampler`.
 
     Raises:
-        InputError: the data set cannot be loaded, or its graphs cannot be sampled so.
+        InputError: the data set cannot be loaded, its graphs cannot be sampled so, or JAX computes in 64 bits.
 
     Examples:
         >>> data = prepare_data("synthetic")
         >>> data.labels.shape, data.outputs, data.task.metric
         ((300,), 3, 'accuracy')
     """
+    if jax.config.values["jax_enable_x64"]:  # stored models, and what is compared with them, are of 32 bits
+        off = "JAX_ENABLE_X64=0, or jax.config.update('jax_enable_x64', False)"
+        raise InputError(f"jax_enable_x64 is True, expected False: {off}")
     batches = BatchConfig() if batches is None else batches
     if isinstance(source, str):
         log.info("loading %s", source)

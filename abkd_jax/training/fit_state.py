@@ -81,9 +81,11 @@ def after_evaluation(
         The state now, and whether the seed is healthy: not diverged.
     """
     healthy = finite & jnp.isfinite(metrics["val_loss"]) & is_healthy(train)
-    score = -metrics["val_loss"]
+    dtype = state.best_score.dtype  # whatever JAX computes in
+    score = -metrics["val_loss"].astype(dtype)
     if monitor == "val_accuracy":
-        score = jnp.where(jnp.isnan(metrics["val_accuracy"]), score, metrics["val_accuracy"])
+        own = metrics["val_accuracy"].astype(dtype)
+        score = jnp.where(jnp.isnan(own), score, own)
     better = healthy & (score > state.best_score)
     best_epoch = jnp.where(better, epoch, state.best_epoch)
     patient = (limits.patience == 0) | (epoch - best_epoch < limits.patience)

@@ -1,5 +1,6 @@
 """The two loops of training: `fit` keeps a whole run on the device, `fit_minibatches` is fed by the host."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -92,7 +93,7 @@ def fit(
         active = _trains_on(active, best_epoch, history, done, config.patience)
         state = state._replace(active=jnp.asarray(active) if mesh is None else put(active, mesh, "seeds"))
     while done < evaluations and bool(np.any(jax.device_get(take(state.active, mesh)))):
-        with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("epochs", step_num=done):
+        with _no_transfers(), jax.profiler.StepTraceAnnotation("epochs", step_num=done):
             state, metrics = run_chunk(state, batch, limits)
             metrics = jax.device_get(take(metrics, mesh))
         if not history:
@@ -104,6 +105,11 @@ def fit(
         if on_chunk is not None:
             on_chunk(state, history, min(done * config.eval_every, config.epochs))
     return state, history
+
+
+def _no_transfers() -> contextlib.AbstractContextManager[Any]:
+    """Forbids transfers between host and device, which a program has none of; without `jit` constants are transfers."""
+    return contextlib.nullcontext() if jax.config.values["jax_disable_jit"] else jax.transfer_guard("disallow")
 
 
 def _evaluations(config: OptimConfig) -> int:
@@ -255,7 +261,7 @@ def _train_epochs(
     for epoch in epochs:
         for batch in batches(epoch):
             placed = _moved(batch)
-            with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("step", step_num=len(collected)):
+            with _no_transfers(), jax.profiler.StepTraceAnnotation("step", step_num=len(collected)):
                 train, metrics = step(train, placed)
             collected.append(metrics)
     if not collected:

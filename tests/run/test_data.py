@@ -200,6 +200,11 @@ def test_losses_look_at_the_target_type_alone():
     assert prepared.loss_context.minibatches
 
 
+def test_64_bits_are_refused_before_models_are_stored_in_them():
+    with jax.enable_x64(True), pytest.raises(InputError, match="jax_enable_x64 is True, expected False: "):
+        prepare_data("synthetic")
+
+
 @pytest.mark.parametrize(
     ("dataset", "kind", "message"),
     [("typed", "graphs", "expected full, neighbours, walks or clusters"), ("rings", "full", "expected graphs")],

@@ -79,6 +79,14 @@ def test_every_seed_stops_by_itself(monkeypatch, chunk, monitor):
         assert_array_equal(history["loss"][recorded[:, seed], seed], epochs)
 
 
+@pytest.mark.parametrize("switch", [lambda: jax.enable_x64(True), jax.disable_jit], ids=["64 bits", "without jit"])
+def test_a_fit_does_not_depend_on_how_jax_computes(switch):
+    with switch():
+        wide = lambda loss: -loss.astype(jnp.result_type(float))  # noqa: E731
+        state, _ = scripted([STOPS_AT_7], OptimConfig(epochs=12, patience=4, monitor="val_accuracy"), wide)
+    assert_array_equal([state.best_epoch[0], state.train.step[0], state.best_score[0]], [3, 7, -5])
+
+
 def test_the_best_evaluation_is_that_of_the_lowest_loss_where_no_score_is_defined():
     config = OptimConfig(epochs=12, patience=4, monitor="val_accuracy")
     state, history = scripted([STOPS_AT_7, GOES_ON], config, score=lambda loss: loss * jnp.nan)

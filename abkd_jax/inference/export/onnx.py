@@ -62,7 +62,7 @@ def export(bundle: Bundle, precision: Precision = "float32") -> bytes:
     # Traced here and not by jax2onnx, which replaces functions of jax.numpy by others while it traces.
     shapes = symbolic_arguments(bundle.inputs, "e" if bundle.inputs.graph_level else EDGES)
     moved = [] if bundle.inputs.graph_level else [name for name in names if name in OF_EDGES]
-    with _quietly(), own_errors(bundle.config.name, "ONNX"):
+    with _quietly(), own_errors(bundle.config.name, "ONNX"), jax.enable_x64(False):
         closed = jax.make_jaxpr(_of_merged_edges(bundle, precision))(*shapes)
         model = jax2onnx.to_onnx(
             jaxpr_as_fun(closed),

@@ -16,7 +16,7 @@ from abkd_jax.run.report.statistics import stored_error
 from abkd_jax.run.report.tables import format_score
 from abkd_jax.study.report.claims import Claim
 from abkd_jax.study.report.comparisons import ALPHA, gap_to_teacher
-from abkd_jax.study.report.draws import gaps_of
+from abkd_jax.study.report.draws import gaps_required
 from abkd_jax.study.report.grid import Column, Grid
 from abkd_jax.study.report.statistics import Difference, difference, holm
 from abkd_jax.types import METRICS, InputError
@@ -67,9 +67,13 @@ def as_text(results: Path) -> str:
 
 
 def of_tables(results: Path) -> dict[str, dict[str, Found]]:
-    """Returns what the stored draws say of the advised settings, by table and graph, each over the same number."""
+    """Returns what the stored draws say of the advised settings, by table and graph, each over the same number.
+
+    Raises:
+        InputError: a draw has not all that is compared, or see `tuning_draws`.
+    """
     drawn = {table: grids for table in RECOMMENDED if (grids := grids_of_draws(table, results)[0])}
-    gaps = {table: gaps_of(grids, claim_of(table)) for table, grids in drawn.items()}
+    gaps = {table: gaps_required(grids, claim_of(table)) for table, grids in drawn.items()}
     least = min((len(gains) for of_graphs in gaps.values() for gains in of_graphs.values()), default=0)
     return {
         table: {

@@ -141,8 +141,14 @@ def decisions_of_draws(table: str, results: Path) -> list[tuple[Decision, list[f
 
 
 def grids_of_draws(table: str, results: Path) -> tuple[list[Grid], list[Claim]]:
-    """Returns the stored draws of a table, its own first, none where it alone is stored, and the claims on them."""
+    """Returns the stored draws of a table, its own first, none where it alone is stored, and the claims on them.
+
+    Raises:
+        InputError: a draw that was begun has no cell of the baseline, or none has a method that is compared with it.
+    """
     names, claims = stored(table, results)
+    if len(names) > 1 and not claims:
+        raise InputError(f"{results / names[1]}: expected cells of {BASELINE} and of another method")
     return (_grids(names, claims, results) if len(names) > 1 else []), claims
 
 

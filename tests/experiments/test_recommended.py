@@ -65,3 +65,28 @@ def test_without_draws_there_is_nothing_to_say(tmp_path):
     samples.write(tmp_path / "regimes", samples.cells(datasets=("cora",)))
     with pytest.raises(InputError, match="expected draws of the tuning of regimes or deep_to_shallow or curve"):
         recommended.as_text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("left", "message"),
+    [
+        (("soft_label", "abkd_x"), "^draws of main: expected scores of abkd_x, soft_label, fitnet in each"),
+        ((), "^report: tuning_draws/main_7: expected the baseline 'soft_label' among the methods, got none"),
+    ],
+)
+def test_a_draw_that_was_begun_is_one_line(folder, left, message):
+    for path in (folder / "tuning_draws/main_7").rglob("*.json"):
+        if path.stem not in ("teacher", *left):
+            path.unlink()
+        else:
+            path.write_text(path.read_text().replace('"table": "main"', '"table": "tuning_draws/main_7"'))
+    with pytest.raises(InputError, match=message):
+        recommended.as_text(folder)
+
+
+def test_teachers_of_a_first_draw_are_no_draw(folder):
+    paths = [path for path in folder.glob("tuning_draws/main_*/**/*.json") if path.stem != "teacher"]
+    for path in paths:
+        path.unlink()
+    with pytest.raises(InputError, match="tuning_draws/main_1: expected cells of soft_label and of another method"):
+        recommended.as_text(folder)

@@ -14,7 +14,7 @@ from abkd_jax.study.report.score_tables import label
 from abkd_jax.study.report.statistics import difference, holm
 from abkd_jax.types import InputError
 
-__all__ = ["decide_draws", "draws_blocks", "gaps_of"]
+__all__ = ["decide_draws", "draws_blocks", "gaps_of", "gaps_required"]
 
 NOTE = """\
 Each draw tunes every method anew with the same budget: other points of the Sobol sequence, other tried students.
@@ -60,11 +60,7 @@ def decide_draws(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[tuple[D
 
 def _decide(draws: Sequence[Grid], claims: Sequence[Claim]) -> list[tuple[Decision, list[float]]]:
     """Returns the decisions of `decide_draws` for draws of the same columns."""
-    found = {claim: gaps_of(draws, claim) for claim in claims}
-    for claim, gaps in found.items():
-        if not gaps:
-            names = ", ".join((claim.method, *claim.rivals))
-            raise InputError(f"draws: expected scores of {names} in each, on one data set at least")
+    found = {claim: gaps_required(draws, claim) for claim in claims}
     alone = [(claim, (column,), values) for claim, gaps in found.items() for column, values in gaps.items()]
     percent = {column for gaps in found.values() for column in gaps if draws[0].metric(column).unit == "%"}
     shares = ((claim, {c: values for c, values in gaps.items() if c in percent}) for claim, gaps in found.items())
@@ -95,6 +91,19 @@ def gaps_of(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
     found = [compared(grid, claim) for grid in draws]
     kept = [column for column in columns if all(column in of_draw for of_draw in found)]
     return {column: [float(np.mean([*of_draw[column][1].values()])) for of_draw in found] for column in kept}
+
+
+def gaps_required(draws: Sequence[Grid], claim: Claim) -> dict[Column, list[float]]:
+    """Returns `gaps_of`.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    found = gaps_of(draws, claim)
+    if not found:
+        names, of = ", ".join((claim.method, *claim.rivals)), draws[0].name
+        raise InputError(f"draws of {of}: expected scores of {names} in each, on one data set at least")
+    return found
 
 
 def _over_all(gaps: Mapping[Column, Sequence[float]]) -> list[float]:

@@ -112,7 +112,8 @@ def make_grid(cells: Sequence[Cell], baseline: str) -> Grid:
     columns = dict.fromkeys(column for column, _ in grid.cells)
     methods = dict.fromkeys(method for _, method in grid.cells)
     if baseline not in methods:
-        raise InputError(f"report: expected the baseline {baseline!r} among the methods, got {', '.join(methods)}")
+        found = ", ".join(methods) or "none"
+        raise InputError(f"report: {tables[0]}: expected the baseline {baseline!r} among the methods, got {found}")
     order = (baseline, *(method for method in methods if method != baseline))
     grid = grid._replace(columns=tuple(columns), methods=order)
     for column in columns:

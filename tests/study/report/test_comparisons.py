@@ -156,7 +156,9 @@ def test_damaged_cells_are_one_line(tmp_path, change, said):
 def test_wrong_tables_are_one_line(tmp_path):
     with pytest.raises(InputError, match="expected cells"):
         load(tmp_path)
-    with pytest.raises(InputError, match="expected the baseline 'best' among the methods, got soft_label"):
+    with pytest.raises(
+        InputError, match="report: main: expected the baseline 'best' among the methods, got soft_label"
+    ):
         make_grid(samples.cells(), "best")
     other = samples.cells(datasets=("cora",))[1] | {"table": "other"}
     with pytest.raises(InputError, match="cells of one table, got main, other"):

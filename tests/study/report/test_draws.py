@@ -100,7 +100,7 @@ def test_columns_that_a_draw_has_not_are_left_out():
 @pytest.mark.parametrize("fault", ["teachers", "method", "data set"])
 def test_draws_that_cannot_be_compared(fault):
     (first, second), claims = drawn((0.01, 0.02)), ABOVE
-    message = "draws: expected scores of abkd_x, soft_label in each, on one data set at least"
+    message = "draws of main: expected scores of abkd_x, soft_label in each, on one data set at least"
     if fault == "teachers":
         of_place = {place: cell | {"weights": ["other"]} for place, cell in second.teachers.items()}
         second, message = second._replace(teachers=of_place), "draw 1: expected the teachers of draw 0"

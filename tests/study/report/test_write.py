@@ -207,5 +207,5 @@ def test_the_command(tmp_path, no_figures, capsys):
     command.main(tyro.cli(command.Args, args=arguments))
     assert capsys.readouterr().out == f"{tmp_path / 'out' / 'report.html'}\n"
     assert (tmp_path / "out" / "tables.tex").exists()
-    with pytest.raises(SystemExit, match=r"^experiments.report: report: expected the baseline 'best' [^\n]*$"):
+    with pytest.raises(SystemExit, match=r"^experiments.report: report: main: expected the baseline 'best' [^\n]*$"):
         command.main(tyro.cli(command.Args, args=[*arguments, "--baseline", "best"]))

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from abkd_jax.cli.endings import in_one_line
+from abkd_jax.cli.endings import in_one_line, output
 from abkd_jax.datasets.files.progress import logging_to_stderr
 from abkd_jax.study.options import Table
 from abkd_jax.types import InputError
@@ -36,8 +36,9 @@ def run_program(name: str, work: Callable[[], Result], *, resumes: bool = False)
 
     Args:
         name: of the program, as `python -m` takes it.
-        work: its work. Bad input (`InputError`), errors of the system and an interrupt end it with one line.
+        work: its work. Bad input (`InputError`), errors of the system and an interrupt end it with one line, a closed
+            pipe without any.
         resumes: the program goes on where an interrupt has ended it: that line says so.
     """
-    with logging_to_stderr(logging.INFO):
+    with logging_to_stderr(logging.INFO), output():
         return in_one_line(name, work, resumes=resumes)

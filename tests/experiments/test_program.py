@@ -40,8 +40,9 @@ def test_progress_and_warnings_are_on_standard_error(capsys):
         (InputError("seeds 0: expected at least 1"), None, "experiments.study: seeds 0: expected at least 1"),
         (OSError("no space left"), None, "experiments.study: no space left"),
         (KeyboardInterrupt(), 130, "experiments.study: interrupted"),
+        (BrokenPipeError(), 141, ""),
     ],
-    ids=["input", "system", "interrupt"],
+    ids=["input", "system", "interrupt", "pipe"],
 )
 def test_what_is_wrong_is_one_line(capsys, error, status, line):
     def work():

@@ -80,8 +80,8 @@ def _panels(epochs: np.ndarray, maps: np.ndarray, label: str) -> tuple[np.ndarra
     shown = f"{label} of seed{'s' * (len(drawn) > 1)} {', '.join(map(str, drawn))} of {maps.shape[1]}"
     if len(finite) < maps.shape[1]:
         shown += f" ({maps.shape[1] - len(finite)} without values)"
-    shares = _one_hot_shares(values[:, finite])
-    if label == "attention" and len(finite) > len(drawn) and shares.any():
+    several = label == "attention" and len(finite) > len(drawn)
+    if several and (shares := _one_hot_shares(values[:, finite])).any():
         rows.append(_Row(f"{len(finite)} seeds", shares, 1.0, "share"))
         shown += f"; below: share of {len(finite)} seeds with over {ONE_HOT:.0%} of the row here"
     return epochs[chosen], rows, shown

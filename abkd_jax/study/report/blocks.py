@@ -4,7 +4,19 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-__all__ = ["Block", "Entry", "Folded", "Heading", "Items", "Picture", "Table", "Text", "picture_file", "plain"]
+__all__ = [
+    "Block",
+    "Entry",
+    "Folded",
+    "Heading",
+    "Items",
+    "Picture",
+    "Table",
+    "Text",
+    "picture_file",
+    "plain",
+    "with_own_files",
+]
 
 Mark = Literal["better", "worse", "open"]
 
@@ -83,3 +95,25 @@ def picture_file(*parts: str) -> str:
         'costs_mol-a-b_x.svg'
     """
     return "_".join(re.sub(r"[^\w.]+", "-", part) for part in parts) + ".svg"
+
+
+def with_own_files(blocks: Sequence[Block], taken: set[str] | None = None) -> list[Block]:
+    """Returns the same parts, where each picture has a file of its own: other names may differ in signs alone.
+
+    Args:
+        blocks: the parts.
+        taken: names of files that pictures have already; those of these are added.
+    """
+    taken, found = set() if taken is None else taken, []
+    for block in blocks:
+        if isinstance(block, Folded):
+            block = Folded(block.title, with_own_files(block.blocks, taken))
+        elif isinstance(block, Picture):
+            stem, number, name = block.name.removesuffix(".svg"), 1, block.name
+            while name in taken:
+                number += 1
+                name = f"{stem}_{number}.svg"
+            taken.add(name)
+            block = block._replace(name=name)
+        found.append(block)
+    return found

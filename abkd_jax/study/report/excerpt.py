@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from abkd_jax.run.report.canvas import can_draw
 from abkd_jax.study.cells import Cell
-from abkd_jax.study.report.blocks import Block, Picture, Text
+from abkd_jax.study.report.blocks import Block, Picture, Text, with_own_files
 from abkd_jax.study.report.claims import Claim, claims_table, claims_text, decide
 from abkd_jax.study.report.comparisons import Test, compare
 from abkd_jax.study.report.grid import make_grid
@@ -50,7 +50,8 @@ def excerpt(
     rows = compare(grid, baseline, test)
     claimed = dict.fromkeys(claim.view for claim in claims) or ("test",)
     of_scores = (picture for view in claimed for picture in score_pictures(grid, view))
-    pictures = [*of_scores, *size_pictures(grid)] if can_draw() else []
+    drawn = with_own_files([*of_scores, *size_pictures(grid)]) if can_draw() else []
+    pictures = [block for block in drawn if isinstance(block, Picture)]
     shown = [block_text(picture._replace(name=f"{PurePosixPath(folder, picture.name)}")) for picture in pictures]
     blocks: list[Block] = [Text("\n".join(shown))] if shown else []
     blocks += [main_table(grid, title, columns, rows) for title, columns in groups(grid)]

@@ -8,7 +8,7 @@ from abkd_jax.datasets.files.atomic import write_atomic
 from abkd_jax.run.report.canvas import MISSING, can_draw
 from abkd_jax.study.cells import Cell
 from abkd_jax.study.report import score_figures, training_parts
-from abkd_jax.study.report.blocks import Block, Folded, Heading, Items, Picture, Text
+from abkd_jax.study.report.blocks import Block, Folded, Heading, Items, Picture, Text, with_own_files
 from abkd_jax.study.report.claims import Claim, claims_table, claims_text, decide
 from abkd_jax.study.report.comparisons import Test, compare, compare_over_datasets
 from abkd_jax.study.report.cost_figures import cost_pictures
@@ -99,7 +99,7 @@ def study_blocks(grid: Grid, baseline: str, test: Test = "permutation", claims: 
     else:
         log.warning("the report has no figures: %s", MISSING)
         blocks += [Heading("Figures"), Text(f"There are none: {MISSING}")]
-    return blocks + _training(grid) + _origin(grid)
+    return with_own_files(blocks + _training(grid) + _origin(grid))
 
 
 def _claims(grid: Grid, claims: Sequence[Claim], test: Test) -> list[Block]:

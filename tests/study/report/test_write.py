@@ -9,7 +9,7 @@ import study_samples as samples
 import tyro
 
 from abkd_jax.study.report import write
-from abkd_jax.study.report.blocks import Entry, Table, plain
+from abkd_jax.study.report.blocks import Entry, Folded, Picture, Table, picture_file, plain
 from abkd_jax.study.report.html import as_html
 from abkd_jax.study.report.latex import as_latex
 from abkd_jax.study.report.markdown import as_markdown
@@ -60,6 +60,14 @@ def test_numbers_of_all_formats_are_those_of_the_cells(tmp_path, no_figures):
     assert counts == [5, 5, 5]  # abkd_x: two data sets in two tables, and all data sets
     assert "film &amp; co" in html
     assert r"film \& co" in latex
+
+
+def test_pictures_of_names_that_differ_in_signs_alone_have_files_of_their_own(tmp_path, monkeypatch):
+    pictures = [Picture(picture_file("scores", name), name, name.encode()) for name in ("a/b", "a-b", "a b")]
+    monkeypatch.setattr(write, "_score_figures", lambda grid: [pictures[0], Folded("more", pictures[1:])])
+    _, markdown, _ = report(tmp_path, samples.cells(seeds=3, datasets=("cora",)))
+    links = [markdown.partition(f"![{picture.caption}](")[2].partition(")")[0] for picture in pictures]
+    assert [(tmp_path / link).read_bytes() for link in links] == [b"a/b", b"a-b", b"a b"]
 
 
 def test_the_first_paragraphs_are_made_from_the_numbers(tmp_path, no_figures):

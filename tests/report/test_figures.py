@@ -68,6 +68,12 @@ def test_layer_maps_leave_out_seeds_without_values():
     assert shown == "attention of seeds 0, 2, 3 of 4 (1 without values)"
 
 
+def test_dollar_signs_of_names_are_no_mathematics():
+    with canvas.canvas(4.0, 1.0) as figure:
+        canvas.footer(figure, r"a$\frac$b")
+    assert rb"a$\frac$b" in canvas.svg(figure)
+
+
 def test_layer_maps_of_seeds_that_have_all_diverged_are_empty():
     with canvas.canvas(4.0, 4.0) as figure:
         shown = heatmaps.draw_layer_maps(figure, np.arange(1), np.full((1, 2, 3, 2), np.nan), "attention")

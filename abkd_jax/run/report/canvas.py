@@ -27,6 +27,7 @@ STYLE: Any = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "lines.linewidth": 1.4,
+    "text.parse_math": False,  # names of data sets may have dollar signs
 }
 
 

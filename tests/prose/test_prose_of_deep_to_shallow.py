@@ -77,7 +77,9 @@ def test_the_choice_of_pairs():
     uniform = [deep().claim("abkd", "abkd_uniform", dataset)[0] for dataset in graphs]
     over, undecided = deep().claim("abkd", "abkd_uniform")
     assert undecided > 0.05
-    check_numbers(PAIRS, [*said, uniform[0], -uniform[1], uniform[2], over])
+    over_greedy = [deep().gain("abkd_greedy", "abkd", dataset) for dataset in graphs]
+    said += [uniform[0], -uniform[1], uniform[2], over, over_greedy[0], -over_greedy[1], over_greedy[2]]
+    check_numbers(PAIRS, said)
     ahead = [WORDS[len(one.gaps) - one.ahead] for one in drawn]
     check_words(PAIRS, "in {}, {} and {} draws".format(*ahead))
 

@@ -67,19 +67,24 @@ def assert_same_run(found, expected, relative=1e-5):
     assert_close(found.variables, expected.variables, 10 * relative, relative)
 
 
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    model, optim = ModelConfig("gcnii", layers=4, hidden=6, dropout=0.3), OptimConfig(epochs=2, eval_every=1)
+    folder = tmp_path_factory.mktemp("teacher")
+    return Teacher(train_teachers(prepare_data("synthetic"), TeacherConfig(model, optim), 1, folder), model, {})
+
+
 @needs_devices
 @pytest.mark.parametrize(("start", "relative"), [("attention_map", 1e-5), ("fitted", 1e-3)], ids=["map", "fitted"])
-def test_a_student_starts_from_a_teacher_in_blocks_as_on_one_device(tmp_path, start, relative):
+def test_a_student_starts_from_a_teacher_in_blocks_as_on_one_device(teacher, tmp_path, start, relative):
     """Conjugate gradients pass the rounding of other sums on from step to step."""
-    model, student = (ModelConfig("gcnii", layers=layers, hidden=6, dropout=0.3) for layers in (4, 2))
-    optim = OptimConfig(epochs=2, eval_every=1)
-    method = MethodConfig(soft_label_weight=1.0, start=start, optim=optim)
-    models = train_teachers(prepare_data("synthetic"), TeacherConfig(model, optim), 1, tmp_path / "teacher")
+    student = ModelConfig("gcnii", layers=2, hidden=6, dropout=0.3)
+    method = MethodConfig(soft_label_weight=1.0, start=start, optim=OptimConfig(epochs=2, eval_every=1))
     one, many = (
         train_students(
             prepare_data("synthetic", mesh=make_mesh(mesh)),
             Job("soft_label", student, method),
-            Teacher(models, model, {}),
+            teacher,
             [(tmp_path / "-".join(("students", *mesh)), [0])],
         )
         for mesh in ((), (f"nodes={PARTS}",))

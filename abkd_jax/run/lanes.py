@@ -18,7 +18,7 @@ from abkd_jax.configs.options import MethodConfig
 from abkd_jax.distill.build import build_objective, terms_of
 from abkd_jax.models.reduced_input import ReducedInput
 from abkd_jax.run.data import PreparedData, build_model
-from abkd_jax.run.program import Program, Start, steps_per_epoch
+from abkd_jax.run.program import Program, Start, stack_trees, steps_per_epoch
 from abkd_jax.run.resolve import Job
 from abkd_jax.run.untrained import make_prepare
 from abkd_jax.training.seeds import vmap_seeds
@@ -191,7 +191,7 @@ def _stacked(
         own = _Own(targets, traced(lane), data.val_mask if several else None)
         return state, own, data.batch.masks if several else None
 
-    states, own, masks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(prepared, lanes))
+    states, own, masks = stack_trees(*map(prepared, lanes))
     axes: Any = Batch(None, None, 0 if several else None, 0)  # type: ignore[arg-type]  # as jax.vmap takes them
     return states, shared._replace(targets=own, masks=masks if several else shared.masks), axes
 

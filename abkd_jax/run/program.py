@@ -30,7 +30,7 @@ from abkd_jax.training.step import Step, TrainState
 from abkd_jax.training.tables import put_tables, take_tables
 from abkd_jax.types import Batch, InputError, Pytree
 
-__all__ = ["Program", "Start", "Teacher", "Trained", "select_seed", "stack", "steps_per_epoch", "train"]
+__all__ = ["Program", "Start", "Teacher", "Trained", "select_seed", "stack", "stack_trees", "steps_per_epoch", "train"]
 
 
 class Stopped(Exception):
@@ -158,7 +158,7 @@ def train(data: PreparedData, model: nn.Module, program: Program, *, may_train: 
     last = {"params": state.train.params["student"], **state.train.model_state}
     best = {"params": state.best_params, **state.best_model_state}
     if data.sampler is not None:
-        last, best = jax.tree.map(lambda leaf: leaf[None], (last, best))
+        last, best = stack_trees((last, best))
     elif in_blocks(data.mesh):
         last, best = put((last, best), data.mesh)  # they are evaluated on the graph, which is in blocks
     module, as_module = _plain(model, data)
@@ -267,7 +267,19 @@ def select_seed(tree: Pytree, seed: int) -> Pytree:
         >>> int(select_seed({"w": jnp.array([3, 4])}, 1)["w"])
         4
     """
+    if any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(tree)):
+        return _select(tree, seed)  # what is on the host stays there: outputs of all nodes
+    return _selected(tree, seed)
+
+
+def _select(tree: Pytree, seed: Any) -> Pytree:
     return jax.tree.map(lambda leaf: leaf[seed], tree)
+
+
+# Of whole trees: outside of a program every shape of a leaf is compiled by itself.
+_selected = jax.jit(_select)
+_concatenate = jax.jit(lambda *trees: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees))
+stack_trees = jax.jit(lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees))
 
 
 def stack(parts: list[Trained]) -> Trained:
@@ -275,8 +287,7 @@ def stack(parts: list[Trained]) -> Trained:
     if len(parts) == 1:
         return parts[0]
     last, best = (
-        jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
-        for trees in zip(*((part.variables, part.best_variables) for part in parts), strict=True)
+        _concatenate(*trees) for trees in zip(*((part.variables, part.best_variables) for part in parts), strict=True)
     )
     histories = [part.history for part in parts]
     names = [key for key, values in histories[0].items() if np.ndim(values) > 1]

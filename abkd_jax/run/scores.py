@@ -1,5 +1,6 @@
 """Predictions and scores of a model on prepared data, on the rows that are evaluated."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from abkd_jax.inference.layerwise import layerwise
 from abkd_jax.models.external import Applied, Ensemble, Stored, combine
 from abkd_jax.run.data import PreparedData
 from abkd_jax.training.sharding import of_process
+from abkd_jax.training.tasks import Task
 from abkd_jax.types import GNNOutput, GraphDataset, InputError, Pytree
 
 __all__ = ["for_validation", "graph_of", "make_predict", "make_scores"]
@@ -71,15 +73,16 @@ def make_scores(data: PreparedData, model: Any) -> Callable[..., dict[str, jax.A
     """
     predict, task = make_predict(data, model), data.task
 
-    @jax.jit
-    def score_all(logits: Any, labels: Any, val_mask: Any, test_mask: Any) -> dict[str, jax.Array]:
-        return {
-            "val_loss": task.loss(logits, labels, val_mask),
-            "val_accuracy": task.score(logits, labels, val_mask),
-            "test_accuracy": task.score(logits, labels, test_mask),
-        }
-
     def scores(variables: Pytree, of: PreparedData = data) -> dict[str, jax.Array]:
-        return score_all(predict(variables), of.labels, of.val_mask, of.test_mask)
+        return _score_all(task, predict(variables), of.labels, of.val_mask, of.test_mask)
 
     return scores
+
+
+@functools.partial(jax.jit, static_argnums=0)  # the same program for all models of a task
+def _score_all(task: Task, logits: Any, labels: Any, val_mask: Any, test_mask: Any) -> dict[str, jax.Array]:
+    return {
+        "val_loss": task.loss(logits, labels, val_mask),
+        "val_accuracy": task.score(logits, labels, val_mask),
+        "test_accuracy": task.score(logits, labels, test_mask),
+    }

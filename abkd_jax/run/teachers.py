@@ -31,7 +31,7 @@ from abkd_jax.training.step import (
     make_validate,
 )
 from abkd_jax.training.tables import on_shards
-from abkd_jax.types import InputError
+from abkd_jax.types import Batch, InputError, PRNGKey
 
 __all__ = [
     "as_teacher",
@@ -206,12 +206,12 @@ def _trainer(data: PreparedData, config: TeacherConfig, root: Path, may_train: b
     else:
         step = make_parts_step(make_gradients(on_shards(model, data.mesh), None, data.task), optimizer, data.mesh)
 
-    def states(seed: int) -> TrainState:
+    @jax.jit
+    def states(key: PRNGKey, example: Batch) -> TrainState:
         init = lambda key: init_state(key, model, optimizer, example, fixed=variables_of(data.units))  # noqa: E731
-        key = jax.random.key(seed)
         return jax.vmap(init)(key[None]) if data.sampler is None else init(key)
 
-    shapes = jax.eval_shape(lambda: states(0))
+    shapes = jax.eval_shape(states, jax.random.key(0), example)
 
     def train_seed(seed: int) -> Trained:
         program = Program(
@@ -222,7 +222,7 @@ def _trainer(data: PreparedData, config: TeacherConfig, root: Path, may_train: b
             optim=config.optim,
             validate=validate,
             shapes=shapes,
-            start=lambda: Start(step, states(seed), data.batch),
+            start=lambda: Start(step, states(jax.random.key(seed), example), data.batch),
         )
         trained = train(data, model, program, may_train=may_train)
         return trained._replace(variables=trained.best_variables, epochs=trained.best_epochs)

@@ -66,11 +66,14 @@ def train_lanes(
 
 def _in_order(trained: Trained, order: np.ndarray) -> Trained:
     """Returns models in another order."""
-    last, best = (jax.tree.map(lambda leaf: leaf[order], tree) for tree in (trained.variables, trained.best_variables))
+    last, best = _ordered((trained.variables, trained.best_variables), order)
     history = {name: values[:, order] if values.ndim > 1 else values for name, values in trained.history.items()}
     history["seconds"] = np.broadcast_to(trained.history["seconds"], len(order))[order]
     origins = tuple(trained.origins[at] for at in order)
     return Trained(last, best, trained.epochs[order], trained.best_epochs[order], history, origins, trained.module)
+
+
+_ordered = jax.jit(lambda tree, order: jax.tree.map(lambda leaf: leaf[order], tree))
 
 
 def _side_by_side(

@@ -10,7 +10,7 @@ from abkd_jax.training.divergence import is_healthy
 from abkd_jax.training.step import TrainState
 from abkd_jax.types import Pytree
 
-__all__ = ["FitState", "Limits", "after_evaluation", "initial_fit_state", "select"]
+__all__ = ["FitState", "Limits", "after_evaluation", "initial_fit_state", "initial_fit_states", "select"]
 
 
 class Limits(NamedTuple):
@@ -55,6 +55,9 @@ def initial_fit_state(train: TrainState) -> FitState:
         best_epoch=jnp.zeros((), jnp.int32),
         active=jnp.ones((), bool),
     )
+
+
+initial_fit_states = jax.jit(jax.vmap(initial_fit_state))
 
 
 def after_evaluation(

@@ -12,7 +12,14 @@ from jaxtyping import Array
 
 from abkd_jax.configs.options import OptimConfig
 from abkd_jax.training.divergence import diverged_epochs
-from abkd_jax.training.fit_state import FitState, Limits, after_evaluation, initial_fit_state, select
+from abkd_jax.training.fit_state import (
+    FitState,
+    Limits,
+    after_evaluation,
+    initial_fit_state,
+    initial_fit_states,
+    select,
+)
 from abkd_jax.training.seeds import vmap_seeds
 from abkd_jax.training.sharding import check_seeds_axis, put, take
 from abkd_jax.training.step import Step, TrainState
@@ -85,7 +92,7 @@ def fit(
     if mesh is not None:
         _check_placed(mesh, batch, states if resume is None else resume[0])
     limits = _limits(config) if mesh is None else put(_limits(config), mesh)
-    state = jax.jit(jax.vmap(initial_fit_state))(states) if resume is None else resume[0]
+    state = initial_fit_states(states) if resume is None else resume[0]
     history = {} if resume is None else _with_room(resume[1], evaluations)
     done = int(np.count_nonzero(np.any(history["recorded"], axis=1))) if history else 0
     if 0 < done < evaluations:
@@ -275,5 +282,6 @@ def _moved(batch: Pytree) -> Pytree:
     return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf), batch)
 
 
+@jax.jit
 def _copy(tree: Pytree) -> Pytree:
     return jax.tree.map(jnp.copy, tree)

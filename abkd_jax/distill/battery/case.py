@@ -62,8 +62,8 @@ class Case(NamedTuple):
         return *(usual | changed).values(), from_edges(edges[0], edges[1], NODES, undirected=True)
 
     def run(self, **changed: Any) -> dict[str, Any]:
-        """Returns loss, metrics, targets and gradients by name, for inputs as `inputs` takes them."""
-        values, gradients = self.program(*self.inputs(**changed))
+        """Returns loss, metrics, targets and gradients by name on the host, for inputs as `inputs` takes them."""
+        values, gradients = jax.device_get(self.program(*self.inputs(**changed)))
         return named(values) | {"gradient": dict(zip(("params", "student", "teacher"), gradients, strict=True))}
 
 

@@ -53,7 +53,7 @@ def _gradients(case: Case) -> None:
 def _order(case: Case) -> None:
     order = np.random.default_rng(3).permutation(NODES)
     _, *by_node, _ = case.inputs()
-    student, teacher, mask = jax.tree.map(lambda x: x[order], by_node)
+    student, teacher, mask = jax.tree.map(lambda x: np.asarray(x)[order], by_node)
     renumbered = np.argsort(order)[RING]  # the same edges in the new numbers of the nodes
     expected, actual = case.run(), case.run(student=student, teacher=teacher, mask=mask, edges=renumbered)
     expected["gradient"]["student"] = jax.tree.map(lambda x: x[order], expected["gradient"]["student"])
@@ -73,10 +73,10 @@ def _padding(case: Case) -> None:
 
 def _seeds(case: Case) -> None:
     params = case.params, random_params(1, case.objective, case.teacher, case.student)
-    students = case.student, jax.tree.map(lambda x: 0.5 * x[::-1], case.student)
-    stacked = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *pair) for pair in (params, students))
+    students = case.student, jax.tree.map(lambda x: 0.5 * np.asarray(x)[::-1], case.student)
+    stacked = (jax.tree.map(lambda *leaves: np.stack(leaves), *pair) for pair in (params, students))
     program = jax.jit(jax.vmap(case.forward, in_axes=(0, 0, None, None, None)), compiler_options=QUICK)
-    together = named(program(*stacked, *case.inputs()[2:]))
+    together = named(jax.device_get(program(*stacked, *case.inputs()[2:])))
     for seed in range(2):
         alone = _without(case.run(params=params[seed], student=students[seed]), "gradient")
         require_close(jax.tree.map(lambda x: x[seed], together), alone, f"for seed {seed} under jax.vmap")  # noqa: B023
@@ -171,7 +171,7 @@ def _steepest(result: dict[str, Any]) -> float:
 
 
 def _zeros(tree: Pytree) -> Pytree:
-    return jax.tree.map(jnp.zeros_like, tree)
+    return jax.tree.map(np.zeros_like, tree)
 
 
 def _without(result: dict[str, Any], name: str) -> dict[str, Any]:

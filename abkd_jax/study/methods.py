@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from abkd_jax.configs.large_presets import Preset
 from abkd_jax.configs.methods import AUXILIARY_WEIGHTS, FURTHER_WEIGHTS, GEOMETRIC_NODES, loss_weight
-from abkd_jax.configs.options import MethodConfig
+from abkd_jax.configs.options import MethodConfig, ModelConfig
 from abkd_jax.outside import is_outside, require_known
 from abkd_jax.types import InputError
 
-__all__ = ["METHODS", "Recipe", "recipe", "repeats_layer"]
+__all__ = ["METHODS", "Recipe", "recipe", "student_of"]
 
 Range = tuple[float, float]
 
@@ -53,6 +53,8 @@ _STARTS = {
 }
 _ALONE = "labels_"  # prefix of the methods that learn from labels and one term, without soft labels
 _REPEATED = "_repeated"  # suffix of those whose student repeats one layer
+_DROPOUT = "_dropout"  # suffix of those whose student drops features while it trains
+RATE = 0.5
 
 METHODS = (
     "supervised",
@@ -64,6 +66,7 @@ METHODS = (
     "teacher_input",
     "teacher_input_abkd",
     *_STARTS,
+    *(name + _DROPOUT for name in ("soft_label", "abkd", "soft_label_fitted")),
 )
 
 
@@ -81,13 +84,24 @@ class Recipe(NamedTuple):
     starts: tuple[str, ...]
 
 
-def repeats_layer(name: str) -> bool:
-    """Tells whether the student of a method repeats one layer, as MustaD's.
+def student_of(name: str, student: ModelConfig) -> ModelConfig:
+    """Returns the student of a method: MustaD's repeats one layer, others drop half of the features while they train.
+
+    MLPs drop half of their hidden units as well; students of few units would lose too many of them.
 
     Examples:
-        >>> repeats_layer("mustad_repeated"), repeats_layer("mustad")
-        (True, False)
+        >>> student_of("mustad_repeated", ModelConfig()).repeated
+        True
+        >>> student_of("soft_label_dropout", ModelConfig(dropout=0.0)).input_dropout
+        0.5
     """
+    if name in METHODS and name.endswith(_DROPOUT):
+        hidden = RATE if student.name == "mlp" else student.dropout
+        student = dataclasses.replace(student, input_dropout=RATE, dropout=hidden)
+    return dataclasses.replace(student, repeated=_repeats_layer(name))
+
+
+def _repeats_layer(name: str) -> bool:
     return name in METHODS and name.endswith(_REPEATED)
 
 
@@ -109,7 +123,8 @@ def recipe(
         InputError: no method has this name, or its students cannot have its start.
     """
     require_known("method", name, METHODS)
-    loss, start = _STARTS.get(name, (name.removeprefix(_ALONE), None))
+    taught = name if is_outside(name) else name.removesuffix(_DROPOUT)
+    loss, start = _STARTS.get(taught, (taught.removeprefix(_ALONE), None))
     alone = name.startswith(_ALONE) and loss != "soft_label"
     soft = 0.0 if alone or name == "supervised" else 1.0
     labels = 1.0 if soft == 0.0 or with_labels or name == "labels_soft_label" else 0.0
@@ -129,7 +144,7 @@ def recipe(
         changes |= {**_ALIGNMENT.get(loss, {}), "alignment_weight": weight}
         ranges["alignment_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)
     elif loss in _AUXILIARY or is_outside(loss):
-        auxiliary = loss.removesuffix(_REPEATED) if repeats_layer(name) else loss
+        auxiliary = loss.removesuffix(_REPEATED) if _repeats_layer(name) else loss
         weight = loss_weight(auxiliary)
         changes |= {"auxiliary": auxiliary, "auxiliary_weight": weight, "auxiliary_max_nodes": GEOMETRIC_NODES}
         ranges["auxiliary_weight"] = (WEIGHTS[0] * weight, WEIGHTS[1] * weight)

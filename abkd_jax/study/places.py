@@ -19,7 +19,7 @@ from abkd_jax.run.lanes import Lane
 from abkd_jax.run.program import Teacher, select_seed
 from abkd_jax.run.resolve import Job, capped, check_input
 from abkd_jax.run.starts import possible
-from abkd_jax.study.methods import Recipe, recipe, repeats_layer
+from abkd_jax.study.methods import Recipe, recipe, student_of
 from abkd_jax.study.options import Table, student_model
 from abkd_jax.study.regimes import views
 from abkd_jax.study.splits import load_splits, prepare_splits
@@ -130,7 +130,7 @@ def job_of(
     Raises:
         InputError: see `options.student_model` and `methods.recipe`.
     """
-    model = dataclasses.replace(student_model(student, preset.student), repeated=repeats_layer(method))
+    model = student_of(method, student_model(student, preset.student))
     starts, minibatches = possible(model, teacher), data.sampler is not None
     tried = recipe(method, preset, starts, with_labels=with_labels, minibatches=minibatches)
     job = Job(method, model, tried.method)

@@ -13,7 +13,7 @@ from abkd_jax.configs.options import ModelConfig
 from abkd_jax.configs.presets import preset
 from abkd_jax.run.starts import possible
 from abkd_jax.study.cells import cell_path, load, read_cell, write_cell
-from abkd_jax.study.methods import METHODS, recipe, repeats_layer
+from abkd_jax.study.methods import METHODS, recipe, student_of
 from abkd_jax.study.options import Table, student_model
 from abkd_jax.study.regimes import view
 from abkd_jax.study.reproduce import compare
@@ -28,7 +28,7 @@ FIXED = {
     f"{loss}_{suffix}": {start}
     for loss in ("soft_label", "abkd", "teacher_input")
     for suffix, start in (("cut_out", "attention_map"), ("plain", "positive"), ("fitted", "fitted"))
-}
+} | {"soft_label_fitted_dropout": {"fitted"}}
 
 
 def test_nodes_that_are_unseen_have_no_edge_and_are_in_no_loss():
@@ -85,7 +85,7 @@ def test_methods_alone_have_labels_and_no_soft_labels():
 def test_a_student_that_repeats_a_layer_cannot_start_from_averages_of_layers():
     teacher = ModelConfig(layers=8, hidden=8)
     for name, mapped in (("mustad", True), ("mustad_repeated", False), ("labels_mustad_repeated", False)):
-        student = ModelConfig(layers=2, hidden=4, repeated=repeats_layer(name))
+        student = student_of(name, ModelConfig(layers=2, hidden=4))
         assert ("attention_map" in possible(student, teacher)) == mapped
         assert recipe(name, preset("cora"), STARTS).method.auxiliary == "mustad"
     assert recipe("mine:my_repeated", preset("cora"), STARTS).method.auxiliary == "mine:my_repeated"
@@ -110,6 +110,16 @@ def test_methods_from_one_start_are_those_of_all_starts():
         fixed, tried = recipe(one, preset("cora"), STARTS), recipe(every, preset("cora"), STARTS)
         assert fixed.ranges == tried.ranges
         assert dataclasses.replace(fixed.method, start=tried.method.start) == tried.method
+
+
+def test_students_with_dropout_are_taught_as_those_without():
+    for name in ("soft_label", "abkd", "soft_label_fitted"):
+        assert recipe(f"{name}_dropout", preset("cora"), STARTS) == recipe(name, preset("cora"), STARTS)
+        narrow, wide = ModelConfig(layers=2, hidden=4, dropout=0.0), ModelConfig(name="mlp", dropout=0.0)
+        assert student_of(name, narrow) == narrow
+        assert student_of(f"{name}_dropout", narrow) == dataclasses.replace(narrow, input_dropout=0.5)
+        assert student_of(f"{name}_dropout", wide) == dataclasses.replace(wide, input_dropout=0.5, dropout=0.5)
+    assert student_of("mine:my_dropout", wide) == wide
 
 
 def test_a_start_that_the_students_cannot_have():

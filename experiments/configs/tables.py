@@ -227,8 +227,8 @@ CLAIMS_OF_DRAWS = {
         *(Claim(method, ("soft_label",), view=UNSEEN) for method in ("mustad", "fitnet")),
         # Later, as on Citeseer the losses above soft labels had chosen that start; before any of its cells.
         Claim("soft_label_cut_out", ("soft_label",), view=UNSEEN),
-        # Of dropout: after one tuning on Cora, with 85.05 for fitted students with it, 84.80 for ABKD, 84.00 for soft labels
-        # and 81.90 for these without it; before any other cell.
+        # Of dropout: after one tuning on Cora, with 85.05 for fitted students with it, 84.80 for ABKD, 84.00 for soft
+        # labels and 81.90 for these without it; before any other cell.
         Claim("soft_label_dropout", ("soft_label",), view=UNSEEN),
         Claim("soft_label_fitted_dropout", DROPOUT, BEST_OTHER, view=UNSEEN),
         Claim("abkd_dropout", ("soft_label_dropout",), view=UNSEEN),

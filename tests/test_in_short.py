@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from prose_samples import WORDS, told
 
+from abkd_jax.study.regimes import NOISY, UNSEEN
 from abkd_jax.study.report.claims import Claim
 from abkd_jax.study.report.draws import gaps_of
 from abkd_jax.study.report.grid import scores_of
@@ -121,6 +122,27 @@ def test_what_the_advised_settings_gain():
     assert said is not None
     assert said.groups() == tuple(f"{abs(float(number)):.1f}" for number in (over, *by_table))
     assert all(float(re.findall(r"([+-]\d+\.\d+) \+-", row)[0]) > 0.0 for row in rows[2:])
+
+
+def test_dropout_in_the_student():
+    noisy, unseen, names = told("perturbed"), told("inductive"), ("soft_label_dropout", "soft_label")
+    drawn = noisy.drawn(*names, view=NOISY)
+    graphs = [one.comparison.column.dataset for one, _ in noisy.decisions_of_draws if _is_of(one, names[0], NOISY)]
+    teachers = [noisy.gain_of_draws(names[0], "teacher", graph, view=NOISY) for graph in graphs]
+    cost = max(noisy.gain_of_draws(*names[::-1], graph) for graph in graphs)
+    cora, citeseer = (unseen.drawn(*names, graph, "4x4", view=UNSEEN) for graph in ("cora", "citeseer"))
+    said = found(
+        r"gains (\S+) over (\w+) graphs where features are noisy .* in every draw, and ends (\S+) to (\S+) above .*"
+        r"at most (\S+) \(\S+ On unseen nodes it gains (\S+) on Cora and loses (\S+) on Citeseer\."
+    )
+    numbers = [drawn.mean, min(teachers), max(teachers), cost, cora.mean, -citeseer.mean]
+    assert [*said[:1], *said[2:]] == [f"{number:.1f}".removeprefix("0") for number in numbers]
+    assert said[1] == WORDS[len(graphs)]
+    assert min(drawn.gaps) > 0.0
+
+
+def _is_of(decision, method, view):
+    return decision.comparison.column is not None and (decision.claim.method, decision.claim.view) == (method, view)
 
 
 def test_labels_beside_soft_labels_of_graphs():

@@ -6,9 +6,10 @@ from prose_samples import WORDS, check_numbers, check_words, paragraphs, same, t
 
 from abkd_jax.study.regimes import UNSEEN
 
-INTRO, ABKD, INPUT, BEST_OF_ALL, FITTED_LAYERS, NODES = paragraphs("inductive")
+INTRO, DROPOUT, ABKD, INPUT, BEST_OF_ALL, START, FITTED_LAYERS, NODES = paragraphs("inductive")
 
 FITTED, SOFT, MLP = "soft_label_fitted", "soft_label", "mlp:2x128"
+DROPPING = "_dropout"
 BEST = "best other loss"
 
 
@@ -30,14 +31,35 @@ def drawn(method, against, *place):
 
 def below_teacher(dataset, student):
     """Returns how far the students with soft labels are below it."""
+    methods = [name for name in without_dropout(dataset, student) if name != "supervised"]
+    return [gain("teacher", method, dataset, student) for method in methods]
+
+
+def without_dropout(dataset, student="4x4"):
+    """Returns the methods that a column has."""
     methods = inductive().grid.of_column(inductive().column(dataset, student))
-    return [gain("teacher", method, dataset, student) for method in methods if method != "supervised"]
+    return [name for name in methods if not name.endswith(DROPPING)]
 
 
 def test_students_end_below_their_teachers():
     of_four = below_teacher("citeseer", "4x4") + below_teacher("cora", "4x4")
     check_numbers(INTRO, [min(of_four), max(of_four), min(below_teacher("citeseer", MLP))])
     check_words(INTRO, f"on Cora {min(below_teacher('cora', MLP)):.0f}.")
+
+
+def test_dropout_gains_on_one_graph_alone():
+    cora, citeseer, both = (
+        drawn(SOFT + DROPPING, SOFT, *place) for place in (("cora", "4x4"), ("citeseer", "4x4"), ())
+    )
+    fitted, abkd = drawn(FITTED + DROPPING, "best loss with dropout"), drawn("abkd" + DROPPING, SOFT + DROPPING)
+    assert min(fitted.gaps) > 0.0
+    of_mlps = (SOFT + DROPPING, "krd", "ff_g2m")
+    mlps = [gain(method, SOFT, dataset, MLP) for method in of_mlps for dataset in ("cora", "citeseer")]
+    said = [0.5, cora.mean, -citeseer.mean, cora.p, citeseer.p, both.mean, *mlps]  # the rate
+    check_numbers(DROPOUT, [*said, fitted.mean, fitted.p, abkd.mean, abkd.p])
+    check_words(
+        DROPOUT, f"ahead in {WORDS[cora.ahead]} of {WORDS[len(cora.gaps)]} draws and in {WORDS[citeseer.ahead]}"
+    )
 
 
 def test_the_gain_of_abkd_is_the_luck_of_the_tuning():
@@ -55,18 +77,33 @@ def test_the_first_layer_of_the_teacher():
 
 def test_the_best_of_all_on_cora():
     best = ("mustad", "geometric", "fitnet")
-    on_cora = {
-        method: inductive().score(method, "cora", "4x4", view=UNSEEN)
-        for method in inductive().grid.of_column(inductive().column("cora", "4x4"))
+    scores = {
+        dataset: {name: inductive().score(name, dataset, "4x4", view=UNSEEN) for name in without_dropout(dataset)}
+        for dataset in ("cora", "citeseer")
     }
-    assert {*sorted(on_cora, key=on_cora.get)[-3:]} == {*best}
-    assert not {*best[:2]} & {*inductive().grid.of_column(inductive().column("citeseer", "4x4"))}
+    on_cora, on_citeseer = (sorted(of, key=of.get) for of in scores.values())
+    assert {*on_cora[-3:]} == {*best}
+    assert on_citeseer[-1] == "krd"
     mustad, fitnet = again = [drawn(method, SOFT, "cora", "4x4") for method in ("mustad", "fitnet")]
     assert min(one.p for one in again) > 0.05
     said = [*(gain(method, SOFT, "cora") for method in best), -mustad.mean, fitnet.mean, mustad.std, fitnet.std]
-    check_numbers(BEST_OF_ALL, [*said, gain("fitnet", SOFT, "citeseer"), gain("abkd", "fitnet", "citeseer")])
+    check_numbers(BEST_OF_ALL, [*said, gain("krd", SOFT, "citeseer"), gain("krd", SOFT, "cora")])
     check_words(BEST_OF_ALL, f"best of {len(on_cora)} methods", f"over the {WORDS[len(mustad.gaps)]} draws")
     check_words(BEST_OF_ALL, f"each ahead in {WORDS[same(mustad.ahead, fitnet.ahead)]} draws")
+
+
+def test_the_start_is_what_losses_on_citeseer_share():
+    at = inductive().column("citeseer", "4x4")
+    cells = [inductive().grid.cells[at, name] for name in without_dropout("citeseer")]
+    beside = [cell for cell in cells if cell["settings"]["alignment_weight"] or cell["settings"]["auxiliary_weight"]]
+    chosen = [cell["tuning"]["chosen"] for cell in beside if cell["settings"]["start"] == "attention_map"]
+    tried = max(chosen, key=chosen.count)
+    cut_out = "soft_label_cut_out"
+    again = [drawn(cut_out, SOFT, dataset, "4x4") for dataset in ("citeseer", "cora")]
+    both = drawn(cut_out, SOFT)
+    check_words(START, f"{WORDS[chosen.count(tried)].capitalize()} of {len(beside)} losses")
+    said = [gain(cut_out, SOFT, "citeseer"), *(one.mean for one in again), *(one.std for one in again)]
+    check_numbers(START, [*said, both.mean, both.p])
 
 
 def test_fitted_layers():

@@ -4,9 +4,10 @@ from prose_samples import WORDS, check_numbers, check_words, paragraphs, same, t
 
 from abkd_jax.study.regimes import DROPPED, NOISY
 
-INTRO, CUT_OUT_STUDENTS, ABKD, INPUT = paragraphs("perturbed")
+INTRO, DROPOUT_STUDENTS, CUT_OUT_STUDENTS, ABKD, INPUT = paragraphs("perturbed")
 
 CUT_OUT, PLAIN, SOFT = "soft_label_cut_out", "soft_label_plain", "soft_label"
+DROPPING, ABKD_DROPPING = "soft_label_dropout", "abkd_dropout"
 GRAPHS = ("acm", "cora", "cora_ml", "citeseer")
 
 
@@ -14,8 +15,23 @@ def perturbed():
     return told("perturbed")
 
 
-def test_cut_out_students_keep_more():
+def test_students_with_dropout_keep_more_of_noisy_features():
     check_numbers(INTRO, [])
+    noisy = acm, cora, cora_ml, citeseer = [perturbed().drawn(DROPPING, SOFT, name, view=NOISY) for name in GRAPHS]
+    together, edges = (perturbed().drawn(DROPPING, SOFT, view=view) for view in (NOISY, DROPPED))
+    above_teachers = [perturbed().gain_of_draws(DROPPING, "teacher", name, view=NOISY) for name in GRAPHS]
+    whole = [perturbed().gain_of_draws(DROPPING, SOFT, name) for name in GRAPHS]
+    abkd = perturbed().drawn(ABKD_DROPPING, DROPPING, view=NOISY)
+    narrow = told("curve").gain(SOFT, DROPPING, "cora", "4x2")
+    said = [0.5, acm.mean, cora.mean, citeseer.mean, cora_ml.mean]  # the rate
+    said += [min(one.std for one in noisy), max(one.std for one in noisy), together.mean, together.p]
+    said += [min(above_teachers), max(above_teachers), edges.mean, edges.p, -min(whole), max(whole)]
+    said += [perturbed().gain(DROPPING, SOFT, "pubmed", view=NOISY), abkd.mean, abkd.p, narrow]
+    check_numbers(DROPOUT_STUDENTS, said)
+    check_words(DROPOUT_STUDENTS, f"ahead in all {WORDS[same(*(one.ahead for one in noisy))]} on each")
+
+
+def test_cut_out_students_keep_more():
     drawn = acm, cora, cora_ml, citeseer = [perturbed().drawn(CUT_OUT, PLAIN, name, view=DROPPED) for name in GRAPHS]
     together = perturbed().drawn(CUT_OUT, PLAIN, view=DROPPED)
     above_teachers = [perturbed().gain_of_draws(CUT_OUT, "teacher", name, view=DROPPED) for name in GRAPHS]

@@ -281,6 +281,12 @@ def test_graphs_may_come_in_any_order_and_edges_once():
     assert differences(read(graph_arrays()), read(graph_arrays(**both))) == []
 
 
+def test_features_of_no_edges_keep_their_columns():
+    none = {"edges": np.zeros((0, 2), np.int64), "edge_features": np.zeros((0, 3))}
+    for sample in (arrays(senders=None, receivers=None), graph_arrays()):
+        assert read(sample | none).edge_features.shape == (0, 3)
+
+
 REPEATED = {
     "a reverse too few": ([(0, 1), (0, 1), (1, 0)], [(0, 1), (0, 1), (1, 0), (1, 0)], [0, 1, 2, 1]),
     "no reverse": ([(0, 1), (0, 1)], [(0, 1), (0, 1), (1, 0), (1, 0)], [0, 1, 0, 1]),

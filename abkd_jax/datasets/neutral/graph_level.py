@@ -48,7 +48,7 @@ def graph_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.
     edge_features, edge_vocabulary = None, ()
     if "edge_features" in arrays:
         given = one_per("edge_features", arrays["edge_features"], len(ends.senders), "edge", axes=(1, 2))
-        edge_features, edge_vocabulary = _columns(arrays, "edge_features", given.reshape(len(given), -1))
+        edge_features, edge_vocabulary = _columns(arrays, "edge_features", given if given.ndim == 2 else given[:, None])
     order = np.argsort(graph_of_node, kind="stable")
     senders, receivers, edges = _edges(ends, graph_of_node)
     n_node = np.bincount(graph_of_node, minlength=graphs)

@@ -107,7 +107,7 @@ def _edge_features(arrays: Arrays, count: int) -> np.ndarray | None:
     if "edge_features" not in arrays:
         return None
     features = one_per("edge_features", arrays["edge_features"], count, "edge", axes=(1, 2))
-    return real_numbers("edge_features", features).reshape(count, -1)
+    return real_numbers("edge_features", features if features.ndim == 2 else features[:, None])
 
 
 def _names(arrays: Arrays, key: str) -> tuple[str, ...]:

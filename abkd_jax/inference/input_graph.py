@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jraph
 import numpy as np
@@ -16,11 +16,22 @@ from abkd_jax.graph.layout import SparseFeatures
 from abkd_jax.inference.bundle import Inputs
 from abkd_jax.types import Dataset, GraphDataset, InputError, Schema
 
-__all__ = ["GraphArrays", "by_names", "check_graphs", "check_inputs", "host_graph_for", "normalised_rows", "tuple_for"]
+__all__ = [
+    "GraphArrays",
+    "by_names",
+    "check_graphs",
+    "check_inputs",
+    "completed",
+    "host_graph_for",
+    "normalised_rows",
+    "tuple_for",
+]
 
 log = logging.getLogger(__name__)
 
 ROUNDING = 1e-4  # rows whose sum is that close to 1 have been divided by it
+
+DatasetT = TypeVar("DatasetT", bound=Dataset | GraphDataset)
 
 
 class GraphArrays(NamedTuple):
@@ -177,6 +188,17 @@ def _listed_reverse(schema: Schema, relation: int) -> str | None:
     return schema.relations[reverse] if reverse < len(schema.relations) and reverse != relation else None
 
 
+def completed(inputs: Inputs, graph: DatasetT) -> DatasetT:
+    """Returns a data set; one without edges lacks none of the weights and features that the model reads of them."""
+    if graph.senders.size:
+        return graph
+    kind = np.int32 if inputs.edge_vocabulary else np.float32
+    features = np.zeros((0, inputs.edge_features), kind) if inputs.edge_features else None
+    if isinstance(graph, GraphDataset):
+        return graph._replace(edge_features=features, edge_vocabulary=inputs.edge_vocabulary)
+    return graph._replace(edge_features=features, edge_weights=np.zeros(0, np.float32) if inputs.edge_weights else None)
+
+
 def host_graph_for(inputs: Inputs, graph: Dataset | HostGraph) -> HostGraph:
     """Returns the graph on the host that a node-level model reads.
 
@@ -193,7 +215,8 @@ def host_graph_for(inputs: Inputs, graph: Dataset | HostGraph) -> HostGraph:
         if inputs.schema is not None and graph.num_relations != inputs.schema.num_relations:
             raise InputError(f"graph: {graph.num_relations} relations, expected {inputs.schema.num_relations}")
         return graph._replace(features=normalised_rows(graph.features)) if inputs.row_normalised else graph
-    graph = by_names(inputs.schema, graph)._replace(edge_weights=_read(inputs, graph.edge_weights))
+    graph = by_names(inputs.schema, completed(inputs, graph))
+    graph = graph._replace(edge_weights=_read(inputs, graph.edge_weights))
     check_inputs(inputs, _of_dataset(graph))
     if inputs.row_normalised and not graph.row_normalised:
         graph = graph._replace(features=normalised_rows(graph.features))
@@ -252,7 +275,8 @@ def check_graphs(inputs: Inputs, graphs: GraphDataset) -> None:
 def _read(inputs: Inputs, weights: np.ndarray | None) -> np.ndarray | None:
     if weights is None or inputs.edge_weights:
         return weights
-    log.warning("edge weights of the graph are not read: the model was trained without, or reads none")
+    if (weights != 1).any():
+        log.warning("edge weights of the graph are not read: the model was trained without, or reads none")
     return None
 
 

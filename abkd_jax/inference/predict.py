@@ -17,7 +17,7 @@ from abkd_jax.graph import prepare
 from abkd_jax.graph.host import HostGraph, whole_graph
 from abkd_jax.inference.bundle import Bundle, model_of
 from abkd_jax.inference.by_parts import MAX_NODES_AT_ONCE, apply_to
-from abkd_jax.inference.input_graph import check_graphs, host_graph_for, tuple_for
+from abkd_jax.inference.input_graph import check_graphs, completed, host_graph_for, tuple_for
 from abkd_jax.inference.layerwise import layerwise, rows_of_stages, takes
 from abkd_jax.inference.neighbourhood import Ladder, neighbourhood, radius
 from abkd_jax.inference.pyg_input import read_pyg
@@ -140,6 +140,7 @@ def _at_once(
 
 def _of_graphs(bundle: Bundle, model: nn.Module, dataset: GraphDataset, graphs: np.ndarray | None) -> np.ndarray:
     """Returns the logits of graphs of a data set; of a large one those alone are computed, part by part."""
+    dataset = completed(bundle.inputs, dataset)
     check_graphs(bundle.inputs, dataset)
     count = dataset.labels.shape[0]
     if dataset.features.shape[0] <= MAX_NODES_AT_ONCE:

@@ -43,6 +43,9 @@ def test_a_graph_without_edges_is_one(model: Artefact):
     data = data._replace(**{name: getattr(data, name)[:0] for name in ("senders", "receivers", "edge_weights")})
     found = model.predict(arrays_of(data, model.inputs))
     np.testing.assert_allclose(found["logits"], student_logits("gcn", data), rtol=1e-5, atol=1e-6)
+    without = data._replace(edge_weights=None)  # as converters make it
+    np.testing.assert_array_equal(model.predict(without)["logits"], found["logits"])
+    np.testing.assert_array_equal(student_logits("gcn", without), student_logits("gcn", data))
 
 
 def _cut(path: Path) -> None:

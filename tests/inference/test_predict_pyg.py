@@ -117,6 +117,28 @@ def test_graphs_may_come_in_a_batch_and_one_of_them_alone():
         student.predict(pyg.Batch(x=torch.ones(2, 3), edge_index=torch.tensor([[0], [1]])))
 
 
+def test_weights_of_one_are_weights_of_a_graph_to_predict_on():
+    graph, masks = path([0, 1, 2, 0, 1, 2]), np.arange(6) % 3 == np.arange(3)[:, None]
+    graph.edge_weight = torch.arange(5) + 1.0
+    weighted = student_of(datasets.from_pyg(graph, masks), ModelConfig("gcn", 2, 4))
+    graph.edge_weight = torch.ones(5)
+    plain = datasets.from_pyg(graph, masks)
+    assert plain.edge_weights is None
+    expected = student_of(plain, ModelConfig("gcn", 2, 4)).predict(graph)  # of the same weights
+    np.testing.assert_allclose(weighted.predict(graph), expected, rtol=1e-6)
+
+
+def test_a_molecule_of_one_atom_needs_no_features_of_edges():
+    molecules = graphs()
+    for molecule in molecules:
+        molecule.edge_attr = torch.ones(molecule.num_edges, 2)
+    masks = [np.arange(4) % 3 == part for part in range(3)]
+    student = student_of(datasets.from_pyg(molecules, masks), SAMPLES["a list"][1])
+    atom = pyg.Data(x=torch.ones(1, 3), edge_index=torch.zeros((2, 0), dtype=torch.long))
+    beside = [molecules[0], pyg.Data(edge_attr=torch.zeros((0, 2)), **atom.to_dict())]
+    np.testing.assert_allclose(student.predict(atom), student.predict(beside)[1:], rtol=1e-5)
+
+
 @pytest.mark.parametrize("given", [sp.eye(6, format="csr"), [], 3, None], ids=["SciPy", "empty list", "number", "none"])
 def test_other_graphs_are_refused_in_one_line(given):
     dataset = datasets.from_pyg(

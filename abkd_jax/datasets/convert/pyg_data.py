@@ -59,7 +59,8 @@ def from_pyg(
         task: see `from_scipy`.
         directed: keeps the edges as they are; else each counts in both directions. Not for lists.
         row_normalise: see `from_scipy`. Not for lists.
-        labelled: False reads neither `y` nor masks, which need not be there: a graph to predict on needs none.
+        labelled: False reads neither `y` nor masks, which need not be there: a graph to predict on needs none. Of one
+            graph, weights that are all 1 are then weights, too.
         name: of the data set.
 
     Returns:
@@ -108,7 +109,7 @@ def _node_arrays(name: str, data: Any, split: int, labelled: bool) -> dict[str, 
         "node_ids": np.arange(features.shape[0]),
         **feature_arrays(features),
         "labels": classes_or_targets(needed(name, data, "y")) if labelled else None,
-        "edge_weights": None if weights is None or (weights == 1).all() else weights,
+        "edge_weights": None if weights is None or (labelled and (weights == 1).all()) else weights,
         "edge_features": optional(data, "edge_attr"),
         **(stored_masks(name, data, split) if labelled else {}),
     }

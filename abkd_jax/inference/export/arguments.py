@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from abkd_jax.graph.host import host_graph
 from abkd_jax.inference.bundle import Inputs
-from abkd_jax.inference.input_graph import by_names
+from abkd_jax.inference.input_graph import by_names, completed
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["Argument", "arguments_of", "arrays_of", "checked_arrays", "random_arrays", "symbolic_arguments"]
@@ -110,6 +110,7 @@ def arrays_of(dataset: Dataset | GraphDataset, inputs: Inputs) -> dict[str, np.n
         levels = ("the nodes of one graph", "whole graphs")
         given, expected = levels if inputs.graph_level else levels[::-1]
         raise InputError(f"{dataset.name}: {given}, expected {expected}, which the model labels")
+    dataset = completed(inputs, dataset)
     dataset = by_names(inputs.schema, dataset) if isinstance(dataset, Dataset) else dataset
     if isinstance(dataset, Dataset) and dataset.schema != inputs.schema:
         given, expected = (

@@ -224,23 +224,22 @@ def host_graph_for(inputs: Inputs, graph: Dataset | HostGraph) -> HostGraph:
 
 
 def tuple_for(inputs: Inputs, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
-    """Returns the `GraphsTuple` that a model reads: the same, plain or prepared, with the rows of features divided.
+    """Returns the `GraphsTuple` that a model reads: the same, plain or prepared, its features in float32 and divided.
 
     Raises:
         InputError: see `check_inputs`.
     """
     check_inputs(inputs, _of_tuple(inputs, graph, graph.n_node.shape[0] if inputs.graph_level else None))
-    if not inputs.row_normalised:
-        return graph
-    features = node_features(graph)
-    if isinstance(features, SparseFeatures):
+    features, nodes = node_features(graph), graph.nodes
+    read: Any = features
+    if not isinstance(features, SparseFeatures):
+        read = features if inputs.vocabulary else features.astype(np.float32)  # sums of 16 bits are soon infinite
+        read = normalised_rows(np.asarray(read)) if inputs.row_normalised else read
+    elif inputs.row_normalised:
         pattern, values = features.pattern, np.asarray(features.values)
         parts = values, np.asarray(pattern.cols), np.asarray(pattern.row_ptr)
-        divided: Any = features._replace(values=normalised_rows(sp.csr_matrix(parts, shape=features.shape)).data)
-    else:
-        divided = normalised_rows(np.asarray(features))
-    nodes: Any = graph.nodes
-    return graph._replace(nodes=nodes | {"features": divided} if isinstance(nodes, dict) else divided)
+        read = features._replace(values=normalised_rows(sp.csr_matrix(parts, shape=features.shape)).data)
+    return graph._replace(nodes=nodes | {"features": read} if isinstance(nodes, dict) else read)
 
 
 def check_graphs(inputs: Inputs, graphs: GraphDataset) -> None:

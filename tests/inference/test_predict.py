@@ -98,6 +98,13 @@ def test_every_form_of_a_graph_gives_the_same_numbers():
     np.testing.assert_allclose(logits(bundle, whole_graph(host_graph(SMALL))), expected, rtol=1e-5)
 
 
+def test_features_of_16_bits_are_summed_in_32():
+    bundle, plain = bundle_of("gin"), whole_graph(host_graph(SMALL))
+    large = np.full((NODES, WIDTH), 40000, np.float16)  # two of them are infinite in 16 bits
+    expected = logits(bundle, plain._replace(nodes=large.astype(np.float32)))
+    np.testing.assert_array_equal(logits(bundle, plain._replace(nodes=large)), expected)
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_rows_are_divided_as_in_training_and_only_once(sparse):
     raw = np.abs(X) * np.arange(NODES, dtype=np.float32)[:, None]  # the first row is zero

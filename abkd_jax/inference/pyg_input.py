@@ -47,9 +47,11 @@ def read_pyg(inputs: Inputs, given: Any) -> tuple[Dataset | GraphDataset, np.nda
         InputError: see `datasets.from_pyg`.
     """
     directed = inputs.directed and not inputs.graph_level
-    kinds = {kind.__name__ for kind in type(given).__mro__}
+    kinds = {kind.__name__: kind for kind in type(given).__mro__}
     if inputs.graph_level and "Data" in kinds and "Batch" not in kinds:
         given = [given]
+    elif not inputs.graph_level and {"Data", "Batch"} <= kinds.keys():  # one graph, whose parts no edge joins
+        given = kinds["Data"].from_dict(given.to_dict())
     if inputs.schema is None or "HeteroData" not in kinds:
         return datasets.from_pyg(given, directed=directed, labelled=False), None
     order = {name: number for number, name in enumerate(inputs.schema.node_types)}

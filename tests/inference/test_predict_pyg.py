@@ -139,6 +139,15 @@ def test_a_molecule_of_one_atom_needs_no_features_of_edges():
     np.testing.assert_allclose(student.predict(atom), student.predict(beside)[1:], rtol=1e-5)
 
 
+def test_a_batch_is_one_graph_for_a_model_of_nodes():
+    part, masks = path([0, 1, 2, 0, 1, 2]), np.arange(6) % 3 == np.arange(3)[:, None]
+    student = student_of(datasets.from_pyg(part, masks), ModelConfig("gcn", 2, 4))
+    expected = np.tile(student.predict(part), (2, 1))
+    for given in (part, without_labels(part)):
+        found = student.predict(pyg.Batch.from_data_list([given, given]))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("given", [sp.eye(6, format="csr"), [], 3, None], ids=["SciPy", "empty list", "number", "none"])
 def test_other_graphs_are_refused_in_one_line(given):
     dataset = datasets.from_pyg(

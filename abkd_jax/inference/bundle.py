@@ -201,7 +201,7 @@ def save(bundle: Bundle, folder: str | Path) -> Path:
     Raises:
         InputError: the folder cannot be written.
     """
-    folder, files = Path(folder), contents(bundle)
+    folder, files = Path(folder).expanduser(), contents(bundle)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

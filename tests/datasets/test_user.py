@@ -60,6 +60,13 @@ def test_what_is_written_is_read_back(tmp_path, name, form, request):
     assert {file.parent for file in user.files(path)} == {tmp_path if form == "npz" else path}
 
 
+def test_a_path_may_begin_at_the_home_directory(tmp_path, monkeypatch, tiny):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert save_npz(tiny, "~/mine.npz") == tmp_path / "mine.npz"
+    assert save_folder(tiny, "~/mine") == tmp_path / "mine"
+    assert all(differences(datasets.load(f"~/mine{suffix}"), tiny) == [] for suffix in ("", ".npz"))
+
+
 @pytest.mark.parametrize(
     "name", ["synthetic", "digits", "cora", "cora_ml", "heco_acm", "heco_freebase", "aifb", "mutag", "ogbg-molbace"]
 )

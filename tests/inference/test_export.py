@@ -41,6 +41,15 @@ def test_all_formats_are_written_and_measured(tmp_path: Path):
     np.testing.assert_allclose(found["logits"], student_logits("graphsage", data), rtol=1e-4, atol=1e-5)
 
 
+def test_a_path_may_begin_at_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    student = Student(bundle_of("mlp"))
+    assert student.save("~/student") == tmp_path / "student"
+    (program,) = exported(student.bundle, export.export, folder="~/programs", formats=("stablehlo",)).paths
+    assert program == tmp_path / "programs" / "model.stablehlo"
+    assert export.open_model("~/programs/model.stablehlo").path == program
+
+
 def test_int8_stands_beside_float32_in_fewer_bytes(tmp_path: Path):
     bundle = bundle_of("mlp")
     done = exported(bundle, export.export, folder=tmp_path, formats=("stablehlo",), precision="int8")

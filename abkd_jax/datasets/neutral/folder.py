@@ -108,7 +108,7 @@ def save_folder(dataset: Dataset | GraphDataset, folder: str | Path, form: Liter
     Raises:
         InputError: the data set is unsound or its features are sparse, or the folder cannot be written.
     """
-    folder, arrays = Path(folder), arrays_of(validate(dataset))
+    folder, arrays = Path(folder).expanduser(), arrays_of(validate(dataset))
     if "features_data" in arrays:
         raise InputError(f"{dataset.name}: sparse features, which tables do not hold; expected dense ones, or save_npz")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

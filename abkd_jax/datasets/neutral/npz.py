@@ -47,7 +47,7 @@ def save_npz(dataset: Dataset | GraphDataset, path: str | Path) -> Path:
         ...     save_npz(datasets.load("synthetic"), Path(folder) / "mine.npz").name
         'mine.npz'
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix != ".npz":
         raise InputError(f"{path}: expected a name that ends in .npz")
     file = io.BytesIO()

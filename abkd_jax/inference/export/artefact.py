@@ -79,7 +79,7 @@ def write_artefacts(
     Raises:
         InputError: the folder holds programs of another model, or cannot be written.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     described = {
         "format": FORMAT,
         "inputs": described_inputs(bundle.inputs),
@@ -116,7 +116,7 @@ def open_artefact(path: str | Path, program_of: Callable[[bytes], Callable[..., 
     Raises:
         InputError: the file or its card is missing, damaged, or of a later format.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     missing = [file.name for file in (path, path.with_name(CARD)) if not file.is_file()]
     if missing:
         raise InputError(f"{path.parent}: no {', '.join(missing)}, expected a folder that export has written")

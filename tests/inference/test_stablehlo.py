@@ -91,6 +91,16 @@ def test_the_module_is_the_same_every_time():
     assert len(contents) == 1, json.dumps([len(content) for content in contents])
 
 
+def test_a_program_names_no_source_file():
+    lines, before = "jax_traceback_in_locations_limit", jax.config.values["jax_traceback_in_locations_limit"]
+    try:
+        jax.config.update(lines, 10)  # as outside of tests
+        assert b".py" not in exported(bundle_of("mlp"))
+        assert jax.config.values[lines] == 10
+    finally:
+        jax.config.update(lines, before)
+
+
 def test_bytes_that_are_no_program_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match="expected a serialised StableHLO program") as caught:
         stablehlo.deserialised(b"")

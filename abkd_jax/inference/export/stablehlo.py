@@ -54,8 +54,23 @@ def export(bundle: Bundle, platforms: Sequence[str] = PLATFORMS, precision: Prec
     with own_errors(bundle.config.name, "StableHLO"):
         if is_outside(bundle.config.name) and precision == "float32" and not bundle.inputs.graph_level:
             check_own(bundle, jax.jit(program(bundle)))
-        exported = jax.export.export(jax.jit(program(bundle, precision)), platforms=tuple(platforms))(*shapes)
+        with _without_sources():
+            exported = jax.export.export(jax.jit(program(bundle, precision)), platforms=tuple(platforms))(*shapes)
     return bytes(exported.serialize())
+
+
+@contextlib.contextmanager
+def _without_sources() -> Iterator[None]:
+    """Leaves the source files of operations, and those of the caller, out of programs: paths of one machine."""
+    changes = {"jax_include_full_tracebacks_in_locations": True, "jax_traceback_in_locations_limit": 0}
+    before = {name: jax.config.values[name] for name in changes}
+    try:
+        for name, value in changes.items():
+            jax.config.update(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 @contextlib.contextmanager

@@ -233,7 +233,7 @@ def tuple_for(inputs: Inputs, graph: jraph.GraphsTuple) -> jraph.GraphsTuple:
     features, nodes = node_features(graph), graph.nodes
     read: Any = features
     if not isinstance(features, SparseFeatures):
-        read = features if inputs.vocabulary else features.astype(np.float32)  # sums of 16 bits are soon infinite
+        read = features if inputs.vocabulary else features.astype(np.float32, copy=False)  # sums of 16 bits overflow
         read = normalised_rows(np.asarray(read)) if inputs.row_normalised else read
     elif inputs.row_normalised:
         pattern, values = features.pattern, np.asarray(features.values)

@@ -48,18 +48,17 @@ def test_students_end_below_their_teachers():
 
 
 def test_dropout_gains_on_one_graph_alone():
-    cora, citeseer, both = (
-        drawn(SOFT + DROPPING, SOFT, *place) for place in (("cora", "4x4"), ("citeseer", "4x4"), ())
-    )
+    graphs = ("cora", "citeseer")
+    cora, citeseer, *mlps = (drawn(SOFT + DROPPING, SOFT, name, of) for of in ("4x4", MLP) for name in graphs)
+    both = drawn(SOFT + DROPPING, SOFT)
     fitted, abkd = drawn(FITTED + DROPPING, "best loss with dropout"), drawn("abkd" + DROPPING, SOFT + DROPPING)
-    assert min(fitted.gaps) > 0.0
-    of_mlps = (SOFT + DROPPING, "krd", "ff_g2m")
-    mlps = [gain(method, SOFT, dataset, MLP) for method in of_mlps for dataset in ("cora", "citeseer")]
-    said = [0.5, cora.mean, -citeseer.mean, cora.p, citeseer.p, both.mean, *mlps]  # the rate
+    assert min(*fitted.gaps, *mlps[0].gaps) > 0.0
+    made_for_mlps = [gain(method, SOFT, dataset, MLP) for method in ("krd", "ff_g2m") for dataset in graphs]
+    said = [0.5, cora.mean, -citeseer.mean, cora.p, citeseer.p]  # the rate
+    said += [*(one.mean for one in mlps), *(one.p for one in mlps), both.mean, both.p, *made_for_mlps]
     check_numbers(DROPOUT, [*said, fitted.mean, fitted.p, abkd.mean, abkd.p])
-    check_words(
-        DROPOUT, f"ahead in {WORDS[cora.ahead]} of {WORDS[len(cora.gaps)]} draws and in {WORDS[citeseer.ahead]}"
-    )
+    of, ahead = WORDS[len(cora.gaps)], (WORDS[one.ahead] for one in (cora, citeseer))
+    check_words(DROPOUT, "ahead in {} of {of} draws and in {}".format(*ahead, of=of))
 
 
 def test_the_gain_of_abkd_is_the_luck_of_the_tuning():

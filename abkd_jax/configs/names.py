@@ -3,6 +3,7 @@
 A `layout:name` that is in the list is that listed set: `canonical("planetoid:cora")` is `"cora"`.
 """
 
+import os.path
 from pathlib import Path
 
 __all__ = [
@@ -118,4 +119,4 @@ def full_name(name: str) -> str:
         >>> full_name("planetoid:cora"), full_name("tu:NCI109")
         ('cora', 'tu:NCI109')
     """
-    return str(Path(name).expanduser().resolve()) if is_path(name) else canonical(name)
+    return str(Path(os.path.expanduser(name)).resolve()) if is_path(name) else canonical(name)

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
+from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.graph.host import target_mask
 from abkd_jax.models import build
 from abkd_jax.models.build import READ_EDGE_FEATURES, READ_WEIGHTS
@@ -201,7 +202,7 @@ def save(bundle: Bundle, folder: str | Path) -> Path:
     Raises:
         InputError: the folder cannot be written.
     """
-    folder, files = Path(folder).expanduser(), contents(bundle)
+    folder, files = expanded(folder), contents(bundle)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

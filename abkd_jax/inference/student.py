@@ -10,6 +10,7 @@ import numpy as np
 
 from abkd_jax.configs.methods import method_name
 from abkd_jax.datasets.files.atomic import read_json
+from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.inference import bundle as bundles
 from abkd_jax.inference.bundle import Bundle
 from abkd_jax.inference.evaluation import parameter_count
@@ -110,7 +111,7 @@ def find(folder: str | Path, method: str | None = None, seed: int | None = None)
     Raises:
         InputError: the run has no such student, or that of another loss of this name, or several and none is named.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     own = folder / "students"
     if not own.is_dir():
         if (folder / "config.json").is_file():

@@ -17,6 +17,7 @@ from abkd_jax.configs.options import DistillConfig, MethodConfig, ModelConfig, T
 from abkd_jax.configs.presets import distill_config
 from abkd_jax.datasets.convert.pyg_data import is_of_pyg
 from abkd_jax.datasets.facts import check_batches
+from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.distill.named import LOSS
 from abkd_jax.inference.student import Student
 from abkd_jax.models.own import MODEL
@@ -314,7 +315,7 @@ def _dataset(data: Any, data_root: str | Path | None, split: int) -> Dataset | G
 def _folder(out: str | Path | None) -> Iterator[Path]:
     """Yields the run folder; one that is removed afterwards where nothing is to be kept."""
     if out is not None:
-        yield Path(out).expanduser()
+        yield expanded(out)
         return
     with tempfile.TemporaryDirectory(prefix="abkd_jax-") as folder:
         yield Path(folder) / "run"

@@ -65,6 +65,13 @@ def test_a_path_may_begin_at_the_home_directory(tmp_path, monkeypatch, tiny):
     assert save_npz(tiny, "~/mine.npz") == tmp_path / "mine.npz"
     assert save_folder(tiny, "~/mine") == tmp_path / "mine"
     assert all(differences(datasets.load(f"~/mine{suffix}"), tiny) == [] for suffix in ("", ".npz"))
+    for at, use in (
+        ("mine.npz", lambda path: save_npz(tiny, path)),
+        ("mine", lambda path: save_folder(tiny, path)),
+        ("mine.npz", datasets.load),
+    ):
+        with pytest.raises(InputError, match=f"~nobody_of_this_name/{at}"):
+            use(f"~nobody_of_this_name/{at}")
 
 
 @pytest.mark.parametrize(

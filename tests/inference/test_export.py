@@ -19,7 +19,7 @@ from abkd_jax.inference.bundle import Inputs
 from abkd_jax.inference.export import stablehlo
 from abkd_jax.inference.export.arguments import arrays_of, checked_arrays
 from abkd_jax.inference.export.pyg_stack import graph_for, stack_of
-from abkd_jax.inference.student import Student
+from abkd_jax.inference.student import Student, load
 
 
 def test_all_formats_are_written_and_measured(tmp_path: Path):
@@ -45,9 +45,16 @@ def test_a_path_may_begin_at_the_home_directory(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HOME", str(tmp_path))
     student = Student(bundle_of("mlp"))
     assert student.save("~/student") == tmp_path / "student"
-    (program,) = exported(student.bundle, export.export, folder="~/programs", formats=("stablehlo",)).paths
+
+    def write(folder: str) -> list[Path]:
+        return exported(student.bundle, export.export, folder=folder, formats=("stablehlo",)).paths
+
+    (program,) = write("~/programs")
     assert program == tmp_path / "programs" / "model.stablehlo"
     assert export.open_model("~/programs/model.stablehlo").path == program
+    for use in (student.save, write, load, export.open_model):
+        with pytest.raises(InputError, match=r"^~nobody_of_this_name/model.onnx: .*; expected a path without ~$"):
+            use("~nobody_of_this_name/model.onnx")
 
 
 def test_int8_stands_beside_float32_in_fewer_bytes(tmp_path: Path):

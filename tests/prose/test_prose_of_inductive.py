@@ -36,7 +36,7 @@ def below_teacher(dataset, student):
 
 
 def without_dropout(dataset, student="4x4"):
-    """Returns the methods that a column has."""
+    """Returns the methods of a column whose students have no dropout."""
     methods = inductive().grid.of_column(inductive().column(dataset, student))
     return [name for name in methods if not name.endswith(DROPPING)]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
+from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.datasets.neutral.columns import LABEL, REQUIRED, TEXT, check_columns, stacked, take_labels
 from abkd_jax.datasets.neutral.npz import arrays_of
 from abkd_jax.datasets.neutral.tables import FORMS, as_numbers, read_columns, write_columns
@@ -108,7 +109,7 @@ def save_folder(dataset: Dataset | GraphDataset, folder: str | Path, form: Liter
     Raises:
         InputError: the data set is unsound or its features are sparse, or the folder cannot be written.
     """
-    folder, arrays = Path(folder).expanduser(), arrays_of(validate(dataset))
+    folder, arrays = expanded(folder), arrays_of(validate(dataset))
     if "features_data" in arrays:
         raise InputError(f"{dataset.name}: sparse features, which tables do not hold; expected dense ones, or save_npz")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.files.atomic import read_arrays, write_atomic
+from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["arrays_of", "read_npz", "save_npz"]
@@ -47,7 +48,7 @@ def save_npz(dataset: Dataset | GraphDataset, path: str | Path) -> Path:
         ...     save_npz(datasets.load("synthetic"), Path(folder) / "mine.npz").name
         'mine.npz'
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix != ".npz":
         raise InputError(f"{path}: expected a name that ends in .npz")
     file = io.BytesIO()

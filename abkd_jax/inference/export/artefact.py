@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
+from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.inference.bundle import Bundle, Inputs, described_inputs, parsed_inputs
 from abkd_jax.inference.export.arguments import arguments_of, arrays_of, checked_arrays
 from abkd_jax.types import Dataset, GraphDataset, InputError, TaskName
@@ -79,7 +80,7 @@ def write_artefacts(
     Raises:
         InputError: the folder holds programs of another model, or cannot be written.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     described = {
         "format": FORMAT,
         "inputs": described_inputs(bundle.inputs),
@@ -116,7 +117,7 @@ def open_artefact(path: str | Path, program_of: Callable[[bytes], Callable[..., 
     Raises:
         InputError: the file or its card is missing, damaged, or of a later format.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     missing = [file.name for file in (path, path.with_name(CARD)) if not file.is_file()]
     if missing:
         raise InputError(f"{path.parent}: no {', '.join(missing)}, expected a folder that export has written")

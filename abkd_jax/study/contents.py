@@ -23,10 +23,13 @@ SCALARS = {
 
 
 def teacher_cell(
-    splits: Sequence[PreparedData], teachers: Trained, tests: Mapping[str, Sequence[PreparedData]]
+    splits: Sequence[PreparedData],
+    teachers: Trained,
+    tests: Mapping[str, Sequence[PreparedData]],
+    validation: Sequence[PreparedData] | None = None,
 ) -> dict[str, Any]:
-    """Returns the content of the cell of the teachers."""
-    return _content(splits, "teacher", teachers, tests) | {"compression": 1.0}
+    """Returns the content of the cell of the teachers; see `student_cell`."""
+    return _content(splits, "teacher", teachers, tests, validation) | {"compression": 1.0}
 
 
 def student_cell(
@@ -34,6 +37,7 @@ def student_cell(
     by_length: Mapping[int, Trained],
     tests: Mapping[str, Sequence[PreparedData]],
     teacher_parameters: int,
+    validation: Sequence[PreparedData] | None = None,
 ) -> dict[str, Any]:
     """Returns the content of a cell: that of the length which the mean validation score chooses.
 
@@ -42,8 +46,11 @@ def student_cell(
         by_length: the students of each length, in epochs.
         tests: further test nodes, by the name of their score, for each split.
         teacher_parameters: number of parameters of the teacher.
+        validation: graphs with other validation nodes than those of `splits`, for each of them.
     """
-    contents = {length: _content(splits, "student", trained, tests) for length, trained in by_length.items()}
+    contents = {
+        length: _content(splits, "student", trained, tests, validation) for length, trained in by_length.items()
+    }
     chosen = length_chosen({length: content["scores"]["validation"] for length, content in contents.items()})
     content, trained = contents[chosen], by_length[chosen]
     lengths = {
@@ -76,7 +83,11 @@ def length_chosen(validation: Mapping[int, list[float | None]]) -> int:
 
 
 def _content(
-    splits: Sequence[PreparedData], name: str, trained: Trained, tests: Mapping[str, Sequence[PreparedData]]
+    splits: Sequence[PreparedData],
+    name: str,
+    trained: Trained,
+    tests: Mapping[str, Sequence[PreparedData]],
+    validation: Sequence[PreparedData] | None,
 ) -> dict[str, Any]:
     found, metric = make_records(splits, name, trained), splits[0].task.metric
     scores = {
@@ -88,7 +99,9 @@ def _content(
         )
     }
     diverged = [record.get("diverged") for record in found]
-    scores |= {test: _test_scores(on, trained, diverged) for test, on in tests.items()}
+    scores |= {test: _scores_on(on, trained, diverged, "test_accuracy") for test, on in tests.items()}
+    if validation is not None:
+        scores["validation"] = _scores_on(validation, trained, diverged, "val_accuracy")
     seconds = sorted(set(np.broadcast_to(trained.history["seconds"], len(found)).tolist()))
     return {
         "metric": metric,
@@ -118,11 +131,13 @@ def _peak_memory_gib() -> float | None:
     return round(peak / 2**30, 3)
 
 
-def _test_scores(tests: Sequence[PreparedData], trained: Trained, diverged: Sequence[int | None]) -> list[float | None]:
-    """Returns the test score of each seed on the graph of its split; None of seeds that diverged."""
-    scores, metric = make_split_scores(tests, trained.module), tests[0].task.metric
+def _scores_on(
+    graphs: Sequence[PreparedData], trained: Trained, diverged: Sequence[int | None], key: str
+) -> list[float | None]:
+    """Returns a score of each seed on the graph of its split; None of seeds that diverged."""
+    scores, metric = make_split_scores(graphs, trained.module), graphs[0].task.metric
     return [
-        None if at is not None else _score(scores(select_seed(trained.variables, seed), seed)["test_accuracy"], metric)
+        None if at is not None else _score(scores(select_seed(trained.variables, seed), seed)[key], metric)
         for seed, at in enumerate(diverged)
     ]
 

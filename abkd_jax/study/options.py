@@ -51,7 +51,8 @@ class Table:
     datasets: tuple[str, ...] = ("cora",)
     """Data sets."""
     regimes: tuple[str, ...] = ("transductive",)
-    """What the students may see: transductive, labelled_only, inductive, perturbed, labels_1, labels_5, labels_20."""
+    """What the students may see: transductive, labelled_only, inductive, unseen_validation, perturbed, labels_1,
+    labels_5, labels_20."""
     students: tuple[str, ...] = ("4x4",)
     """Sizes, layers x units: 4x4, or mlp:2x128 for another architecture than that of the data set's student, also
     for one of your own: my_models:tiny:2x8."""

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from abkd_jax.run.resolve import Job, capped, check_input
 from abkd_jax.run.starts import possible
 from abkd_jax.study.methods import Recipe, recipe, student_of
 from abkd_jax.study.options import Table, student_model
-from abkd_jax.study.regimes import views
+from abkd_jax.study.regimes import View, views
 from abkd_jax.study.splits import load_splits, prepare_splits
 from abkd_jax.study.teachers import teachers_of
 from abkd_jax.study.tuning import Trial
@@ -42,6 +43,7 @@ class Place(NamedTuple):
         preset: settings of the data set.
         with_labels: see `regimes.View`.
         methods: those of the table that are for these data.
+        validation: graphs on whose validation nodes students are chosen, one for each split; None stands for `splits`.
     """
 
     splits: tuple[PreparedData, ...]
@@ -50,6 +52,7 @@ class Place(NamedTuple):
     preset: Preset
     with_labels: bool
     methods: tuple[str, ...]
+    validation: tuple[PreparedData, ...] | None = None
 
     @property
     def data(self) -> PreparedData:
@@ -99,8 +102,15 @@ def open_place(table: Table, dataset: str, regime: str, checkpoints: Path, store
     )
     methods = _methods_for(table, splits[0], preset, with_labels=shown[0].with_labels)
     tests = {name: prepare_splits([seen.tests[name] for seen in shown]) for name in shown[0].tests}
-    teacher = teachers_of(splits, _teacher_config(table, preset), table.seeds, checkpoints, stored)
-    return Place(splits, tests, teacher, preset, shown[0].with_labels, methods)
+    of_teachers, validation = _other(shown, "teacher"), _other(shown, "validation")
+    teacher = teachers_of(of_teachers or splits, _teacher_config(table, preset), table.seeds, checkpoints, stored)
+    return Place(splits, tests, teacher, preset, shown[0].with_labels, methods, validation)
+
+
+def _other(shown: Sequence[View], part: Literal["teacher", "validation"]) -> tuple[PreparedData, ...] | None:
+    """Returns what a regime has apart from the graphs of its students; None where it has not."""
+    found = [dataset for seen in shown if (dataset := getattr(seen, part)) is not None]
+    return prepare_splits(found) if found else None
 
 
 def _of_graphs(table: Table, name: str, loaded: GraphDataset, regime: str, checkpoints: Path, stored: Path) -> Place:

@@ -13,13 +13,14 @@ from abkd_jax.types import Dataset, InputError
 __all__ = ["DROPPED", "NOISY", "REGIMES", "UNSEEN", "View", "view", "views"]
 
 LABELS = {"labels_1": 1, "labels_5": 5, "labels_20": 20}  # labelled nodes per class
-REGIMES = ("transductive", "labelled_only", "inductive", "perturbed", *LABELS)
+REGIMES = ("transductive", "labelled_only", "inductive", "unseen_validation", "perturbed", *LABELS)
 
 # Names of the scores
 UNSEEN = "test: unseen nodes"
 DROPPED = "test: a fifth of the edges dropped"
 NOISY = "test: noisy features"
 UNSEEN_SHARE = 0.2  # of the test nodes, as in GLNN (Zhang et al., arXiv 2110.08727, section 4.1)
+UNSEEN_VALIDATION_SHARE = 0.5  # of the validation nodes
 DROPPED_SHARE = 0.2  # of the edges
 NOISE = 0.5  # share of noise in noisy features
 
@@ -28,16 +29,20 @@ class View(NamedTuple):
     """A data set as a regime shows it.
 
     Attributes:
-        train: what teachers and students are trained and chosen on.
+        train: what students are trained and, without `validation`, chosen on; without `teacher`, teachers too.
         taught: `[n]` nodes whose soft labels and layers the students are given.
         tests: further data sets on whose test nodes the students are scored, by the name of the score.
         with_labels: whether students also learn from labels where they are given soft labels.
+        teacher: what teachers are trained and chosen on.
+        validation: the data set on whose validation nodes settings and lengths of students are chosen.
     """
 
     train: Dataset
     taught: Bool[np.ndarray, " n"]
     tests: Mapping[str, Dataset]
     with_labels: bool = False
+    teacher: Dataset | None = None
+    validation: Dataset | None = None
 
 
 def views(splits: Sequence[Dataset], regime: str, seeds: int) -> list[View]:
@@ -84,26 +89,28 @@ def view(dataset: Dataset, regime: str, rng: np.random.Generator) -> View:
     edges and are in no loss of teacher or student; afterwards the students are scored on these nodes in the whole graph
     ("test: unseen nodes"), and on all test nodes ("test: production", as GLNN calls it).
 
+    `unseen_validation`: as `inductive`, with its teachers and unseen test nodes. Half of the validation nodes are
+    unseen by the students as well, and choose their settings and lengths, in the graph that the teachers are taught on.
+
     Raises:
-        InputError: an unknown regime, or fewer than five test nodes where some are set apart.
+        InputError: an unknown regime, or fewer than five test or two validation nodes where some are set apart.
     """
     taught = target_mask(dataset)
     if regime == "transductive":
         return View(dataset, taught, {})
     if regime == "labelled_only":
         return View(dataset, taught & dataset.train_mask, {}, with_labels=True)
-    if regime != "inductive":
+    if regime not in ("inductive", "unseen_validation"):
         raise InputError(f"regime {regime} is unknown, expected one of {', '.join(REGIMES)}")
-    test = np.flatnonzero(dataset.test_mask)
-    count = int(len(test) * UNSEEN_SHARE)
-    if count < 1:
-        raise InputError(f"{dataset.name}: {len(test)} test nodes, expected at least 5 in the regime inductive")
-    unseen = np.zeros(dataset.num_nodes, bool)
-    unseen[rng.choice(test, count, replace=False)] = True
-    seen = ~(unseen[dataset.senders] | unseen[dataset.receivers])
-    train = _with_edges(dataset, seen)._replace(test_mask=dataset.test_mask & ~unseen)
+    unseen = _drawn(dataset, "test", UNSEEN_SHARE, regime, rng)
+    train = _without_edges_of(dataset, unseen)._replace(test_mask=dataset.test_mask & ~unseen)
     tests = {UNSEEN: dataset._replace(test_mask=unseen), "test: production": dataset}
-    return View(train, taught & ~unseen, tests)
+    if regime == "inductive":
+        return View(train, taught & ~unseen, tests)
+    choosing = _drawn(dataset, "validation", UNSEEN_VALIDATION_SHARE, regime, rng)
+    of_students = _without_edges_of(train, choosing)._replace(val_mask=dataset.val_mask & ~choosing)
+    validation = train._replace(val_mask=choosing)
+    return View(of_students, taught & ~(unseen | choosing), tests, teacher=train, validation=validation)
 
 
 def few_labels(dataset: Dataset, count: int, rng: np.random.Generator) -> Dataset:
@@ -139,6 +146,21 @@ def perturbed(dataset: Dataset, rng: np.random.Generator) -> dict[str, Dataset]:
         DROPPED: _with_edges(dataset, kept[pair]),
         NOISY: dataset._replace(features=noisy),
     }
+
+
+def _drawn(dataset: Dataset, kind: str, share: float, regime: str, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
+    """Returns a share of the test or validation nodes, rounded down."""
+    nodes = np.flatnonzero({"test": dataset.test_mask, "validation": dataset.val_mask}[kind])
+    if (count := int(len(nodes) * share)) < 1:
+        least = round(1 / share)
+        raise InputError(f"{dataset.name}: {len(nodes)} {kind} nodes, expected at least {least} in the regime {regime}")
+    drawn = np.zeros(dataset.num_nodes, bool)
+    drawn[rng.choice(nodes, count, replace=False)] = True
+    return drawn
+
+
+def _without_edges_of(dataset: Dataset, nodes: Bool[np.ndarray, " n"]) -> Dataset:
+    return _with_edges(dataset, ~(nodes[dataset.senders] | nodes[dataset.receivers]))
 
 
 def _with_edges(dataset: Dataset, kept: Bool[np.ndarray, " e"]) -> Dataset:

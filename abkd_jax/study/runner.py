@@ -18,6 +18,7 @@ from abkd_jax.outside import is_outside, require_known, require_unchanged
 from abkd_jax.run.identity import config_dict, digest, training_version, weights_digest
 from abkd_jax.run.lanes import Lane, with_numbers
 from abkd_jax.run.program import Trained, select_seed
+from abkd_jax.run.records import make_split_scores
 from abkd_jax.run.report.statistics import stored_score
 from abkd_jax.run.resolve import Job, with_epochs
 from abkd_jax.study.cells import Cell, cell_path, path_part, read_cell, write_cell
@@ -73,7 +74,7 @@ def run_table(table: Table, results: Path, work: Path) -> Iterator[tuple[Path, C
                 log.warning("%s: not of the teachers that are stored here: all students are trained again", path)
                 kept = None
             if kept is None:
-                content = teacher_cell(place.splits, place.teacher.models, place.tests)
+                content = teacher_cell(place.splits, place.teacher.models, place.tests, place.validation)
                 names = {**heading, "student": "teacher", "method": "teacher"}
                 model = config_dict(place.teacher.config)
                 kept = {**names, "identity": identity, **content, "model": model, "data": _data(place)}
@@ -138,7 +139,7 @@ def _cell(
     lanes = [place.lane(k, k, chosen) for k in range(table.seeds)]
     by_length = {length: _final(place, job, lanes, length, folder) for length in table.lengths}
     method = dataclasses.replace(with_numbers(job.method, chosen.numbers), start=chosen.start)  # type: ignore[arg-type]
-    content = student_cell(place.splits, by_length, place.tests, of_teacher["parameters"])
+    content = student_cell(place.splits, by_length, place.tests, of_teacher["parameters"], place.validation)
     optim = with_epochs(method.optim, content["epochs"])
     trained = by_length[content["epochs"]]
     cell: Cell = {
@@ -250,9 +251,18 @@ def _tried(table: Table, place: Place, job: Job, candidates: list[Trial], seeds:
     lanes = [place.lane(k, own[k], trial) for trial in candidates for k in seeds]
     job = job._replace(method=dataclasses.replace(job.method, optim=optim))
     trained = _train(place, job, lanes, folder, curves=False)
-    scores = trained.history["val_accuracy"][-1].astype(float)
+    scores = _validation(place, lanes, trained)
     scores[trained.history["diverged"].any(axis=0)] = np.nan
     return scores.reshape(len(candidates), len(seeds))
+
+
+def _validation(place: Place, lanes: list[Lane], trained: Trained) -> np.ndarray:
+    """Returns the validation score of each student after its last epoch."""
+    if place.validation is None:
+        return trained.history["val_accuracy"][-1].astype(float)
+    scores = make_split_scores(place.validation, trained.module)
+    of_lanes = [scores(select_seed(trained.variables, at), lane.split) for at, lane in enumerate(lanes)]
+    return np.array([float(of["val_accuracy"]) for of in of_lanes])
 
 
 def _final(place: Place, job: Job, lanes: list[Lane], length: int, folder: Path) -> Trained:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from abkd_jax import datasets
 from abkd_jax.configs.options import ModelConfig
 from abkd_jax.configs.presets import preset
+from abkd_jax.run.identity import fingerprint
 from abkd_jax.run.starts import possible
 from abkd_jax.study.cells import cell_path, load, read_cell, write_cell
 from abkd_jax.study.methods import METHODS, recipe, student_of
@@ -45,6 +46,23 @@ def test_nodes_that_are_unseen_have_no_edge_and_are_in_no_loss():
     np.testing.assert_array_equal(seen.train.test_mask | unseen, whole.test_mask)
     for test in seen.tests.values():
         np.testing.assert_array_equal(test.senders, whole.senders)
+
+
+def test_unseen_validation_nodes_are_the_teachers_alone():
+    whole = datasets.load("synthetic")
+    inductive, seen = (view(whole, name, np.random.default_rng(0)) for name in ("inductive", "unseen_validation"))
+    assert fingerprint(seen.teacher) == fingerprint(inductive.train)
+    assert [*map(fingerprint, seen.tests.values())] == [*map(fingerprint, inductive.tests.values())]
+    choosing = seen.validation.val_mask
+    assert fingerprint(seen.validation._replace(val_mask=whole.val_mask)) == fingerprint(inductive.train)
+    assert choosing.sum() == whole.val_mask.sum() // 2
+    np.testing.assert_array_equal(seen.train.val_mask, whole.val_mask & ~choosing)
+    np.testing.assert_array_equal(seen.taught, inductive.taught & ~choosing)
+    kept = ~(choosing[inductive.train.senders] | choosing[inductive.train.receivers])
+    np.testing.assert_array_equal(seen.train.senders, inductive.train.senders[kept])
+    few = whole._replace(val_mask=whole.val_mask & (np.cumsum(whole.val_mask) == 1))
+    with pytest.raises(InputError, match="1 validation nodes, expected at least 2 in the regime unseen_validation"):
+        view(few, "unseen_validation", np.random.default_rng(0))
 
 
 def test_labelled_nodes_alone_are_taught():

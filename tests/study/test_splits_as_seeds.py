@@ -20,6 +20,7 @@ from abkd_jax.study import splits
 from abkd_jax.study.contents import student_cell
 from abkd_jax.study.options import Table
 from abkd_jax.study.places import open_place
+from abkd_jax.study.runner import _validation
 from abkd_jax.study.splits import load_splits, prepare_splits
 from abkd_jax.study.train import train_lanes
 from abkd_jax.study.tuning import Trial
@@ -62,7 +63,7 @@ def test_another_graph_is_refused(monkeypatch):
         load_splits("synthetic", None, 2)
 
 
-@pytest.mark.parametrize("regime", ["transductive", "inductive"])
+@pytest.mark.parametrize("regime", ["transductive", "inductive", "unseen_validation"])
 def test_a_seed_is_trained_and_scored_on_its_split(graph, regime, tmp_path, monkeypatch):
     shallow = dataclasses.replace(TEACHER, model=dataclasses.replace(TEACHER.model, layers=1))
     small = dataclasses.replace(presets.preset("synthetic"), teacher=shallow)
@@ -82,9 +83,10 @@ def test_a_seed_is_trained_and_scored_on_its_split(graph, regime, tmp_path, monk
         return lambda variables, of: scored.append(of.split) or scores(variables, of)
 
     monkeypatch.setattr(records, "make_scores", counting)
-    cell = student_cell(place.splits, {4: trained}, place.tests, 100)
+    cell = student_cell(place.splits, {4: trained}, place.tests, 100, place.validation)
     assert cell["splits"] == [0, 1, 0, 1]
-    assert scored == [0, 0, 1, 1] * 2 + [0, 1, 0, 1] * len(place.tests)  # last and best models, on their splits alone
+    further = len(place.tests) + (place.validation is not None)
+    assert scored == [0, 0, 1, 1] * 2 + [0, 1, 0, 1] * further  # last and best models, on their splits alone
     alone = train_lanes(place.splits[1:], JOB, module, source, [lanes[1]._replace(split=0)], tmp_path / "alone")
     variables = select_seed(alone.variables, 0)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), select_seed(trained.variables, 1), variables)
@@ -92,6 +94,10 @@ def test_a_seed_is_trained_and_scored_on_its_split(graph, regime, tmp_path, monk
     for name, data in own.items():
         expected = make_scores(data, alone.module)(variables)["test_accuracy"]
         np.testing.assert_allclose(cell["scores"][name][1], expected, atol=0.01)
+    chosen_on = (place.validation or place.splits)[1]
+    expected = make_scores(chosen_on, alone.module)(variables)["val_accuracy"]
+    np.testing.assert_allclose(cell["scores"]["validation"][1], expected, atol=0.01)
+    np.testing.assert_allclose(_validation(place, lanes, trained), cell["scores"]["validation"], atol=1e-4)
 
 
 def test_real_targets_have_the_units_of_their_split(tmp_path):

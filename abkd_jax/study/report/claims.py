@@ -1,5 +1,6 @@
 """Claims of a study: a few comparisons that were chosen before it was trained, corrected among themselves alone."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,15 +24,23 @@ class Claim(NamedTuple):
         rivals: the other one, or several, of which each data set takes that of the highest mean validation score.
         name: of the rivals in tables; empty where there is one.
         view: name of the test scores, see `Grid.views`.
+        by_validation: the method counts where its mean validation score is the higher one, elsewhere the other one
+            does, and the difference is 0.
     """
 
     method: str
     rivals: tuple[str, ...]
     name: str = ""
     view: str = "test"
+    by_validation: bool = False
 
     def __str__(self) -> str:
-        return f"{self.method} above {self.against}{self.where}"
+        return f"{self.method}{self.chosen} above {self.against}{self.where}"
+
+    @property
+    def chosen(self) -> str:
+        """Returns what is said of the method that validation may choose; empty for others."""
+        return " where validation chooses it" if self.by_validation else ""
 
     @property
     def against(self) -> str:
@@ -46,7 +55,7 @@ class Claim(NamedTuple):
     def short(self, mark: str = "") -> str:
         """Returns the methods, without the modules of losses from outside, their names between marks."""
         method, rival = (mark + name.rpartition(":")[-1] + mark for name in (self.method, self.rivals[0]))
-        return f"{method} above {self.name or rival}"
+        return f"{method}{self.chosen} above {self.name or rival}"
 
 
 class Decision(NamedTuple):
@@ -99,6 +108,8 @@ def compared(grid: Grid, claim: Claim) -> dict[Column, tuple[str, dict[Pair, flo
     for column in grid.columns:
         rival, cell = _rival(grid, column, claim.rivals), grid.cells.get((column, claim.method))
         if rival and cell and (differences := paired(cell, grid.cells[column, rival], claim.view)):
+            if claim.by_validation and not _validation(grid, column, claim.method) > _validation(grid, column, rival):
+                differences = dict.fromkeys(differences, 0.0)
             found[column] = rival, differences
     return found
 
@@ -140,6 +151,11 @@ def claims_text(grid: Grid, decisions: Sequence[Decision], test: Test) -> str:
 
 def _rival(grid: Grid, column: Column, names: Sequence[str]) -> str | None:
     """Returns the rival of the highest mean validation score on a column; None where it has none."""
-    scores = {name: list(scores_of(grid.cells.get((column, name)), "validation").values()) for name in names}
-    means = {name: mean_score(values) for name, values in scores.items() if values}
+    means = {name: mean for name in names if (mean := _validation(grid, column, name)) > -math.inf}
     return max(means, key=lambda name: means[name]) if means else None
+
+
+def _validation(grid: Grid, column: Column, name: str) -> float:
+    """Returns the mean validation score of a method, minus infinity where it has none."""
+    scores = [*scores_of(grid.cells.get((column, name)), "validation").values()]
+    return mean_score(scores) if scores else -math.inf

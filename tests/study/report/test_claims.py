@@ -15,7 +15,7 @@ from experiments.configs.tables import CLAIMS, TABLES
 BEYOND = Claim("abkd_x", ("soft_label",))
 BEST = Claim("abkd_x", ("gcrd", "fitnet"), "best earlier loss")
 WORSE = Claim("gcrd", ("soft_label",))
-VIEWS = {"inductive": {UNSEEN}, "perturbed": {DROPPED, NOISY}}
+VIEWS = {"inductive": {UNSEEN}, "unseen_validation": {UNSEEN}, "perturbed": {DROPPED, NOISY}}
 
 
 def decided(made, *claims):
@@ -44,6 +44,23 @@ def test_the_rival_is_the_best_on_validation_nodes_of_each_data_set():
     for one, (dataset, rival) in zip(found, (("cora", "fitnet"), ("film & co", "gcrd")), strict=False):
         gap = np.subtract(scores[dataset, "abkd_x"], scores[dataset, rival])
         assert one.comparison.difference.estimate.mean == pytest.approx(gap.mean())
+
+
+def test_a_method_counts_where_validation_chooses_it():
+    """On film & co it is not chosen: the difference is 0 there, whatever the test scores."""
+    made = samples.cells()
+    for cell in made:
+        ahead = cell["method"] == "soft_label" or (cell["dataset"] == "cora" and cell["method"] == "abkd_x")
+        validation = 0.8 + 0.1 * (cell["dataset"] == "cora" and cell["method"] == "abkd_x") if ahead else 0.1
+        cell["scores"] = cell["scores"] | {"validation": [validation] * len(cell["seeds"])}
+    _, always = decided(made, BEYOND)
+    grid, found = decided(made, BEYOND._replace(by_validation=True))
+    on_cora, on_film, over = (one.comparison.difference for one in found)
+    assert on_cora == always[0].comparison.difference
+    assert (on_film.estimate.mean, on_film.permutation_p, found[1].in_words) == (0.0, 1.0, "undecided")
+    assert over.estimate.mean == pytest.approx(on_cora.estimate.mean / 2)
+    rows = [line[0].text for line in claims_table(grid, found).rows]
+    assert rows == ["abkd_x where validation chooses it above soft_label"] * 3
 
 
 def test_a_claim_is_on_the_scores_that_it_names():

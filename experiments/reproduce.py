@@ -17,7 +17,7 @@ import tyro
 
 from abkd_jax.configs.names import short_name
 from abkd_jax.run.identity import digest
-from abkd_jax.study.cells import Cell, load
+from abkd_jax.study.cells import Cell, data_name, load
 from abkd_jax.study.options import Table
 from abkd_jax.study.reproduce import as_text, compare, made_by
 from abkd_jax.training.provenance import provenance
@@ -84,7 +84,8 @@ def as_stored(table: Table, stored: Sequence[Cell]) -> list[Table]:
     parts = []
     for dataset in table.datasets:
         chosen = {"regime": table.regimes, "student": table.students, "method": table.methods}
-        cells = [cell for cell in stored if cell["dataset"] == dataset and all(cell[k] in v for k, v in chosen.items())]
+        name = data_name(dataset)
+        cells = [cell for cell in stored if cell["dataset"] == name and all(cell[k] in v for k, v in chosen.items())]
         if cells:
             there = {
                 f"{part}s": tuple(name for name in names if name in {cell[part] for cell in cells})

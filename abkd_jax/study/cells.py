@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from abkd_jax.configs.names import is_path, short_name
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.run.report.statistics import metric_named
 from abkd_jax.types import InputError
 
-__all__ = ["Cell", "cell_path", "load", "path_part", "read_cell", "write_cell"]
+__all__ = ["Cell", "cell_path", "data_name", "load", "path_part", "read_cell", "write_cell"]
 
 Cell = dict[str, Any]
 
@@ -23,6 +24,16 @@ def cell_path(results: Path, dataset: str, regime: str, student: str, method: st
         'main/cora/inductive/mlp_2x16/my_module_my_loss.json'
     """
     return results.joinpath(*map(path_part, (dataset, regime, student, f"{method}.json")))
+
+
+def data_name(dataset: str) -> str:
+    """Returns the name of a data set in cells, tables and figures: of a path that of its file or folder.
+
+    Examples:
+        >>> data_name("../graphs/mine.npz"), data_name("geom_gcn:film")
+        ('mine', 'geom_gcn:film')
+    """
+    return short_name(dataset) if is_path(dataset) else dataset
 
 
 def path_part(name: str) -> str:

@@ -21,7 +21,7 @@ from abkd_jax.run.program import Trained, select_seed
 from abkd_jax.run.records import make_split_scores
 from abkd_jax.run.report.statistics import stored_score
 from abkd_jax.run.resolve import Job, with_epochs
-from abkd_jax.study.cells import Cell, cell_path, path_part, read_cell, write_cell
+from abkd_jax.study.cells import Cell, cell_path, data_name, path_part, read_cell, write_cell
 from abkd_jax.study.contents import student_cell, teacher_cell
 from abkd_jax.study.methods import METHODS, Recipe
 from abkd_jax.study.options import Table, Tuning, student_model
@@ -59,8 +59,8 @@ def run_table(table: Table, results: Path, work: Path) -> Iterator[tuple[Path, C
     for dataset in table.datasets:
         for regime in table.regimes:
             place = open_place(table, dataset, regime, checkpoints, stored)
-            heading = {"table": table.name, "dataset": dataset, "regime": regime}
-            path = cell_path(results, dataset, regime, "teacher", "teacher")
+            heading = {"table": table.name, "dataset": data_name(dataset), "regime": regime}
+            path = cell_path(results, heading["dataset"], regime, "teacher", "teacher")
             identity = digest(
                 {
                     "data": place.data.identity.fingerprint,
@@ -82,7 +82,7 @@ def run_table(table: Table, results: Path, work: Path) -> Iterator[tuple[Path, C
             for student in table.students:
                 for method in place.methods:
                     names = {**heading, "student": student, "method": method}
-                    file = cell_path(results, dataset, regime, student, method)
+                    file = cell_path(results, heading["dataset"], regime, student, method)
                     folder = work / file.relative_to(results).with_suffix("")
                     yield file, *_cell(table, place, names, file, folder, kept)
 
@@ -115,7 +115,7 @@ def _check(table: Table) -> None:
     for part in (table.datasets, table.regimes, table.students, table.methods):
         files: dict[str, str] = {}
         for name in part:
-            other = files.setdefault(path_part(name), name)
+            other = files.setdefault(path_part(data_name(name) if part is table.datasets else name), name)
             if other != name:
                 raise InputError(f"{table.name}: {other} and {name} would be one file, expected one of them")
 

@@ -74,7 +74,7 @@ def test_cells_hold_what_was_trained(trained):
         ({"regimes": ("transductiv",)}, "tiny: regime is 'transductiv', expected one of"),
         ({"students": ("4",)}, "student '4': expected layers x units"),
         ({"students": ("0x4",)}, "student '0x4': expected layers x units"),
-        ({"datasets": ("data/a_b.npz", "data_a/b.npz")}, "tiny: data/a_b.npz and data_a/b.npz would be one file"),
+        ({"datasets": ("a/mine.npz", "b/mine.npz")}, "tiny: a/mine.npz and b/mine.npz would be one file"),
     ],
     ids=[
         "method",
@@ -128,6 +128,15 @@ def test_similarity_before_and_after_training(trained):
 def test_what_is_finished_is_skipped(trained):
     found = list(runner.run_table(TABLE, trained / "results", trained))
     assert [was_trained for _, _, was_trained in found] == [False, False]
+
+
+def test_cells_of_a_graph_from_a_path_have_its_name(trained, tmp_path, monkeypatch):
+    place = open_place(TABLE, "synthetic", "inductive", trained / "teachers", trained / "results/teachers")
+    monkeypatch.setattr(runner, "open_place", lambda *_: place)
+    shutil.copytree(trained / "results/tiny/synthetic", tmp_path / "tiny/mine")
+    found = [*runner.run_table(dataclasses.replace(TABLE, datasets=("./graphs/mine.npz",)), tmp_path, tmp_path)]
+    assert {path.relative_to(tmp_path / "tiny").parts[0] for path, _, _ in found} == {"mine"}
+    assert not any(was_trained for _, _, was_trained in found)
 
 
 def test_students_are_those_of_the_teachers_at_hand(trained, tmp_path, monkeypatch, caplog):

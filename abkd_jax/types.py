@@ -65,12 +65,8 @@ class Metric(NamedTuple):
         return f"{self.name} {self.unit}".rstrip()
 
 
-METRICS = {  # by the name that records carry, `Task.metric`
-    "accuracy": Metric("accuracy", "%", 100.0, True),
-    "micro-F1": Metric("micro-F1", "%", 100.0, True),
-    "ROC-AUC": Metric("ROC-AUC", "%", 100.0, True),
-    "-RMSE": Metric("RMSE", "", -1.0, False),
-}
+METRICS = {name: Metric(name, "%", 100.0, True) for name in ("accuracy", "micro-F1", "ROC-AUC")}
+METRICS["-RMSE"] = Metric("RMSE", "", -1.0, False)  # by the name that records carry, `Task.metric`
 
 
 class GNNOutput(NamedTuple):
@@ -255,8 +251,7 @@ class Dataset(NamedTuple):
     Attributes:
         name: as given to `datasets.load`, or the stem of the path of a graph in the neutral form.
         features: `[m, f]` float32, dense or `scipy.sparse.csr_matrix`; `m = n` without a schema.
-        senders: `[e]` int32. Unless `directed`, the graph made of the edge list has the reverse edges too.
-        receivers: `[e]` int32.
+        senders, receivers: `[e]` int32. Unless `directed`, the graph made of them has the reverse edges too.
         labels: `[n]` int32 in `[0, num_classes)`, or -1 where unlabelled; of the tasks multilabel and regression
             `[n, num_classes]` float32, NaN where unknown.
         num_classes: width of the logits: number of classes, or of labels or targets per node.
@@ -272,6 +267,7 @@ class Dataset(NamedTuple):
         row_normalised: whether every row of `features` was divided by its sum.
         classes: names of the classes, labels or targets, `num_classes` of them; `()` where they have none.
         node_ids: `[n]` identifiers of the nodes in the files, integers or strings; None where they are the row numbers.
+        columns, edge_columns: names of the columns of `features` and of `edge_features`; `()` where they have none.
     """
 
     name: str
@@ -294,6 +290,8 @@ class Dataset(NamedTuple):
     row_normalised: bool = False
     classes: tuple[str, ...] = ()
     node_ids: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
+    edge_columns: tuple[str, ...] = ()
 
     @property
     def num_nodes(self) -> int:
@@ -313,8 +311,7 @@ class GraphDataset(NamedTuple):
         name: as given to `datasets.load`.
         features: `[nodes, f]`, float32, or int32 categories where `vocabulary` is given.
         edge_features: `[edges, k]` int32 categories, or float32 where `edge_vocabulary` is `()`; None without.
-        senders: `[edges]` int32, numbered from 0 in every graph; both directions of every edge are there.
-        receivers: `[edges]` int32, likewise.
+        senders, receivers: `[edges]` int32, from 0 in every graph; both directions of every edge are there.
         n_node: `[g]` int32, nodes of each graph.
         n_edge: `[g]` int32, edges of each graph.
         labels: `[g]` int32 classes, -1 where unknown, or `[g, tasks]` float32 (0, 1, or a real number; NaN likewise).
@@ -327,6 +324,7 @@ class GraphDataset(NamedTuple):
         edge_vocabulary: likewise for the columns of `edge_features`.
         classes: names of the classes or tasks, `num_outputs` of them; `()` where they have none.
         graphs: `[g]` identifiers of the graphs in the files, integers or strings; None where they are the row numbers.
+        columns, edge_columns: as in `Dataset`.
     """
 
     name: str
@@ -348,3 +346,5 @@ class GraphDataset(NamedTuple):
     edge_vocabulary: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     graphs: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
+    edge_columns: tuple[str, ...] = ()

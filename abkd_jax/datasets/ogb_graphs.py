@@ -8,7 +8,7 @@ bonds 3 (`ogb/utils/features.py` of version 1.3.6). Splits are by scaffold: test
 
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def load(name: str, root: Path, seed: int = 0) -> GraphDataset:
     paths = fetch_missing(name, root, _parts(name, root), url)
     marker = generated(paths)
     sources = [*paths.values(), *([marker] if marker else [])]
-    arrays = cached(name, sources, partial(_read, name, paths))
+    arrays: dict[str, Any] = cached(name, sources, partial(_read, name, paths))
     split = next(reversed(paths.values())).parent.name
     own = f"own files in the layout of the Open Graph Benchmark, {name}"
     origin = f"Open Graph Benchmark (arXiv 2005.00687, {url})" if info else own

@@ -36,6 +36,7 @@ __all__ = [
 
 FILES = WEIGHTS, CARD = "weights.safetensors", "card.json"
 FORMAT = 1
+NAMES = ("labelled", "columns", "edge_columns")  # entries of the inputs that are there where there are such names
 DESCRIBED = (
     "format",
     "config",
@@ -64,6 +65,8 @@ class Inputs:
         edge_vocabulary: likewise of the edge features.
         graph_level: whether the logits are those of graphs.
         labelled: name of the one node type of `schema` that had labels; None where several had, or it is not known.
+        columns: names of the columns of the node features; `()` where they had none: they are told by position.
+        edge_columns: likewise of the edge features.
     """
 
     features: int
@@ -77,6 +80,8 @@ class Inputs:
     edge_vocabulary: tuple[int, ...] = ()
     graph_level: bool = False
     labelled: str | None = None
+    columns: tuple[str, ...] = ()
+    edge_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,10 @@ def inputs_of(dataset: Dataset | GraphDataset, model: str | None = None) -> Inpu
     width, edges = shape_of(dataset.features)[1], dataset.edge_features
     unknown = model is None or is_outside(model)
     edge_width = edges.shape[1] if edges is not None and (unknown or model in READ_EDGE_FEATURES) else 0
+    if model == "gat" and isinstance(dataset, GraphDataset) and dataset.edge_vocabulary:
+        edge_width = 0  # of categories GIN alone has embeddings
+    names = {"columns": dataset.columns, "edge_columns": dataset.edge_columns if edge_width else ()}
     if isinstance(dataset, GraphDataset):
-        if model == "gat" and dataset.edge_vocabulary:  # of categories GIN alone has embeddings
-            edge_width = 0
         return Inputs(
             width,
             directed=True,  # both directions are in the files
@@ -123,6 +129,7 @@ def inputs_of(dataset: Dataset | GraphDataset, model: str | None = None) -> Inpu
             vocabulary=dataset.vocabulary,
             edge_vocabulary=dataset.edge_vocabulary if edge_width else (),
             graph_level=True,
+            **names,
         )
     weighted = dataset.edge_weights is not None and (unknown or model in READ_WEIGHTS)
     return Inputs(
@@ -134,6 +141,7 @@ def inputs_of(dataset: Dataset | GraphDataset, model: str | None = None) -> Inpu
         schema=dataset.schema,
         embeddings=dataset.num_embeddings,
         labelled=_labelled_type(dataset),
+        **names,
     )
 
 
@@ -147,15 +155,15 @@ def _labelled_type(dataset: Dataset) -> str | None:
 def described_inputs(inputs: Inputs) -> dict[str, Any]:
     """Returns the entry `inputs` of a card, JSON-like."""
     described = dataclasses.asdict(inputs) | {"schema": inputs.schema and inputs.schema._asdict()}
-    if inputs.labelled is None:  # as in cards of before there was a name
-        del described["labelled"]
-    return described
+    unsaid = [name for name in NAMES if not described[name]]  # as in cards of before there were names
+    return {name: entry for name, entry in described.items() if name not in unsaid}
 
 
 def parsed_inputs(entry: dict[str, Any]) -> Inputs:
     """Reads the entry `inputs` of a card; a damaged one raises `KeyError`, `TypeError` or `ValueError`."""
     schema = entry["schema"] and Schema(*(tuple(entry["schema"][name]) for name in Schema._fields))
-    tuples = {name: tuple(entry[name]) for name in ("vocabulary", "edge_vocabulary")}
+    listed = ("vocabulary", "edge_vocabulary", *(name for name in ("columns", "edge_columns") if name in entry))
+    tuples = {name: tuple(entry[name]) for name in listed}
     return Inputs(**entry | {"schema": schema, **tuples})
 
 

@@ -14,11 +14,11 @@ from abkd_jax.graph.host import HostGraph, host_graph
 from abkd_jax.graph.input_checks import checked_ends, weights_of
 from abkd_jax.graph.layout import SparseFeatures
 from abkd_jax.inference.bundle import Inputs
+from abkd_jax.inference.input_names import by_columns, by_names, in_range
 from abkd_jax.types import Dataset, GraphDataset, InputError, Schema
 
 __all__ = [
     "GraphArrays",
-    "by_names",
     "check_graphs",
     "check_inputs",
     "completed",
@@ -108,13 +108,8 @@ def _check_types(inputs: Inputs, graph: GraphArrays) -> None:
         if (types is not None) != (expected is not None):
             given, wanted = ("no", f"{size}") if types is None else ("", "none")
             raise InputError(f"graph: {given} {noun} types given, expected {wanted}".replace("  ", " "))
-        if types is not None and not _in_range(types, size):
+        if types is not None and not in_range(types, size):
             raise InputError(f"{noun} types {int(np.min(types))} to {int(np.max(types))}, expected 0 to {size - 1}")
-
-
-def _in_range(numbers: Any, limit: int) -> bool:
-    """Tells whether all numbers, if any, are 0 to one less than the limit; no array of them is not."""
-    return numbers is not None and (not np.size(numbers) or bool(np.min(numbers) >= 0 and np.max(numbers) < limit))
 
 
 def _check_edges(inputs: Inputs, graph: GraphArrays) -> None:
@@ -159,37 +154,16 @@ def normalised_rows(features: Any) -> Any:
     return sp.csr_matrix((values.astype(np.float32), features.indices, features.indptr), shape=features.shape)
 
 
-def by_names(schema: Schema | None, graph: Dataset) -> Dataset:
-    """Returns a data set whose relations have the numbers and reverses that a model gives their names.
-
-    Relations of the model may be absent. The data set is returned as it is where types cannot be told by name: they
-    differ, two of them share one, or a relation has another one listed as its reverse here and there.
-
-    Args:
-        schema: of the model.
-        graph: the data set.
-    """
-    own = graph.schema
-    if own == schema or schema is None or own is None or own.node_types != schema.node_types:
-        return graph
-    numbers = {name: number for number, name in enumerate(schema.relations)}
-    unclear = len(numbers) < len(schema.relations) or len(set(own.relations)) < len(own.relations)
-    if unclear or not set(own.relations) <= numbers.keys() or not _in_range(graph.relations, len(own.relations)):
-        return graph
-    places = [numbers[name] for name in own.relations]
-    if any(_listed_reverse(own, here) != _listed_reverse(schema, there) for here, there in enumerate(places)):
-        return graph
-    return graph._replace(schema=schema, relations=np.asarray(places, np.int32)[graph.relations])
-
-
-def _listed_reverse(schema: Schema, relation: int) -> str | None:
-    """Returns the other relation of the files that holds the reverse edges of one."""
-    reverse = schema.reverses[relation]
-    return schema.relations[reverse] if reverse < len(schema.relations) and reverse != relation else None
-
-
 def completed(inputs: Inputs, graph: DatasetT) -> DatasetT:
-    """Returns a data set; one without edges lacks none of the weights and features that the model reads of them."""
+    """Returns a data set as the model reads it, as far as names tell.
+
+    Its features have the order of the columns in training where these had names and the data set's have. One without
+    edges lacks none of the weights and features that the model reads of them.
+
+    Raises:
+        InputError: columns of other names.
+    """
+    graph = by_columns(inputs, graph)
     if graph.senders.size:
         return graph
     kind = np.int32 if inputs.edge_vocabulary else np.float32

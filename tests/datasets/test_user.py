@@ -43,7 +43,19 @@ def without_names(tiny):
     return targets(tiny)._replace(classes=())
 
 
-SAMPLES = {"tiny": lambda d: d, "everything": everything, "targets": targets, "without names": without_names}
+def named_columns(tiny):
+    names = tuple(f'of {column}, "%"' for column in range(tiny.features.shape[1]))
+    edges = np.arange(2 * tiny.senders.size, dtype=np.float32).reshape(-1, 2)
+    return tiny._replace(columns=names, edge_features=edges, edge_columns=("e1", "e0"))
+
+
+SAMPLES = {
+    "tiny": lambda d: d,
+    "everything": everything,
+    "targets": targets,
+    "without names": without_names,
+    "columns": named_columns,
+}
 
 
 @pytest.mark.parametrize("form", ["npz", "csv", "parquet"])
@@ -58,6 +70,17 @@ def test_what_is_written_is_read_back(tmp_path, name, form, request):
     assert again.name == "mine"
     assert again.source == f"own file {path.name} (by hand)"
     assert {file.parent for file in user.files(path)} == {tmp_path if form == "npz" else path}
+
+
+@pytest.mark.parametrize("name", ["id", "label_x", "val_mask"])
+def test_names_with_a_meaning_of_their_own_are_not_written_as_columns(tmp_path, tiny, name):
+    named = named_columns(tiny)
+    other = named._replace(columns=(name, *named.columns[1:]))
+    with pytest.raises(InputError, match=f"columns: {name!r} has another meaning in a table of nodes"):
+        save_folder(other, tmp_path / "mine")
+    with pytest.raises(InputError, match="edge_columns: 'weight' has another meaning in a table of edges"):
+        save_folder(named._replace(edge_columns=("weight", "e0")), tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_path_may_begin_at_the_home_directory(tmp_path, monkeypatch, tiny):

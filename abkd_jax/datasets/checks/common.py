@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from abkd_jax.types import Dataset, GraphDataset, shape_of
+
 __all__ = [
     "LARGEST",
     "check_array",
+    "check_columns",
     "check_disjoint",
     "check_finite",
     "check_ids",
@@ -140,12 +143,19 @@ def count_categories(numbers: np.ndarray) -> int:
     return high + 1
 
 
-def check_names(classes: tuple[str, ...], count: int) -> None:
-    """Checks the names of `count` classes, of which there may be none."""
-    if classes and (len(classes) != count or not all(isinstance(name, str) for name in classes)):
-        raise ValueError(f"classes are {len(classes)} names; expected {count} strings, or none")
-    if len(set(classes)) < len(classes):
-        raise ValueError(f"classes are {len(classes)} names, {len(set(classes))} of them distinct; expected all")
+def check_names(what: str, names: tuple[str, ...], count: int) -> None:
+    """Checks the names of `count` classes or columns, of which there may be none."""
+    if names and (len(names) != count or not all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{what} are {len(names)} names; expected {count} strings, or none")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what} are {len(names)} names, {len(set(names))} of them distinct; expected all")
+
+
+def check_columns(dataset: Dataset | GraphDataset) -> None:
+    """Checks the names of the columns of features of nodes and edges."""
+    edges = dataset.edge_features
+    check_names("columns", dataset.columns, shape_of(dataset.features)[1])
+    check_names("edge_columns", dataset.edge_columns, 0 if edges is None else edges.shape[1])
 
 
 def warn_of_unlabelled(name: str, what: str, count: int, labelled: np.ndarray) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 
 from abkd_jax.datasets.checks.common import (
     check_array,
+    check_columns,
     check_disjoint,
     check_finite,
     check_ids,
@@ -34,7 +35,8 @@ def check_graphs(dataset: GraphDataset) -> None:
         )
     _check_edges(dataset)
     _check_labels(dataset)
-    check_names(dataset.classes, dataset.num_outputs)
+    check_names("classes", dataset.classes, dataset.num_outputs)
+    check_columns(dataset)
     check_ids("graphs", dataset.graphs, dataset.n_node.size, "graph")
 
 

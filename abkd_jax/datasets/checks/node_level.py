@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from abkd_jax.datasets.checks.common import (
     LARGEST,
     check_array,
+    check_columns,
     check_disjoint,
     check_finite,
     check_ids,
@@ -33,11 +34,11 @@ def validate(dataset: AnyDataset) -> AnyDataset:
     Shapes, lengths and number types agree; edges stay inside the nodes, or inside their graph; features are finite with
     squares that float32 can hold, or categories of the vocabulary; edge weights are above 0, features of edges finite;
     labels are -1 or a class, or as the task needs them; there are at most 10,000 classes, or as many as nodes or
-    graphs; classes and nodes have as many names as there are, those of nodes distinct; the masks are not empty, do not
-    overlap and select labelled nodes or graphs only. In a heterogeneous graph the node types are ascending, those with
-    features come first and complete, relations and reverse relations are in range; in a graph-level data set every
-    graph has a node and every edge its reverse. Linear in time, with little memory of its own: arrays may be
-    memory-mapped.
+    graphs; classes, columns of features and nodes have as many names as there are, all distinct; the masks are not
+    empty, do not overlap and select labelled nodes or graphs only. In a heterogeneous graph the node types are
+    ascending, those with features come first and complete, relations and reverse relations are in range; in a
+    graph-level data set every graph has a node and every edge its reverse. Linear in time, with little memory of its
+    own: arrays may be memory-mapped.
 
     Classes and tasks that have no training label are named in a logged warning.
 
@@ -70,7 +71,8 @@ def validate(dataset: AnyDataset) -> AnyDataset:
             _check_labels(dataset)
             _check_types(dataset)
             check_ids("node_ids", dataset.node_ids, dataset.num_nodes, "node")
-            check_names(dataset.classes, dataset.num_classes)
+            check_names("classes", dataset.classes, dataset.num_classes)
+            check_columns(dataset)
     except ValueError as error:
         raise InputError(f"{dataset.name}: {error}") from None
     return dataset

@@ -13,6 +13,7 @@ from abkd_jax.datasets.checks.node_level import validate
 from abkd_jax.datasets.files.atomic import as_json, read_json, write_atomic
 from abkd_jax.datasets.files.locations import expanded
 from abkd_jax.datasets.neutral.columns import LABEL, REQUIRED, TEXT, check_columns, stacked, take_labels
+from abkd_jax.datasets.neutral.labels import MASKS
 from abkd_jax.datasets.neutral.npz import arrays_of
 from abkd_jax.datasets.neutral.tables import FORMS, as_numbers, read_columns, write_columns
 from abkd_jax.types import Dataset, GraphDataset, InputError
@@ -73,9 +74,11 @@ def read_folder(folder: Path, *, labelled: bool = True) -> dict[str, np.ndarray]
     for column, (name, table) in renamed.items():
         if column in table:
             arrays[name] = as_numbers(table.pop(column))[0] if column != "weight" else table.pop(column)
-    for name, path, table in (("features", found["nodes"], nodes), ("edge_features", found["edges"], edges)):
+    for owner, prefix, table in (("nodes", "", nodes), ("edges", "edge_", edges)):
         if table:
-            arrays[name] = stacked(path, table)
+            arrays[f"{prefix}features"] = stacked(found[owner], table)
+            if [*table] != _numbered(owner, len(table)):
+                arrays[f"{prefix}columns"] = np.array([*table])
     return arrays
 
 
@@ -147,8 +150,8 @@ def _tables_of(arrays: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
             table[column] = arrays[name]
     if not of_graphs:
         nodes |= items
-    nodes |= _feature_columns("x", arrays.get("features"), count)
-    edges |= _feature_columns("e", arrays.get("edge_features"), len(arrays["senders"]))
+    nodes |= _feature_columns("nodes", arrays, count)
+    edges |= _feature_columns("edges", arrays, len(arrays["senders"]))
     graphs = {"graphs": {"id": arrays.get("graphs", np.arange(len(arrays["labels"])))} | items} if of_graphs else {}
     return {"nodes": nodes, "edges": edges, **graphs}
 
@@ -160,12 +163,30 @@ def _label_columns(labels: np.ndarray, classes: np.ndarray | None) -> dict[str, 
     return {f"{LABEL}{name}": labels[:, column] for column, name in enumerate(names)}
 
 
-def _feature_columns(prefix: str, features: np.ndarray | None, rows: int) -> dict[str, np.ndarray]:
-    """Returns one column per feature; nodes beyond the rows have NaN."""
+def _numbered(owner: str, count: int) -> list[str]:
+    """Returns the names of columns of features that have none."""
+    return [f"{'x' if owner == 'nodes' else 'e'}{column}" for column in range(count)]
+
+
+def _feature_columns(owner: str, arrays: dict[str, Any], rows: int) -> dict[str, np.ndarray]:
+    """Returns one column per feature of nodes or edges; nodes beyond the rows have NaN.
+
+    Raises:
+        InputError: a column has a name that the form gives to something else.
+    """
+    prefix = "" if owner == "nodes" else "edge_"
+    features = arrays.get(f"{prefix}features")
     if features is None:
         return {}
+    names = arrays[f"{prefix}columns"].tolist() if f"{prefix}columns" in arrays else _numbered(owner, features.shape[1])
+    reserved = (*TEXT[owner], *MASKS, *(("weight",) if owner == "edges" else ()))
+    other = [name for name in names if name in reserved or name.startswith(LABEL)]
+    if other:
+        raise InputError(
+            f"{prefix}columns: {other[0]!r} has another meaning in a table of {owner}, expected other names"
+        )
     padded = features
     if features.shape[0] < rows:
         padded = np.full((rows, features.shape[1]), np.nan, np.float32)
         padded[: features.shape[0]] = features
-    return {f"{prefix}{column}": padded[:, column] for column in range(features.shape[1])}
+    return dict(zip(names, padded.T, strict=True))

@@ -7,7 +7,16 @@ import scipy.sparse as sp
 
 from abkd_jax.datasets.neutral.labels import read_labels, read_split
 from abkd_jax.datasets.neutral.parts import Ends, count_nodes, read_ends, read_features, read_ids
-from abkd_jax.datasets.neutral.values import Arrays, categories, flag, one_per, real_numbers, strings, whole_numbers
+from abkd_jax.datasets.neutral.values import (
+    Arrays,
+    categories,
+    flag,
+    names,
+    one_per,
+    real_numbers,
+    strings,
+    whole_numbers,
+)
 from abkd_jax.types import GraphDataset, TaskName, shape_of
 
 __all__ = ["graph_dataset"]
@@ -40,7 +49,7 @@ def graph_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.
     if foreign:
         raise ValueError(f"{foreign[0]} beside graph_ids; expected a graph-level data set, which has none")
     count = count_nodes(arrays)
-    graph_of_node, graphs, names = _graphs(arrays, count)
+    graph_of_node, graphs, graph_names = _graphs(arrays, count)
     ends = read_ends(arrays, count, read_ids(arrays, count))
     labels = read_labels(arrays, graphs, "graph")
     (train, val, test), drawn = read_split(arrays, labels, "graph", seed)
@@ -73,7 +82,9 @@ def graph_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.
         vocabulary=vocabulary,
         edge_vocabulary=edge_vocabulary,
         classes=labels.classes,
-        graphs=names,
+        graphs=graph_names,
+        columns=names(arrays, "columns"),
+        edge_columns=names(arrays, "edge_columns"),
     )
 
 
@@ -83,22 +94,22 @@ def _graphs(arrays: Arrays, count: int) -> tuple[np.ndarray, int, np.ndarray | N
     if "graphs" in arrays:
         known = arrays["graphs"].reshape(-1)
         known = strings("graphs", known) if known.dtype.kind in "US" else whole_numbers("graphs", known)
-        names = tuple(map(str, known.tolist()))
-        if len(set(names)) < len(names):
-            raise ValueError(f"graphs holds {len(names)} names, {len(set(names))} of them distinct; expected all")
+        own = tuple(map(str, known.tolist()))
+        if len(set(own)) < len(own):
+            raise ValueError(f"graphs holds {len(own)} names, {len(set(own))} of them distinct; expected all")
         given = strings("graph_ids", ids) if ids.dtype.kind in "US" else whole_numbers("graph_ids", ids).astype(str)
-        numbers, _ = categories("graph_ids", given, names)
+        numbers, _ = categories("graph_ids", given, own)
     else:
         if ids.dtype.kind in "US":
             raise ValueError("graph_ids holds text without graphs; expected graphs [g], in the order of the labels")
         numbers = whole_numbers("graph_ids", ids)
-        names, lowest, highest = arrays.get("labels", numbers), numbers.min(), numbers.max()
-        if lowest < 0 or highest >= len(names):
+        own, lowest, highest = arrays.get("labels", numbers), numbers.min(), numbers.max()
+        if lowest < 0 or highest >= len(own):
             raise ValueError(
-                f"graph_ids reach from {lowest} to {highest}; expected 0 to {len(names) - 1}, one for each label"
+                f"graph_ids reach from {lowest} to {highest}; expected 0 to {len(own) - 1}, one for each label"
             )
-    numbered = known is None or (known.dtype.kind == "i" and np.array_equal(known, np.arange(len(names))))
-    return numbers, len(names), None if numbered else known
+    numbered = known is None or (known.dtype.kind == "i" and np.array_equal(known, np.arange(len(own))))
+    return numbers, len(own), None if numbered else known
 
 
 def _features(arrays: Arrays, count: int) -> tuple[np.ndarray, tuple[int, ...]]:

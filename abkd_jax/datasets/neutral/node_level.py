@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from abkd_jax.datasets.neutral.labels import read_labels, read_split
 from abkd_jax.datasets.neutral.parts import Ends, count_nodes, normalised, read_ends, read_features, read_ids
-from abkd_jax.datasets.neutral.values import Arrays, categories, flag, one_per, real_numbers, strings, whole_numbers
+from abkd_jax.datasets.neutral.values import Arrays, categories, flag, names, one_per, real_numbers, whole_numbers
 from abkd_jax.types import Dataset, Schema, shape_of
 
 __all__ = ["node_dataset"]
@@ -86,6 +86,8 @@ def node_dataset(arrays: Arrays, name: str, source: str, seed: int | np.random.G
         row_normalised=divided,
         classes=labels.classes,
         node_ids=ids,
+        columns=names(arrays, "columns"),
+        edge_columns=names(arrays, "edge_columns"),
     )
 
 
@@ -110,16 +112,12 @@ def _edge_features(arrays: Arrays, count: int) -> np.ndarray | None:
     return real_numbers("edge_features", features if features.ndim == 2 else features[:, None])
 
 
-def _names(arrays: Arrays, key: str) -> tuple[str, ...]:
-    return tuple(strings(key, arrays[key].reshape(-1)).tolist()) if key in arrays else ()
-
-
 def _read_types(arrays: Arrays, ends: Ends, features: np.ndarray | sp.csr_matrix, count: int) -> _Types:
     """Reads the types, and orders the nodes type by type, those with features first."""
     kinds, kind_names = np.zeros(count, np.int32), ("node",)
     if "node_types" in arrays:
         given = one_per("node_types", arrays["node_types"], count, "node")
-        kinds, kind_names = categories("node_types", given, _names(arrays, "node_type_names"))
+        kinds, kind_names = categories("node_types", given, names(arrays, "node_type_names"))
     has = np.zeros(count, bool)
     rows = shape_of(features)[0]
     has[:rows] = True
@@ -151,7 +149,7 @@ def _relations(
     """Reads the types of the edges; without any they are the pairs of the types of their ends."""
     if "relations" in arrays:
         given = one_per("relations", arrays["relations"], len(ends.senders), "edge")
-        return categories("relations", given, _names(arrays, "relation_names"))
+        return categories("relations", given, names(arrays, "relation_names"))
     pairs, numbers = np.unique(
         kinds[ends.senders].astype(np.int64) * len(kind_names) + kinds[ends.receivers], return_inverse=True
     )

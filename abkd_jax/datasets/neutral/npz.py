@@ -75,6 +75,7 @@ def arrays_of(dataset: Dataset | GraphDataset) -> dict[str, Any]:
         arrays["edge_features"] = dataset.edge_features
     if dataset.classes:
         arrays["classes"] = np.array(dataset.classes)
+    arrays |= {name: np.array(names) for name in ("columns", "edge_columns") if (names := getattr(dataset, name))}
     if isinstance(dataset, GraphDataset):
         return arrays | _of_graphs(dataset)
     ids = np.arange(dataset.num_nodes, dtype=np.int32) if dataset.node_ids is None else dataset.node_ids

@@ -12,6 +12,7 @@ __all__ = [
     "categories",
     "check_keys",
     "flag",
+    "names",
     "one_per",
     "real_numbers",
     "strings",
@@ -25,7 +26,7 @@ KEYS = (
     *("edges", "senders", "receivers", "edge_weights", "edge_features", "edge_vocabulary", "relations"),
     *("features", "features_data", "features_indices", "features_indptr", "features_shape", "vocabulary"),
     *("labels", "train_mask", "val_mask", "test_mask", "split", "node_types", "node_ids", "graph_ids", "graphs"),
-    *("node_type_names", "relation_names", "reverses", "classes", "num_classes"),
+    *("node_type_names", "relation_names", "reverses", "classes", "num_classes", "columns", "edge_columns"),
     *("task", "directed", "row_normalise", "row_normalised", "source"),
 )
 """Names of the arrays; the table in the package's README says what each holds."""
@@ -135,6 +136,15 @@ def categories(what: str, array: np.ndarray, names: tuple[str, ...] = ()) -> tup
         raise ValueError(f"{what} holds {unknown[0]!r}; expected {expected}")
     order = [places[value] if text else value for value in values.tolist()]
     return np.array(order, np.int32)[numbers], names
+
+
+def names(arrays: Arrays, key: str) -> tuple[str, ...]:
+    """Returns the strings of an array; none where there is no such array.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    return tuple(strings(key, arrays[key].reshape(-1)).tolist()) if key in arrays else ()
 
 
 def one_per(what: str, array: np.ndarray, count: int, item: str, axes: tuple[int, ...] = (1,)) -> np.ndarray:

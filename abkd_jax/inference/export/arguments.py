@@ -9,7 +9,8 @@ import scipy.sparse as sp
 
 from abkd_jax.graph.host import host_graph
 from abkd_jax.inference.bundle import Inputs
-from abkd_jax.inference.input_graph import by_names, completed
+from abkd_jax.inference.input_graph import completed
+from abkd_jax.inference.input_names import by_names
 from abkd_jax.types import Dataset, GraphDataset, InputError
 
 __all__ = ["Argument", "arguments_of", "arrays_of", "checked_arrays", "random_arrays", "symbolic_arguments"]

@@ -36,6 +36,7 @@ def test_it_is_read_as_it_was_written(model: Artefact):
     found = model.predict(arrays_of(data, model.inputs))
     np.testing.assert_allclose(found["logits"], student_logits("gcn", data), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(model.predict(data)["logits"], found["logits"])
+    assert len(repr(model)) < 1000  # of the program nothing
 
 
 def test_a_graph_without_edges_is_one(model: Artefact):

@@ -42,8 +42,8 @@ class Artefact:
     outputs: int
     task: TaskName
     classes: tuple[str, ...]
-    run: Callable[..., Mapping[str, Any]]
-    card: dict[str, Any] = field(default_factory=dict)
+    run: Callable[..., Mapping[str, Any]] = field(repr=False)  # which would print the whole program
+    card: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def predict(self, arrays: Any) -> dict[str, np.ndarray]:
         """Computes `{"logits": [n, c], "probabilities": [n, c]}` of a raw graph; `[g, c]` of many graphs.
